@@ -1,0 +1,41 @@
+# raynas. Every target makes the environment (.venv) first when it is missing.
+# From another folder: make -C path/to/raynas TARGET
+
+SHELL := bash
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test lint types pytest format wheel clean
+BIN := .venv/bin
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+quickstart: setup ## Run the first sweep, or carry on where it was stopped
+	@if [ -d runs/quickstart ]; then $(BIN)/raynas resume quickstart; else $(BIN)/raynas sweep quickstart; fi
+
+test: lint types pytest ## Check everything: style, types, tests
+
+lint: setup ## Check style and format (ruff)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## Check types (mypy --strict)
+	$(BIN)/mypy --strict
+
+pytest: setup ## Run the tests only
+	$(BIN)/python .ci/loopback.py $(BIN)/pytest
+
+format: setup ## Rewrite the code in its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: setup ## Build dist/raynas-*.whl, which cluster.yaml installs on every node
+	rm -rf build dist
+	$(BIN)/python -m build --wheel
+	rm -rf build
+
+setup: ## Make .venv when it is missing or pyproject.toml changed
+	@.ci/setup
+
+clean: ## Remove the environment and everything built; runs/ stays
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,266 @@
+"""What `raynas show` says of each kind of thing: its facts as plain data, and how they are printed."""
+
+import json
+import math
+from collections.abc import Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raynas.cli.output import console, plural, say, table
+
+if TYPE_CHECKING:
+    from raynas.core.config import SearchConfig
+    from raynas.core.space import Space
+
+_SHAPE = (3, 32, 32)
+_CLASSES = 10
+
+
+def space(name: str, measure: bool = False) -> dict[str, Any]:
+    """Return a space's cells, size, and the parameters of its default supernet on 32×32 colour images.
+
+    With ``measure`` one search step of DARTS at its default batch is timed as well.
+    """
+    import torch
+
+    from raynas import library
+    from raynas.core.config import SearchConfig
+    from raynas.core.supernet import Supernet
+
+    path = library.locate("search_spaces", name)
+    found = library.load_space(str(path))
+    seed = torch.Generator().manual_seed(0)
+    supernet = Supernet(found, _SHAPE, _CLASSES, found.default_channels, found.default_cells, [seed])
+    return {
+        "name": found.name,
+        "title": found.title,
+        "source": found.source,
+        "file": str(path),
+        "fingerprint": found.fingerprint(),
+        "nodes": found.nodes,
+        "keep": found.keep,
+        "exclude": list(found.exclude),
+        "cells": {
+            cell.kind: {f"{edge.source}->{edge.target}": list(edge.ops) for edge in cell.edges}
+            for cell in found.cells
+        },
+        "architectures": architectures(found),
+        "default_channels": found.default_channels,
+        "default_cells": found.default_cells,
+        "parameters": sum(each.numel() for each in supernet.parameters()),
+        "measured": _measure(SearchConfig(space=str(path)), found, _SHAPE, _CLASSES) if measure else None,
+        "yaml": path.read_text(encoding="utf-8"),
+    }
+
+
+def architectures(space: "Space") -> int:
+    """Count the genotypes of a space: every choice of kept edges and of one operation on each.
+
+    Drawings that compute the same function count separately, as in the 10^18 of Liu et al. 2019.
+    """
+    total = 1
+    for cell in space.cells:
+        for node in {edge.target for edge in cell.edges}:
+            usable = [len(set(edge.ops) - set(space.exclude)) for edge in cell.edges if edge.target == node]
+            total *= sum(math.prod(kept) for kept in combinations(usable, space.keep))
+    return total
+
+
+def print_space(facts: Mapping[str, Any]) -> None:
+    """Print a space: facts, the operations on its edges, the YAML."""
+    shown = {
+        "source": facts["source"],
+        "file": facts["file"],
+        "nodes": f"{facts['nodes']}, each keeping {facts['keep']} edges; never {', '.join(facts['exclude'])}",
+        "architectures": f"{facts['architectures']:,} ({facts['architectures']:.1e})",
+        "supernet": f"{facts['default_cells']} cells, {facts['default_channels']} channels: "
+        f"{facts['parameters']:,} parameters on 32×32 colour images, 10 classes",
+        **_measured_text(facts["measured"]),
+    }
+    print_fields({"name": f"{facts['name']}: {facts['title']}", **shown})
+    for kind, edges in facts["cells"].items():
+        say()
+        if len({tuple(ops) for ops in edges.values()}) == 1:
+            say(f"{kind} cell, on each of {len(edges)} edges: {', '.join(next(iter(edges.values())))}")
+            continue
+        say(f"{kind} cell:")
+        for edge, ops in edges.items():
+            say(f"  {edge:<6}{', '.join(ops)}")
+    say()
+    say(facts["yaml"].rstrip())
+
+
+def method(name: str) -> dict[str, Any]:
+    """Return a method's title, source, and parts with their settings."""
+    from raynas import methods
+
+    return methods.describe(name)
+
+
+def print_method(facts: Mapping[str, Any]) -> None:
+    """Print a method: one line a part."""
+    flat = {"name": f"{facts['name']}: {facts['title']}"}
+    flat |= {key: value for key, value in facts.items() if key not in {"name", "title", "parts"}}
+    for slot, part in facts.get("parts", {}).items():
+        settings = {key: value for key, value in part.items() if key != "use"}
+        flat[slot] = ", ".join([part["use"], *(f"{key}={value}" for key, value in settings.items())])
+    print_fields(flat)
+
+
+def operation(name: str) -> dict[str, Any]:
+    """Return an operation's facts and the spaces that use it."""
+    from raynas import library
+    from raynas.core.ops.catalogue import OPERATIONS
+    from raynas.errors import RaynasError
+
+    users = []
+    for space_name, path in library.names("search_spaces").items():
+        try:
+            found = library.load_space(str(path))
+        except RaynasError:
+            # A broken file of the user's is the business of `raynas check`.
+            continue
+        if any(name in edge.ops for cell in found.cells for edge in cell.edges):
+            users.append(space_name)
+    op = OPERATIONS[name]
+    return {
+        "name": op.name,
+        "title": op.title,
+        "family": op.family,
+        "kernel": op.kernel,
+        "dilation": op.dilation,
+        "spaces": sorted(users),
+    }
+
+
+def data_set(name: str) -> dict[str, Any]:
+    """Return a data set's title, augmentation, and the files it needs."""
+    from raynas.data.catalogue import DATA_SETS
+
+    entry = DATA_SETS[name]
+    return {
+        "name": entry.name,
+        "title": entry.title,
+        "crop_pad": entry.recipe.pad,
+        "flip": entry.recipe.flip,
+        "files": list(entry.files),
+        "mean": list(entry.mean),
+        "std": list(entry.std),
+    }
+
+
+def trial_file(name: str, measure: bool = False) -> dict[str, Any]:
+    """Return the trials a file resolves to, and the file with all defaults written out.
+
+    With ``measure`` one step of each differently sized search is timed, on the file's own data.
+    """
+    from raynas import library
+    from raynas.cli.files import searches
+    from raynas.sweep.config import load_sweep
+
+    path = library.locate("trials", name)
+    found = load_sweep(path, [])
+    configs = [trial.config for trial in found.trials if trial.config is not None]
+    return {
+        "name": found.name,
+        "file": str(path),
+        "says": searches(found),
+        "searches": len(found.trials),
+        "strategy": found.strategy,
+        "trials": [{"id": trial.id, "axes": trial.axes} for trial in found.trials],
+        "measured": _measure_each(configs) if measure else None,
+        "resolved": found.resolved,
+    }
+
+
+def print_trial_file(facts: Mapping[str, Any]) -> None:
+    """Print a trial file: its trials, measurements, the resolved YAML."""
+    import yaml
+
+    print_fields({"name": facts["name"], "file": facts["file"], "searches": facts["says"]})
+    say()
+    print_trials(facts["trials"])
+    for measured in facts["measured"] or ():
+        say()
+        print_fields({"step of": measured["of"], **_measured_text(measured)})
+    say()
+    say("# the file, all defaults written out")
+    say(
+        yaml.safe_dump(
+            json.loads(json.dumps(facts["resolved"])), sort_keys=False, allow_unicode=True
+        ).rstrip()
+    )
+
+
+def print_trials(trials: list[dict[str, Any]]) -> None:
+    """Print one row a trial: its id and what varies."""
+    axes = list(dict.fromkeys(key for trial in trials for key in trial["axes"]))
+    shown = table("trial", *axes)
+    for trial in trials:
+        shown.add_row(trial["id"], *(str(trial["axes"].get(key, "")) for key in axes))
+    console().print(shown)
+
+
+def sweep(name: str, runs: Path) -> dict[str, Any]:
+    """Return how a sweep stands: the same as `raynas status`."""
+    from raynas.cli.tables import standing
+    from raynas.sweep.folder import SweepFolder
+
+    return standing(SweepFolder.find(runs, name))
+
+
+def print_sweep(facts: Mapping[str, Any]) -> None:
+    """Print how a sweep stands."""
+    from raynas.cli.tables import print_standing
+
+    print_standing(facts)
+
+
+def print_fields(facts: Mapping[str, Any]) -> None:
+    """Print one ``name   value`` line a fact; facts that say nothing are left out."""
+    shown = {key: value for key, value in facts.items() if value not in ("", [], None)}
+    width = max(len(key) for key in shown) + 2
+    for key, value in shown.items():
+        text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        say(f"{key.replace('_', ' '):<{width}}{text}")
+
+
+def _measure(
+    config: "SearchConfig", space: "Space", shape: tuple[int, int, int], classes: int
+) -> dict[str, Any]:
+    from raynas.measure import measure
+
+    measured = measure(config, space, shape, classes)
+    return {
+        "of": f"{config.method} on {space.name}, batch {config.batch}",
+        "parameters": measured.parameters,
+        "seconds_per_step": measured.seconds_per_step,
+        "peak_memory_mib": measured.peak_memory_mib,
+    }
+
+
+def _measure_each(configs: "list[SearchConfig]") -> list[dict[str, Any]]:
+    from raynas import library
+    from raynas.data.load import load_data
+
+    # What decides the size and the speed of a step; seeds and strengths do not.
+    keys = ("space", "method", "batch", "channels", "cells", "data", "threads")
+    different = {repr([getattr(config, key) for key in keys]): config for config in configs}
+    measured = []
+    for config in different.values():
+        data = load_data(config.data)
+        height, width, channels = data.images.shape[1:]
+        space = library.load_space(config.space)
+        measured.append(_measure(config, space, (channels, height, width), data.classes))
+    return measured
+
+
+def _measured_text(measured: Mapping[str, Any] | None) -> dict[str, str]:
+    if measured is None:
+        return {}
+    return {
+        "one step": f"{1000 * measured['seconds_per_step']:.1f} ms ({measured['of']})",
+        "peak memory": f"{measured['peak_memory_mib']:.0f} MiB",
+        "weights": plural(measured["parameters"], "parameter"),
+    }

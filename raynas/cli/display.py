@@ -1,0 +1,214 @@
+"""The live display of a sweep: a table that renews itself in a terminal, plain lines everywhere else."""
+
+import time
+from collections.abc import Callable
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from raynas.cli.progress import ENDED, MARK, MethodLine, Progress, rising, skips
+from raynas.launch.observer import Observer
+from raynas.report.text import MISSING, duration, number, percent, spread
+from raynas.sweep.folder import SweepFolder
+from raynas.sweep.record import TrialRecord
+
+MOST_ROWS = 16
+"""Running trials shown at once, on a terminal high enough."""
+
+LINE_EVERY = 5.0
+"""Seconds between two epoch lines where the display is plain; the end of a trial is always said."""
+
+_WIDE, _NARROW = 100, 76
+"""Columns from which the bar is long, and below which it goes, with the training loss."""
+
+_HEADERS = ("train", "valid", "acc %", "λmax", "skips", "s/epoch")
+
+
+class LiveDisplay(Observer):
+    """Shows a sweep while it runs.
+
+    ``clock`` returns seconds and never runs backwards. A terminal that asks for no colour (``NO_COLOR``)
+    or cannot move its cursor gets plain lines too.
+    """
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._interactive = console.is_terminal and not (console.no_color or console.is_dumb_terminal)
+        self._live: Live | None = None
+        self._progress: Progress | None = None
+        self._folder: SweepFolder | None = None
+        self._line_at = float("-inf")
+
+    def on_start(self, folder: SweepFolder) -> None:
+        records = [trial.record() for trial in folder.trials()]
+        self._folder = folder
+        self._progress = Progress(folder.sweep(), records, self._clock())
+        if not self._interactive:
+            self._print(_heads(self._progress, self._clock(), self._console.width))
+            return
+        self._live = Live(
+            console=self._console, get_renderable=self._view, refresh_per_second=2, transient=True
+        )
+        self._live.start(refresh=True)
+
+    def on_trial(self, record: TrialRecord) -> None:
+        if self._progress is None:
+            return
+        before = self._progress.records.get(record.id)
+        self._progress.update(record)
+        seen = before.status if before else "waiting"
+        if record.status in ENDED and seen not in ENDED:
+            self._say_end(record)
+        elif len(record.errors) > (len(before.errors) if before else 0):
+            self._say_retry(record)
+        elif not self._interactive and len(record.reports) > (len(before.reports) if before else 0):
+            self._say_epoch(record)
+
+    def on_end(self, folder: SweepFolder) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+        elif self._progress is not None:
+            self._print(_heads(self._progress, self._clock(), self._console.width))
+
+    def _view(self) -> "ProgressView | Text":
+        return ProgressView(self._progress, self._clock()) if self._progress else Text("")
+
+    def _say_epoch(self, record: TrialRecord) -> None:
+        if self._clock() - self._line_at >= LINE_EVERY:
+            self._line_at = self._clock()
+            self._print([self._stamp(_line(record))])
+
+    def _say_end(self, record: TrialRecord) -> None:
+        if record.status != "finished":
+            text = f"{record.id}  {record.status}: {_first_line(record.reason)}  log: {self._log(record)}"
+            self._print([self._stamp(text, "red")])
+        elif not self._interactive:
+            self._print([self._stamp(f"{_line(record)}  finished")])
+
+    def _say_retry(self, record: TrialRecord) -> None:
+        text = f"{record.id}  trying again after: {_first_line(record.errors[-1])}  log: {self._log(record)}"
+        self._print([self._stamp(text, "yellow")])
+
+    def _log(self, record: TrialRecord) -> str:
+        return str(self._folder.trial(record.id).log) if self._folder else MISSING
+
+    def _stamp(self, text: str, style: str = "") -> Text:
+        since = self._progress.started if self._progress else self._clock()
+        return Text(f"[{_clock_text(self._clock() - since)}] {text}", style=style)
+
+    def _print(self, lines: list[Text]) -> None:
+        for line in lines:
+            self._console.print(line if self._interactive else Text(line.plain), soft_wrap=True)
+
+
+class ProgressView:
+    """The whole display at one moment; fits its rows to the terminal's width and height."""
+
+    def __init__(self, progress: Progress, now: float) -> None:
+        self._progress = progress
+        self._now = now
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        methods = self._progress.methods()
+        running = self._progress.running()
+        # Six lines are the head, the table's own head, "+ n more", and air.
+        room = min(MOST_ROWS, max(1, console.height - len(methods) - 6))
+        yield Group(*_heads(self._progress, self._now, options.max_width))
+        if running:
+            yield _rows(running[:room], options.max_width)
+        if len(running) > room:
+            yield Text(f"+ {len(running) - room} more", style="dim")
+        for line in methods:
+            yield Text(_method(line), style="green", no_wrap=True, overflow="ellipsis")
+
+
+def _heads(progress: Progress, now: float, width: int) -> list[Text]:
+    """Return the head line, broken between its parts where the width asks for it."""
+    counts = progress.count()
+    left = progress.seconds_left(now)
+    parts = [f"{counts['finished']} of {progress.planned} done"]
+    parts += [f"{counts[status]} {status}" for status in ("running", "waiting", "failed")]
+    if counts["diverged"]:
+        parts.append(f"{counts['diverged']} diverged")
+    parts.append(f"{duration(now - progress.started)} elapsed")
+    if counts["running"]:
+        parts += [f"about {duration(left)} left"] if left is not None else []
+        parts.append(f"{progress.shares()} in use")
+    if ranking := progress.ranking():
+        parts.append(f"best {number(ranking[0].value)} {ranking[0].trial.id}")
+    lines = [progress.sweep.name]
+    for part in parts:
+        joined = f"{lines[-1]} · {part}"
+        if len(joined) <= width:
+            lines[-1] = joined
+        else:
+            lines.append(f"  {part}")
+    return [Text(line, style="bold" if place == 0 else "") for place, line in enumerate(lines)]
+
+
+def _rows(running: list[TrialRecord], width: int) -> Table:
+    wide, narrow = width >= _WIDE, width < _NARROW
+    bar = 20 if wide else 6
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2 if wide else 1, 0, 0))
+    # The only column that may shrink: rich takes the space that lacks from those that could wrap.
+    table.add_column("trial", overflow="ellipsis", min_width=8)
+    table.add_column("epoch", justify="right", no_wrap=True)
+    if not narrow:
+        table.add_column("", no_wrap=True, width=bar)
+    for header in _HEADERS[1:] if narrow else _HEADERS:
+        table.add_column(header, justify="right", no_wrap=True)
+    for record in running:
+        done, total = len(record.reports), record.config.epochs
+        first: list[RenderableType] = [record.id, f"{done}/{total}"]
+        numbers: list[RenderableType] = [*_numbers(record)]
+        middle = numbers[1:] if narrow else [ProgressBar(total=total, completed=done, width=bar), *numbers]
+        table.add_row(*first, *middle)
+    return table
+
+
+def _numbers(record: TrialRecord) -> list[str | Text]:
+    last = record.last
+    if last is None:
+        return [MISSING] * 6
+    measured = [report.curvature for report in record.reports if report.curvature is not None]
+    eig_max = number(measured[-1].eig_max) if measured else MISSING
+    mark = MARK if rising(record.reports) else " "
+    return [
+        number(last.train_loss),
+        number(last.valid_loss),
+        percent(last.valid_accuracy),
+        Text(f"{eig_max} {mark}", style="bold red" if mark == MARK else ""),
+        skips(last.skips),
+        f"{last.seconds:.1f}",
+    ]
+
+
+def _line(record: TrialRecord) -> str:
+    """Return a trial's newest epoch as one plain line."""
+    head = f"{record.id}  epoch {len(record.reports)}/{record.config.epochs}"
+    if record.last is None:
+        return head
+    train, valid, accuracy, eig_max, skipped, seconds = (str(cell).strip() for cell in _numbers(record))
+    return (
+        f"{head}  train {train}  valid {valid}  acc {accuracy}%  λmax {eig_max}"
+        f"  skips {skipped}  {seconds} s/epoch"
+    )
+
+
+def _method(line: MethodLine) -> str:
+    best = f"best {number(line.best.value)} {line.best.trial.id}"
+    return f"{line.method}  {line.values.count} done  mean {spread(line.values)}  {best}"
+
+
+def _clock_text(seconds: float) -> str:
+    minutes, left = divmod(round(seconds), 60)
+    return f"{minutes:02}:{left:02}"
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")

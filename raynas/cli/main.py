@@ -1,0 +1,93 @@
+"""The `raynas` command: which verbs there are, and what becomes of an error."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+
+from raynas.cli import files, look, results, run, show, tracking
+from raynas.cli.options import Settings
+from raynas.errors import RaynasError
+
+app = typer.Typer(
+    name="raynas",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_VERBS: dict[str, dict[str, Callable[..., None]]] = {
+    "Look": {"ls": look.ls, "show": show.show},
+    "Prepare": {"cp": files.cp, "check": files.check},
+    "Run": {"search": run.search, "sweep": run.sweep, "resume": run.resume},
+    "Results": {
+        "status": results.status,
+        "select": results.select,
+        "report": results.report,
+        "draw": results.draw,
+        "track": tracking.track,
+        "ui": tracking.ui,
+    },
+}
+for panel, verbs in _VERBS.items():
+    for name, verb in verbs.items():
+        app.command(name, rich_help_panel=panel)(verb)
+
+
+@app.callback()
+def _before(
+    context: typer.Context,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="RAYNAS_DEBUG", help="Show the traceback of errors.")
+    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Many differentiable architecture searches in parallel: one YAML in, one report out.
+
+    Start with: raynas ls
+    """
+    context.obj.debug = debug
+    if version:
+        from raynas import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    0: all is well; 1: some trials failed or did not finish; 2: a mistake of the user, told on stderr;
+    130: interrupted.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show λ or ± shows a question mark; it is no reason to end a sweep.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    settings = Settings()
+    try:
+        code = _invoke(arguments, settings)
+        sys.stdout.flush()
+    except RaynasError as error:
+        if settings.debug:
+            traceback.print_exception(error)
+        else:
+            print(error, file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # Whoever read our output has left; let the interpreter flush into nothing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _invoke(arguments: Sequence[str] | None, settings: Settings) -> int:
+    try:
+        app(args=arguments, prog_name="raynas", obj=settings)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0

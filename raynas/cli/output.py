@@ -1,0 +1,73 @@
+"""How the verbs print: one console, JSON, tables, and the next sensible command."""
+
+import json
+import math
+import shlex
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from raynas.cli.options import DEFAULT_RUNS
+
+PIPE_WIDTH = 200
+"""Columns of a line when stdout is no terminal; rich would take 80 and cut names short."""
+
+
+def console() -> Console:
+    """Return a console on stdout that prints text as it is: no markup, no highlighting."""
+    made = Console(markup=False, highlight=False, emoji=False)
+    if not made.is_terminal:
+        made.width = PIPE_WIDTH
+    return made
+
+
+def say(text: str = "") -> None:
+    """Print one line on stdout, never wrapped."""
+    sys.stdout.write(f"{text}\n")
+
+
+def print_json(data: object) -> None:
+    """Print strict JSON on stdout: NaN and infinities become null, anything unknown becomes text."""
+    say(json.dumps(_plain(data), indent=2, ensure_ascii=False))
+
+
+def next_step(*words: str) -> None:
+    """End a verb with the command to try next."""
+    say(f"next: raynas {shlex.join(words)}")
+
+
+def runs_option(runs: Path) -> list[str]:
+    """Return the words that make the next command look in the same folder of sweeps."""
+    return [] if runs == DEFAULT_RUNS else ["--runs", str(runs)]
+
+
+def table(*headers: str, right: Iterable[str] = ()) -> Table:
+    """Return an unruled table; the columns named in ``right`` hold numbers."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    numeric = set(right)
+    for header in headers:
+        justify: Literal["left", "right"] = "right" if header in numeric else "left"
+        made.add_column(header, justify=justify, overflow="fold", no_wrap=header in numeric)
+    return made
+
+
+def plural(count: int, noun: str, several: str | None = None) -> str:
+    """Count a noun: ``1 search``, ``8 searches``."""
+    return f"{count} {noun if count == 1 else several or noun + 's'}"
+
+
+def _plain(data: object) -> Any:
+    if isinstance(data, float) and not math.isfinite(data):
+        return None
+    if data is None or isinstance(data, str | int | float | bool):
+        return data
+    if isinstance(data, Mapping):
+        return {str(key): _plain(value) for key, value in data.items()}
+    if isinstance(data, list | tuple | set | frozenset):
+        return [_plain(value) for value in data]
+    return str(data)

@@ -1,0 +1,115 @@
+"""`raynas status`, `select`, `report` and `draw`: what became of a sweep."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs, SweepName
+from raynas.cli.output import next_step, print_json, runs_option, say
+from raynas.errors import RaynasError
+
+if TYPE_CHECKING:
+    from raynas.core.genotype import Genotype
+
+
+def status(name: SweepName, as_json: AsJson = False, runs: Runs = DEFAULT_RUNS) -> None:
+    """Show how a sweep stands."""
+    from raynas.cli.tables import print_standing, standing
+    from raynas.sweep.folder import SweepFolder
+
+    facts = standing(SweepFolder.find(runs, name))
+    if as_json:
+        print_json(facts)
+        return
+    print_standing(facts)
+    verb = {"done": "report", "stopped": "resume", "running": "status"}[facts["state"]]
+    next_step(verb, name, *runs_option(runs))
+
+
+def select(
+    name: SweepName,
+    by: Annotated[
+        Literal["valid_loss", "discrete_loss"] | None,
+        typer.Option("--by", help="Rank by this instead of what the sweep's file says."),
+    ] = None,
+    as_json: AsJson = False,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Rank a sweep's trials and say why the winner won."""
+    from raynas.cli.tables import print_selection
+    from raynas.sweep.folder import SweepFolder
+    from raynas.sweep.select import select as rank
+
+    folder = SweepFolder.find(runs, name)
+    rule = folder.sweep().select
+    selection = rank(folder.records(), rule.model_copy(update={"by": by}) if by else rule)
+    if as_json:
+        print_json(selection.to_json())
+        return
+    print_selection(selection)
+    next_step("report", name, *runs_option(runs))
+
+
+def report(name: SweepName, as_json: AsJson = False, runs: Runs = DEFAULT_RUNS) -> None:
+    """Write a sweep's report, as HTML and as Markdown, whatever its state."""
+    from raynas.report.build import build_report
+    from raynas.sweep.folder import SweepFolder
+
+    folder = SweepFolder.find(runs, name)
+    html, markdown = build_report(folder)
+    if as_json:
+        print_json({"html": str(html), "markdown": str(markdown)})
+        return
+    say(f"report    {html}")
+    say(f"          {markdown}")
+    next_step("ui" if folder.sweep().track.mlflow else "status", name, *runs_option(runs))
+
+
+def draw(
+    cell: Annotated[
+        str,
+        typer.Argument(
+            metavar="CELL", help="A genotype.json, a file with DARTS' text form, or a sweep (its best cell)."
+        ),
+    ],
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="DIR", help="The folder for the drawings; beside the cell.")
+    ] = None,
+    as_json: AsJson = False,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Draw a cell, as SVG and as PNG."""
+    from raynas.report.draw import write_cells
+
+    genotype, place = _cell(cell, runs)
+    paths = write_cells(genotype, to or place)
+    if as_json:
+        print_json({"genotype": genotype.to_json(), "files": [str(path) for path in paths]})
+        return
+    for path in paths:
+        say(str(path))
+    next_step("show", genotype.space)
+
+
+def _cell(cell: str, runs: Path) -> "tuple[Genotype, Path]":
+    """Return the cell, and the folder its drawings go to if no other is asked for."""
+    from raynas.core.genotype import Genotype
+    from raynas.sweep.folder import SweepFolder
+
+    path = Path(cell).expanduser()
+    if path.is_file():
+        if path.suffix == ".json":
+            return Genotype.load(path), path.parent
+        return Genotype.from_darts(path.read_text(encoding="utf-8", errors="replace")), path.parent
+    if path.suffix in {".json", ".txt"}:
+        raise RaynasError(f"no file {cell!r}", expected="a genotype.json, DARTS' text, or a sweep's name")
+    from raynas.sweep.select import select as rank
+
+    folder = SweepFolder.find(runs, cell)
+    winner = rank(folder.records(), folder.sweep().select).winner
+    if winner is None or winner.trial.last is None:
+        raise RaynasError(
+            f"the sweep {cell!r} has no best cell: no trial finished", next_step=f"raynas status {cell}"
+        )
+    return winner.trial.last.genotype, folder.best

@@ -1,0 +1,121 @@
+"""How a sweep stands and how its trials rank: as plain data, and printed."""
+
+import fcntl
+from collections.abc import Mapping
+from typing import Any
+
+from raynas.cli.output import console, say, table
+from raynas.cli.progress import MARK, Progress, record_json, rising, skips
+from raynas.report.text import number, percent, spread
+from raynas.sweep.folder import SweepFolder
+from raynas.sweep.record import TrialRecord
+from raynas.sweep.select import Selection
+
+MOST_RANKED = 10
+"""Trials shown of a ranking; the report and ``--json`` have them all."""
+
+
+def standing(folder: SweepFolder) -> dict[str, Any]:
+    """Return a sweep's state: who drives it, how many trials have each status, every trial's last numbers.
+
+    ``state`` is ``running`` while a driver holds the sweep; else ``done`` when every planned trial ended, and
+    ``stopped`` when not.
+    """
+    progress = Progress(folder.sweep(), folder.records())
+    counts = progress.count()
+    held_by = _driver(folder)
+    unfinished = counts["running"] + counts["waiting"]
+    ranking = progress.ranking()
+    return {
+        "name": folder.name,
+        "path": str(folder.path),
+        "state": "running" if held_by else "stopped" if unfinished else "done",
+        "driver": held_by,
+        "searches": progress.planned,
+        "counts": counts,
+        "by": progress.sweep.select.by,
+        "best": {"id": ranking[0].trial.id, "value": ranking[0].value} if ranking else None,
+        "methods": [
+            {
+                "method": line.method,
+                "count": line.values.count,
+                "mean": line.values.mean,
+                "sd": line.values.sd,
+                "best": line.best.trial.id,
+                "text": spread(line.values),
+            }
+            for line in progress.methods()
+        ],
+        "trials": [
+            {**record_json(record), "rising": rising(record.reports), "log": str(folder.trial(record.id).log)}
+            for record in progress.records.values()
+        ],
+    }
+
+
+def print_standing(facts: Mapping[str, Any]) -> None:
+    """Print a sweep's state: a head line, a row a trial, a line a method, the failures with their logs."""
+    counts = ", ".join(f"{count} {status}" for status, count in facts["counts"].items() if count)
+    by = f" ({facts['driver']})" if facts["driver"] else ""
+    say(f"{facts['name']}: {facts['state']}{by}; {facts['searches']} planned: {counts}")
+    numbers = ("epoch", "train", "valid", "acc %", "λmax", "skips")
+    shown = table("trial", "status", *numbers, right=numbers)
+    for trial in facts["trials"]:
+        mark = f" {MARK}" if trial["rising"] else ""
+        shown.add_row(
+            trial["id"],
+            trial["status"],
+            f"{trial['epoch']}/{trial['epochs']}",
+            number(trial["train_loss"]),
+            number(trial["valid_loss"]),
+            percent(trial["valid_accuracy"]),
+            number(trial["eig_max"]) + mark,
+            skips(trial["skips"] or {}),
+        )
+    console().print(shown)
+    for line in facts["methods"]:
+        say(f"{line['method']}: {line['count']} done, {facts['by']} {line['text']}, best {line['best']}")
+    for trial in facts["trials"]:
+        if trial["status"] in {"failed", "diverged"}:
+            say(f"{trial['id']} {trial['status']}: {trial['reason']}  log: {trial['log']}")
+
+
+def print_selection(selection: Selection) -> None:
+    """Print the ranking's top, what was left out and why, and the winner with the reasons."""
+    numbers = ("", selection.by, "acc %", "discrete", "λmax", "skips")
+    shown = table("", "trial", *numbers[1:], right=numbers)
+    for place, ranked in enumerate(selection.ranking[:MOST_RANKED], start=1):
+        shown.add_row(str(place), ranked.trial.id, number(ranked.value), *_last_numbers(ranked.trial))
+    if selection.ranking:
+        console().print(shown)
+    if (more := len(selection.ranking) - MOST_RANKED) > 0:
+        say(f"+ {more} more")
+    for trial_id, why in selection.left_out:
+        say(f"left out: {trial_id}: {why}")
+    if selection.winner is None:
+        say("no winner: no trial finished")
+        return
+    say(f"winner: {selection.winner.trial.id}, {selection.by} {number(selection.winner.value)}")
+    for reason in selection.reasons:
+        say(f"  {reason}")
+
+
+def _driver(folder: SweepFolder) -> str | None:
+    """Say which process drives a sweep now; None when none does."""
+    try:
+        with (folder.path / ".driver.lock").open(encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return file.read().strip() or "another process"
+    except OSError:
+        return None
+    return None
+
+
+def _last_numbers(record: TrialRecord) -> list[str]:
+    last = record.last
+    if last is None:
+        return []
+    eig_max = number(last.curvature.eig_max if last.curvature else None)
+    return [percent(last.valid_accuracy), number(last.discrete_loss), eig_max, skips(last.skips)]

@@ -1,0 +1,1 @@
+"""The core: spaces, supernet, curvature and the search loop, in plain PyTorch."""

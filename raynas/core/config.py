@@ -1,0 +1,89 @@
+"""What one search is: every number that decides its outcome, typed and checked.
+
+Two searches with equal configurations give equal results on the same kind of device, so nothing that
+changes the numbers may live elsewhere (which is why the thread count is here and not in ``resources``).
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
+
+
+class Frozen(BaseModel):
+    """Base of all configuration: immutable, unknown keys refused, NaN and infinity refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataConfig(Frozen):
+    """Which images, how they are split, and how they are augmented."""
+
+    name: str = Field("digits", description="a data set's name (`raynas ls data`) or `module:function`")
+    path: str | None = Field(None, description="where the files are; needed by all but `digits`")
+    download: bool = Field(False, description="let torchvision fetch the files when they are missing")
+    valid: float = Field(0.5, gt=0, lt=1, description="share of the training images that trains α")
+    split_seed: NonNegativeInt = Field(
+        0, description="seed of the split; one for the whole sweep, so validation losses compare"
+    )
+    limit: PositiveInt | None = Field(None, description="use only this many training images, seeded")
+    size: PositiveInt | None = Field(None, description="resize folder images to this many pixels a side")
+    augment: bool = Field(True, description="random crop and flip as the data set's recipe has them")
+    cutout: NonNegativeInt = Field(0, description="side of the square that cutout blanks; 0 for none")
+    storage: Literal["auto", "memory", "stream"] = Field(
+        "auto", description="keep all images as one tensor, or stream them from disk with a DataLoader"
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="arguments of a `module:function`")
+
+
+class HessianConfig(Frozen):
+    """How often and how exactly the curvature of the validation loss in α is measured."""
+
+    every: NonNegativeInt = Field(1, description="epochs between two measurements; 0 for never")
+    batches: PositiveInt = Field(1, description="validation batches in the fixed probe set")
+    batch: PositiveInt | None = Field(
+        None, description="images a probe batch; the search's batch if left out"
+    )
+    steps: PositiveInt = Field(32, description="most Lanczos steps; stops earlier once converged")
+    tolerance: float = Field(1e-2, gt=0, lt=1, description="relative error allowed at both ends")
+    spectrum: bool = Field(False, description="also compute every eigenvalue, exactly")
+
+
+class SearchConfig(Frozen):
+    """One differentiable search: space, method, data and the numbers of the bilevel loop.
+
+    Defaults are those of DARTS (Liu et al. 2019, section A.1).
+    """
+
+    space: str = Field(description="a search space's name (`raynas ls spaces`) or a path to its YAML")
+    method: str | dict[str, Any] = Field(
+        "darts", description="a method's name (`raynas ls methods`), or a mapping: base and overrides"
+    )
+    seed: NonNegativeInt = Field(0, description="seed of weights, α, data order and augmentation")
+    data: DataConfig = Field(default_factory=DataConfig)
+    epochs: PositiveInt = 50
+    warmup: NonNegativeInt = Field(0, description="first epochs that train the weights only")
+    batch: PositiveInt = Field(64, description="images a step, for weights and for α")
+    channels: PositiveInt | None = Field(None, description="channels of the first cell; the space's own")
+    cells: PositiveInt | None = Field(None, description="cells in the supernet; the space's own")
+    learning_rate: float = Field(0.025, gt=0, description="of the weights, at the start")
+    learning_rate_min: float = Field(0.001, ge=0, description="of the weights, at the end of the cosine")
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(3e-4, ge=0, description="L2 strength on the weights")
+    clip: float = Field(5.0, gt=0, description="largest norm of the weights' gradient")
+    arch_learning_rate: float = Field(3e-4, gt=0, description="Adam's, on α")
+    arch_weight_decay: float = Field(1e-3, ge=0, description="L2 strength on α")
+    hessian: HessianConfig = Field(default_factory=HessianConfig)
+    threads: PositiveInt = Field(1, description="CPU threads; other counts give other roundings")
+    deterministic: bool = Field(True, description="let torch use deterministic algorithms only")
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _data_by_name(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("method")
+    @classmethod
+    def _method_has_base(cls, value: str | dict[str, Any]) -> str | dict[str, Any]:
+        if isinstance(value, dict) and not isinstance(value.get("base"), str):
+            raise ValueError("a method given as a mapping needs `base:`, the method it starts from")
+        return value

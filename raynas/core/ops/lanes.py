@@ -1,0 +1,90 @@
+"""Lanes: several searches of one shape side by side in every tensor.
+
+A parameter of the supernet has shape [lanes, ...]; a feature map has shape [images, lanes·channels, height,
+width] with channels ordered (lane, channel). Grouped convolutions and batch normalisation keep lanes apart,
+so a search computes the same whether it is alone (one lane, the ordinary case) or in a pack.
+"""
+
+import math
+from collections.abc import Sequence
+from enum import Enum
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Statistics(Enum):
+    """Which mean and variance batch normalisation uses, and whether it remembers them."""
+
+    UPDATE = "this batch's, and move the running ones towards them"
+    BATCH = "this batch's, and leave the running ones alone"
+    RUNNING = "the running ones"
+
+
+class Lanes:
+    """Makes parameters with one leading entry per lane, each drawn from that lane's own generator."""
+
+    def __init__(self, generators: Sequence[torch.Generator], dtype: torch.dtype = torch.float32) -> None:
+        self.generators = generators
+        self.dtype = dtype
+
+    def __len__(self) -> int:
+        return len(self.generators)
+
+    def uniform(self, *shape: int, fan_in: int) -> nn.Parameter:
+        """Return a parameter [lanes, *shape] uniform in ±1/√fan_in, PyTorch's default for convolutions."""
+        bound = 1 / math.sqrt(fan_in)
+        drawn = [torch.rand(shape, generator=g, dtype=torch.float64) for g in self.generators]
+        return nn.Parameter((torch.stack(drawn) * 2 - 1).mul(bound).to(self.dtype))
+
+    def constant(self, *shape: int, value: float) -> nn.Parameter:
+        """Return a parameter [lanes, *shape] filled with one value."""
+        return nn.Parameter(torch.full((len(self), *shape), value, dtype=self.dtype))
+
+
+class Norm(nn.Module):
+    """Batch normalisation of every channel of every lane, without a learned scale of its own.
+
+    A scale may be passed in: that is how an operation's weight is multiplied in at no extra cost, since
+    weight · batch_norm(x) is batch_norm(x) with the weight as its scale.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, lanes: Lanes, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(len(lanes), channels, dtype=lanes.dtype))
+        self.register_buffer("variance", torch.ones(len(lanes), channels, dtype=lanes.dtype))
+
+    def forward(
+        self, x: Tensor, statistics: Statistics, scale: Tensor | None = None, shift: Tensor | None = None
+    ) -> Tensor:
+        """Normalise ``x`` [N, lanes·channels, H, W]; ``scale`` and ``shift`` hold lanes·channels numbers."""
+        mean: Tensor | None = None
+        variance: Tensor | None = None
+        if statistics is not Statistics.BATCH:
+            mean, variance = self.mean.view(-1), self.variance.view(-1)
+        training = statistics is not Statistics.RUNNING
+        return F.batch_norm(x, mean, variance, scale, shift, training, momentum=0.1, eps=1e-5)
+
+
+def interleave(parts: Sequence[Tensor], groups: int) -> Tensor:
+    """Concatenate channels group by group: (group, part, channel) from parts ordered (group, channel).
+
+    Concatenating four-dimensional slices keeps the channels-last memory format, which a five-dimensional
+    stack would lose.
+    """
+    if groups == 1:
+        return torch.cat(list(parts), 1)
+    slices = zip(*(part.chunk(groups, 1) for part in parts), strict=True)
+    return torch.cat([piece for group in slices for piece in group], 1)
+
+
+def shifted(x: Tensor) -> Tensor:
+    """Move the image one pixel up and left, so that a stride of 2 reads the other half of the pixels.
+
+    Odd sides are padded by a zero, so that both halves have the same size.
+    """
+    return F.pad(x, (-1, x.shape[3] % 2, -1, x.shape[2] % 2))

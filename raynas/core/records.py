@@ -1,0 +1,69 @@
+"""What a search says after every epoch, as frozen plain data with an exact JSON round trip."""
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+from raynas.core.genotype import Genotype
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """The Hessian of the validation loss in α on the probe set (α as logits).
+
+    ``eig_max`` and ``eig_min`` are the algebraic ends of the spectrum, ``eig_gap`` is ``eig_max`` minus
+    the second largest eigenvalue, ``trace`` is exact when ``trace_error`` is 0 and otherwise an estimate
+    with that standard error. ``spectrum`` holds every eigenvalue, ascending, when it was asked for.
+    """
+
+    eig_max: float
+    eig_min: float
+    eig_gap: float
+    trace: float
+    trace_error: float = 0.0
+    products: int = 0
+    seconds: float = field(default=0.0, compare=False)
+    spectrum: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One epoch of one search.
+
+    Losses are mean cross entropies in nats, accuracies fractions in [0, 1]. ``valid_loss`` is the
+    supernet's on the validation half; ``discrete_loss`` that of the supernet with only the genotype's
+    edges and operations left on. ``weights`` maps a cell kind to its [edges, operations] rows;
+    ``entropy`` is the mean entropy of those rows in nats; ``skips`` counts skip connections in the
+    genotype. ``seconds`` and ``peak_memory`` (MiB) are measurements and do not take part in equality.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    valid_loss: float
+    valid_accuracy: float
+    discrete_loss: float
+    discrete_accuracy: float
+    learning_rate: float
+    genotype: Genotype
+    weights: dict[str, list[list[float]]]
+    entropy: dict[str, float]
+    skips: dict[str, int]
+    curvature: Curvature | None = None
+    seconds: float = field(default=0.0, compare=False)
+    peak_memory: float = field(default=0.0, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data; floats keep every bit."""
+        return {**asdict(self), "genotype": self.genotype.to_json()}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """Rebuild a report; keys of later versions are ignored."""
+        known = {key: data[key] for key in (f.name for f in fields(cls)) if key in data}
+        known["genotype"] = Genotype.from_json(data["genotype"])
+        if (curvature := data.get("curvature")) is not None:
+            values = {f.name: curvature[f.name] for f in fields(Curvature) if f.name in curvature}
+            if values.get("spectrum") is not None:
+                values["spectrum"] = tuple(values["spectrum"])
+            known["curvature"] = Curvature(**values)
+        return cls(**known)

@@ -1,0 +1,92 @@
+"""Augmentation of whole batches on the device: random crop, mirroring, cutout, normalisation.
+
+The random numbers are drawn on the CPU, a row an image, so that they are the same on every device and
+wherever the images come from.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad as pad_zeros
+
+from raynas.core.config import DataConfig
+from raynas.data.catalogue import Recipe
+
+TOP, LEFT, MIRRORED, ROW, COLUMN = range(5)
+"""Columns of the draws: crop offset, whether mirrored, centre of the cutout."""
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Crop after padding ``pad`` zero pixels a side, mirror half the images, blank squares of ``cutout``."""
+
+    pad: int = 0
+    flip: bool = False
+    cutout: int = 0
+
+    @classmethod
+    def of(cls, recipe: Recipe, config: DataConfig) -> "Augment | None":
+        """Return what ``config`` asks of a data set with this recipe; None when that is nothing."""
+        crop_and_flip = (recipe.pad, recipe.flip) if config.augment else (0, False)
+        augment = cls(*crop_and_flip, config.cutout)
+        return None if augment == cls() else augment
+
+    def draw(self, count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+        """Draw the numbers of ``count`` images: int64 [count, 5], on the CPU.
+
+        Every column is drawn whatever is switched on, so that switching on one does not change the others.
+        """
+        limits = (2 * self.pad + 1, 2 * self.pad + 1, 2, height, width)
+        return torch.stack([torch.randint(limit, (count,), generator=generator) for limit in limits], dim=1)
+
+    def move(self, pixels: Tensor, draws: Tensor) -> Tensor:
+        """Crop and mirror the pixels [b, C, H, W], of any type, before they are normalised."""
+        if not (self.pad or self.flip):
+            return pixels
+        mirrored = draws[:, MIRRORED] if self.flip else None
+        return crop(pixels, self.pad, draws[:, TOP], draws[:, LEFT], mirrored)
+
+    def blank(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Cut the square out of normalised images [b, C, H, W]."""
+        return cutout(images, self.cutout, draws[:, ROW], draws[:, COLUMN]) if self.cutout else images
+
+
+def crop(pixels: Tensor, pad: int, top: Tensor, left: Tensor, mirrored: Tensor | None = None) -> Tensor:
+    """Cut [b, C, H, W] out of itself with ``pad`` zeros a side; ``top``, ``left`` int64 [b] in 0..2·pad.
+
+    What is cut out is then mirrored left to right where ``mirrored`` int64 [b] is 1.
+    """
+    count, _, height, width = pixels.shape
+    rows = torch.arange(count, device=pixels.device)
+    if mirrored is not None:
+        # The mirror images go below the images, so that one indexing does both: on a CPU this is twice as
+        # fast as choosing between two crops with torch.where.
+        pixels = torch.cat([pixels, pixels.flip(3)])
+        rows = rows + count * mirrored
+        left = torch.where(mirrored.bool(), 2 * pad - left, left)
+    padded = pad_zeros(pixels, (pad, pad, pad, pad))
+    return padded.unfold(2, height, 1).unfold(3, width, 1)[rows, :, top, left]
+
+
+def cutout(images: Tensor, side: int, row: Tensor, column: Tensor) -> Tensor:
+    """Set to zero a square of ``side`` pixels around (row, column) [b], clipped at the borders.
+
+    Source: DeVries and Taylor 2017, as in the code of Liu et al. 2019.
+    """
+
+    def inside(length: int, centre: Tensor) -> Tensor:
+        offset = torch.arange(length, device=images.device) - (centre[:, None] - side // 2)
+        return (offset >= 0) & (offset < side)
+
+    rows, columns = inside(images.shape[2], row), inside(images.shape[3], column)
+    return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
+
+
+def normalise(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Return (pixels − mean) / std of uint8 [b, C, H, W].
+
+    ``mean`` and ``std``, [C, 1, 1] or larger, are on the scale of the pixels, 0..255; the result has their
+    type.
+    """
+    return pixels.to(mean.dtype).sub_(mean).div_(std)

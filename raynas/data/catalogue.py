@@ -1,0 +1,230 @@
+"""The data sets by name: plain data and checks, so that files can be verified without importing torch."""
+
+import importlib
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from raynas.core.config import DataConfig
+from raynas.errors import Problem, RaynasError, nearest, unknown
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The augmentation a data set is used with: random crop after ``pad`` pixels a side, and mirroring."""
+
+    pad: int = 0
+    flip: bool = False
+
+
+AS_THEY_ARE = Recipe()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One data set: what it is, how it is augmented, and the files it needs below ``data.path``.
+
+    ``mean`` and ``std`` are per channel in 0..1 where published; left empty they are computed from the
+    training images. ``files`` names what torchvision reads, relative to ``data.path``.
+    """
+
+    name: str
+    title: str
+    recipe: Recipe
+    files: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+
+_CIFAR10_FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
+_IDX_FILES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+
+_ALL = (
+    Entry("digits", "1,797 handwritten digits, 8×8 gray, 10 classes; inside scikit-learn", Recipe(pad=1)),
+    Entry(
+        "cifar10",
+        "CIFAR-10: 60,000 photographs, 32×32 colour, 10 classes",
+        Recipe(pad=4, flip=True),
+        tuple(f"cifar-10-batches-py/{file}" for file in _CIFAR10_FILES),
+        # Liu et al. 2019, cnn/utils.py of the authors' code.
+        (0.49139968, 0.48215827, 0.44653124),
+        (0.24703233, 0.24348505, 0.26158768),
+    ),
+    Entry(
+        "cifar100",
+        "CIFAR-100: 60,000 photographs, 32×32 colour, 100 classes",
+        Recipe(pad=4, flip=True),
+        tuple(f"cifar-100-python/{file}" for file in ("train", "test", "meta")),
+    ),
+    Entry(
+        "svhn",
+        "Street View house numbers: 99,289 digits, 32×32 colour, 10 classes",
+        Recipe(pad=4),
+        ("train_32x32.mat", "test_32x32.mat"),
+    ),
+    Entry(
+        "fashion-mnist",
+        "Fashion-MNIST: 70,000 pieces of clothing, 28×28 gray, 10 classes",
+        Recipe(pad=2, flip=True),
+        tuple(f"FashionMNIST/raw/{file}-ubyte" for file in _IDX_FILES),
+    ),
+    Entry(
+        "folder",
+        "images in one sub-folder a class, below train/ and test/ or right below the path; read as colour",
+        Recipe(pad=4, flip=True),
+    ),
+)
+DATA_SETS = MappingProxyType({entry.name: entry for entry in _ALL})
+
+
+def check_data(config: DataConfig) -> list[Problem]:
+    """Find every mistake in ``config`` that can be found without loading images.
+
+    Looks at names, folders and signatures only; a ``module:function`` is imported but not called.
+    """
+    if ":" in config.name:
+        return list(_function_problems(config))
+    if config.name not in DATA_SETS:
+        error = unknown("data set", config.name, [*DATA_SETS, "module:function"], "raynas ls data")
+        return [Problem("data.name", str(error))]
+    problems = list(_setting_problems(config))
+    if config.name != "digits":
+        problems += _path_problems(DATA_SETS[config.name], config)
+    return problems
+
+
+def data_path(config: DataConfig) -> Path:
+    """Return ``data.path`` with ``~`` expanded; `check_data` has made sure that it is given."""
+    return Path(config.path or ".").expanduser()
+
+
+def find_function(name: str) -> Callable[..., Any]:
+    """Import the function that ``module:function`` names; raises `RaynasError` when there is none."""
+    module_name, _, function_name = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # the module is the user's: anything may come out of it
+        raise RaynasError(
+            f"module {module_name!r} of data set {name!r} does not import",
+            got=f"{type(error).__name__}: {error}",
+            expected="module:function, with the module on Python's path",
+            next_step=f"python -c 'import {module_name}'",
+        ) from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        missing = "is not callable" if hasattr(module, function_name) else f"is not in {module_name}"
+        functions = [key for key, value in vars(module).items() if callable(value)]
+        raise RaynasError(f"{function_name!r} {missing}", near=nearest(function_name, functions))
+    return function  # type: ignore[no-any-return]
+
+
+def split_folders(root: Path) -> tuple[Path, Path | None]:
+    """Return the folders of the training and of the test classes of an image folder.
+
+    `train/` and `test/` count when they hold sub-folders; a `train/` of nothing but images is a class.
+    """
+    train, test = root / "train", root / "test"
+    if not class_folders(train):
+        return root, None
+    return train, test if class_folders(test) else None
+
+
+def class_folders(folder: Path) -> list[Path]:
+    """Return the sub-folders of ``folder`` in order of name, without hidden ones; none if it is no folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def image_files(folder: Path) -> Iterator[Path]:
+    """Yield the image files anywhere below ``folder``, in a stable order, without hidden ones."""
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
+                yield Path(parent, name)
+
+
+def _function_problems(config: DataConfig) -> Iterator[Problem]:
+    yield from _setting_problems(config)
+    if config.path is not None:
+        yield Problem("data.path", f"{config.name} gets no path: pass it in data.options")
+    try:
+        function = find_function(config.name)
+    except RaynasError as error:
+        yield Problem("data.name", str(error))
+        return
+    try:
+        inspect.signature(function).bind(**config.options)
+    except TypeError as error:
+        yield Problem("data.options", f"do not fit {config.name}: {error}")
+    except ValueError:
+        return  # compiled functions have no signature to compare with
+
+
+def _setting_problems(config: DataConfig) -> Iterator[Problem]:
+    """Settings that would be ignored are mistakes: the user believes that they change the numbers."""
+    if config.options and ":" not in config.name:
+        given = ", ".join(config.options)
+        yield Problem(
+            "data.options", f"{config.name} takes no options, got {given}; only module:function does"
+        )
+    if config.name != "folder":
+        if config.size is not None:
+            yield Problem("data.size", f"only the images of `folder` are resized, not those of {config.name}")
+        if config.storage == "stream":
+            yield Problem("data.storage", f"only `folder` can be streamed; {config.name} is kept in memory")
+
+
+def _path_problems(entry: Entry, config: DataConfig) -> Iterator[Problem]:
+    download = bool(entry.files) and config.download
+    if config.path is None:
+        contents = "class sub-folders" if entry.name == "folder" else entry.files[0].split("/")[0]
+        yield Problem("data.path", f"{entry.name} needs `path`, the folder that holds {contents}")
+        return
+    root = data_path(config)
+    if download:
+        if root.exists() and not root.is_dir():
+            yield Problem("data.path", f"{root} is not a folder")
+        return
+    if not root.is_dir():
+        state = "is not a folder" if root.exists() else "does not exist"
+        siblings = [path.name for path in root.parent.iterdir()] if root.parent.is_dir() else []
+        close = nearest(root.name, siblings)
+        yield Problem("data.path", f"{root} {state}" + (f"; nearest: {root.parent / close}" if close else ""))
+        return
+    problem = _missing_files(entry, root) if entry.files else _folder_problem(root)
+    if problem:
+        yield Problem("data.path", problem)
+
+
+def _missing_files(entry: Entry, root: Path) -> str | None:
+    missing = [file for file in entry.files if not (root / file).is_file()]
+    if not missing:
+        return None
+    hint = "set data.path to the folder that holds it, or data.download=true"
+    if (root.parent / entry.files[0]).is_file():
+        hint = f"set data.path={root.parent}"
+    elif len(class_folders(split_folders(root)[0])) > 1:
+        hint += "; images in class sub-folders are read with data.name=folder"
+    return f"{root} lacks {missing[0]}, which {entry.name} is read from: {hint}"
+
+
+def _folder_problem(root: Path) -> str | None:
+    train, test = split_folders(root)
+    classes = class_folders(train)
+    if len(classes) < 2:
+        return f"{train} holds {len(classes)} class sub-folders; needs 2 or more, one a class, of images"
+    for folder in (*classes, *(class_folders(test) if test else ())):
+        if next(image_files(folder), None) is None:
+            return f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})"
+    extra = {path.name for path in class_folders(test)} - {path.name for path in classes} if test else set()
+    if extra:
+        return f"{test} has the class {min(extra)!r}, which {train} has not"
+    return None

@@ -1,0 +1,162 @@
+"""Batches for one search: shuffled, augmented and normalised on the device.
+
+All randomness comes from the caller's generator and is drawn when an iteration is asked for, so between
+two of them the state of that generator is the state of the whole pipeline.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.dlpack import from_dlpack
+
+from raynas.data.augment import Augment, normalise
+from raynas.data.dataset import Dataset
+from raynas.data.folder import ImageFiles
+from raynas.data.stream import StreamedImages
+from raynas.errors import RaynasError
+
+Batch = tuple[Tensor, Tensor]
+"""Images float [b, C, H, W] and labels int64 [b], on the device."""
+
+
+class Images:
+    """The pixels and labels of a data set on a device, made once a process and shared by its feeds.
+
+    Pixels in memory stay uint8; on a CPU they are the data set's own array, not a copy. Those of an image
+    folder that is streamed are read by ``workers`` processes a feed. ``part`` is the training or test set;
+    raises `RaynasError` when there is no test set.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        device: torch.device | str = "cpu",
+        part: Literal["train", "test"] = "train",
+        workers: int = 2,
+    ) -> None:
+        images = dataset.images if part == "train" else dataset.test_images
+        labels = dataset.labels if part == "train" else dataset.test_labels
+        if images is None or labels is None:
+            raise RaynasError(f"{dataset.name} has no test images")
+        self.device = torch.device(device)
+        self.shape = dataset.shape
+        self.mean = dataset.mean
+        self.std = dataset.std
+        self._labels = _as_tensor(labels).to(self.device)
+        self._source: Tensor | StreamedImages = (
+            StreamedImages(images, workers)
+            if isinstance(images, ImageFiles)
+            else _as_tensor(images).to(self.device)
+        )
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def read(self, order: Tensor, batch: int) -> Iterator[Batch]:
+        """Yield pixels uint8 [b, C, H, W] and labels int64 [b] of the images ``order`` int64 [n] (CPU)."""
+        rows = order.to(self.device)
+        labels = torch.split(self._labels[rows], batch)
+        if isinstance(self._source, StreamedImages):
+            pixels = self._source.read(torch.split(order, batch))
+            yield from ((x.to(self.device), y) for x, y in zip(pixels, labels, strict=True))
+        else:
+            for chosen, y in zip(torch.split(rows, batch), labels, strict=True):
+                yield self._source.index_select(0, chosen).permute(0, 3, 1, 2), y
+
+
+class Feed:
+    """The batches of one search from a share of the images.
+
+    ``indices`` int64 [n] say which; ``generator`` is a CPU generator that the caller owns, seeds and saves;
+    ``augment`` None leaves the images as they are; ``dtype`` is that of the images that come out. With fewer
+    images than ``batch``, a batch is all of them.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        indices: NDArray[np.int64],
+        batch: int,
+        generator: torch.Generator,
+        augment: Augment | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        if len(indices) == 0:
+            raise RaynasError("a feed needs images", got="0 indices")
+        self.batch = min(batch, len(indices))
+        self._images = images
+        self._indices = _as_tensor(indices)
+        self._generator = generator
+        self._augment = augment
+        self._mean, self._std = (
+            _along_rows(values, images.shape[2]).to(images.device, dtype)
+            for values in (images.mean, images.std)
+        )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches in one pass over the images."""
+        return len(self._indices) // self.batch
+
+    def epoch(self, steps: int | None = None) -> Iterator[Batch]:
+        """Yield full batches in a new random order, augmented: one pass, or ``steps`` > 0 batches.
+
+        Each pass is a new permutation. All random numbers are drawn by this call, before the first batch is
+        asked for.
+        """
+        steps = self.steps_per_epoch if steps is None else steps
+        order = self._shuffled(steps, self.batch, self._generator)
+        if self._augment is None:
+            return self._plain(order, self.batch)
+        _, height, width = self._images.shape
+        draws = self._augment.draw(len(order), height, width, self._generator)
+        return self._augmented(self._augment, order, draws)
+
+    def plain(self, batch: int | None = None) -> Iterator[Batch]:
+        """Yield every image once, in the order of the indices, not augmented; the last batch is the rest."""
+        return self._plain(self._indices, batch or self.batch)
+
+    def probe(self, count: int, batch: int, generator: torch.Generator) -> list[Batch]:
+        """Return ``count`` random batches, not augmented, that depend on ``generator`` alone.
+
+        Within a batch no image comes twice; between batches only when there are too few images.
+        """
+        batch = min(batch, len(self._indices))
+        return list(self._plain(self._shuffled(count, batch, generator), batch))
+
+    def _shuffled(self, steps: int, batch: int, generator: torch.Generator) -> Tensor:
+        """Return the images of ``steps`` full batches; every pass is a new permutation."""
+        count = len(self._indices)
+        full = count // batch * batch
+        passes = -(-steps * batch // full)
+        orders = [torch.randperm(count, generator=generator)[:full] for _ in range(passes)]
+        return self._indices[torch.cat(orders)[: steps * batch]]
+
+    def _plain(self, order: Tensor, batch: int) -> Iterator[Batch]:
+        for pixels, labels in self._images.read(order, batch):
+            yield self._normalise(pixels), labels
+
+    def _augmented(self, augment: Augment, order: Tensor, draws: Tensor) -> Iterator[Batch]:
+        drawn = torch.split(draws.to(self._images.device), self.batch)
+        for (pixels, labels), rows in zip(self._images.read(order, self.batch), drawn, strict=True):
+            yield augment.blank(self._normalise(augment.move(pixels, rows)), rows), labels
+
+    def _normalise(self, pixels: Tensor) -> Tensor:
+        return normalise(pixels, self._mean, self._std)
+
+
+def _along_rows(values: tuple[float, ...], width: int) -> Tensor:
+    """Return a number a channel on the scale of the pixels as [C, 1, W], laid out in memory as a row is.
+
+    With a stride of 0 along the row, arithmetic on channels-last images of few channels is 4 times as slow.
+    """
+    return torch.tensor(values, dtype=torch.float64).mul(255).repeat(width, 1).T[:, None]
+
+
+def _as_tensor(array: NDArray[np.uint8] | NDArray[np.int64]) -> Tensor:
+    # torch.from_numpy warns of read-only arrays, which is what Ray shares; nothing here writes to them.
+    return from_dlpack(np.ascontiguousarray(array))

@@ -1,0 +1,159 @@
+"""Image folders: listing the files of every class, and decoding them at one size."""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raynas.data.catalogue import class_folders, image_files
+from raynas.errors import RaynasError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_CHUNK = 256
+"""Images a thread decodes before it takes the next task."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFiles:
+    """Images left on disk: ``len(names)`` files below ``root``, read as colour at ``size`` (height, width).
+
+    ``names`` are relative paths as a fixed-width bytes array and ``file_bytes`` their sizes, so that a
+    million of them travel between processes without a copy. With ``fit``, a file of another size is scaled
+    until it covers ``size`` and cropped at the centre; without, it is an error.
+    """
+
+    root: str
+    names: NDArray[np.bytes_]
+    file_bytes: NDArray[np.int64]
+    size: tuple[int, int]
+    fit: bool
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Images, height, width, channels: what a resident array would have as its shape."""
+        return (len(self.names), *self.size, 3)
+
+    def __getitem__(self, index: NDArray[np.int64] | slice) -> "ImageFiles":
+        return replace(self, names=self.names[index], file_bytes=self.file_bytes[index])
+
+    def path(self, index: int) -> Path:
+        """Return the file of one image."""
+        return Path(self.root, os.fsdecode(bytes(self.names[index])))
+
+    def decode(self) -> NDArray[np.uint8]:
+        """Decode all of them, here and now: uint8 [n, H, W, 3]; raises `RaynasError` naming a bad file."""
+        out = np.empty(self.shape, np.uint8)
+        for index in range(len(self)):
+            self._decode_into(out[index], self.path(index))
+        return out
+
+    def decode_in_threads(self) -> NDArray[np.uint8]:
+        """Decode all of them on every core, as `decode` does."""
+        out = np.empty(self.shape, np.uint8)
+
+        def decode(start: int) -> None:
+            out[start : start + _CHUNK] = self[start : start + _CHUNK].decode()
+
+        _in_threads(decode, range(0, len(self), _CHUNK))
+        return out
+
+    def check_sizes(self) -> None:
+        """Read every file's header; raises `RaynasError` naming the first file that is not of ``size``."""
+
+        def check(start: int) -> None:
+            for index in range(start, min(start + _CHUNK, len(self))):
+                with open_image(self.path(index)) as image:
+                    self._check_size(image.size, self.path(index))
+
+        if not self.fit:
+            _in_threads(check, range(0, len(self), _CHUNK))
+
+    def _decode_into(self, out: NDArray[np.uint8], path: Path) -> None:
+        from PIL import Image, ImageOps
+
+        height, width = self.size
+        with open_image(path) as image:
+            try:
+                colour = image.convert("RGB")
+            except (OSError, ValueError, SyntaxError) as error:
+                raise _unreadable(path, error) from error
+        if colour.size != (width, height):
+            if not self.fit:
+                self._check_size(colour.size, path)
+            colour = ImageOps.fit(colour, (width, height), Image.Resampling.BILINEAR)
+        out[:] = np.asarray(colour)
+
+    def _check_size(self, size: tuple[int, int], path: Path) -> None:
+        height, width = self.size
+        if size != (width, height):
+            raise RaynasError(
+                "the images of the folder differ in size",
+                got=f"{size[0]}×{size[1]} pixels in {path}",
+                expected=f"{width}×{height}, as the first image has",
+                next_step="set data.size to resize and crop them all",
+            )
+
+
+def list_images(folder: Path, classes: list[str]) -> tuple[list[Path], NDArray[np.int64]]:
+    """List the image files of the class sub-folders of ``folder``, and their labels int64 [n].
+
+    Files are ordered by class, then path; a label is the class' place in ``classes``.
+    """
+    paths: list[Path] = []
+    labels: list[int] = []
+    for class_folder in class_folders(folder):
+        found = list(image_files(class_folder))
+        paths += found
+        labels += [classes.index(class_folder.name)] * len(found)
+    return paths, np.array(labels, np.int64)
+
+
+def describe(folder: Path, paths: list[Path], size: int | None, like: ImageFiles | None = None) -> ImageFiles:
+    """Collect ``paths`` below ``folder`` at ``size`` pixels a side, or at the size of ``like`` or the first.
+
+    Raises `RaynasError` for a first file that cannot be read.
+    """
+    if like is not None:
+        target = like.size
+    elif size is not None:
+        target = (size, size)
+    else:
+        with open_image(paths[0]) as image:
+            target = (image.height, image.width)
+    names = np.array([os.fsencode(path.relative_to(folder)) for path in paths])
+    sizes = np.array([path.stat().st_size for path in paths], np.int64)
+    return ImageFiles(str(folder.absolute()), names, sizes, target, fit=size is not None)
+
+
+def open_image(path: Path) -> "Image.Image":
+    """Open an image file and read its header; raises `RaynasError` naming a file that is no image."""
+    from PIL import Image
+
+    try:
+        return Image.open(path)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> RaynasError:
+    return RaynasError(
+        f"cannot read the image {path}",
+        got=f"{type(error).__name__}: {error}",
+        next_step="mend or delete the file",
+    )
+
+
+def _in_threads(task: Callable[[int], None], items: Iterable[int]) -> None:
+    # Pillow lets go of the interpreter lock while it decodes, so threads are enough.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(task, items))

@@ -1,0 +1,166 @@
+"""Loading a data set by its name."""
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raynas.core.config import DataConfig
+from raynas.data.catalogue import (
+    DATA_SETS,
+    check_data,
+    class_folders,
+    data_path,
+    find_function,
+    split_folders,
+)
+from raynas.data.dataset import Dataset, Pixels, channel_statistics, from_arrays
+from raynas.data.folder import ImageFiles, describe, list_images
+from raynas.data.split import stratified
+from raynas.errors import FileProblems, RaynasError
+
+MEMORY_LIMIT = 2 * 1024**3
+"""Bytes up to which ``storage: auto`` keeps the training images in memory."""
+
+STATISTICS_IMAGES = 5000
+"""Most images of a folder that mean and deviation are computed from, evenly spaced over its classes."""
+
+_DIGITS_TEST_SHARE = 0.2
+_DIGITS_SPLIT_SEED = 0
+
+
+def load_data(config: DataConfig) -> Dataset:
+    """Load the data set that ``config`` names, with ``config.limit`` applied to its training images.
+
+    Raises `FileProblems` for what `check_data` finds and `RaynasError` for files or arrays that turn out
+    to be wrong.
+    """
+    problems = check_data(config)
+    if problems:
+        raise FileProblems("data", problems)
+    if config.name == "folder":
+        return _folder(config)
+    if ":" in config.name:
+        dataset = _from_function(config)
+    elif config.name == "digits":
+        dataset = _digits()
+    else:
+        dataset = _torchvision(config)
+    chosen = _limited(dataset.labels, config)
+    return replace(dataset, images=dataset.images[chosen], labels=dataset.labels[chosen])
+
+
+def _limited(labels: NDArray[np.int64], config: DataConfig) -> NDArray[np.int64] | slice:
+    if config.limit is None:
+        return slice(None)
+    if config.limit > len(labels):
+        raise RaynasError(
+            f"data.limit is larger than {config.name}",
+            got=config.limit,
+            expected=f"at most its {len(labels)} training images",
+        )
+    return stratified(labels, config.limit, config.split_seed)
+
+
+def _digits() -> Dataset:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
+    labels = bunch.target.astype(np.int64)
+    test = stratified(labels, round(_DIGITS_TEST_SHARE * len(labels)), _DIGITS_SPLIT_SEED)
+    train = np.setdiff1d(np.arange(len(labels)), test)
+    recipe = DATA_SETS["digits"].recipe
+    return from_arrays(
+        "digits", pixels[train], labels[train], test=(pixels[test], labels[test]), recipe=recipe
+    )
+
+
+def _torchvision(config: DataConfig) -> Dataset:
+    from torchvision import datasets
+
+    entry, root = DATA_SETS[config.name], data_path(config)
+    kind = {
+        "cifar10": datasets.CIFAR10,
+        "cifar100": datasets.CIFAR100,
+        "svhn": datasets.SVHN,
+        "fashion-mnist": datasets.FashionMNIST,
+    }[config.name]
+    takes_split = "split" in inspect.signature(kind).parameters
+    parts = [{"split": "train"}, {"split": "test"}] if takes_split else [{"train": True}, {"train": False}]
+    try:
+        train, test = (_arrays(kind(root=root, download=config.download, **part)) for part in parts)
+    except (RuntimeError, OSError) as error:
+        raise RaynasError(
+            f"cannot load {config.name} from {root}",
+            got=str(error),
+            next_step="delete the damaged files, then set data.path or data.download=true",
+        ) from error
+    return from_arrays(entry.name, *train, test=test, recipe=entry.recipe, mean=entry.mean, std=entry.std)
+
+
+def _arrays(source: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return pixels and labels of a torchvision data set; SVHN alone calls the labels so, channels first."""
+    if hasattr(source, "labels"):
+        return source.data.transpose(0, 2, 3, 1), np.asarray(source.labels)
+    return np.asarray(source.data), np.asarray(source.targets)
+
+
+def _from_function(config: DataConfig) -> Dataset:
+    result = find_function(config.name)(**config.options)
+    if isinstance(result, Dataset):
+        return result
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise RaynasError(
+            f"{config.name} returned something that is not a data set",
+            got=type(result).__name__,
+            expected="a raynas.data.dataset.Dataset, or a pair of arrays (images, labels)",
+        )
+    return from_arrays(config.name, *result)
+
+
+def _folder(config: DataConfig) -> Dataset:
+    train_folder, test_folder = split_folders(data_path(config))
+    classes = [path.name for path in class_folders(train_folder)]
+    paths, labels = list_images(train_folder, classes)
+    chosen = np.arange(len(paths))[_limited(labels, config)]
+    train = describe(train_folder, [paths[index] for index in chosen], config.size)
+    test, test_labels = None, None
+    if test_folder is not None:
+        test_paths, test_labels = list_images(test_folder, classes)
+        test = describe(test_folder, test_paths, config.size, like=train)
+    resident = config.storage == "memory" or (
+        config.storage == "auto" and int(np.prod(train.shape)) < MEMORY_LIMIT
+    )
+    images = _read(train, resident)
+    mean, std = channel_statistics(_sample(images))
+    return Dataset(
+        name=data_path(config).resolve().name,
+        classes=len(classes),
+        images=images,
+        labels=labels[chosen],
+        mean=mean,
+        std=std,
+        recipe=DATA_SETS["folder"].recipe,
+        test_images=None if test is None else _read(test, resident),
+        test_labels=test_labels,
+    )
+
+
+def _read(files: ImageFiles, resident: bool) -> Pixels:
+    if resident:
+        return files.decode_in_threads()
+    files.check_sizes()
+    return files
+
+
+def _sample(images: Pixels, piece: int = 256) -> Iterator[NDArray[np.uint8]]:
+    """Yield images evenly spaced over the set, the same ones whether they are in memory or on disk."""
+    count = len(images)
+    rows = np.unique(np.linspace(0, count - 1, min(count, STATISTICS_IMAGES)).round().astype(np.int64))
+    for start in range(0, len(rows), piece):
+        chosen = images[rows[start : start + piece]]
+        yield chosen.decode_in_threads() if isinstance(chosen, ImageFiles) else chosen

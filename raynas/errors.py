@@ -1,0 +1,99 @@
+"""Errors meant for users: what went wrong, what was got and expected, the nearest name, the next step."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+
+def nearest(name: object, known: Iterable[str]) -> str | None:
+    """Return the known name that looks most like ``name``, or None when nothing is close."""
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    close = get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
+    return by_lower[close[0]] if close else None
+
+
+class RaynasError(Exception):
+    """A mistake the user can mend; shown without a traceback, exit code 2.
+
+    Only ``what`` is required; each other part becomes a line of the message when given.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        got: object = None,
+        expected: object = None,
+        near: str | None = None,
+        next_step: str | None = None,
+    ) -> None:
+        self.what = what
+        self.got = got
+        self.expected = expected
+        self.near = near
+        self.next_step = next_step
+        super().__init__(what)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep all the parts when Ray pickles the error across processes."""
+        return (_rebuild, (type(self), self.what, self.got, self.expected, self.near, self.next_step))
+
+    def __str__(self) -> str:
+        parts = {
+            "got": self.got,
+            "expected": self.expected,
+            "nearest": self.near,
+            "next": self.next_step,
+        }
+        lines = [f"  {label + ':':<10}{part}" for label, part in parts.items() if part is not None]
+        return "\n".join([self.what, *lines])
+
+
+def _rebuild(
+    kind: type[RaynasError],
+    what: str,
+    got: object,
+    expected: object,
+    near: str | None,
+    next_step: str | None,
+) -> RaynasError:
+    return kind(what, got=got, expected=expected, near=near, next_step=next_step)
+
+
+def unknown(kind: str, name: object, known: Iterable[str], next_step: str | None = None) -> RaynasError:
+    """Build the error for a name that is not among the known ones."""
+    names = sorted(known)
+    return RaynasError(
+        f"unknown {kind} {str(name)!r}",
+        expected=f"one of {', '.join(names)}",
+        near=nearest(name, names),
+        next_step=next_step,
+    )
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a file: where it stands (``grid.method[1]``) and what it is."""
+
+    path: str
+    message: str
+
+
+class FileProblems(RaynasError):
+    """Every mistake found in one user file, all at once."""
+
+    def __init__(self, file: str, problems: Iterable[Problem]) -> None:
+        self.file = file
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        super().__init__(f"{file}: {count} problem{'s' if count != 1 else ''}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (FileProblems, (self.file, self.problems))
+
+    def __str__(self) -> str:
+        rows = []
+        for problem in self.problems:
+            first, *rest = problem.message.splitlines()
+            rows += [f"  {problem.path or '(top level)'}: {first}", *(f"    {line}" for line in rest)]
+        return "\n".join([self.what, *rows])

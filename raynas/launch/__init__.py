@@ -1,0 +1,1 @@
+"""Launchers: the same trials in this process or on Ray Tune."""

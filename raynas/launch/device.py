@@ -1,0 +1,53 @@
+"""Which device a search computes on, and how much of it."""
+
+import os
+
+import torch
+
+from raynas.errors import RaynasError
+
+HEADROOM = 0.92
+"""Part of its share that a trial's tensors may fill: the CUDA context and libraries need the rest."""
+
+
+def local_device(name: str) -> torch.device:
+    """Return the device for a search in this process: ``cpu``, ``cuda``, or ``auto`` for CUDA if there is any.
+
+    Raises `RaynasError` when CUDA is asked for and missing.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise RaynasError(
+            "there is no CUDA device",
+            got="--device cuda",
+            expected="a GPU that torch can use",
+            next_step="--device cpu",
+        )
+    return torch.device(name)
+
+
+def trial_device(share: float) -> torch.device:
+    """Return the device that Ray gave to the trial that calls this, its memory fenced to ``share`` of it.
+
+    A trial that was given no GPU gets the CPU although it may see CUDA: with 0 GPUs Ray leaves
+    ``CUDA_VISIBLE_DEVICES`` unset. GPUs that only Ray believes in raise `RaynasError`, unless the
+    environment has ``RAYNAS_ALLOW_LOGICAL_GPU=1``, as tests do; the CPU then stands in.
+    """
+    import ray
+
+    if not ray.get_runtime_context().get_accelerator_ids().get("GPU"):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        if os.environ.get("RAYNAS_ALLOW_LOGICAL_GPU") == "1":
+            return torch.device("cpu")
+        raise RaynasError(
+            "Ray gave this trial a GPU, but torch cannot use it",
+            got=f"torch {torch.__version__}, CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES')}",
+            expected="a CUDA build of torch and a driver that fits it on every GPU node",
+            next_step="python -c 'import torch; torch.cuda.init()' on that node, or resources.gpu=0",
+        )
+    if share < 1:
+        # Ray only keeps the books: without a fence one greedy trial takes its neighbours' memory.
+        torch.cuda.set_per_process_memory_fraction(HEADROOM * share, 0)
+    return torch.device("cuda:0")

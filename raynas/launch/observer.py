@@ -1,0 +1,76 @@
+"""What looks on while a sweep runs: the live display, the report writer, the MLflow tracker."""
+
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from raynas.sweep.folder import SweepFolder
+from raynas.sweep.record import TrialRecord
+
+
+class Observer:
+    """Base of everything that looks on; override what you need.
+
+    The driver's thread makes these calls, so each must return at once. Observers only look: they change
+    neither trials nor the order in which trials run.
+    """
+
+    def on_start(self, folder: SweepFolder) -> None:
+        """Before the first trial of this run of the sweep starts; on a resume as well."""
+
+    def on_trial(self, record: TrialRecord) -> None:
+        """After a trial's spool grew or its status changed."""
+
+    def on_tick(self) -> None:
+        """About once a second."""
+
+    def on_end(self, folder: SweepFolder) -> None:
+        """After the last trial ended, or after the sweep was interrupted."""
+
+
+class Observers(Observer):
+    """Several observers as one; an exception in one of them stops neither the others nor the sweep.
+
+    Each different exception is written once, with its traceback, to ``observers.log`` in the sweep's
+    folder: Ray Tune ends the whole sweep when a callback raises.
+    """
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = tuple(observers)
+        self._folder: Path | None = None
+        self._written: set[tuple[int, str]] = set()
+
+    def on_start(self, folder: SweepFolder) -> None:
+        self._folder = folder.path
+        self._each(lambda observer: observer.on_start(folder))
+
+    def on_trial(self, record: TrialRecord) -> None:
+        self._each(lambda observer: observer.on_trial(record))
+
+    def on_tick(self) -> None:
+        self._each(lambda observer: observer.on_tick())
+
+    def on_end(self, folder: SweepFolder) -> None:
+        self._folder = folder.path
+        self._each(lambda observer: observer.on_end(folder))
+
+    def _each(self, call: Callable[[Observer], None]) -> None:
+        for index, observer in enumerate(self._observers):
+            try:
+                call(observer)
+            except Exception as error:
+                self._note(index, observer, error)
+
+    def _note(self, index: int, observer: Observer, error: Exception) -> None:
+        key = (index, repr(error))
+        if self._folder is not None and key not in self._written:
+            self._written.add(key)
+            write_failure(self._folder, type(observer).__name__, error)
+
+
+def write_failure(folder: Path, who: str, error: Exception) -> None:
+    """Add an observer's exception to ``observers.log``; a disk that takes no more is no reason to stop."""
+    text = "".join(traceback.format_exception(error))
+    with suppress(OSError), (folder / "observers.log").open("a", encoding="utf-8") as file:
+        file.write(f"{who}: {text}\n")

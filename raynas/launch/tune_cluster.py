@@ -1,0 +1,182 @@
+"""The Ray cluster under a sweep: started here or joined, kept silent, and asked what it can hold."""
+
+import json
+import logging
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+from ray.experimental.internal_kv import _internal_kv_get
+
+from raynas.errors import RaynasError
+
+QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+}
+"""Ray's switches for a sweep: no banner, no stock loggers, no statistics, trials stay in this folder."""
+
+MOST_PENDING = 200
+"""Trials that wait for an autoscaler at once; Ray Tune's own number."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What one trial asks for: CPUs, and GPUs as 0, a share 1/n or a whole number."""
+
+    cpu: float
+    gpu: float
+
+    def __str__(self) -> str:
+        return f"{self.cpu:g} CPU and {self.gpu:g} GPU"
+
+    def fit(self, node: Mapping[str, float]) -> int:
+        """Return how many trials a node with these resources holds at once."""
+        by_cpu = math.floor(node.get("CPU", 0) / self.cpu + 1e-9)
+        if self.gpu == 0:
+            return by_cpu
+        gpus = node.get("GPU", 0)
+        # A share lies on one GPU: what is left of two GPUs does not add up.
+        by_gpu = gpus * math.floor(1 / self.gpu + 1e-9) if self.gpu < 1 else gpus // self.gpu
+        return min(by_cpu, int(by_gpu))
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[None]:
+    """Be connected to a Ray cluster, silently; what was started or joined here is left again.
+
+    ``address`` is ``host:port``, ``auto`` for the cluster on this machine, or ``local`` to start one;
+    None stands for the environment's ``RAY_ADDRESS``, else ``local``. A Ray that this process is already
+    connected to is used as it is. Raises `RaynasError` for an address that does not answer.
+    """
+    with _environment(QUIET), _signals_kept():
+        if ray.is_initialized():
+            yield
+            return
+        where = _checked(address or os.environ.get("RAY_ADDRESS") or "local")
+        _connect(where)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def concurrency(ask: Ask, wanted: int | None, trials: int) -> int:
+    """Return how many trials to hand to Ray at once; raises `RaynasError` when no node can hold even one.
+
+    As many as fit, so that a sampler learns before it suggests; on an autoscaling cluster as many as
+    there are, since only what waits makes it grow.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    slots = sum(ask.fit(node) for node in nodes)
+    if _autoscales():
+        slots = max(slots, MOST_PENDING)
+    elif slots == 0:
+        raise _too_small(ask, nodes)
+    return max(1, min(wanted or slots, slots, trials))
+
+
+def _too_small(ask: Ask, nodes: list[Mapping[str, float]]) -> RaynasError:
+    cpus = max((node.get("CPU", 0) for node in nodes), default=0)
+    gpus = max((node.get("GPU", 0) for node in nodes), default=0)
+    if ask.gpu > gpus:
+        step = "resources.gpu=0" if gpus == 0 else f"resources.gpu={gpus:g}"
+    else:
+        step = f"resources.cpu={cpus:g}"
+    return RaynasError(
+        "no node of the cluster can hold a trial, and the cluster does not autoscale",
+        got=f"a trial asks for {ask}",
+        expected=f"at most {cpus:g} CPU and {gpus:g} GPU, what the largest of {len(nodes)} nodes has",
+        next_step=step,
+    )
+
+
+def _checked(address: str) -> str:
+    if address.startswith("ray://"):
+        raise RaynasError(
+            "Ray Client addresses are not supported: a lost connection would take the sweep with it",
+            got=address,
+            expected="host:port of the cluster's head, `auto` on the head itself, or `local`",
+            next_step="ray job submit --address http://HEAD:8265 -- raynas sweep FILE --address auto",
+        )
+    if address.startswith(("http://", "https://")):
+        raise RaynasError(
+            "this is the address of a cluster's job server",
+            got=address,
+            expected="host:port of the cluster's head, `auto` on the head itself, or `local`",
+            next_step=f"ray job submit --address {address} -- raynas sweep FILE --address auto",
+        )
+    return address
+
+
+def _connect(where: str) -> None:
+    common = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    if where == "local":
+        # Ray's ports are open to the network all the same; what protects them is Ray's token.
+        ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **common)
+        return
+    try:
+        ray.init(address=where, **common)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise RaynasError(
+            "no Ray cluster answers",
+            got=f"--address {where} ({f'{error}'.splitlines()[0]})",
+            expected="host:port of a running head, or `auto` on a node of the cluster",
+            next_step="ray status --address HOST:6379, or leave --address out to run on this machine",
+        ) from error
+
+
+def _autoscales(patience: float = 10.0) -> bool:
+    """Return whether nodes may join by themselves, as Ray's monitor reports; it does so after a few seconds.
+
+    Of a cluster that it only watches it knows no node types, so it names them after their nodes.
+    """
+    if Path("~/ray_bootstrap_config.yaml").expanduser().exists():
+        return True
+    if _internal_kv_get("__autoscaler_v2_enabled") == b"1":
+        return True
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        report = json.loads(_internal_kv_get("__autoscaling_status") or "{}").get("autoscaler_report")
+        if report and (types := {**report.get("active_nodes", {}), **(report.get("idle_nodes") or {})}):
+            return not all(name.startswith("node_") for name in types)
+        time.sleep(0.2)
+    return True
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables that the user has not set, and take them away again."""
+    added = [name for name in values if name not in os.environ]
+    os.environ.update({name: values[name] for name in added})
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Put back the handlers that Ray Tune replaces and forgets; its own would swallow a later Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,71 @@
+"""What Ray Tune runs in a worker process: find the folder, pick the device, run the trial."""
+
+import hashlib
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from raynas.core.records import EpochReport
+from raynas.errors import RaynasError
+from raynas.launch.device import trial_device
+from raynas.launch.driver import RunTrial, data_key, next_attempt, only_writer
+from raynas.sweep.folder import SweepFolder
+
+UNFIT = "unfit"
+"""Key of the report by which a node says that no trial can run on it."""
+
+
+def train(
+    config: dict[str, Any],
+    *,
+    sweep: str,
+    digest: str,
+    share: float,
+    datasets: Mapping[str, ray.ObjectRef],
+    run_trial: RunTrial,
+) -> None:
+    """Run the searches named in ``config``, one after another, each from where its folder stands.
+
+    Reports to Tune are a heartbeat only: all that counts is in the trial's folder. Nothing may stand in a
+    ``finally`` here, since Tune kills a trial that it stops before its ``finally`` is done. A `RaynasError`
+    that `run_trial` did not deal with is about this node and would hit every trial on it: it is reported,
+    so that the driver ends the sweep, rather than raised, which would only be retried here.
+    """
+    folder = SweepFolder(Path(sweep))
+    try:
+        check_storage(folder, digest)
+        for trial_id in config["searches"]:
+            trial = folder.trial(trial_id)
+            dataset = ray.get(datasets[data_key(trial.config().data)])
+            device = trial_device(share)
+            with only_writer(trial):
+                attempt = next_attempt(trial.record())
+                run_trial(trial, dataset=dataset, device=device, attempt=attempt, heartbeat=_heartbeat)
+    except RaynasError as error:
+        tune.report({UNFIT: f"{error}"})
+
+
+def check_storage(folder: SweepFolder, digest: str) -> None:
+    """Raise `RaynasError` unless this node sees the driver's sweep folder."""
+    if storage_digest(folder) != digest:
+        raise RaynasError(
+            "a node does not see the sweep's folder",
+            got=f"{'another' if folder.exists else 'no'} sweep.json in {folder.path} "
+            f"on node {socket.gethostname()}",
+            expected="a folder on storage that all nodes share, at the same path",
+            next_step="--runs DIR with a folder on shared storage (NFS, EFS, Filestore)",
+        )
+
+
+def storage_digest(folder: SweepFolder) -> str:
+    """Return a hash of the sweep's `sweep.json` as this node sees it; empty when it sees none."""
+    file = folder.path / "sweep.json"
+    return hashlib.sha256(file.read_bytes()).hexdigest() if folder.exists else ""
+
+
+def _heartbeat(report: EpochReport) -> None:
+    tune.report({"epoch": report.epoch, "valid_loss": report.valid_loss})

@@ -1,0 +1,1 @@
+"""The parts a method is composed of: samplers, estimators, updaters and derivations."""

@@ -1,0 +1,1 @@
+"""Pictures of cells and the report of a sweep."""

@@ -1,0 +1,227 @@
+"""The report of a sweep: a pure function of its folder, as one HTML file and the same in Markdown."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from raynas.core.genotype import Genotype
+from raynas.core.ops.catalogue import OPERATIONS
+from raynas.errors import RaynasError
+from raynas.report import facts as f
+from raynas.report import figures, pictures, text
+from raynas.report.draw import draw_cell, write_cells
+from raynas.report.facts import Facts
+from raynas.report.pictures import Likeness, Multiple, Picture
+from raynas.report.stats import derived_counts
+from raynas.sweep.disk import disk_error
+from raynas.sweep.folder import SweepFolder, write_atomic
+
+DECIDES = {
+    "valid_loss": "the supernet’s validation loss",
+    "discrete_loss": "the derived cell’s validation loss",
+}
+
+
+def build_report(folder: SweepFolder) -> tuple[Path, Path]:
+    """Write ``report.html`` and ``report.md`` of a sweep, whatever its state, and return their paths.
+
+    Also writes ``selection.json``, the plots of the Markdown as ``report/*.svg``, and, once a trial has
+    finished, the winner's genotype and drawings in ``best/``. Reads nothing but the folder and the search
+    space's file; the same folder gives the same bytes. Raises `RaynasError` when the folder's records are
+    missing or damaged, or it cannot be written.
+    """
+    facts = f.gather(folder)
+    if facts.chosen:
+        write_cells(facts.chosen, folder.best)
+        facts.chosen.save(folder.best / "genotype.json")
+    content = _content(facts, (folder.best / "genotype.json").read_text() if facts.chosen else "")
+    write_atomic(folder.path / "selection.json", _json(facts.selection.to_json()))
+    _write_pictures(_all_pictures(content), folder.path / "report")
+    html, markdown = folder.path / "report.html", folder.path / "report.md"
+    for path in (html, markdown):
+        write_atomic(path, _render(path.name, content).encode())
+    return html, markdown
+
+
+def _content(facts: Facts, genotype_json: str) -> dict[str, Any]:
+    """Return everything the templates name; both files are made from it, so they state the same."""
+    chosen = facts.chosen
+    started = any(record.reports for record in facts.records)
+    curves, mixes, skips = pictures.curves(facts), pictures.operation_mix(facts), pictures.skip_counts(facts)
+    likeness, failures = pictures.likeness(facts), f.failures(facts)
+    measured = any(report.curvature for record in facts.records for report in record.reports)
+    content: dict[str, Any] = {
+        "facts": facts,
+        "winner": facts.selection.winner,
+        "scope": _scope(facts),
+        "headline": _headline(facts),
+        "cells": {kind: draw_cell(chosen, kind) for kind in chosen.kinds} if chosen else {},
+        "genotype_json": genotype_json.rstrip(),
+        "genotype_darts": _darts(chosen) if chosen else "",
+        "ranking": f.ranking(facts),
+        "settings": f.setting_rows(facts),
+        "curves": curves,
+        "mixes": mixes,
+        "skips": skips,
+        "counts": _counts(facts),
+        "likeness": likeness,
+        "likeness_rows": _likeness_rows(likeness) if likeness else [],
+        "failures": failures,
+        "provenance": f.provenance(facts),
+        "yaml": f.resolved_yaml(facts.sweep).rstrip(),
+        "captions": _captions(facts, likeness),
+    }
+    candidates = {
+        "verdict": ("Verdict", ""),
+        "ranking": ("Ranking", "" if facts.records else "the ranking (no trial is planned yet)"),
+        "settings": (
+            "Methods and strengths",
+            "" if facts.ranked else "means over seeds (no trial has finished)",
+        ),
+        "curves": ("Curves", "" if curves else "curves (no epoch has finished)"),
+        "operations": ("Operations", "" if skips else "operations (no epoch has finished)"),
+        "alike": (
+            "How alike the cells are",
+            "" if likeness else "how alike the cells are (fewer than two to compare)",
+        ),
+        "failures": ("What failed", "" if failures else "failures (there are none)"),
+        "again": ("How to run it again", ""),
+    }
+    content["sections"] = {key: title if not missing else "" for key, (title, missing) in candidates.items()}
+    content["left_out"] = [missing for _, missing in candidates.values() if missing]
+    if started and not measured:
+        content["left_out"].append("λmax (curvature was not measured)")
+    if started and not mixes:
+        content["left_out"].append("shares of weight (the search space’s file is not found or has changed)")
+    return content
+
+
+def _render(template: str, content: dict[str, Any]) -> str:
+    environment = Environment(
+        loader=PackageLoader("raynas.report"),
+        # Markdown has escapes of its own: the filters `md` and `fence`.
+        autoescape=select_autoescape(["html"], default=False),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    filters: dict[str, Callable[..., str]] = {
+        "number": text.number,
+        "difference": text.difference,
+        "percent": text.percent,
+        "spread": text.spread,
+        "spread_percent": text.spread_percent,
+        "spread_count": text.spread_count,
+        "duration": text.duration,
+        "moment": text.moment,
+        "md": text.markdown,
+        "fence": text.fence,
+    }
+    environment.filters.update(filters)
+    style, _, _ = (
+        environment.loader.get_source(environment, "report.css") if environment.loader else ("", "", "")
+    )
+    ground = {"light": figures.css_variables(dark=False), "dark": figures.css_variables(dark=True)}
+    return environment.get_template(template).render(content, css=style, **ground)
+
+
+def _scope(facts: Facts) -> str:
+    """Say in a line what was searched: spaces, data, epochs."""
+    configs = [record.config for record in facts.records]
+    spaces = ", ".join(dict.fromkeys(f"space {config.space}" for config in configs))
+    data = ", ".join(dict.fromkeys(f"data {config.data.name}" for config in configs))
+    epochs = ", ".join(dict.fromkeys(f"{config.epochs} epochs" for config in configs))
+    return "; ".join(part for part in (spaces, data, epochs) if part)
+
+
+def _headline(facts: Facts) -> str:
+    """Say in a line what chose the winner; empty when there will be none, as the selection's reasons say."""
+    ranked, decides = facts.selection.ranking, DECIDES[facts.selection.by]
+    if not ranked:
+        return "" if facts.complete else "There is no verdict yet: no trial has finished."
+    if len(ranked) == 1:
+        return f"The only trial that finished; {decides} was to decide."
+    return f"Chosen by {decides}, of {len(ranked)} trials; second is {ranked[1].trial.id}."
+
+
+def _captions(facts: Facts, likeness: Likeness | None) -> dict[str, str]:
+    """Return each section's line on what its numbers are and how to read them."""
+    resume = f"“raynas resume {facts.sweep.name}” goes on with what has not ended. Begun with:"
+    chance = likeness.chance if likeness else None
+    return {
+        "ranking": f"By {DECIDES[facts.selection.by]} at the last epoch, smallest first. Losses in nats.",
+        "settings": "Mean ± sample standard deviation over seeds of the ranked trials, at their last epoch.",
+        "curves": "A line is a trial. A ring marks the chosen one, a cross where a trial failed or diverged. "
+        "All panels of a measure share their axes.",
+        "operations": "Shares are of the architecture weights of all edges, averaged over a method’s trials.",
+        "alike": "Share of (edge, operation) choices that the cells of two trials have in common."
+        + ("" if chance is None else f" Two cells drawn at random share {100 * chance:.0f} %."),
+        "again": "The command, and what it resolved to." if facts.complete else resume,
+    }
+
+
+def _counts(facts: Facts) -> dict[str, Any] | None:
+    """Return mean edges an operation holds in the derived cells, ``normal / reduce``, a column a method."""
+    genotypes: dict[str, list[Genotype]] = {}
+    for record in facts.ranked:
+        if record.last:
+            genotypes.setdefault(facts.setting(record).method, []).append(record.last.genotype)
+    if not genotypes:
+        return None
+    methods = [method for method in facts.methods if method in genotypes]
+    means = {m: [derived_counts(genotypes[m], kind) for kind in f.KINDS] for m in methods}
+    used = [op for op in OPERATIONS if any(op in kind for kinds in means.values() for kind in kinds)]
+    rows = {
+        figures.operation_label(op): [
+            " / ".join(f"{kind.get(op, 0):.1f}" for kind in means[m]) for m in methods
+        ]
+        for op in used
+    }
+    return {"methods": methods, "rows": rows}
+
+
+def _likeness_rows(likeness: Likeness) -> list[tuple[str, str, int]]:
+    """Return label, share in common and number of pairs: of each group, inside all of them, between them."""
+    found = likeness.alike
+    spreads = list(found.by_group.items())
+    if len(spreads) > 1 and found.within:
+        spreads.append((f"same {likeness.grouping}", found.within))
+    if found.between:
+        spreads.append((f"different {likeness.grouping}s", found.between))
+    return [(label, text.spread_percent(spread), spread.count) for label, spread in spreads]
+
+
+def _darts(genotype: Genotype) -> str:
+    """Return DARTS' text form, or nothing for cells that it cannot express."""
+    try:
+        return genotype.to_darts()
+    except RaynasError:
+        return ""
+
+
+def _all_pictures(content: dict[str, Any]) -> list[Picture]:
+    multiples: list[Multiple] = [*content["curves"], *content["mixes"]]
+    if content["skips"]:
+        multiples.append(content["skips"])
+    found = [picture for multiple in multiples for picture in multiple.panels]
+    likeness: Likeness | None = content["likeness"]
+    return [*found, likeness.picture] if likeness and likeness.picture else found
+
+
+def _write_pictures(found: list[Picture], folder: Path) -> None:
+    if not found:
+        return
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    for picture in found:
+        write_atomic(folder / f"{picture.name}.svg", figures.as_file(picture.svg).encode())
+
+
+def _json(data: object) -> bytes:
+    return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()

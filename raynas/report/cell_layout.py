@@ -1,0 +1,304 @@
+"""Where everything goes in the drawing of a derived cell: one layout for every kind of picture.
+
+States are blocks in columns by depth. Every line crosses a column horizontally in a slot of its own and
+bends only between columns, where all lines share one S shape: so lines never overlap each other, a block
+or a label, and two lines cross at most once per gap. Lengths are pixels of an SVG, points of a PNG.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, combinations, pairwise
+from random import Random
+from statistics import fmean
+
+from raynas.core.genotype import Choice, Genotype
+from raynas.core.ops.catalogue import OPERATIONS
+from raynas.core.space import INPUTS
+
+MARGIN = 20
+HEADING = 30
+"""Baseline of the heading; the cell begins below it."""
+BLOCK = 42
+"""Width of a state's block."""
+SLOT, PORT, APART = 28, 11, 14
+"""Distances: labelled lines into a node, lines out of a state, lines and blocks in a column."""
+PILL, LETTER = 20, 6.7
+"""Height of a label and the width it gives each letter (of 11 pixel type)."""
+LEAD, TAIL = 8, 18
+"""Line before the longest label of a column, and between label and node."""
+
+STARTS = 12
+"""Orders of the places to start from when looking for few crossings."""
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle: centre, width and height in pixels, and the text in it (``c_{k-2}`` for a subscript)."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Wire:
+    """One line through ``points``: horizontal from each odd one to the next, S-shaped in the gaps between.
+
+    ``choice`` and ``pill`` (the label) are None for the lines to the cell's output.
+    """
+
+    points: tuple[Point, ...]
+    choice: Choice | None
+    pill: Box | None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything of one cell's drawing is; both pictures are made from it."""
+
+    width: float
+    height: float
+    title: str
+    subtitle: str
+    description: str
+    blocks: tuple[Box, ...]
+    wires: tuple[Wire, ...]
+
+
+class _Graph:
+    """The cell as columns of places: blocks, and a place for every line in each column that it passes.
+
+    Places are numbered: the cell's states first, then its ``output``, then the places where lines pass.
+    ``links`` lead from a place to one in the next column; ``chains`` hold the places of every line, by its
+    choice or, for a line to the output, by its node.
+    """
+
+    def __init__(self, choices: Sequence[Choice], nodes: int) -> None:
+        self.output = INPUTS + nodes
+        depth = dict.fromkeys(range(INPUTS), 0)
+        for choice in choices:  # ordered by target, so every source's depth is final
+            depth[choice.target] = max(depth.get(choice.target, 0), depth[choice.source] + 1)
+        depth[self.output] = max(depth.values()) + 1
+        self.columns: list[list[int]] = [[] for _ in range(depth[self.output] + 1)]
+        self.column: dict[int, int] = {}
+        for state, column in sorted(depth.items()):
+            self._add(state, column)
+        self.chains: dict[Choice | int, list[int]] = {}
+        self.links: list[tuple[int, int]] = []
+        ends: list[tuple[Choice | int, int, int]] = [(c, c.source, c.target) for c in choices]
+        ends += [(node, node, self.output) for node in range(INPUTS, self.output)]
+        count = self.output + 1
+        for key, source, target in ends:
+            passed = range(depth[source] + 1, depth[target])
+            for place, column in enumerate(passed, start=count):
+                self._add(place, column)
+            self.chains[key] = [source, *range(count, count + len(passed)), target]
+            self.links += pairwise(self.chains[key])
+            count += len(passed)
+        self.before: dict[int, list[int]] = defaultdict(list)
+        self.after: dict[int, list[int]] = defaultdict(list)
+        for left, right in self.links:
+            self.before[right].append(left)
+            self.after[left].append(right)
+
+    def _add(self, place: int, column: int) -> None:
+        self.columns[column].append(place)
+        self.column[place] = column
+
+    def height(self, place: int) -> float:
+        """Return how much of its column a place fills: nothing for a line that passes."""
+        if place > self.output:
+            return 0.0
+        slots = (len(self.before[place]) - 1) * (APART if place == self.output else SLOT) + PILL + 8
+        return float(max(slots, (len(self.after[place]) - 1) * PORT + PILL, BLOCK * 0.75))
+
+    def in_port(self, left: int, right: int) -> float:
+        """Return where a link ends, below the middle of its right place."""
+        lines = self.before[right]
+        pitch = APART if right == self.output else SLOT
+        return (lines.index(left) - (len(lines) - 1) / 2) * pitch
+
+    def out_port(self, left: int, right: int) -> float:
+        """Return where a link begins, below the middle of its left place."""
+        lines = self.after[left]
+        return (lines.index(right) - (len(lines) - 1) / 2) * PORT
+
+    def climb(self, left: int, right: int, y: Mapping[int, float]) -> float:
+        """Return how far down a link leads when its places are at the heights ``y``."""
+        return y[right] + self.in_port(left, right) - y[left] - self.out_port(left, right)
+
+    def stiffness(self, left: int, right: int) -> float:
+        """Return how much a link should be level: long lines more, or they would wave."""
+        return (1.0, 4.0, 16.0)[(left > self.output) + (right > self.output)]
+
+    def ranks(self) -> dict[int, int]:
+        """Return every place's position in its column."""
+        return {place: rank for column in self.columns for rank, place in enumerate(column)}
+
+    def cost(self, first: int = 0, last: int | None = None) -> tuple[int, int]:
+        """Return crossings, then how many ranks links lead up or down, between columns first to last."""
+        crossings = steps = 0
+        for left, right in pairwise(self.columns[first : None if last is None else last + 1]):
+            here = {place: rank for rank, place in enumerate(left)}
+            there = {place: rank for rank, place in enumerate(right)}
+            ranks = [(here[place], there[other]) for place in left for other in self.after[place]]
+            crossings += sum((a - c) * (b - d) < 0 for (a, b), (c, d) in combinations(ranks, 2))
+            steps += sum(abs(a - b) for a, b in ranks)
+        return crossings, steps
+
+    def untangle(self) -> None:
+        """Order the columns for few crossings (often the fewest), and then the links at each place."""
+        draw = Random(0)  # noqa: S311 - the same starts every time
+        best = (self.cost(), self.columns)
+        for start in range(STARTS):
+            self.columns = [self.columns[0], *(draw.sample(c, len(c)) for c in self.columns[1:])]
+            for turn in range(4):
+                self._sweep(forward=(start + turn) % 2 == 0)
+            best = min(best, (self.cost(), self.columns))
+        self.columns = best[1]
+        self._sift()
+        rank = self.ranks()
+        for lines in (*self.before.values(), *self.after.values()):
+            lines.sort(key=rank.__getitem__)
+
+    def _sweep(self, forward: bool) -> None:
+        """Sort each column by the mean rank of its neighbours on one side, column by column."""
+        beside, inner = self.before if forward else self.after, range(1, len(self.columns) - 1)
+        for index in inner if forward else reversed(inner):
+            rank = self.ranks()
+            middle = {p: fmean(rank[q] for q in beside[p]) for p in self.columns[index]}
+            self.columns[index].sort(key=middle.__getitem__)
+
+    def _sift(self) -> None:
+        """Move each place to where in its column it costs least, until nothing improves."""
+        movable = [(p, n) for p, n in self.column.items() if n and len(self.columns[n]) > 1]
+        better = True
+        while better:
+            better = False
+            for place, number in movable:
+                column, cost = self.columns[number], self.cost(number - 1, number + 1)
+                rest = [other for other in column if other != place]
+                for position in range(len(column)):
+                    self.columns[number] = [*rest[:position], place, *rest[position:]]
+                    if (changed := self.cost(number - 1, number + 1)) < cost:
+                        cost, better, column = changed, True, self.columns[number]
+                self.columns[number] = column
+
+
+def layout(genotype: Genotype, kind: str) -> Layout:
+    """Place one kind of cell; raises `RaynasError` on an unknown kind."""
+    graph = _Graph(genotype.cell(kind), genotype.nodes)
+    graph.untangle()
+    y = _rows(graph)
+    top = MARGIN + HEADING - min(y[place] - graph.height(place) / 2 for place in y)
+    y = {place: value + top for place, value in y.items()}
+    spans = _spans(graph, y)
+    title, subtitle = f"{kind.capitalize()} cell", f"{genotype.space} · {genotype.digest()}"
+    blocks = [
+        Box(right - BLOCK / 2, y[place], BLOCK, graph.height(place), _name(place, graph.output))
+        for (_, right), places in zip(spans, graph.columns, strict=True)
+        for place in places
+        if place <= graph.output
+    ]
+    return Layout(
+        width=max(spans[-1][1], MARGIN + LETTER * (len(title) + len(subtitle) + 6)) + MARGIN,
+        height=max(y[place] + graph.height(place) / 2 for place in y) + MARGIN,
+        title=title,
+        subtitle=subtitle,
+        description=_formula(genotype.cell(kind), graph.output),
+        blocks=tuple(blocks),
+        wires=tuple(_wire(graph, key, y, spans) for key in graph.chains),
+    )
+
+
+def _rows(graph: _Graph) -> dict[int, float]:
+    """Return every place's height on the page: lines as level as the room each place needs allows."""
+    y: dict[int, float] = {}
+    for places in graph.columns:
+        y |= _fit(places, dict.fromkeys(places, (0.0, 1.0)), graph)
+    for sweep in range(60):
+        for places in graph.columns if sweep % 2 else reversed(graph.columns):
+            wanted = {}
+            for place in places:
+                climbs = [(graph.climb(place, right, y), (place, right)) for right in graph.after[place]]
+                climbs += [(-graph.climb(left, place, y), (left, place)) for left in graph.before[place]]
+                weight = sum(graph.stiffness(*link) for _, link in climbs)
+                force = sum(climb * graph.stiffness(*link) for climb, link in climbs)
+                wanted[place] = (y[place] + force / weight, weight) if climbs else (y[place], 1e-6)
+            y |= _fit(places, wanted, graph)
+    return y
+
+
+def _fit(places: Sequence[int], wanted: Mapping[int, tuple[float, float]], graph: _Graph) -> dict[int, float]:
+    """Return the heights nearest to the wanted (height, weight) ones, in order and apart (least squares)."""
+    room = [APART + (graph.height(a) + graph.height(b)) / 2 for a, b in pairwise(places)]
+    offsets = list(accumulate(room, initial=0.0))
+    pools: list[tuple[float, float, int]] = []  # mean, weight and size of runs that touch each other
+    for place, offset in zip(places, offsets, strict=True):
+        pool = (wanted[place][0] - offset, wanted[place][1], 1)
+        while pools and pools[-1][0] > pool[0]:
+            mean, weight, size = pools.pop()
+            total = weight + pool[1]
+            pool = ((mean * weight + pool[0] * pool[1]) / total, total, size + pool[2])
+        pools.append(pool)
+    bases = [mean for mean, _, size in pools for _ in range(size)]
+    return {place: base + offset for place, base, offset in zip(places, bases, offsets, strict=True)}
+
+
+def _spans(graph: _Graph, y: Mapping[int, float]) -> list[tuple[float, float]]:
+    """Return where each column begins (with its labels, if any) and ends."""
+    column = graph.column
+    pills, climbs = [0.0] * len(graph.columns), [0.0] * len(graph.columns)
+    for choice in graph.chains:
+        if isinstance(choice, Choice):
+            pills[column[choice.target]] = max(pills[column[choice.target]], _pill_width(choice.op))
+    for left, right in graph.links:
+        climbs[column[right]] = max(climbs[column[right]], abs(graph.climb(left, right, y)))
+    spans = [(float(MARGIN), float(MARGIN + BLOCK))]
+    for pill, climb in zip(pills[1:], climbs[1:], strict=True):
+        begin = spans[-1][1] + min(max(48, 0.6 * climb), 150)
+        spans.append((begin, begin + (pill + LEAD + TAIL if pill else 0) + BLOCK))
+    return spans
+
+
+def _wire(
+    graph: _Graph, key: Choice | int, y: Mapping[int, float], spans: Sequence[tuple[float, float]]
+) -> Wire:
+    chain = graph.chains[key]
+    points = [(spans[graph.column[chain[0]]][1], y[chain[0]] + graph.out_port(chain[0], chain[1]))]
+    for left, right in pairwise(chain):
+        level = y[right] + graph.in_port(left, right)
+        begin, end = spans[graph.column[right]]
+        points += [(begin, level), (end - BLOCK if right == chain[-1] else end, level)]
+    if isinstance(key, int):
+        return Wire(tuple(points), None, None)
+    x, level = points[-1]
+    width = _pill_width(key.op)
+    return Wire(tuple(points), key, Box(x - TAIL - width / 2, level, width, PILL, OPERATIONS[key.op].short))
+
+
+def _pill_width(op: str) -> float:
+    return LETTER * len(OPERATIONS[op].short) + PILL - 4
+
+
+def _name(place: int, output: int) -> str:
+    return {0: "c_{k-2}", 1: "c_{k-1}", output: "c_{k}"}.get(place, str(place - INPUTS))
+
+
+def _formula(choices: Sequence[Choice], output: int) -> str:
+    """Say the cell in words: ``node 0 = skip_connect(c_{k-2}) + ...``."""
+    sums = []
+    for node in range(INPUTS, output):
+        terms = [f"{c.op}({state_name(c.source)})" for c in choices if c.target == node]
+        sums.append(f"{state_name(node)} = {' + '.join(terms)}")
+    return "; ".join([*sums, "c_{k} = all nodes, concatenated"])
+
+
+def state_name(place: int) -> str:
+    """Return a state's name in words: ``c_{k-2}``, ``c_{k-1}``, ``node 0``."""
+    return _name(place, -1) if place < INPUTS else f"node {place - INPUTS}"

@@ -1,0 +1,302 @@
+"""What the report states, computed from a sweep's folder as plain data; nothing here knows HTML or plots."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from raynas.core.genotype import Genotype
+from raynas.core.records import EpochReport
+from raynas.core.space import Space
+from raynas.errors import RaynasError
+from raynas.library import load_space
+from raynas.report.stats import Spread
+from raynas.report.text import axis_value
+from raynas.sweep.folder import SweepFolder
+from raynas.sweep.plan import Sweep
+from raynas.sweep.record import TrialRecord
+from raynas.sweep.select import Selection, select
+
+KINDS = ("normal", "reduce")
+MEASURES = {
+    "valid_loss": "validation loss",
+    "discrete_loss": "discrete loss",
+    "valid_accuracy": "validation accuracy",
+    "eig_max": "λmax",
+    "skips_normal": "skips, normal",
+    "skips_reduce": "skips, reduce",
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Trials that differ by their seed alone: a method and a strength.
+
+    ``strength`` holds the values of every varied axis but method and seed, as text.
+    """
+
+    method: str
+    strength: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A sweep as the report sees it.
+
+    ``records`` are the planned trials in plan order and ``settings`` the setting of each; ``strength_axes``
+    names the varied axes besides method and seed, ``strengths`` their combinations in order of size.
+    ``unplanned`` counts trials whose values are not suggested yet. ``as_of`` is the time of the last event
+    in unix seconds. ``space`` is None when trials use several spaces or the file is no longer there.
+    """
+
+    sweep: Sweep
+    records: tuple[TrialRecord, ...]
+    settings: tuple[Setting, ...]
+    strength_axes: tuple[str, ...]
+    strengths: tuple[tuple[str, ...], ...]
+    selection: Selection
+    unplanned: int
+    as_of: float | None
+    space: Space | None
+    logs: frozenset[str]
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods in plan order."""
+        return tuple(dict.fromkeys(setting.method for setting in self.settings))
+
+    @property
+    def ranked(self) -> tuple[TrialRecord, ...]:
+        """The trials that could be compared, best first."""
+        return tuple(entry.trial for entry in self.selection.ranking)
+
+    @property
+    def chosen(self) -> Genotype | None:
+        """The winner's derived cell."""
+        winner = self.selection.winner
+        return winner.trial.last.genotype if winner and winner.trial.last else None
+
+    def setting(self, record: TrialRecord) -> Setting:
+        """Return the setting of one of the records."""
+        return self.settings[[other.id for other in self.records].index(record.id)]
+
+    def count(self, status: str) -> int:
+        """Return how many trials have a status; trials not suggested yet are waiting."""
+        planned = sum(record.status == status for record in self.records)
+        return planned + (self.unplanned if status == "waiting" else 0)
+
+    @property
+    def total(self) -> int:
+        """All trials of the sweep."""
+        return len(self.records) + self.unplanned
+
+    @property
+    def complete(self) -> bool:
+        """Whether every trial has ended."""
+        return self.count("waiting") == self.count("running") == 0
+
+
+def gather(folder: SweepFolder) -> Facts:
+    """Read a sweep's folder; raises `RaynasError` when its plan or a record is missing or damaged."""
+    sweep = folder.sweep()
+    trials = folder.trials()
+    records = tuple(trial.record() for trial in trials)
+    axes = _strength_axes(records)
+    settings = tuple(Setting(record.method_name, _strength(record, axes)) for record in records)
+    times = [event["time"] for trial in trials for event in trial.spool.events()[0][-1:]]
+    return Facts(
+        sweep=sweep,
+        records=records,
+        settings=settings,
+        strength_axes=axes,
+        strengths=_strengths(records, axes),
+        selection=select(records, sweep.select),
+        unplanned=len(sweep.trials) - len(records),
+        as_of=max(times, default=None),
+        space=_space(records),
+        logs=frozenset(trial.id for trial in trials if trial.log.is_file()),
+    )
+
+
+def measure(report: EpochReport | None, name: str) -> float | None:
+    """Return one of `MEASURES` of a report, None when it was not measured."""
+    match name:
+        case _ if report is None:
+            return None
+        case "eig_max":
+            return report.curvature.eig_max if report.curvature else None
+        case "skips_normal" | "skips_reduce":
+            return float(report.skips[name.removeprefix("skips_")])
+        case _:
+            return float(getattr(report, name))
+
+
+def last_measure(record: TrialRecord, name: str) -> float | None:
+    """Return a measure at the last epoch; λmax at the last epoch where it was measured."""
+    values = (measure(report, name) for report in reversed(record.reports))
+    return next((value for value in values if value is not None), None)
+
+
+@dataclass(frozen=True)
+class RankingRow:
+    """One line of the ranking: ``place`` from 1 on, or None with the ``note`` that says why not."""
+
+    place: int | None
+    record: TrialRecord
+    values: dict[str, float | None]
+    seconds: float | None
+    note: str
+
+
+def ranking(facts: Facts) -> list[RankingRow]:
+    """Return every planned trial: the ranked ones best first, then the others in plan order."""
+    places = {record.id: place for place, record in enumerate(facts.ranked, start=1)}
+    notes = dict(facts.selection.left_out)
+    ordered = sorted(facts.records, key=lambda record: places.get(record.id, len(places) + 1))
+    return [
+        RankingRow(
+            place=places.get(record.id),
+            record=record,
+            values={name: last_measure(record, name) for name in MEASURES},
+            seconds=sum(report.seconds for report in record.reports) if record.reports else None,
+            note=_note(record, notes.get(record.id, "")),
+        )
+        for record in ordered
+    ]
+
+
+def _note(record: TrialRecord, why: str) -> str:
+    """Return why a trial was left out, less its status, which stands beside."""
+    return "" if why == record.status else why.removeprefix(f"{record.status}: ")
+
+
+@dataclass(frozen=True)
+class SettingRow:
+    """One setting's measures over its ranked seeds; ``best`` marks the smallest mean of what selects."""
+
+    setting: Setting
+    ranked: int
+    total: int
+    values: dict[str, Spread | None]
+    best: bool
+
+
+def setting_rows(facts: Facts) -> list[SettingRow]:
+    """Return mean and sd over seeds of every setting: methods in plan order, strengths by size."""
+    ranked = {record.id for record in facts.ranked}
+    rows = []
+    for setting in _ordered_settings(facts):
+        members = [r for r, s in zip(facts.records, facts.settings, strict=True) if s == setting]
+        counted = [record for record in members if record.id in ranked]
+        values = {name: Spread.of(last_measure(record, name) for record in counted) for name in MEASURES}
+        rows.append((setting, len(counted), len(members), values))
+    means = [spread.mean for *_, values in rows if (spread := values[facts.selection.by])]
+    smallest = min(means, default=None)
+    return [
+        SettingRow(*row, best=(s := row[3][facts.selection.by]) is not None and s.mean == smallest)
+        for row in rows
+    ]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A trial that failed, diverged, or needed more than one attempt.
+
+    ``messages`` maps what spoke (the end, an attempt) to its words; ``log`` is relative to the folder.
+    """
+
+    record: TrialRecord
+    messages: dict[str, str]
+    log: str | None
+
+
+def failures(facts: Facts) -> list[Failure]:
+    """Return what went wrong, in plan order: the last words of every trial and of every failed attempt."""
+    found = []
+    for record in facts.records:
+        if record.status in ("failed", "diverged") or record.errors:
+            messages = {f"attempt {number}": words for number, words in enumerate(record.errors, start=1)}
+            if record.status in ("failed", "diverged"):
+                messages["in the end"] = record.reason or "no reason was given"
+            log = f"trials/{record.id}/log.txt" if record.id in facts.logs else None
+            found.append(Failure(record, messages, log))
+    return found
+
+
+def provenance(facts: Facts) -> dict[str, str]:
+    """Return where the numbers come from, as label and text; what was not recorded is left out."""
+    sweep, starts = facts.sweep, [record.start for record in facts.records if record.start]
+    versions = _distinct(_pairs({**sweep.versions, **start.get("versions", {})}) for start in starts)
+    data = [start.get("data") or {} for start in starts]
+    halves = (f"{part['train']} train, {part['valid']} validation images" for part in data if "train" in part)
+    found = {
+        "created": sweep.created,
+        "versions": versions or _pairs(sweep.versions),
+        "device": _distinct(str(start.get("device", "")) for start in starts),
+        "host": _distinct(str(start.get("host", "")) for start in starts),
+        "CPU threads a trial": _distinct(str(start.get("threads", "")) for start in starts),
+        "git": _git(sweep.git),
+        "data": _distinct(record.config.data.name for record in facts.records),
+        "data hash": _distinct(str(part.get("hash", "")) for part in data),
+        "split": _distinct(halves),
+        "split seed": _distinct(str(record.config.data.split_seed) for record in facts.records),
+    }
+    return {label: text for label, text in found.items() if text}
+
+
+def resolved_yaml(sweep: Sweep) -> str:
+    """Return the resolved sweep as a YAML file that `raynas sweep` takes."""
+    plain = json.loads(json.dumps(sweep.resolved, default=str))
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _strength_axes(records: Sequence[TrialRecord]) -> tuple[str, ...]:
+    values: dict[str, set[str]] = {}
+    for record in records:
+        for axis, value in record.axes.items():
+            values.setdefault(axis, set()).add(axis_value(value))
+    return tuple(axis for axis, seen in values.items() if axis not in ("method", "seed") and len(seen) > 1)
+
+
+def _strength(record: TrialRecord, axes: Sequence[str]) -> tuple[str, ...]:
+    return tuple(axis_value(record.axes.get(axis)) for axis in axes)
+
+
+def _strengths(records: Sequence[TrialRecord], axes: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Order strengths by their numbers where all are numbers, else as planned."""
+    raw = {_strength(record, axes): [record.axes.get(axis) for axis in axes] for record in records}
+    if all(isinstance(value, int | float) for values in raw.values() for value in values):
+        return tuple(sorted(raw, key=lambda strength: raw[strength]))
+    return tuple(raw)
+
+
+def _ordered_settings(facts: Facts) -> list[Setting]:
+    seen = set(facts.settings)
+    ordered = [Setting(method, strength) for method in facts.methods for strength in facts.strengths]
+    return [setting for setting in ordered if setting in seen]
+
+
+def _space(records: Sequence[TrialRecord]) -> Space | None:
+    names = {record.config.space for record in records}
+    if len(names) != 1:
+        return None
+    try:
+        return load_space(names.pop())
+    except RaynasError:
+        return None
+
+
+def _distinct(texts: Any) -> str:
+    return "; ".join(dict.fromkeys(text for text in texts if text))
+
+
+def _pairs(versions: dict[str, str | None]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+
+
+def _git(git: dict[str, Any] | None) -> str:
+    if not git:
+        return ""
+    return f"{git.get('commit', '')}{' with uncommitted changes' if git.get('dirty') else ''}".strip()

@@ -1,0 +1,278 @@
+"""The report's plots as SVG text that reads on light and dark ground alike.
+
+Matplotlib draws with stand-in colours; each is then replaced by a CSS variable (``--ink``, ``--s0`` …) with
+the light colour as fallback. In the HTML report the page sets the variables, a file of its own carries them.
+"""
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
+from raynas.core.ops.catalogue import OPERATIONS
+
+PALETTE: dict[str, tuple[str, str]] = {
+    # name: (on light ground, on dark ground)
+    "ink": ("#5c6370", "#a3abb8"),
+    "rule": ("#e4e6ea", "#2e343d"),
+    "ground": ("#ffffff", "#1a1e24"),
+    # Strengths: Okabe and Ito's colour-blind-safe hues, darkened or lightened for contrast of 3:1 or more.
+    "s0": ("#0b6fb8", "#56b4e9"),
+    "s1": ("#d55e00", "#f08a3c"),
+    "s2": ("#008a64", "#2fc39a"),
+    "s3": ("#b4538c", "#dd8fbd"),
+    "s4": ("#8a7400", "#d8c545"),
+    "s5": ("#51565e", "#c3c8d0"),
+    # Operations: the hues of the drawn cells (report/draw.py), lighter for the smaller of two kernels.
+    "op-none": ("#d5d9df", "#3b424c"),
+    "op-max_pool_3x3": ("#00875f", "#2aa884"),
+    "op-avg_pool_3x3": ("#b65fa2", "#c07ab0"),
+    "op-skip_connect": ("#59636e", "#98a2ae"),
+    "op-sep_conv_3x3": ("#6db3dd", "#7cc0e8"),
+    "op-sep_conv_5x5": ("#0072b2", "#2c8cc9"),
+    "op-dil_conv_3x3": ("#f2a765", "#f3b27a"),
+    "op-dil_conv_5x5": ("#d55e00", "#dd7526"),
+    "op-noise": ("#b89b2e", "#c9ae4b"),
+}
+STRENGTH_COLOURS = 6
+WIDTHS = {2: 5.35, 3: 3.5}
+"""Inches of a panel, by the number of panels in a row."""
+_STAND_INS = {name: f"#0102{place:02x}" for place, name in enumerate(PALETTE, start=1)}
+_LABEL = 9.0
+_STYLE = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "axes.unicode_minus": True,
+    "font.size": _LABEL,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.edgecolor": _STAND_INS["rule"],
+    "axes.labelcolor": _STAND_INS["ink"],
+    "axes.labelsize": _LABEL,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": _STAND_INS["rule"],
+    "grid.linewidth": 0.8,
+    "xtick.color": _STAND_INS["ink"],
+    "ytick.color": _STAND_INS["ink"],
+    "xtick.labelsize": _LABEL,
+    "ytick.labelsize": _LABEL,
+    "xtick.major.size": 0.0,
+    "ytick.major.size": 0.0,
+    "xtick.minor.size": 0.0,
+    "ytick.minor.size": 0.0,
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One search's values over epochs; ``colour`` names an entry of `PALETTE` or is a hex colour.
+
+    ``end`` marks the last point: ``chosen`` with a ring, ``stopped`` with a cross.
+    """
+
+    epochs: tuple[int, ...]
+    values: tuple[float, ...]
+    colour: str
+    dashed: bool = False
+    end: str = ""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The axes that all panels of one measure share: ranges of epoch and value, and the value's scale."""
+
+    epochs: tuple[float, float]
+    values: tuple[float, float]
+    log: bool = False
+
+    @classmethod
+    def around(cls, curves: Sequence[Curve], *, from_zero: bool = False) -> "Frame":
+        """Return a frame that holds every curve; logarithmic when positive values span over two decades."""
+        values = [value for curve in curves for value in curve.values]
+        epochs = [epoch for curve in curves for epoch in curve.epochs]
+        low, high = min(values), max(values)
+        span = (min(epochs) - 0.3, max(epochs) + 0.3)
+        if low > 0 and high / low > 100 and not from_zero:
+            return cls(span, (low / 1.5, high * 1.5), log=True)
+        margin = 0.06 * (high - low) or max(abs(high), 1.0) * 0.05
+        return cls(span, (-margin if from_zero else low - margin, high + margin))
+
+
+def strength_colour(place: int, count: int) -> str:
+    """Return the colour of strength ``place`` of ``count``: its own hue, or beyond 6 a step of a scale."""
+    if count <= STRENGTH_COLOURS:
+        return f"s{place}"
+    scale = mpl.colormaps["viridis"]
+    return mpl.colors.to_hex(scale(0.15 + 0.65 * place / (count - 1)))
+
+
+def css_variables(*, dark: bool) -> str:
+    """Return the declarations of every colour for one ground, to go inside a CSS rule."""
+    return " ".join(f"--{name}: {pair[dark]};" for name, pair in PALETTE.items())
+
+
+def line_panel(name: str, curves: Sequence[Curve], frame: Frame, label: str, columns: int = 3) -> str:
+    """Draw thin lines over epochs in a shared frame; ``label`` names the value and its unit.
+
+    ``columns`` is how many panels the page sets side by side: text has the same size in all of them.
+    """
+    with _panel(name, WIDTHS[columns], 2.1) as (figure, axes):
+        axes.set_xlim(*frame.epochs)
+        if frame.log:
+            axes.set_yscale("log")
+        axes.set_ylim(*frame.values)
+        for curve in curves:
+            _draw_curve(axes, curve)
+        _label_axes(axes, label)
+        if not frame.log:
+            axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+            axes.yaxis.set_major_formatter(_plain_numbers())
+        return _svg(figure)
+
+
+def share_panel(
+    name: str,
+    epochs: Sequence[float],
+    shares: Mapping[str, Sequence[float]],
+    last_epoch: int,
+    columns: int = 3,
+) -> str:
+    """Draw how the weight of a cell's edges is shared among its operations, stacked to 100 %."""
+    with _panel(name, WIDTHS[columns], 1.9) as (figure, axes):
+        if len(epochs) == 1:
+            # One epoch has no width of its own: draw it as a bar around itself.
+            epochs = [epochs[0] - 0.4, epochs[0] + 0.4]
+            shares = {op: [values[0], values[0]] for op, values in shares.items()}
+        axes.stackplot(
+            epochs,
+            *([100 * value for value in values] for values in shares.values()),
+            colors=[_colour(f"op-{op}") for op in shares],
+            edgecolor=_colour("ground"),
+            linewidth=0.8,
+        )
+        axes.set_xlim(min(0, epochs[0]), max(last_epoch, epochs[-1]))
+        axes.set_ylim(0, 100)
+        axes.set_yticks([0, 25, 50, 75, 100])
+        axes.grid(visible=False)
+        _label_axes(axes, "share of weight / %")
+        return _svg(figure)
+
+
+def heat_map(
+    name: str, matrix: Sequence[Sequence[float]], labels: Sequence[str], breaks: Sequence[int]
+) -> str:
+    """Draw a square of shares in [0, 1] as one hue from clear to full, with gaps before the ``breaks``."""
+    size = len(matrix)
+    shift = [sum(place >= cut for cut in breaks) * 0.35 for place in range(size)]
+    side = size + (shift[-1] if size else 0)
+    cell = max(0.11, min(0.36, 5.2 / side))
+    widest = 0.078 * max(map(len, labels), default=0)
+    with _panel(name, side * cell + widest, side * cell + 0.05) as (figure, axes):
+        for row in range(size):
+            for column in range(size):
+                corner = (column + shift[column] + 0.04, row + shift[row] + 0.04)
+                share = matrix[row][column]
+                axes.add_patch(
+                    mpl.patches.Rectangle(
+                        corner, 0.92, 0.92, color=_colour("s0"), alpha=0.06 + 0.94 * share, lw=0
+                    )
+                )
+                if cell > 0.3 and row != column:
+                    tone = _colour("ground") if share > 0.55 else _colour("ink")
+                    middle = (corner[0] + 0.46, corner[1] + 0.48)
+                    axes.text(*middle, f"{100 * share:.0f}", ha="center", va="center", color=tone, size=8)
+        axes.set_xlim(0, side)
+        axes.set_ylim(side, 0)
+        axes.set_xticks([])
+        middles = [place + shift[place] + 0.5 for place in range(size)]
+        axes.set_yticks(middles, labels, size=min(_LABEL, 62 * cell))
+        axes.grid(visible=False)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        return _svg(figure)
+
+
+def as_file(svg: str) -> str:
+    """Return a plot as a file of its own that follows the viewer's light or dark ground."""
+    style = (
+        f"<style>svg {{ {css_variables(dark=False)} font-family: system-ui, sans-serif; }} "
+        f"@media (prefers-color-scheme: dark) {{ svg {{ {css_variables(dark=True)} }} }}</style>"
+    )
+    return (
+        '<?xml version="1.0" encoding="utf-8"?>\n'
+        + re.sub(r"(<svg[^>]*>)", rf"\1{style}", svg, count=1)
+        + "\n"
+    )
+
+
+@contextmanager
+def _panel(name: str, width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+    """Yield a fresh figure of this size in inches, outside pyplot so that nothing global is touched.
+
+    ``name`` goes into the ids inside the SVG, so that plots can share a page.
+    """
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update({**_STYLE, "svg.hashsalt": name})
+        figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02))
+        FigureCanvasSVG(figure)
+        yield figure, figure.add_subplot()
+
+
+def _draw_curve(axes: Axes, curve: Curve) -> None:
+    colour = _colour(curve.colour)
+    style = (0, (3, 2)) if curve.dashed else "-"
+    alone = "o" if len(curve.epochs) == 1 else ""
+    axes.plot(curve.epochs, curve.values, color=colour, lw=1.1, alpha=0.85, ls=style, marker=alone, ms=3)
+    if curve.end:
+        marker = "o" if curve.end == "chosen" else "x"
+        last = curve.epochs[-1], curve.values[-1]
+        axes.plot(*last, marker=marker, ms=6.5, mfc="none", mec=colour, mew=1.6, clip_on=False)
+
+
+def _label_axes(axes: Axes, label: str) -> None:
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(label)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+
+
+def _plain_numbers() -> ScalarFormatter:
+    formatter = ScalarFormatter(useOffset=False)
+    formatter.set_powerlimits((-4, 5))
+    return formatter
+
+
+def _colour(name: str) -> str:
+    """Return the stand-in of a palette entry; other colours stand for themselves."""
+    return _STAND_INS.get(name, name)
+
+
+def _svg(figure: Figure) -> str:
+    """Return the figure as one ``<svg>`` element: colours as CSS variables, only the ids in use."""
+    buffer = io.StringIO()
+    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r" font-family: [^;]*;", "", svg)
+    for name, stand_in in _STAND_INS.items():
+        svg = svg.replace(stand_in, f"var(--{name}, {PALETTE[name][0]})")
+    return svg.strip()
+
+
+def operation_label(op: str) -> str:
+    """Return an operation's short label, as drawn on cells."""
+    return OPERATIONS[op].short if op in OPERATIONS else op

@@ -1,0 +1,214 @@
+"""Which plots the report shows: the facts turned into small multiples with a caption for each."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from raynas.report import figures
+from raynas.report.facts import KINDS, Facts, Setting, measure
+from raynas.report.figures import Curve, Frame
+from raynas.report.stats import Alike, alike, chance_share, mean_shares
+from raynas.report.text import slug
+from raynas.sweep.record import TrialRecord
+
+LARGEST_MAP = 48
+"""Most cells compared in one heat map; beyond, its squares are too small to read."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One plot: ``name`` is its file's stem, ``title`` stands above it, ``alt`` says what it shows."""
+
+    name: str
+    title: str
+    alt: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class Key:
+    """One entry of a legend; ``mark`` is ``line``, ``dash`` or ``area``, ``colour`` CSS."""
+
+    label: str
+    colour: str
+    mark: str
+
+
+@dataclass(frozen=True)
+class Multiple:
+    """A row of panels of one measure, one panel a method, with the legend they share."""
+
+    title: str
+    panels: tuple[Picture, ...]
+    legend: tuple[Key, ...]
+
+    @property
+    def columns(self) -> int:
+        """How many panels stand side by side, where the page is wide enough."""
+        return _columns(len(self.panels))
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How alike the ranked trials' cells are.
+
+    ``grouping`` says what the trials of a group share, ``setting`` or ``method``. ``picture`` is None for
+    too many trials, ``chance`` (the share of two random cells) without the space.
+    """
+
+    alike: Alike
+    grouping: str
+    picture: Picture | None
+    chance: float | None
+
+
+def curves(facts: Facts) -> list[Multiple]:
+    """Return λmax and validation loss over epochs; a measure that no trial has is left out."""
+    rows = [
+        ("eig_max", "λmax of the Hessian", "λmax / nats"),
+        ("valid_loss", "Validation loss", "validation loss / nats"),
+    ]
+    found = []
+    for name, title, label in rows:
+        lines = {record.id: [curve] for record in facts.records if (curve := _curve(facts, record, name))}
+        multiple = _line_multiple(facts, title, label, lines, name)
+        found += [multiple] if multiple else []
+    return found
+
+
+def skip_counts(facts: Facts) -> Multiple | None:
+    """Return skip connections in the derived cells over epochs: solid for normal, dashed for reduce."""
+    lines: dict[str, list[Curve]] = {}
+    for record in facts.records:
+        both = (_curve(facts, record, f"skips_{kind}", dashed=kind == "reduce") for kind in KINDS)
+        lines[record.id] = [curve for curve in both if curve]
+    multiple = _line_multiple(facts, "Skip connections", "skips in the cell", lines, "skips", from_zero=True)
+    if multiple is None:
+        return None
+    kinds = (Key("normal cell", "var(--ink)", "line"), Key("reduce cell", "var(--ink)", "dash"))
+    return Multiple(multiple.title, multiple.panels, (*multiple.legend, *kinds))
+
+
+def operation_mix(facts: Facts) -> list[Multiple]:
+    """Return the share of each operation's weight over epochs, one row a kind of cell."""
+    if facts.space is None:
+        return []
+    last = max((report.epoch for record in facts.records for report in record.reports), default=0)
+    found = []
+    for kind in KINDS:
+        panels, used = [], dict[str, None]()
+        for place, method in enumerate(facts.methods):
+            histories = [record.reports for record in _of_method(facts, method)]
+            if (mix := mean_shares(facts.space.cell(kind), histories)) is None:
+                continue
+            epochs, shares = mix
+            used |= dict.fromkeys(shares)
+            final = ", ".join(
+                f"{figures.operation_label(op)} {100 * s[-1]:.0f} %" for op, s in shares.items()
+            )
+            name = _name("mix", kind, place, method)
+            svg = figures.share_panel(name, epochs, shares, last, _columns(len(facts.methods)))
+            alt = f"Share of weight by operation, {kind} cell, {method}; at the last epoch: {final}"
+            panels.append(Picture(name, method, alt, svg))
+        legend = tuple(Key(figures.operation_label(op), f"var(--op-{op})", "area") for op in used)
+        if panels:
+            found.append(Multiple(f"{kind.capitalize()} cell", tuple(panels), legend))
+    return found
+
+
+def likeness(facts: Facts) -> Likeness | None:
+    """Compare the ranked trials' last cells pair by pair; None below two trials.
+
+    Groups are settings, so that only the seed differs inside one; methods if no setting has two trials.
+    """
+    ranked = sorted(facts.ranked, key=lambda record: _place(facts, record))
+    cells = [record.last.genotype for record in ranked if record.last]
+    if len(cells) < 2:
+        return None
+    settings = [facts.setting(record) for record in ranked]
+    grouping = "setting" if len(set(settings)) < len(settings) else "method"
+    groups = [_setting_label(facts, s) if grouping == "setting" else s.method for s in settings]
+    found = alike(cells, groups)
+    picture = None
+    if len(cells) <= LARGEST_MAP:
+        breaks = [place for place in range(1, len(groups)) if groups[place] != groups[place - 1]]
+        svg = figures.heat_map("alike", found.matrix, [record.id for record in ranked], breaks)
+        alt = "Share of choices that each pair of cells has in common, in percent"
+        picture = Picture("alike", "", alt, svg)
+    return Likeness(found, grouping, picture, chance_share(facts.space) if facts.space else None)
+
+
+def _line_multiple(
+    facts: Facts, title: str, label: str, lines: dict[str, list[Curve]], stem: str, *, from_zero: bool = False
+) -> Multiple | None:
+    if not (drawn := [curve for group in lines.values() for curve in group]):
+        return None
+    frame = Frame.around(drawn, from_zero=from_zero)
+    panels = []
+    for place, method in enumerate(facts.methods):
+        own = [curve for record in _of_method(facts, method) for curve in lines.get(record.id, [])]
+        if own:
+            name = _name(stem, "", place, method)
+            svg = figures.line_panel(name, own, frame, label, _columns(len(facts.methods)))
+            alt = f"{title} over epochs, {method}, one line a trial"
+            panels.append(Picture(name, method, alt, svg))
+    return Multiple(title, tuple(panels), _strength_legend(facts))
+
+
+def _curve(facts: Facts, record: TrialRecord, name: str, *, dashed: bool = False) -> Curve | None:
+    """Return one of `MEASURES` over epochs; None when it has no finite value."""
+    values = ((report.epoch, measure(report, name)) for report in record.reports)
+    points = [(epoch, value) for epoch, value in values if value is not None and math.isfinite(value)]
+    if not points:
+        return None
+    epochs, heights = zip(*points, strict=True)
+    winner = facts.selection.winner
+    end = "chosen" if winner and winner.trial.id == record.id else ""
+    if record.status in ("diverged", "failed"):
+        end = "stopped"
+    strength = facts.setting(record).strength
+    colour = figures.strength_colour(facts.strengths.index(strength), len(facts.strengths))
+    return Curve(epochs, heights, colour, dashed, end)
+
+
+def _strength_legend(facts: Facts) -> tuple[Key, ...]:
+    """Name the colours; of a long scale only its two ends."""
+    if not facts.strength_axes:
+        return ()
+    count = len(facts.strengths)
+    shown: Iterable[int] = range(count) if count <= figures.STRENGTH_COLOURS else (0, count - 1)
+    keys = []
+    for place in shown:
+        colour = figures.strength_colour(place, count)
+        css = colour if colour.startswith("#") else f"var(--{colour})"
+        keys.append(Key(strength_label(facts.strength_axes, facts.strengths[place]), css, "line"))
+    return tuple(keys)
+
+
+def strength_label(axes: Sequence[str], strength: Sequence[str]) -> str:
+    """Return a strength in words: ``weight_decay 0.0003``."""
+    return ", ".join(f"{axis} {value}" for axis, value in zip(axes, strength, strict=True))
+
+
+def _columns(panels: int) -> int:
+    """Fill rows evenly: four panels as two by two, else up to three in a row."""
+    return 2 if panels in (1, 2, 4) else 3
+
+
+def _place(facts: Facts, record: TrialRecord) -> tuple[int, int]:
+    """Return what orders trials by setting: methods in plan order, then strengths by size."""
+    setting = facts.setting(record)
+    return facts.methods.index(setting.method), facts.strengths.index(setting.strength)
+
+
+def _setting_label(facts: Facts, setting: Setting) -> str:
+    strength = strength_label(facts.strength_axes, setting.strength)
+    return f"{setting.method}, {strength}" if strength else setting.method
+
+
+def _of_method(facts: Facts, method: str) -> list[TrialRecord]:
+    return [r for r, setting in zip(facts.records, facts.settings, strict=True) if setting.method == method]
+
+
+def _name(stem: str, kind: str, place: int, method: str) -> str:
+    return "-".join(part for part in (stem, kind, f"{place + 1}", slug(method)) if part)

@@ -1,0 +1,134 @@
+"""The arithmetic of the report: spreads over seeds, operation mix, and how alike cells are."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import fmean, stdev
+
+from raynas.core.genotype import Genotype
+from raynas.core.ops.catalogue import OPERATIONS
+from raynas.core.records import EpochReport
+from raynas.core.space import INPUTS, Cell, Space
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and sample standard deviation of ``count`` values; ``sd`` is None for a single one."""
+
+    mean: float
+    sd: float | None
+    count: int
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> "Spread | None":
+        """Return the spread of the finite values, or None when there is none."""
+        known = [value for value in values if value is not None and math.isfinite(value)]
+        if not known:
+            return None
+        return cls(fmean(known), stdev(known) if len(known) > 1 else None, len(known))
+
+
+def operation_shares(cell: Cell, rows: Sequence[Sequence[float]]) -> dict[str, float] | None:
+    """Return each operation's share of all weight in a cell, in catalogue order; shares sum to 1.
+
+    ``rows`` is [edges, operations] as in `EpochReport.weights`; columns beyond an edge's own candidates
+    are padding. Returns None when the rows do not fit the cell, as after the space's file was edited.
+    """
+    if len(rows) != len(cell.edges) or any(
+        len(row) < len(e.ops) for e, row in zip(cell.edges, rows, strict=True)
+    ):
+        return None
+    total: Counter[str] = Counter()
+    for edge, row in zip(cell.edges, rows, strict=True):
+        total.update(dict(zip(edge.ops, row, strict=False)))
+    weight = sum(total.values())
+    if not (math.isfinite(weight) and weight > 0):
+        return None
+    return {op: total[op] / weight for op in OPERATIONS if op in total}
+
+
+def mean_shares(
+    cell: Cell, histories: Iterable[Sequence[EpochReport]]
+) -> tuple[list[int], dict[str, list[float]]] | None:
+    """Return epochs and, per operation, the share of weight averaged over the searches that reached them.
+
+    Returns None when no report fits the cell.
+    """
+    found: dict[int, list[dict[str, float]]] = {}
+    for reports in histories:
+        for report in reports:
+            shares = operation_shares(cell, report.weights.get(cell.kind, []))
+            if shares is not None:
+                found.setdefault(report.epoch, []).append(shares)
+    if not found:
+        return None
+    epochs = sorted(found)
+    ops = list(next(iter(found.values()))[0])
+    return epochs, {op: [fmean(shares[op] for shares in found[epoch]) for epoch in epochs] for op in ops}
+
+
+def derived_counts(genotypes: Sequence[Genotype], kind: str) -> dict[str, float]:
+    """Return the mean number of edges of one kind of cell that hold each operation, in catalogue order."""
+    counts = Counter(choice.op for genotype in genotypes for choice in genotype.cell(kind))
+    return {op: counts[op] / len(genotypes) for op in OPERATIONS if op in counts}
+
+
+def common_share(one: Genotype, other: Genotype) -> float:
+    """Return the share of (kind, edge, operation) choices that two genotypes have in common, in [0, 1]."""
+    left, right = _choices(one), _choices(other)
+    return len(left & right) / max(len(left), len(right))
+
+
+def chance_share(space: Space) -> float:
+    """Return the expected `common_share` of two cells drawn uniformly from the space.
+
+    Each node keeps ``keep`` of its usable incoming edges, each edge one of its allowed operations, both
+    uniformly and independently. So an edge is in both cells with probability (keep / edges)², and holds the
+    same operation with probability 1 / operations.
+    """
+    excluded, common, total = set(space.exclude), 0.0, 0
+    for cell in space.cells:
+        for node in range(INPUTS, INPUTS + space.nodes):
+            usable = [len(set(edge.ops) - excluded) for edge in cell.edges if edge.target == node]
+            usable = [ops for ops in usable if ops]
+            common += sum((space.keep / len(usable)) ** 2 / ops for ops in usable)
+            total += space.keep
+    return common / total
+
+
+@dataclass(frozen=True)
+class Alike:
+    """How much searches agree: ``matrix`` of `common_share` between items, all pairs, diagonal 1.
+
+    ``within`` spreads over the pairs inside a group, ``between`` over all other pairs; ``by_group`` holds the
+    first for each group that has a pair.
+    """
+
+    matrix: tuple[tuple[float, ...], ...]
+    within: Spread | None
+    between: Spread | None
+    by_group: dict[str, Spread]
+
+
+def alike(genotypes: Sequence[Genotype], groups: Sequence[str]) -> Alike:
+    """Compare every pair of genotypes; ``groups`` names the group of each."""
+    size = len(genotypes)
+    matrix = [[1.0] * size for _ in range(size)]
+    within: dict[str, list[float]] = {}
+    between: list[float] = []
+    for i, j in combinations(range(size), 2):
+        share = common_share(genotypes[i], genotypes[j])
+        matrix[i][j] = matrix[j][i] = share
+        (within.setdefault(groups[i], []) if groups[i] == groups[j] else between).append(share)
+    return Alike(
+        tuple(map(tuple, matrix)),
+        Spread.of(share for shares in within.values() for share in shares),
+        Spread.of(between),
+        {group: found for group, shares in within.items() if (found := Spread.of(shares))},
+    )
+
+
+def _choices(genotype: Genotype) -> set[tuple[str, int, int, str]]:
+    return {(kind, c.source, c.target, c.op) for kind, choices in genotype.cells for c in choices}

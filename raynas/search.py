@@ -1,0 +1,392 @@
+"""The search: train weights on one half of the data and α on the other, epoch by epoch.
+
+`Pack` advances one or several like-shaped searches in lock step (lanes); `Search` is the ordinary case of
+one. Both are iterators of epoch reports, and `state_dict` between two epochs holds everything: a search
+restored from it yields the same reports, bit for bit, as one that was never interrupted.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import grad
+
+from raynas.core.bilevel import Batch, Bilevel, cross_entropy
+from raynas.core.config import SearchConfig
+from raynas.core.derive import derive
+from raynas.core.flat import column, flatten
+from raynas.core.genotype import Genotype
+from raynas.core.hessian import curvature, shift_free_basis
+from raynas.core.memory import peak_memory, reset_peak_memory
+from raynas.core.ops.lanes import Statistics
+from raynas.core.records import Curvature, EpochReport
+from raynas.core.space import Space
+from raynas.core.streams import stream
+from raynas.core.supernet import Supernet
+from raynas.data.augment import Augment
+from raynas.data.feed import Feed, Images
+from raynas.data.split import Splits
+from raynas.errors import RaynasError
+from raynas.methods import resolve
+from raynas.parts.updaters import Adam, Sgd, clip_norm
+
+STATE_VERSION = 1
+LANE_FIELDS = frozenset(
+    {
+        "seed",
+        "learning_rate",
+        "learning_rate_min",
+        "momentum",
+        "weight_decay",
+        "clip",
+        "arch_learning_rate",
+        "arch_weight_decay",
+    }
+)
+"""What searches of one pack may differ in; everything else decides a shape or the course of the loop."""
+
+
+class Diverged(RaynasError):
+    """A search's loss stopped being a finite number."""
+
+
+Outcome = EpochReport | Diverged
+
+
+class Pack:
+    """K searches of one shape that advance together; lanes never influence each other.
+
+    Iterating yields, per epoch, one `EpochReport` or `Diverged` for each search in order. ``images`` may be
+    shared with other packs of the process. ``clock`` returns seconds. Raises `RaynasError` when the searches
+    differ in more than `LANE_FIELDS`.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[SearchConfig],
+        space: Space,
+        splits: Splits,
+        device: torch.device | str = "cpu",
+        *,
+        images: Images | None = None,
+        dtype: torch.dtype = torch.float32,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        _check_alike(configs)
+        self.configs, self.space, self.splits = tuple(configs), space, splits
+        self.config = configs[0]
+        self.device, self.dtype, self.clock = torch.device(device), dtype, clock
+        self.method = resolve(self.config.method)
+        self.epoch = 0
+        self.problem = self._build_problem()
+        self.sgd = Sgd(self.problem.values, self._column("momentum"), self._column("weight_decay"))
+        self.adam = Adam(
+            self.problem.alphas,
+            self._column("arch_learning_rate"),
+            self._column("arch_weight_decay"),
+            self.method.betas,
+        )
+        self.streams = {
+            name: [stream(config.seed, name) for config in configs] for name in ("train", "valid")
+        }
+        images = images or Images(splits.dataset, self.device)
+        self.train = self._feeds(images, splits.train, "train")
+        self.valid = self._feeds(images, splits.valid, "valid")
+        self.probe = self._probe()
+        self.basis = shift_free_basis(list(self.problem.masks.values()))
+
+    def _build_problem(self) -> Bilevel:
+        config, dataset = self.config, self.splits.dataset
+        supernet = Supernet(
+            self.space,
+            dataset.shape,
+            dataset.classes,
+            config.channels or self.space.default_channels,
+            config.cells or self.space.default_cells,
+            [stream(each.seed, "weights") for each in self.configs],
+            self.dtype,
+        ).to(self.device)
+        alphas = [stream(each.seed, "alphas") for each in self.configs]
+        problem = Bilevel(self.space, supernet, self.method.relaxation, alphas)
+        problem.noise = [stream(each.seed, "noise", self.device) for each in self.configs]
+        return problem
+
+    def _feeds(self, images: Images, indices: Any, name: str) -> list[Feed]:
+        augment = Augment.of(self.splits.dataset.recipe, self.config.data)
+        return [
+            Feed(images, indices, self.config.batch, generator, augment, dtype=self.dtype)
+            for generator in self.streams[name]
+        ]
+
+    def _probe(self) -> Batch:
+        """Draw the fixed images on which curvature is measured; one set for a whole sweep, so λ compares."""
+        hessian = self.config.hessian
+        generator = stream(self.config.data.split_seed, "probe")
+        batches = self.valid[0].probe(hessian.batches, hessian.batch or self.config.batch, generator)
+        images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        return self._everyone(images, labels)
+
+    def _column(self, name: str) -> Tensor:
+        return column([getattr(config, name) for config in self.configs], self.problem.values)
+
+    def _everyone(self, images: Tensor, labels: Tensor) -> Batch:
+        """Show the same images to every lane."""
+        lanes = len(self.configs)
+        return Batch(images.expand(lanes, *images.shape), labels.expand(lanes, *labels.shape))
+
+    @property
+    def parameters_count(self) -> int:
+        """How many weights one search's supernet has."""
+        return self.problem.values.shape[1]
+
+    def __iter__(self) -> Iterator[list[Outcome]]:
+        while self.epoch < self.config.epochs:
+            yield self.advance()
+
+    def advance(self) -> list[Outcome]:
+        """Run one epoch: train, validate, derive, measure curvature; return what each search has to say."""
+        started = self.clock()
+        reset_peak_memory(self.device)
+        rates = column([self._learning_rate(config) for config in self.configs], self.problem.values)
+        train = self.train_epoch(rates)
+        with self._noise("validate"):
+            valid = self._evaluate(self._weights(), Statistics.RUNNING)
+        broken = [
+            not all(math.isfinite(value) for value in (*a, *b)) for a, b in zip(train, valid, strict=True)
+        ]
+        genotypes = self._derive(broken)
+        with self._noise("discrete"):
+            discrete = self._evaluate(self.problem.one_hot(genotypes), Statistics.BATCH)
+        measured = self._curvature(broken)
+        seconds = self.clock() - started
+        outcomes: list[Outcome] = []
+        for lane, genotype in enumerate(genotypes):
+            if genotype is None:
+                outcomes.append(self._diverged(lane, train[lane][0]))
+                continue
+            outcomes.append(
+                EpochReport(
+                    epoch=self.epoch,
+                    train_loss=train[lane][0],
+                    train_accuracy=train[lane][1],
+                    valid_loss=valid[lane][0],
+                    valid_accuracy=valid[lane][1],
+                    discrete_loss=discrete[lane][0],
+                    discrete_accuracy=discrete[lane][1],
+                    learning_rate=self._learning_rate(self.configs[lane]),
+                    genotype=genotype,
+                    weights=self._rows(lane),
+                    entropy=self._entropy(lane),
+                    skips=genotype.count("skip_connect"),
+                    curvature=measured[lane],
+                    seconds=seconds,
+                    peak_memory=peak_memory(self.device),
+                )
+            )
+        self.epoch += 1
+        return outcomes
+
+    def _learning_rate(self, config: SearchConfig) -> float:
+        """Return the cosine's value at this epoch (Loshchilov & Hutter 2017, without restarts)."""
+        low, high = config.learning_rate_min, config.learning_rate
+        return low + (high - low) * (1 + math.cos(math.pi * self.epoch / config.epochs)) / 2
+
+    def train_epoch(self, rates: Tensor) -> list[tuple[float, float]]:
+        """Train for one epoch, α before weights in every step; return each lane's mean loss and accuracy."""
+        clips = self._column("clip")
+        totals = torch.zeros(2, len(self.configs), device=self.device, dtype=torch.float64)
+        steps = self.train[0].steps_per_epoch
+        pairs = zip(_batches(self.train, steps), _batches(self.valid, steps), strict=True)
+        for train, valid in pairs:
+            if self.epoch >= self.config.warmup:
+                gradient = self.method.estimator(self.problem, train, valid, self.sgd, rates)
+                self.adam.step(self.problem.alphas, gradient)
+            logits = self.problem.forward(train, self._weights(), Statistics.UPDATE)
+            losses = cross_entropy(logits, train.labels)
+            gradient = flatten(grad(losses.sum(), self.problem.parameters))
+            self.sgd.step(self.problem.values, clip_norm(gradient, clips), rates)
+            self.problem.publish()
+            totals += torch.stack([losses.detach(), _accuracy(logits, train.labels)])
+        return _pairs(totals / steps)
+
+    def _weights(self) -> dict[str, Tensor]:
+        with torch.no_grad():
+            return self.problem.weights(self.problem.alphas)
+
+    @torch.no_grad()
+    def _evaluate(self, weights: dict[str, Tensor], statistics: Statistics) -> list[tuple[float, float]]:
+        """Pass over the validation half, not augmented; return each lane's mean loss and accuracy."""
+        totals = torch.zeros(2, len(self.configs), device=self.device, dtype=torch.float64)
+        for images, labels in self.valid[0].plain(self.config.batch):
+            batch = self._everyone(images, labels)
+            logits = self.problem.forward(batch, weights, statistics)
+            both = torch.stack([cross_entropy(logits, batch.labels), _accuracy(logits, batch.labels)])
+            totals += both * len(labels)
+        return _pairs(totals / len(self.splits.valid))
+
+    def _derive(self, broken: Sequence[bool]) -> list[Genotype | None]:
+        weights = {kind: rows.tolist() for kind, rows in self._weights().items()}
+        return [
+            None if bad else derive(self.space, {kind: rows[lane] for kind, rows in weights.items()})
+            for lane, bad in enumerate(broken)
+        ]
+
+    def _curvature(self, broken: Sequence[bool]) -> Sequence[Curvature | None]:
+        """Measure the validation loss's curvature in α on the probe images, when it is this epoch's turn."""
+        hessian = self.config.hessian
+        last = self.epoch == self.config.epochs - 1
+        due = hessian.every and (last or self.epoch % hessian.every == 0)
+        if not due or all(broken):
+            return [None] * len(broken)
+        started = self.clock()
+        with self._noise("curvature"):
+            measured = curvature(
+                lambda alphas: self.problem.losses(self.probe, alphas),
+                self.problem.alphas,
+                self.basis,
+                [stream(config.seed, "curvature") for config in self.configs],
+                zeros=sum(len(mask) for mask in self.problem.masks.values()),
+                steps=hessian.steps,
+                tolerance=hessian.tolerance,
+                spectrum=hessian.spectrum,
+            )
+        seconds = self.clock() - started
+        return [replace(each, seconds=seconds) for each in measured]
+
+    @contextmanager
+    def _noise(self, purpose: str) -> Iterator[None]:
+        """Let noise operations draw from streams of this purpose and epoch, and leave training's alone."""
+        training = self.problem.noise
+        name = f"noise/{purpose}/{self.epoch}"
+        self.problem.noise = [stream(config.seed, name, self.device) for config in self.configs]
+        try:
+            yield
+        finally:
+            self.problem.noise = training
+
+    def _rows(self, lane: int) -> dict[str, list[list[float]]]:
+        """Return a lane's weights by kind, each edge's row cut to the operations it has."""
+        return {
+            cell.kind: [
+                row[: len(edge.ops)]
+                for row, edge in zip(self._weights()[cell.kind][lane].tolist(), cell.edges, strict=True)
+            ]
+            for cell in self.space.cells
+        }
+
+    def _entropy(self, lane: int) -> dict[str, float]:
+        """Return the mean entropy of a lane's edges by kind, in nats."""
+        return {
+            kind: float(torch.special.entr(rows[lane]).sum(-1).mean())
+            for kind, rows in self._weights().items()
+        }
+
+    def _diverged(self, lane: int, loss: float) -> Diverged:
+        rate = self._learning_rate(self.configs[lane])
+        return Diverged(
+            f"the search diverged in epoch {self.epoch}",
+            got=f"training loss {loss} at learning rate {rate:.4g}",
+            expected="a finite loss",
+            next_step=f"lower learning_rate ({self.configs[lane].learning_rate}) or clip "
+            f"({self.configs[lane].clip})",
+        )
+
+    def state_dict(self, lane: int = 0) -> dict[str, Any]:
+        """Return everything one search needs to go on from here, as tensors and plain values."""
+        return {
+            "version": STATE_VERSION,
+            "identity": self._identity(lane),
+            "epoch": self.epoch,
+            "supernet": {n: t[lane].clone() for n, t in self.problem.supernet.state_dict().items()},
+            "alphas": self.problem.alphas[lane].clone(),
+            "sgd": self.sgd.state(lane),
+            "adam": self.adam.state(lane),
+            "streams": {name: g[lane].get_state() for name, g in self._generators().items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any], lane: int = 0) -> None:
+        """Put one search back to where ``state`` was taken; raises `RaynasError` if it is another's."""
+        mine = self._identity(lane)
+        theirs = state.get("identity", {})
+        different = [key for key in mine if theirs.get(key) != mine[key]]
+        if state.get("version") != STATE_VERSION or different:
+            key = different[0] if different else "version"
+            raise RaynasError(
+                "the checkpoint belongs to another search",
+                got=f"{key}: {theirs.get(key, state.get('version'))}",
+                expected=f"{key}: {mine.get(key, STATE_VERSION)}",
+                next_step="resume with the configuration it was made with, or delete the checkpoint",
+            )
+        self.epoch = state["epoch"]
+        for name, tensor in self.problem.supernet.state_dict().items():
+            tensor[lane] = state["supernet"][name]
+        self.problem.values[lane] = flatten([p.detach() for p in self.problem.parameters])[lane]
+        self.problem.alphas[lane] = state["alphas"]
+        self.sgd.restore(lane, state["sgd"])
+        self.adam.restore(lane, state["adam"])
+        for name, generators in self._generators().items():
+            generators[lane].set_state(state["streams"][name])
+
+    def _identity(self, lane: int) -> dict[str, Any]:
+        """Return what must be equal for a state to fit: configuration, space and data."""
+        return {
+            **self.configs[lane].model_dump(mode="json"),
+            "space_fingerprint": self.space.fingerprint(),
+            "data_fingerprint": self.splits.record()["hash"],
+        }
+
+    def _generators(self) -> dict[str, list[torch.Generator]]:
+        return {**self.streams, "noise": self.problem.noise}
+
+
+class Search(Pack):
+    """One search: an iterator of `EpochReport`s; raises `Diverged` when the loss is no longer finite."""
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        space: Space,
+        splits: Splits,
+        device: torch.device | str = "cpu",
+        **more: Any,
+    ) -> None:
+        super().__init__([config], space, splits, device, **more)
+
+    def __iter__(self) -> Iterator[EpochReport]:  # type: ignore[override]
+        for [outcome] in super().__iter__():
+            if isinstance(outcome, Diverged):
+                raise outcome
+            yield outcome
+
+
+def _check_alike(configs: Sequence[SearchConfig]) -> None:
+    first = configs[0].model_dump(exclude=set(LANE_FIELDS))
+    for config in configs[1:]:
+        for key, value in config.model_dump(exclude=set(LANE_FIELDS)).items():
+            if value != first[key]:
+                raise RaynasError(
+                    "searches of one pack must have the same shape",
+                    got=f"{key}: {value}",
+                    expected=f"{key}: {first[key]}, as the first has",
+                    next_step=f"let them differ only in {', '.join(sorted(LANE_FIELDS))}",
+                )
+
+
+def _batches(feeds: Sequence[Feed], steps: int) -> Iterator[Batch]:
+    """Yield ``steps`` shuffled batches, each lane's own images side by side."""
+    for pairs in zip(*(feed.epoch(steps) for feed in feeds), strict=True):
+        images, labels = zip(*pairs, strict=True)
+        yield Batch(torch.stack(images), torch.stack(labels))
+
+
+def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    return (logits.argmax(2) == labels).double().mean(1)
+
+
+def _pairs(totals: Tensor) -> list[tuple[float, float]]:
+    return [(float(loss), float(accuracy)) for loss, accuracy in totals.T.tolist()]

@@ -1,0 +1,90 @@
+"""Checks of a sweep file that go beyond types: do the names exist, do the numbers fit together."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from raynas.core.config import DataConfig
+from raynas.errors import Problem, RaynasError
+from raynas.library import load_space
+from raynas.sweep.draft import Draft, Setting, same
+from raynas.sweep.keys import nest
+
+MOST_TRIALS = 10_000
+
+Check = Callable[[dict[str, Any]], Iterator[Problem]]
+
+
+def check_meaning(draft: Draft, samples: int | None) -> list[Problem]:
+    """Check every combination of a draft; a mistake is told once, at the value it comes from."""
+    count = draft.size * (samples or 1)
+    if count > MOST_TRIALS:
+        return [Problem("grid", f"{count} trials are more than {MOST_TRIALS}; narrow the grid")]
+    extremes = {"epochs": min, "warmup": max}
+    sampled = {
+        key: extremes[key](d.values) if key in extremes else d.values[0] for key, d in draft.sample.items()
+    }
+    problems: dict[Problem, None] = dict.fromkeys(_same_searches(draft))
+    seen: set[str] = set()
+    for setting in draft.settings():
+        leaves = setting.leaves | sampled
+        for check, keys in _CHECKS.items():
+            subject = {leaf: leaves[leaf] for leaf in leaves if leaf in keys or leaf.split(".")[0] in keys}
+            paths = {leaf: setting.paths.get(leaf, leaf) for leaf in subject}
+            if (mark := repr((subject, paths))) not in seen:
+                seen.add(mark)
+                for problem in check(subject):
+                    problems[Problem(paths.get(problem.path, problem.path), problem.message)] = None
+    return list(problems)
+
+
+def _same_searches(draft: Draft) -> Iterator[Problem]:
+    """Find combinations that differ on paper only, as `digits` and `{name: digits}` do."""
+    first: dict[str, Setting] = {}
+    for setting in draft.settings():
+        other = first.setdefault(same(setting.leaves), setting)
+        if other is not setting:
+            different = [key for key, value in setting.axes.items() if value != other.axes[key]]
+            if not different:
+                yield Problem("zip", f"the same values twice: {setting.axes or 'all'}")
+                continue
+            key = different[0]
+            section = "zip" if any(axis.key == key for axis in draft.zip) else "grid"
+            values = f"{other.axes[key]!r} and {setting.axes[key]!r}"
+            yield Problem(f"{section}.{key}", f"{values} are the same search")
+
+
+def _space(leaves: dict[str, Any]) -> Iterator[Problem]:
+    if "space" in leaves:
+        try:
+            load_space(leaves["space"])
+        except RaynasError as error:
+            yield Problem("space", str(error))
+
+
+def _method(leaves: dict[str, Any]) -> Iterator[Problem]:
+    from raynas.methods import resolve  # brings torch
+
+    try:
+        resolve(leaves["method"])
+    except RaynasError as error:
+        yield Problem("method", str(error))
+
+
+def _epochs(leaves: dict[str, Any]) -> Iterator[Problem]:
+    epochs, warmup = leaves["epochs"], leaves["warmup"]
+    if warmup >= epochs:
+        yield Problem("warmup", f"α is never trained: warmup is {warmup} of {epochs} epochs")
+
+
+def _data(leaves: dict[str, Any]) -> Iterator[Problem]:
+    from raynas.data.catalogue import check_data  # brings torch
+
+    yield from check_data(DataConfig.model_validate(nest(leaves)["data"]))
+
+
+_CHECKS: dict[Check, tuple[str, ...]] = {
+    _space: ("space",),
+    _method: ("method",),
+    _epochs: ("epochs", "warmup"),
+    _data: ("data",),
+}

@@ -1,0 +1,168 @@
+"""The folder of a sweep: where everything lies, and reading and writing it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from raynas.core.config import SearchConfig
+from raynas.errors import RaynasError, nearest
+from raynas.sweep.disk import disk_error, write_atomic
+from raynas.sweep.plan import VERSION, Sweep, Trial
+from raynas.sweep.record import TrialRecord, fold
+from raynas.sweep.spool import Spool
+
+__all__ = ["SweepFolder", "TrialFolder", "write_atomic"]
+
+
+class TrialFolder:
+    """The folder of one trial; stands on its own, so a trial elsewhere needs only its path."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def id(self) -> str:
+        """The trial's id, which is the folder's name."""
+        return self.path.name
+
+    @property
+    def spool(self) -> Spool:
+        """The trial's own record of events."""
+        return Spool(self.path / "events.jsonl")
+
+    @property
+    def checkpoint(self) -> Path:
+        """The exact state after the last finished epoch."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def log(self) -> Path:
+        """Tracebacks and warnings."""
+        return self.path / "log.txt"
+
+    @property
+    def planned(self) -> bool:
+        """Whether the configuration is known; False for an optuna slot that was not yet suggested."""
+        return (self.path / "trial.json").is_file()
+
+    def config(self) -> SearchConfig:
+        """Read the trial's configuration; raises `RaynasError` when it is missing or damaged."""
+        return SearchConfig.model_validate(self._trial()["config"])
+
+    def record(self) -> TrialRecord:
+        """Read all there is to know about the trial."""
+        trial = self._trial()
+        config = SearchConfig.model_validate(trial["config"])
+        return fold(self.id, config, trial["axes"], self.spool.events()[0])
+
+    def write(self, trial: Trial) -> None:
+        """Write the trial's configuration, making the folder."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk_error(error, self.path) from error
+        write_atomic(self.path / "trial.json", _pretty(trial.to_json()))
+
+    def _trial(self) -> dict[str, Any]:
+        return _read_json(self.path / "trial.json", "a trial's configuration")
+
+
+class SweepFolder:
+    """The folder of one sweep."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._sweep: Sweep | None = None
+
+    @property
+    def name(self) -> str:
+        """The sweep's name, which is the folder's."""
+        return self.path.name
+
+    @property
+    def best(self) -> Path:
+        """Where the winner's genotype and drawings go."""
+        return self.path / "best"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a sweep was created here."""
+        return (self.path / "sweep.json").is_file()
+
+    def create(self, sweep: Sweep, source_text: str) -> None:
+        """Write a new sweep, `sweep.json` last.
+
+        Raises `RaynasError` when there already is one, or when the disk is full or may not be written.
+        """
+        if self.exists or any(self.path.glob("trials/*/events.jsonl")):
+            raise RaynasError(
+                f"there is already a sweep {self.name!r}",
+                got=self.path,
+                next_step=f"raynas resume {self.name}, or give the new one another name: name={self.name}-2",
+            )
+        try:
+            (self.path / "trials").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk_error(error, self.path) from error
+        write_atomic(self.path / "sweep.yaml", source_text.encode())
+        for trial in sweep.trials:
+            if trial.config is not None:
+                self.trial(trial.id).write(trial)
+        write_atomic(self.path / "sweep.json", _pretty(sweep.to_json()))
+
+    def sweep(self) -> Sweep:
+        """Read the resolved sweep (once: it never changes); raises `RaynasError` if missing or damaged."""
+        if self._sweep is None:
+            data = _read_json(self.path / "sweep.json", "a sweep")
+            if data.get("version") != VERSION:
+                raise RaynasError(
+                    "the sweep was written by another version of raynas",
+                    got=f"format {data.get('version')} in {self.path}",
+                    expected=f"format {VERSION}",
+                )
+            self._sweep = Sweep.from_json(data)
+        return self._sweep
+
+    def trial(self, trial_id: str) -> TrialFolder:
+        """Return the folder of one trial, which need not exist yet."""
+        return TrialFolder(self.path / "trials" / trial_id)
+
+    def trials(self) -> list[TrialFolder]:
+        """Return the trials in plan order; an optuna slot joins once its values were suggested."""
+        folders = (self.trial(trial.id) for trial in self.sweep().trials)
+        return [folder for folder in folders if folder.planned]
+
+    def records(self) -> list[TrialRecord]:
+        """Read the record of every trial of `trials`."""
+        return [folder.record() for folder in self.trials()]
+
+    @staticmethod
+    def find(runs: Path, name: str) -> "SweepFolder":
+        """Find a sweep by its name under ``runs``, or by its path; raises `RaynasError` with the nearest."""
+        for path in (runs / name, Path(name).expanduser()):
+            if (folder := SweepFolder(path.absolute())).exists:
+                return folder
+        known = sorted(path.parent.name for path in runs.glob("*/sweep.json"))
+        raise RaynasError(
+            f"no sweep {name!r} in {runs}",
+            expected=f"one of {', '.join(known)}" if known else None,
+            near=nearest(name, known),
+            next_step="raynas ls sweeps" if known else "raynas sweep quickstart",
+        )
+
+
+def _read_json(path: Path, what: str) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise RaynasError(f"{what} is missing", got=path) from None
+    except (OSError, ValueError) as error:
+        raise RaynasError(f"{what} cannot be read", got=f"{error} in {path}") from None
+    if not isinstance(data, dict):
+        raise RaynasError(f"{what} cannot be read", got=path, expected="a JSON mapping")
+    return data
+
+
+def _pretty(data: Mapping[str, Any]) -> bytes:
+    return (json.dumps(data, indent=1) + "\n").encode()

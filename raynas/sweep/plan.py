@@ -1,0 +1,161 @@
+"""A resolved sweep as plain data: every trial with its id, what they share, and where it all came from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+
+from raynas.core.config import Frozen, SearchConfig
+
+Strategy = Literal["grid", "random-paired", "optuna"]
+
+VERSION = 1
+
+
+class Resources(Frozen):
+    """What each trial gets, and how many run at once."""
+
+    cpu: float | None = Field(None, gt=0, description="CPUs a trial; the search's `threads` if left out")
+    gpu: float = Field(0, ge=0, description="GPUs a trial: 0, a share 1/n, or a whole number")
+    max_concurrent: PositiveInt | None = Field(None, description="most trials at once; as many as fit")
+    retries: NonNegativeInt = Field(3, description="how often a crashed trial is started again")
+
+    @field_validator("gpu")
+    @classmethod
+    def _share(cls, gpu: float) -> float:
+        if gpu >= 1:
+            if gpu != int(gpu):
+                raise ValueError(f"{gpu:g} GPUs cannot be given to one trial: {int(gpu)} or {int(gpu) + 1}")
+        elif gpu > 0:
+            fit = int(1 / gpu + 1e-9)
+            if 1 / fit - gpu > 1e-3:
+                raise ValueError(f"{gpu:g} does not divide a GPU: {1 / (fit + 1):.3g} or {1 / fit:.3g}")
+        return gpu
+
+
+class Select(Frozen):
+    """How the winner is chosen."""
+
+    by: Literal["valid_loss", "discrete_loss"] = Field(
+        "valid_loss", description="the supernet's validation loss, or that of its derived cell alone"
+    )
+    top: PositiveInt = Field(1, description="how many of the best are named")
+
+
+class Track(Frozen):
+    """Where the runs are recorded."""
+
+    mlflow: str | None = Field("sqlite:///mlflow.db", description="MLflow's address; null for none")
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """What a sampled key is drawn from.
+
+    ``kind`` is ``log`` or ``uniform`` (floats), ``int`` (both ends included) or ``choice``; ``values`` are
+    the two ends, or the choices.
+    """
+
+    kind: Literal["log", "uniform", "int", "choice"]
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One search of a sweep.
+
+    ``axes`` holds what varies between the trials (its seed and method too, when they do). ``slot`` is
+    (stratum, sample index) under the strategy ``optuna``; the ``config`` of such a slot is None until its
+    values have been suggested.
+    """
+
+    id: str
+    config: SearchConfig | None
+    axes: dict[str, object]
+    slot: tuple[str, int] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        config = None if self.config is None else self.config.model_dump(mode="json")
+        slot = None if self.slot is None else list(self.slot)
+        return {"id": self.id, "config": config, "axes": self.axes, "slot": slot}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild a trial from `to_json`'s data."""
+        config = None if data["config"] is None else SearchConfig.model_validate(data["config"])
+        slot = None if data.get("slot") is None else (data["slot"][0], data["slot"][1])
+        return cls(data["id"], config, data["axes"], slot)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A resolved sweep: nothing about it changes once its first trial has started.
+
+    ``trials`` are in plan order. ``resolved`` is a sweep file's content that resolves to the same trials,
+    defaults written out. ``base`` holds, for the strategy ``optuna``, each stratum's configuration; the
+    sampled keys, and the seed when there are several, stand there at their defaults. ``created`` is an ISO
+    time (UTC), ``command`` what was typed, ``versions`` those of the packages that matter, ``git`` the
+    commit of the folder it was started in and whether it was dirty.
+    """
+
+    name: str
+    trials: tuple[Trial, ...]
+    strategy: Strategy
+    samples: int | None
+    sample: dict[str, Distribution]
+    resources: Resources
+    select: Select
+    track: Track
+    resolved: dict[str, Any]
+    created: str
+    command: str
+    versions: dict[str, str | None]
+    git: dict[str, Any] | None
+    base: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data; `from_json` gives back an equal sweep."""
+        return {
+            "format": "raynas.sweep",
+            "version": VERSION,
+            "name": self.name,
+            "created": self.created,
+            "command": self.command,
+            "versions": self.versions,
+            "git": self.git,
+            "strategy": self.strategy,
+            "samples": self.samples,
+            "sample": {key: {d.kind: list(d.values)} for key, d in self.sample.items()},
+            "resources": self.resources.model_dump(mode="json"),
+            "select": self.select.model_dump(mode="json"),
+            "track": self.track.model_dump(mode="json"),
+            "resolved": self.resolved,
+            "base": self.base,
+            "trials": [trial.to_json() for trial in self.trials],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild a sweep from `to_json`'s data."""
+        return cls(
+            name=data["name"],
+            trials=tuple(Trial.from_json(trial) for trial in data["trials"]),
+            strategy=data["strategy"],
+            samples=data["samples"],
+            sample={
+                key: Distribution(kind, tuple(values))
+                for key, entry in data["sample"].items()
+                for kind, values in entry.items()
+            },
+            resources=Resources.model_validate(data["resources"]),
+            select=Select.model_validate(data["select"]),
+            track=Track.model_validate(data["track"]),
+            resolved=data["resolved"],
+            created=data["created"],
+            command=data["command"],
+            versions=data["versions"],
+            git=data["git"],
+            base=data["base"],
+        )

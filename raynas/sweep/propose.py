@@ -1,0 +1,147 @@
+"""What runs next: the one place that decides it, whatever launches the trials."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from raynas.sweep.folder import SweepFolder
+from raynas.sweep.plan import Distribution, Trial
+from raynas.sweep.record import TrialRecord
+from raynas.sweep.resolve import configure
+from raynas.sweep.select import value_of
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+Slot = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One point that was suggested in a stratum, and what it came to.
+
+    ``value`` is the mean over its finished seeds, None when none finished; it counts once ``ended``.
+    """
+
+    point: dict[str, Any]
+    ended: bool
+    value: float | None
+
+
+class Proposer:
+    """Hands out the trials of a sweep that have not ended, in plan order, each once.
+
+    Under the strategy ``optuna`` a sample's values are suggested when its first trial comes up, and are
+    written to the folder for all its seeds before that trial is handed out. A suggestion depends only on
+    its index and on what the earlier samples of its stratum came to, all of which the folder holds; so a
+    new Proposer on the same folder goes on exactly where the last one was.
+
+    With ``retry_failed`` trials that ended ``failed`` are handed out again.
+    """
+
+    def __init__(self, folder: SweepFolder, *, retry_failed: bool = False) -> None:
+        self._folder = folder
+        self._sweep = folder.sweep()
+        self._slots: dict[Slot, list[Trial]] = {}
+        for trial in self._sweep.trials:
+            if trial.slot is not None:
+                self._slots.setdefault(trial.slot, []).append(trial)
+        self._ended: dict[str, float | None] = {}
+        self._points: dict[Slot, dict[str, Any]] = {}
+        slots = {trial.id: trial.slot for trial in self._sweep.trials}
+        for record in folder.records():
+            if not (retry_failed and record.status == "failed"):
+                self._note(record)
+            if (slot := slots[record.id]) is not None:
+                self._points[slot] = {key: record.axes[key] for key in self._sweep.sample}
+        self._queue = iter([trial for trial in self._sweep.trials if trial.id not in self._ended])
+
+    def pending(self) -> int:
+        """Return how many trials have not ended, handed out or not."""
+        return len(self._sweep.trials) - len(self._ended)
+
+    def next(self) -> Trial | None:
+        """Return the next trial to run, with its configuration, or None when all were handed out."""
+        trial = next(self._queue, None)
+        if trial is None or trial.slot is None:
+            return trial
+        if trial.slot not in self._points:
+            self._points[trial.slot] = self._suggest(trial.slot)
+        siblings = [self._filled(sibling) for sibling in self._slots[trial.slot]]
+        for sibling in siblings:
+            if not (folder := self._folder.trial(sibling.id)).planned:
+                folder.write(sibling)
+        return next(sibling for sibling in siblings if sibling.id == trial.id)
+
+    def tell(self, trial_id: str) -> None:
+        """Take note of a trial that was handed out and has ended, by reading its record."""
+        self._note(self._folder.trial(trial_id).record())
+
+    def _note(self, record: TrialRecord) -> None:
+        if record.status in ("finished", "diverged", "failed"):
+            self._ended[record.id] = value_of(record, self._sweep.select.by)
+
+    def _filled(self, trial: Trial) -> Trial:
+        """Return a slot's trial with the values suggested for it."""
+        if trial.slot is None:
+            return trial
+        point = self._points[trial.slot]
+        base = self._sweep.base[trial.slot[0]]
+        seed = {"seed": trial.axes["seed"]} if "seed" in trial.axes else {}
+        return replace(trial, config=configure(base, {**point, **seed}), axes={**trial.axes, **point})
+
+    def _suggest(self, slot: Slot) -> dict[str, Any]:
+        stratum, index = slot
+        history = [self._sample(earlier) for earlier in sorted(self._points) if earlier[0] == stratum]
+        return suggest(self._sweep.sample, history, index)
+
+    def _sample(self, slot: Slot) -> Sample:
+        ids = [trial.id for trial in self._slots[slot]]
+        values = [value for trial_id in ids if (value := self._ended.get(trial_id)) is not None]
+        ended = all(trial_id in self._ended for trial_id in ids)
+        return Sample(self._points[slot], ended, fmean(values) if values else None)
+
+
+def suggest(sample: Mapping[str, Distribution], history: Sequence[Sample], index: int) -> dict[str, Any]:
+    """Ask Optuna's TPE sampler for the point number ``index``, given the samples before it.
+
+    The same arguments give the same point. The seed is the index alone, so the first points, drawn before
+    TPE has learnt anything, are the same in every stratum. Samples that still run keep TPE away from their
+    points; samples of which no seed finished are told as failed.
+    """
+    import optuna
+    from optuna.trial import TrialState, create_trial
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # else it announces every study
+    distributions = {key: _distribution(distribution) for key, distribution in sample.items()}
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=index, constant_liar=True))
+    for earlier in history:
+        state = TrialState.RUNNING
+        if earlier.ended:
+            state = TrialState.FAIL if earlier.value is None else TrialState.COMPLETE
+        value = earlier.value if state == TrialState.COMPLETE else None
+        params = {key: _encode(sample[key], earlier.point[key]) for key in sample}
+        study.add_trial(create_trial(state=state, value=value, params=params, distributions=distributions))
+    params = study.ask(fixed_distributions=distributions).params
+    return {key: _decode(sample[key], params[key]) for key in sample}
+
+
+def _distribution(distribution: Distribution) -> "BaseDistribution":
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    values = distribution.values
+    if distribution.kind == "choice":
+        return CategoricalDistribution(tuple(range(len(values))))
+    if distribution.kind == "int":
+        return IntDistribution(int(values[0]), int(values[1]))
+    return FloatDistribution(values[0], values[1], log=distribution.kind == "log")
+
+
+def _encode(distribution: Distribution, value: Any) -> Any:
+    """Return what Optuna calls a value: a choice goes by its index, for choices may be lists."""
+    return distribution.values.index(value) if distribution.kind == "choice" else value
+
+
+def _decode(distribution: Distribution, value: Any) -> Any:
+    return distribution.values[value] if distribution.kind == "choice" else value

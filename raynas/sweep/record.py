@@ -1,0 +1,78 @@
+"""What is known of one trial: its spool folded into a plain record."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from raynas.core.config import SearchConfig
+from raynas.core.records import EpochReport
+from raynas.sweep.ids import method_label
+
+Status = Literal["waiting", "running", "finished", "diverged", "failed"]
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial as its spool tells it.
+
+    ``status`` is ``running`` from a start until an end, also when its process has died meanwhile;
+    ``reports`` are ordered by epoch, each epoch once; ``start`` is the last start event; ``errors`` are
+    the messages of all failed attempts.
+    """
+
+    id: str
+    config: SearchConfig
+    axes: dict[str, object]
+    status: Status
+    reason: str
+    reports: tuple[EpochReport, ...]
+    start: dict[str, Any] | None
+    errors: tuple[str, ...]
+
+    @property
+    def last(self) -> EpochReport | None:
+        """The report of the latest epoch."""
+        return self.reports[-1] if self.reports else None
+
+    @property
+    def method_name(self) -> str:
+        """The method's name; for a method given as a mapping its base and name (or a short hash)."""
+        return method_label(self.config.method)
+
+
+def fold(
+    trial_id: str, config: SearchConfig, axes: Mapping[str, object], events: Iterable[Mapping[str, Any]]
+) -> TrialRecord:
+    """Fold events in the order they were written into a record; kinds of events not known are passed over.
+
+    ``finished`` and ``diverged`` are final. A start after ``failed`` is a new attempt. An epoch that was
+    run again after a kill keeps its first report.
+    """
+    status: Status = "waiting"
+    reason = ""
+    start: dict[str, Any] | None = None
+    reports: dict[int, EpochReport] = {}
+    errors: list[str] = []
+    for event in events:
+        match event["kind"]:
+            case "start":
+                start = dict(event)
+                if status not in ("finished", "diverged"):
+                    status, reason = "running", ""
+            case "epoch" if event["report"]["epoch"] not in reports:
+                report = EpochReport.from_json(event["report"])
+                reports[report.epoch] = report
+            case "error":
+                errors.append(event["message"])
+            case "end" if status not in ("finished", "diverged"):
+                status, reason = event["status"], event["reason"]
+    return TrialRecord(
+        id=trial_id,
+        config=config,
+        axes=dict(axes),
+        status=status,
+        reason=reason,
+        reports=tuple(reports[epoch] for epoch in sorted(reports)),
+        start=start,
+        errors=tuple(errors),
+    )

@@ -1,0 +1,125 @@
+"""From a checked draft to a sweep: every trial with its id and configuration, and where it came from."""
+
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from raynas.core.config import SearchConfig
+from raynas.sweep.draft import Draft, Setting
+from raynas.sweep.ids import group_labels, trial_id
+from raynas.sweep.keys import LEAVES, defaults, flatten_all, nest
+from raynas.sweep.plan import Sweep, Trial
+from raynas.sweep.sampling import paired_draws
+
+if TYPE_CHECKING:
+    from raynas.sweep.config import SweepConfig
+
+PACKAGES = ("raynas", "torch", "torchvision", "ray", "optuna", "mlflow")
+
+
+def resolve(config: "SweepConfig", draft: Draft, command: str) -> Sweep:
+    """Lay out every trial of a draft that has no problems.
+
+    The plan takes one draw after another, for each draw every setting, for each setting every seed, so
+    that what has finished at any time can be compared.
+    """
+    settings = list(draft.settings())
+    base: dict[str, dict[str, Any]] = {}
+    if config.strategy == "optuna":
+        labels = group_labels([(setting.leaves, setting.axes) for setting in settings])
+        base = {label: nest(setting.leaves) for label, setting in zip(labels, settings, strict=True)}
+        trials = [
+            Trial(trial_id(f"{label}-try{sample}", seed), None, axes, (label, sample))
+            for sample in range(config.samples or 0)
+            for label, setting in zip(labels, settings, strict=True)
+            for seed, axes in _seeds(draft, setting)
+        ]
+    else:
+        draws = paired_draws(draft.sample, config.samples) if config.samples else [{}]
+        groups = [Setting(s.leaves | draw, s.paths, s.axes | draw) for draw in draws for s in settings]
+        labels = group_labels([(group.leaves, group.axes) for group in groups])
+        trials = [
+            Trial(trial_id(label, seed), configure(nest(group.leaves), {"seed": seed}), axes)
+            for label, group in zip(labels, groups, strict=True)
+            for seed, axes in _seeds(draft, group)
+        ]
+    return Sweep(
+        name=config.name,
+        trials=tuple(trials),
+        strategy=config.strategy,
+        samples=config.samples,
+        sample=draft.sample,
+        resources=config.resources,
+        select=config.select,
+        track=config.track,
+        resolved=_echo(config, draft),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=command,
+        versions=_versions(),
+        git=_git(),
+        base=base,
+    )
+
+
+def configure(base: Mapping[str, Any], leaves: Mapping[str, Any]) -> SearchConfig:
+    """Return a configuration with some leaves (``hessian.every``) set anew."""
+    return SearchConfig.model_validate(nest(flatten_all(base) | dict(leaves)))
+
+
+def _seeds(draft: Draft, setting: Setting) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield every seed of a setting with the trial's axes."""
+    if draft.seeds is None:
+        yield setting.leaves["seed"], setting.axes
+        return
+    for entry in draft.seeds.entries:
+        yield entry.value, setting.axes | {"seed": entry.value}
+
+
+def _echo(config: "SweepConfig", draft: Draft) -> dict[str, Any]:
+    """Write out a sweep file that resolves to the same trials, whatever the defaults become."""
+    axes = (*draft.grid, *draft.zip)
+    varied = {leaf for axis in axes for entry in axis.entries for leaf in entry.leaves} | set(draft.sample)
+    given = {leaf: value for entry in draft.base for leaf, value in entry.leaves.items()}
+    fixed = defaults() | given
+    fields = {
+        **nest({leaf: fixed[leaf] for leaf in LEAVES if leaf in fixed and leaf not in varied}),
+        "grid": {axis.key: [entry.value for entry in axis.entries] for axis in draft.grid},
+        "zip": {axis.key: [entry.value for entry in axis.entries] for axis in draft.zip},
+        "sample": {key: {d.kind: list(d.values)} for key, d in draft.sample.items()},
+        "samples": config.samples,
+    }
+    return {
+        "name": config.name,
+        **{key: value for key, value in fields.items() if value not in ({}, None)},
+        "strategy": config.strategy,
+        "resources": config.resources.model_dump(mode="json"),
+        "select": config.select.model_dump(mode="json"),
+        "track": config.track.model_dump(mode="json"),
+    }
+
+
+def _versions() -> dict[str, str | None]:
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return versions
+
+
+def _git() -> dict[str, Any] | None:
+    """Return commit and dirtiness of the current folder, or None where there is no repository or no git."""
+    try:
+        commit = _run_git("rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(_run_git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+
+
+def _run_git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
+    return done.stdout.strip()

@@ -1,0 +1,172 @@
+"""Ranking the trials of a sweep and saying, in sentences, why the winner won."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from raynas.sweep.ids import short_hash
+from raynas.sweep.plan import Select
+from raynas.sweep.record import TrialRecord
+
+_NAMES = {
+    "valid_loss": "validation loss of the supernet",
+    "discrete_loss": "validation loss of the derived cell alone",
+}
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One trial with the value it is ranked by, in nats, at its last epoch."""
+
+    trial: TrialRecord
+    value: float
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The ranking of a sweep, best first, and the reasons for its winner.
+
+    ``top`` is the first `Select.top` of the ranking, ``left_out`` holds (trial id, why) of those that were
+    not ranked, ``margin`` is the second's value minus the winner's (None with fewer than two).
+    """
+
+    by: str
+    ranking: tuple[Ranked, ...]
+    top: tuple[Ranked, ...]
+    reasons: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...]
+
+    @property
+    def winner(self) -> Ranked | None:
+        """The first of the ranking."""
+        return self.ranking[0] if self.ranking else None
+
+    @property
+    def margin(self) -> float | None:
+        """How much lower the winner's value is than the second's."""
+        return self.ranking[1].value - self.ranking[0].value if len(self.ranking) > 1 else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data; trials by their id."""
+        return {
+            "by": self.by,
+            "winner": self.winner.trial.id if self.winner else None,
+            "margin": self.margin,
+            "top": [ranked.trial.id for ranked in self.top],
+            "reasons": list(self.reasons),
+            "ranking": [{"trial": ranked.trial.id, "value": ranked.value} for ranked in self.ranking],
+            "left_out": [{"trial": trial, "why": why} for trial, why in self.left_out],
+        }
+
+
+def select(records: Sequence[TrialRecord], config: Select) -> Selection:
+    """Rank finished trials by their value at the last epoch, lowest first; ties go to the earlier trial.
+
+    Trials that did not finish, or whose value is not a finite number, are left out with the reason.
+    """
+    ranking = []
+    left_out = []
+    for record in records:
+        value = value_of(record, config.by)
+        if value is None:
+            left_out.append((record.id, _why_left_out(record, config.by)))
+        else:
+            ranking.append(Ranked(record, value))
+    ranking.sort(key=lambda ranked: ranked.value)
+    reasons = [*_reasons(ranking, config.by), *_left_out_reason(records, ranking)]
+    if ranking:
+        reasons.append(
+            "The validation half also trained α, so this loss is optimistic: only training the cell from "
+            "scratch, tested on other images, measures it."
+        )
+    return Selection(config.by, tuple(ranking), tuple(ranking[: config.top]), tuple(reasons), tuple(left_out))
+
+
+def value_of(record: TrialRecord, by: str) -> float | None:
+    """Return what a trial is ranked by, or None when it did not finish with a finite value."""
+    if record.status != "finished" or record.last is None:
+        return None
+    value = float(getattr(record.last, by))
+    return value if math.isfinite(value) else None
+
+
+def _why_left_out(record: TrialRecord, by: str) -> str:
+    if record.status == "finished":
+        if record.last is None:
+            return "finished without a report"
+        return f"{by} is {getattr(record.last, by)} at epoch {record.last.epoch}"
+    if record.status == "running":
+        done = f"{len(record.reports)} of {record.config.epochs} epochs" if record.reports else "no epoch yet"
+        return f"not finished: {done}"
+    return f"{record.status}: {record.reason}" if record.reason else record.status
+
+
+def _reasons(ranking: Sequence[Ranked], by: str) -> list[str]:
+    if not ranking:
+        return ["No trial finished with a finite loss, so there is no winner."]
+    winner = ranking[0]
+    epoch = winner.trial.last.epoch if winner.trial.last else None
+    reasons = [f"{winner.trial.id} has the lowest {_NAMES[by]}: {winner.value:.4f} at epoch {epoch}."]
+    if len(ranking) == 1:
+        reasons.append("It is the only trial that could be ranked.")
+        return reasons
+    second = ranking[1]
+    if second.value == winner.value:
+        reasons.append(f"{second.trial.id} has exactly the same; the earlier trial of the plan wins.")
+    else:
+        margin = second.value - winner.value
+        reasons.append(f"The second, {second.trial.id}, has {second.value:.4f}: a margin of {margin:.4f}.")
+    return reasons + _group_reasons(ranking)
+
+
+def _group_reasons(ranking: Sequence[Ranked]) -> list[str]:
+    """Compare the winner's setting over its seeds with the best of the other settings."""
+    groups: dict[str, list[Ranked]] = {}
+    for ranked in ranking:
+        groups.setdefault(_setting(ranked.trial.config.model_dump(mode="json")), []).append(ranked)
+    own, *others = groups.values()
+    if not others:
+        return [f"Over its seeds the setting has {_spread(own)}."] if len(own) > 1 else []
+    best = min(others, key=_mean)
+    comparison = f"{_name(own)} has {_spread(own)}, the best other setting, {_name(best)}, {_spread(best)}"
+    reasons = [f"Over seeds, {comparison}."]
+    if _mean(best) < _mean(own):
+        reasons.append(f"On average {_name(best)} is better, so the winner may be one lucky seed.")
+    return reasons
+
+
+def _left_out_reason(records: Sequence[TrialRecord], ranking: Sequence[Ranked]) -> list[str]:
+    ranked = {item.trial.id for item in ranking}
+    counts = Counter(
+        "without a finite loss" if record.status == "finished" else record.status
+        for record in records
+        if record.id not in ranked
+    )
+    if not counts:
+        return []
+    total = counts.total()
+    listed = ", ".join(f"{count} {what}" for what, count in counts.items())
+    return [f"{total} of {len(records)} trials {'was' if total == 1 else 'were'} left out: {listed}."]
+
+
+def _setting(config: Mapping[str, Any]) -> str:
+    return short_hash({key: value for key, value in config.items() if key != "seed"})
+
+
+def _name(group: Sequence[Ranked]) -> str:
+    trial = group[0].trial
+    return trial.id.removesuffix(f"-s{trial.config.seed}")
+
+
+def _mean(group: Sequence[Ranked]) -> float:
+    return fmean(ranked.value for ranked in group)
+
+
+def _spread(group: Sequence[Ranked]) -> str:
+    values = [ranked.value for ranked in group]
+    if len(values) == 1:
+        return f"{values[0]:.4f} (one seed)"
+    return f"{fmean(values):.4f} ± {stdev(values):.4f} ({len(values)} seeds)"

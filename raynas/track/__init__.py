@@ -1,0 +1,1 @@
+"""Trackers: what a trial spooled, sent to MLflow."""

@@ -1,0 +1,81 @@
+"""The files of a trial's run: genotypes, pictures of the cell, the history of the weights."""
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from raynas.core.records import EpochReport
+from raynas.track.content import pictured, turns, write_history, write_json
+from raynas.track.feed import Feed
+from raynas.track.store import Run, Store
+
+_LARGEST_LOG = 2**20
+
+
+@dataclass
+class Files:
+    """What a run already has: names under ``genotypes``, and the epochs whose pictures are complete."""
+
+    genotypes: set[str]
+    pictures: set[int]
+
+    @classmethod
+    def of(cls, store: Store, run: Run) -> "Files":
+        """Ask the store; also right when an earlier uploader was killed half-way."""
+        kinds_by_step: dict[int, set[str]] = {}
+        for name in store.files(run, "images"):
+            # MLflow's name, as cell~normal+step+7+timestamp+…; the small copy is the last thing it writes.
+            if match := re.fullmatch(r"cell\W(\w+?)\Wstep\W(\d+)\W.*\.webp", name):
+                kinds_by_step.setdefault(int(match[2]), set()).add(match[1])
+        complete = {step for step, kinds in kinds_by_step.items() if kinds >= {"normal", "reduce"}}
+        return cls(store.files(run, "genotypes"), complete)
+
+
+def send_files(store: Store, run: Run, files: Files, feed: Feed, ended: bool) -> int:
+    """Write what the run still lacks, and with ``ended`` what sums it up; returns how many files."""
+    record = feed.record
+    with TemporaryDirectory(prefix="raynas-") as scratch:
+        folder = Path(scratch)
+        genotypes = {_genotype_name(report): report for report in turns(record.reports)}
+        if ended and record.last is not None:
+            genotypes[_genotype_name(record.last)] = record.last
+            _write_summary(record.reports, folder)
+        if ended and feed.log.is_file() and feed.log.stat().st_size <= _LARGEST_LOG:
+            shutil.copy(feed.log, folder / "log.txt")
+        for name in genotypes.keys() - files.genotypes:
+            write_json(genotypes[name].genotype.to_json(), folder / "genotypes" / name)
+        written = sum(path.is_file() for path in folder.rglob("*"))
+        if written:
+            store.upload(run, folder)
+            files.genotypes |= set(genotypes)
+    for report in pictured(record, ended):
+        if report.epoch not in files.pictures:
+            _send_pictures(store, run, report, feed.times[report.epoch])
+            files.pictures.add(report.epoch)
+            written += 1
+    return written
+
+
+def _write_summary(reports: tuple[EpochReport, ...], folder: Path) -> None:
+    from raynas.report.draw import write_cells
+
+    genotype = reports[-1].genotype
+    write_json(genotype.to_json(), folder / "genotype.json")
+    write_history(reports, folder)
+    (folder / "cells").mkdir()
+    write_cells(genotype, folder / "cells")
+
+
+def _send_pictures(store: Store, run: Run, report: EpochReport, time: float) -> None:
+    from raynas.report.draw import write_cells
+
+    with TemporaryDirectory(prefix="raynas-") as scratch:
+        for path in write_cells(report.genotype, Path(scratch)):
+            if path.suffix == ".png":
+                store.image(run, path, f"cell/{path.stem.removeprefix('cell-')}", report.epoch, time)
+
+
+def _genotype_name(report: EpochReport) -> str:
+    return f"epoch_{report.epoch:03d}.json"

@@ -1,0 +1,55 @@
+"""A trial's spool as it grows, with the time of every epoch."""
+
+from pathlib import Path
+from typing import Any
+
+from raynas.core.config import SearchConfig
+from raynas.sweep.folder import TrialFolder
+from raynas.sweep.record import TrialRecord, fold
+
+
+class Feed:
+    """Reads one trial's spool, each line once; ``record`` is what it amounts to so far.
+
+    ``times`` holds the Unix time in seconds of each epoch's first report, ``started`` and ``latest`` those
+    of the first and the last event. Raises `RaynasError` for a damaged configuration or spool.
+    """
+
+    def __init__(self, trial: TrialFolder) -> None:
+        self._trial = trial
+        self._config: SearchConfig = trial.config()
+        self._events: list[dict[str, Any]] = []
+        self._record = fold(trial.id, self._config, {}, ())
+        self.offset = 0
+        self.times: dict[int, float] = {}
+
+    def read(self) -> TrialRecord:
+        """Take in the lines written since the last call."""
+        events, self.offset = self._trial.spool.events(self.offset)
+        if events:
+            self._events += events
+            for event in events:
+                if event["kind"] == "epoch":
+                    self.times.setdefault(event["report"]["epoch"], event["time"])
+            self._record = fold(self._trial.id, self._config, {}, self._events)
+        return self._record
+
+    @property
+    def log(self) -> Path:
+        """The trial's file of tracebacks and warnings, which may not exist."""
+        return self._trial.log
+
+    @property
+    def record(self) -> TrialRecord:
+        """What the lines read so far amount to."""
+        return self._record
+
+    @property
+    def started(self) -> float:
+        """When the first event was written."""
+        return float(self._events[0]["time"])
+
+    @property
+    def latest(self) -> float:
+        """When the last event read so far was written."""
+        return float(self._events[-1]["time"])

@@ -1,0 +1,111 @@
+"""What MLflow gets to see of the sweep as a whole: its run, its winner, its report."""
+
+import shutil
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from raynas import __version__
+from raynas.sweep.folder import SweepFolder
+from raynas.sweep.plan import Sweep
+from raynas.sweep.record import TrialRecord
+from raynas.sweep.select import Selection, select
+from raynas.track.content import Status, metrics
+from raynas.track.feed import Feed
+from raynas.track.store import Run, Store
+
+_FILES = ("report.html", "report.md", "selection.json", "sweep.json", "sweep.yaml", "best")
+_BEST = {
+    "best/valid_loss": "loss/valid",
+    "best/valid_acc": "acc/valid",
+    "best/discrete_loss": "loss/discrete",
+    "best/discrete_acc": "acc/discrete",
+    "best/eig_max": "hessian/eig_max",
+}
+
+
+def start_time(sweep: Sweep) -> float:
+    """Return when the sweep was created, in Unix seconds."""
+    return datetime.fromisoformat(sweep.created).timestamp()
+
+
+def sweep_tags(sweep: Sweep) -> dict[str, str]:
+    """Return the tags of the sweep's run.
+
+    ``raynas.created`` is what tells a sweep from an earlier one of the same name in the same store.
+    """
+    return {
+        "raynas.kind": "sweep",
+        "raynas.sweep": sweep.name,
+        "raynas.created": sweep.created,
+        "raynas.version": __version__,
+        "mlflow.note.content": f"{_outline(sweep)}  \n`{sweep.command}`"[:5000],
+    }
+
+
+def sweep_params(sweep: Sweep) -> dict[str, str]:
+    """Return the few parameters of the sweep's run, all fixed before its first trial."""
+    configs = [trial.config for trial in sweep.trials if trial.config is not None]
+    return {
+        "trials": str(len(sweep.trials)),
+        "strategy": sweep.strategy,
+        "select": sweep.select.by,
+        "epochs": ", ".join(sorted({str(config.epochs) for config in configs})),
+        "seeds": str(len({config.seed for config in configs})),
+    }
+
+
+def overall(statuses: Iterable[str | None]) -> Status:
+    """Return the sweep's state from those of its trials, None for one that never started."""
+    known = list(statuses)
+    if any(status in (None, "KILLED", "RUNNING") for status in known):
+        return "KILLED"
+    return "FINISHED" if "FINISHED" in known else "FAILED"
+
+
+def send_results(store: Store, run: Run, folder: SweepFolder) -> None:
+    """Write the winner and every result file there is to the sweep's run; right to repeat."""
+    with TemporaryDirectory(prefix="raynas-") as scratch:
+        for name in _FILES:
+            source = folder.path / name
+            if source.is_dir():
+                shutil.copytree(source, Path(scratch) / name)
+            elif source.is_file():
+                shutil.copy(source, Path(scratch) / name)
+        store.upload(run, Path(scratch))
+    selection = select(folder.records(), folder.sweep().select)
+    if selection.winner is not None:
+        _send_winner(store, run, folder, selection, selection.winner.trial)
+
+
+def _send_winner(
+    store: Store, run: Run, folder: SweepFolder, selection: Selection, winner: TrialRecord
+) -> None:
+    last = winner.last
+    if last is None:
+        return
+    feed = Feed(folder.trial(winner.id))
+    feed.read()
+    values = metrics(last)
+    row = {name: values[key] for name, key in _BEST.items() if key in values}
+    tags = {
+        "raynas.winner": winner.id,
+        "raynas.winner_epoch": str(last.epoch),
+        "raynas.cell": last.genotype.digest(),
+        "mlflow.note.content": f"{_outline(folder.sweep())}  \n{_verdict(winner, selection)}",
+    }
+    known = all(run.tags.get(key) == tags[key] for key in ("raynas.winner", "raynas.winner_epoch"))
+    store.log(run, [] if known else [(last.epoch, feed.times[last.epoch], row)], tags)
+
+
+def _verdict(winner: TrialRecord, selection: Selection) -> str:
+    last = winner.last
+    epoch = "" if last is None else f" after epoch {last.epoch}"
+    margin = "" if selection.margin is None else f", {selection.margin:.3g} ahead of the second"
+    value = "" if selection.winner is None else f"{selection.by} {selection.winner.value:.4g}"
+    return f"best: **{winner.id}**, {value}{epoch}{margin}"
+
+
+def _outline(sweep: Sweep) -> str:
+    return f"raynas sweep **{sweep.name}**: {len(sweep.trials)} searches, strategy {sweep.strategy}"

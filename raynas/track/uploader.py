@@ -1,0 +1,204 @@
+"""Bringing one MLflow store level with a sweep's folder; every call may be repeated at any time."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from raynas.core.config import SearchConfig
+from raynas.sweep.folder import SweepFolder
+from raynas.track import content, parent
+from raynas.track.artifacts import Files, send_files
+from raynas.track.feed import Feed
+from raynas.track.progress import Progress, Uploaded
+from raynas.track.store import BATCH, Run, Store
+
+_EPOCH_MARK = "time/epoch"
+"""The metric that every epoch has, a measured time and so always finite: where it is, its epoch is."""
+
+
+@dataclass
+class _Child:
+    """A trial's run, and what of it is in the store; ``epochs`` and ``files`` are None until asked for."""
+
+    run: Run
+    epochs: set[int] | None = None
+    files: Files | None = None
+
+
+class Uploader:
+    """Sends what the spools hold and the store lacks.
+
+    What is in the store is asked of the store, found by tags, whenever there is doubt: at the start and
+    after any failure (`forget`), since a call whose answer was lost may have done its work. So an epoch is
+    there once, and a trial has one run, whatever is killed and whenever. Calls raise what MLflow raises.
+    """
+
+    def __init__(self, folder: SweepFolder, uri: str) -> None:
+        self._folder = folder
+        self._uri = uri
+        self._sweep = folder.sweep()
+        self._progress = Progress(folder, uri)
+        self.runs = 0
+        self.epochs = 0
+        self.steps = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop all knowledge of the store."""
+        self._store: Store | None = None
+        self._parents: dict[str, Run] = {}
+        self._children: dict[str, _Child] = {}
+        self._feeds: dict[str, Feed] = {}
+
+    def open(self) -> None:
+        """Connect, and make or reopen the experiments and the sweep's runs in them."""
+        if self._store is None:
+            self._store = Store(self._uri)
+            for trial in self._folder.trials():
+                self._parent(trial.config())
+
+    def send(self, pending: set[str], closing: bool = False) -> None:
+        """Send those trials, taking each out of ``pending`` once its run is level with its spool.
+
+        With ``closing`` nothing runs any more. A trial that fails for a reason of its own keeps no other
+        waiting; the first such failure is raised at the end.
+        """
+        failures: dict[str, Exception] = {}
+        try:
+            # All numbers before all files: a broken artifact store must not hold back the metrics.
+            for step in (self._send_rows, self._send_files):
+                for trial_id in sorted(pending - failures.keys()):
+                    try:
+                        step(trial_id, closing)
+                    except Exception as error:
+                        self._connected.ping()
+                        failures[trial_id] = error
+                    self.steps += 1
+            pending &= failures.keys()
+        finally:
+            self._progress.save()
+        if failures:
+            raise next(iter(failures.values()))
+
+    def finish(self) -> None:
+        """Send every trial, what has not ended as KILLED; end the sweep's runs and write its results there.
+
+        The sweep's runs are ended even when some trial fails.
+        """
+        try:
+            self.send({trial.id for trial in self._folder.trials()}, closing=True)
+        finally:
+            for name, run in self._parents.items():
+                status = parent.overall(self._statuses(name))
+                self._connected.set_status(run, status, self._latest())
+                parent.send_results(self._connected, run, self._folder)
+                self.steps += 1
+
+    @property
+    def _connected(self) -> Store:
+        if self._store is None:
+            raise RuntimeError("open() comes first")
+        return self._store
+
+    def _parent(self, config: SearchConfig) -> Run:
+        """Return the sweep's run in the search's experiment, having taken stock of what else is there."""
+        name = content.experiment_name(config)
+        if name in self._parents:
+            return self._parents[name]
+        store = self._connected
+        experiment = store.experiment(name)
+        found: Run | None = None
+        for run in store.runs(experiment, self._sweep.created):
+            if run.tags.get("raynas.sweep") != self._sweep.name:
+                continue
+            if run.tags.get("raynas.kind") == "sweep":
+                found = found or run
+            elif run.tags.get("raynas.kind") == "search":
+                self._children.setdefault(run.tags["raynas.trial"], _Child(run))
+        tags = parent.sweep_tags(self._sweep)
+        found = found or store.create(experiment, self._sweep.name, tags, parent.start_time(self._sweep))
+        store.params(found, parent.sweep_params(self._sweep))
+        store.set_status(found, "RUNNING", 0)
+        self._parents[name] = found
+        return found
+
+    def _child(self, feed: Feed, tags: dict[str, str]) -> _Child:
+        record = feed.record
+        child = self._children.get(record.id)
+        if child is None:
+            experiment = self._parent(record.config).experiment
+            run = self._connected.create(experiment, record.id, tags, feed.started)
+            child = self._children[record.id] = _Child(run, set(), Files(set(), set()))
+            self.runs += 1
+        return child
+
+    def _send_rows(self, trial_id: str, closing: bool) -> None:
+        if self._level(trial_id):
+            return
+        if trial_id not in self._feeds:
+            self._feeds[trial_id] = Feed(self._folder.trial(trial_id))
+        feed = self._feeds[trial_id]
+        record = feed.read()
+        if not feed.offset:
+            return
+        store = self._connected
+        tags = content.tags(record, self._sweep.name) | {
+            "raynas.created": self._sweep.created,
+            "mlflow.parentRunId": self._parent(record.config).id,
+        }
+        child = self._child(feed, tags)
+        if child.epochs is None:
+            child.epochs = store.steps(child.run, _EPOCH_MARK)
+        store.params(child.run, content.params(record))
+        self._send_epochs(child, child.epochs, feed, tags)
+        store.set_status(child.run, content.status(record, closing), feed.latest)
+        self._progress.trials[trial_id] = Uploaded(
+            run=child.run.id, epochs=len(child.epochs), status=child.run.status
+        )
+
+    def _send_epochs(self, child: _Child, there: set[int], feed: Feed, tags: dict[str, str]) -> None:
+        fresh = [report for report in feed.record.reports if report.epoch not in there]
+        rows = [
+            (report.epoch, feed.times[report.epoch], content.finite(content.metrics(report)))
+            for report in fresh
+        ]
+        many = BATCH // max((len(row) for _, _, row in rows), default=1)
+        for start in range(0, max(len(rows), 1), many):
+            batch = rows[start : start + many]
+            self._connected.log(child.run, batch, tags)
+            there.update(step for step, _, _ in batch)
+            self.epochs += len(batch)
+            self.steps += 1
+
+    def _send_files(self, trial_id: str, closing: bool) -> None:
+        feed, child = self._feeds.get(trial_id), self._children.get(trial_id)
+        if feed is None or child is None:
+            return
+        if child.files is None:
+            child.files = Files.of(self._connected, child.run)
+        ended = child.run.status != "RUNNING"
+        self.steps += send_files(self._connected, child.run, child.files, feed, ended)
+        if ended:
+            self._progress.trials[trial_id].offset = feed.offset
+            del self._feeds[trial_id]
+
+    def _level(self, trial_id: str) -> bool:
+        """Whether the store is known to have all of the trial's spool, and the final state with it."""
+        known, child = self._progress.trials.get(trial_id), self._children.get(trial_id)
+        if known is None or not known.offset or child is None or child.run.id != known.run:
+            return False
+        return not self._folder.trial(trial_id).spool.events(known.offset)[0]
+
+    def _statuses(self, experiment: str) -> Iterable[str | None]:
+        for trial in self._sweep.trials:
+            folder = self._folder.trial(trial.id)
+            if not folder.planned:
+                yield None
+            elif content.experiment_name(folder.config()) == experiment:
+                child = self._children.get(trial.id)
+                yield None if child is None else child.run.status
+
+    def _latest(self) -> float:
+        """When the last trial wrote its last line."""
+        spools = [trial.spool.path for trial in self._folder.trials()]
+        times = [path.stat().st_mtime for path in spools if path.exists()]
+        return max(times, default=parent.start_time(self._sweep))

@@ -1,0 +1,37 @@
+"""What every test shares: one CPU thread, deterministic kernels, small searches on embedded data."""
+
+import pytest
+import torch
+
+from raynas.core.config import SearchConfig
+from raynas.data.load import load_data
+from raynas.data.split import split
+from raynas.library import load_space
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+
+
+@pytest.fixture
+def make_search_config():
+    """Return a factory of tiny searches: about a second an epoch."""
+
+    def make(**changes):
+        data = {"name": "digits", "limit": 160, **changes.pop("data", {})}
+        defaults = {"space": "tiny", "epochs": 3, "batch": 32, "channels": 4, "cells": 3, "seed": 0}
+        return SearchConfig(**{**defaults, **changes, "data": data})
+
+    return make
+
+
+@pytest.fixture
+def build():
+    """Return a function that gives a configuration's space and split data."""
+
+    def make(config):
+        return load_space(config.space), split(load_data(config.data), config.data)
+
+    return make

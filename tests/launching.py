@@ -1,0 +1,148 @@
+"""A search that costs nothing, sweeps of such searches, and an observer that remembers: for the launch tests."""
+
+import json
+import math
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from raynas.core.config import SearchConfig
+from raynas.core.genotype import Choice, Genotype
+from raynas.core.records import EpochReport
+from raynas.errors import RaynasError
+from raynas.launch.observer import Observer
+from raynas.sweep.disk import write_atomic
+from raynas.sweep.folder import SweepFolder, TrialFolder
+from raynas.sweep.plan import Distribution, Resources, Select, Strategy, Sweep, Track, Trial
+from raynas.sweep.record import TrialRecord
+
+CELL = (Choice("skip_connect", 0, 2), Choice("sep_conv_3x3", 1, 2))
+GENOTYPE = Genotype.of("darts", 1, {"normal": CELL, "reduce": CELL})
+
+
+def fake_trial(
+    folder: TrialFolder,
+    *,
+    dataset: Any,
+    device: torch.device,
+    attempt: int,
+    heartbeat: Callable[[EpochReport], None],
+) -> str:
+    """Do what `raynas.launch.trial.run_trial` does, with a logistic map for a search.
+
+    The trial's method says what happens before an epoch: ``crash@2`` raises there once, ``broken@2`` every
+    time, ``user@2`` raises a user error, ``nan@2`` diverges, ``slow`` takes 0.2 s an epoch, ``kill@2``
+    kills the process, once.
+    """
+    config = folder.config()
+    torch.set_num_threads(config.threads)
+    state = json.loads(folder.checkpoint.read_text()) if folder.checkpoint.exists() else [0, 0.1 + config.seed / 7]
+    folder.spool.append(
+        "start", trial=folder.id, attempt=attempt, host=socket.gethostname(), pid=os.getpid(),
+        device=str(device), threads=torch.get_num_threads(), from_epoch=state[0], images=len(dataset.images),
+        writeable=bool(dataset.images.flags.writeable), cwd=os.getcwd(),
+    )  # fmt: skip
+    what, _, where = str(config.method).partition("@")
+    try:
+        for epoch in range(state[0], config.epochs):
+            _happen(what if where == "" or epoch == int(where) else "", first=attempt == 1)
+            x = 3.9 * state[1] * (1 - state[1])
+            report = EpochReport(
+                epoch, x, x / 2, x / 3, x / 4, x / 5, x / 6, 0.1, GENOTYPE, {"normal": [[x]]}, {"normal": x}, {"normal": 1},
+            )  # fmt: skip
+            folder.spool.append("epoch", report=report.to_json())
+            state = [epoch + 1, x]
+            write_atomic(folder.checkpoint, json.dumps(state).encode())
+            heartbeat(report)
+    except RaynasError as error:
+        status = "diverged" if what == "nan" else "failed"
+        folder.spool.append("end", status=status, reason=error.what)
+        return status
+    except Exception as error:
+        folder.spool.append("error", message=f"{type(error).__name__}: {error}", kind_of_error="crash", attempt=attempt)
+        raise
+    folder.spool.append("end", status="finished", reason="")
+    return "finished"
+
+
+def _happen(what: str, *, first: bool) -> None:
+    if what == "slow":
+        time.sleep(0.2)
+    elif what == "nan":
+        raise RaynasError("the training loss is NaN", got=math.nan)
+    elif what == "user":
+        raise RaynasError("this batch is larger than the data")
+    elif what == "broken" or (what == "crash" and first):
+        raise ValueError("a bug")
+    elif what == "kill" and first:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def make_sweep(
+    path: Path, methods: list[str], seeds: int = 1, epochs: int = 3, data: Any = None, threads: int = 1,
+    strategy: Strategy = "grid", samples: int | None = None, **resources: Any,
+) -> SweepFolder:  # fmt: skip
+    """Create a sweep folder of fake searches: every method with every seed (and sample)."""
+    trials, base = [], {}
+    for method in methods:
+        fields: dict[str, Any] = {"space": "darts", "method": method, "epochs": epochs, "threads": threads}
+        fields |= {"data": data} if data else {}
+        base[method] = SearchConfig.model_validate(fields).model_dump(mode="json", exclude={"seed"})
+        for sample in range(samples or 1):
+            for seed in range(seeds):
+                axes: dict[str, object] = {"method": method, "seed": seed}
+                trial_id = f"{method}-s{seed}" if samples is None else f"{method}-{sample}-s{seed}"
+                if strategy == "optuna":
+                    trials.append(Trial(trial_id, None, axes, (method, sample)))
+                else:
+                    trials.append(Trial(trial_id, SearchConfig(**fields, seed=seed), axes))
+    sample_keys = {"weight_decay": Distribution("log", (1e-4, 1e-2))} if strategy == "optuna" else {}
+    sweep = Sweep(
+        path.name, tuple(trials), strategy, samples, sample_keys, Resources(**resources), Select(), Track(mlflow=None),
+        {}, "2026-01-01T00:00:00+00:00", "raynas sweep", {}, None, base if strategy == "optuna" else {},
+    )  # fmt: skip
+    folder = SweepFolder(path)
+    folder.create(sweep, "")
+    return folder
+
+
+def reports(folder: SweepFolder) -> dict[str, tuple[EpochReport, ...]]:
+    """Return every trial's reports."""
+    return {record.id: record.reports for record in folder.records()}
+
+
+def statuses(folder: SweepFolder) -> dict[str, str]:
+    """Return every trial's status."""
+    return {record.id: record.status for record in folder.records()}
+
+
+def starts(folder: SweepFolder, trial_id: str) -> list[dict[str, Any]]:
+    """Return the start events of a trial, one an attempt."""
+    return [event for event in folder.trial(trial_id).spool.events()[0] if event["kind"] == "start"]
+
+
+class Memory(Observer):
+    """Remembers every call."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.seen: list[TrialRecord] = []
+
+    def on_start(self, folder: SweepFolder) -> None:
+        self.calls.append("start")
+
+    def on_trial(self, record: TrialRecord) -> None:
+        self.calls.append("trial")
+        self.seen.append(record)
+
+    def on_tick(self) -> None:
+        self.calls.append("tick")
+
+    def on_end(self, folder: SweepFolder) -> None:
+        self.calls.append("end")

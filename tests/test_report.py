@@ -1,0 +1,640 @@
+"""The report against simulated sweeps: what it states, that it is one safe file, and that it never fails."""
+
+import json
+import math
+import random
+import re
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import pytest
+import yaml
+
+from raynas.core.config import SearchConfig
+from raynas.core.genotype import Choice, Genotype
+from raynas.core.records import Curvature, EpochReport
+from raynas.core.space import Space
+from raynas.errors import RaynasError
+from raynas.library import load_space
+from raynas.report import figures, stats, text
+from raynas.report.build import build_report
+from raynas.report.facts import gather, resolved_yaml
+from raynas.sweep.folder import SweepFolder
+from raynas.sweep.plan import Resources, Select, Sweep, Track, Trial
+
+METHODS = ("darts", "drnas")
+STRENGTHS = (3e-4, 2.7e-3)
+SEEDS = (0, 1)
+EPOCHS = 6
+BEGAN = 1_760_000_000.0
+
+
+class Life:
+    """A simulated search: its α drift apart steadily, half as in all trials of its method."""
+
+    def __init__(self, space: Space, trial_id: str) -> None:
+        shared, own = random.Random(trial_id.split("-")[0]), random.Random(trial_id)
+        self.space, self.noise = space, own
+        self.drift = {
+            cell.kind: [[shared.gauss(0, 1) + own.gauss(0, 0.7) for _ in edge.ops] for edge in cell.edges]
+            for cell in space.cells
+        }
+
+    def weights(self, epoch: int) -> dict[str, list[list[float]]]:
+        """Return softmax rows."""
+        found = {}
+        for kind, rows in self.drift.items():
+            powers = [[math.exp(0.08 * epoch * drift) for drift in row] for row in rows]
+            found[kind] = [[power / sum(row) for power in row] for row in powers]
+        return found
+
+    def genotype(self, weights: dict[str, list[list[float]]]) -> Genotype:
+        """Derive the cell as DARTS does: each node keeps its two strongest edges."""
+        cells = {}
+        for cell in self.space.cells:
+            best = [
+                max((w, op) for w, op in zip(row, edge.ops, strict=True) if op not in self.space.exclude)
+                for edge, row in zip(cell.edges, weights[cell.kind], strict=True)
+            ]
+            ranked = sorted(zip(best, cell.edges, strict=True), key=lambda pair: -pair[0][0])
+            cells[cell.kind] = [
+                Choice(op, edge.source, edge.target)
+                for node in range(2, 2 + self.space.nodes)
+                for (_, op), edge in [pair for pair in ranked if pair[1].target == node][:2]
+            ]
+        return Genotype.of(self.space.name, self.space.nodes, cells)
+
+    def report(self, epoch: int, loss: float, curvature: bool = True) -> EpochReport:
+        """Make one epoch's report."""
+        weights = self.weights(epoch)
+        cell = self.genotype(weights)
+        eig_max = 0.1 + 0.3 / (1 + math.exp(3 - epoch / 4)) + self.noise.random() * 0.03
+        return EpochReport(
+            epoch=epoch,
+            train_loss=loss * 0.9,
+            train_accuracy=math.exp(-loss * 0.9),
+            valid_loss=loss,
+            valid_accuracy=math.exp(-loss),
+            discrete_loss=loss * 1.5,
+            discrete_accuracy=math.exp(-loss * 1.5),
+            learning_rate=0.025,
+            genotype=cell,
+            weights=weights,
+            entropy={"normal": 1.0, "reduce": 1.1},
+            skips=cell.count("skip_connect"),
+            curvature=Curvature(eig_max, -0.01, 0.05, 0.4) if curvature else None,
+            seconds=1.5,
+        )
+
+
+def sweep_of(trials: Sequence[Trial], name: str = "robust", **changes: Any) -> Sweep:
+    """Wrap trials as a resolved sweep."""
+    fields: dict[str, Any] = {
+        "name": name,
+        "trials": tuple(trials),
+        "strategy": "grid",
+        "samples": None,
+        "sample": {},
+        "resources": Resources(),
+        "select": Select(),
+        "track": Track(mlflow=None),
+        "resolved": {"name": name, "space": "tiny", "grid": {"method": list(METHODS), "seed": list(SEEDS)}},
+        "created": "2025-10-09T08:00:00+00:00",
+        "command": f"raynas sweep {name}.yaml epochs={EPOCHS}",
+        "versions": {"raynas": "0.1.0", "torch": "2.9.0", "ray": "2.60.0"},
+        "git": {"commit": "0123abc", "dirty": True},
+    }
+    return Sweep(**{**fields, **changes})
+
+
+def plan(space: str = "tiny", epochs: int = EPOCHS) -> list[Trial]:
+    """Return 2 methods × 2 strengths × 2 seeds."""
+    return [
+        Trial(
+            f"{method}-wd{strength:g}-s{seed}",
+            SearchConfig(space=space, method=method, seed=seed, weight_decay=strength, epochs=epochs),
+            {"method": method, "weight_decay": strength, "seed": seed},
+        )
+        for method in METHODS
+        for strength in STRENGTHS
+        for seed in SEEDS
+    ]
+
+
+class Scribe:
+    """Writes one trial's events as a trial would, with times of its own."""
+
+    def __init__(self, folder: SweepFolder, trial_id: str) -> None:
+        self.path = folder.trial(trial_id).spool.path
+        self.time = BEGAN
+
+    def write(self, kind: str, **fields: Any) -> None:
+        self.time += 1
+        with self.path.open("a") as file:
+            file.write(json.dumps({"v": 1, "kind": kind, "time": self.time, **fields}) + "\n")
+
+    def start(self, attempt: int = 1) -> None:
+        data = {"hash": "feed0123", "split_seed": 0, "train": 700, "valid": 700}
+        versions = {"torch": "2.9.0", "raynas": "0.1.0", "python": "3.11.7"}
+        self.write(
+            "start",
+            trial=self.path.parent.name,
+            attempt=attempt,
+            host="node-a",
+            pid=1,
+            device="cpu",
+            threads=1,
+            versions=versions,
+            data=data,
+            parameters=1234,
+            from_epoch=0,
+        )
+
+    def epochs(self, space: Space, losses: Sequence[float], curvature: bool = True) -> None:
+        life = Life(space, self.path.parent.name)
+        for epoch, loss in enumerate(losses):
+            self.write("epoch", report=life.report(epoch, loss, curvature).to_json())
+
+
+def losses(last: float, count: int = EPOCHS) -> list[float]:
+    """Return losses that fall to ``last``."""
+    return [last + (2.2 - last) * (0.8**epoch - 0.8 ** (count - 1)) for epoch in range(count)]
+
+
+LAST = {
+    "darts-wd0.0003-s0": 0.81,
+    "darts-wd0.0003-s1": 0.85,
+    "darts-wd0.0027-s0": 0.74,
+    "drnas-wd0.0003-s0": 0.62,
+    "drnas-wd0.0003-s1": 0.66,
+    "drnas-wd0.0027-s0": 0.59,
+}
+"""Validation losses at the last epoch; the two trials not named here diverge and fail."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
+    """A sweep that has ended: 6 trials finished, darts-wd0.0027-s1 diverged, drnas-wd0.0027-s1 failed."""
+    return simulate(tmp_path_factory.mktemp("runs") / "robust")
+
+
+@pytest.fixture(scope="module")
+def built(folder: SweepFolder) -> tuple[str, str]:
+    """Its report: HTML and Markdown."""
+    return build(folder)
+
+
+def simulate(path: Path, space_name: str = "tiny", epochs: int = EPOCHS) -> SweepFolder:
+    found, space = SweepFolder(path), load_space(space_name)
+    found.create(sweep_of(plan(space_name, epochs)), "name: robust\n")
+    for trial in found.sweep().trials:
+        scribe = Scribe(found, trial.id)
+        scribe.start()
+        if trial.id in LAST:
+            scribe.epochs(space, losses(LAST[trial.id], epochs))
+            scribe.write("end", status="finished", reason="all epochs done")
+        elif trial.id.startswith("darts"):
+            scribe.epochs(space, losses(1.0, epochs)[: epochs // 2])
+            scribe.write("end", status="diverged", reason="NaN loss in epoch 3, learning rate 0.025")
+        else:
+            scribe.write("error", message="worker died", kind_of_error="crash", attempt=1)
+            scribe.start(attempt=2)
+            scribe.epochs(space, losses(1.0, epochs)[: epochs // 3])
+            scribe.write("error", message="CUDA out of memory", kind_of_error="oom", attempt=2)
+            scribe.write("end", status="failed", reason="gave up after 2 attempts")
+            found.trial(trial.id).log.write_text("Traceback\n")
+    return found
+
+
+def build(folder: SweepFolder) -> tuple[str, str]:
+    """Build the report and return both texts."""
+    html, markdown = build_report(folder)
+    return html.read_text(), markdown.read_text()
+
+
+class Page(HTMLParser):
+    """Parses HTML strictly: every tag closed in order, every id once; collects text and tables."""
+
+    VOID = frozenset({"meta", "br", "link", "img", "hr", "input"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.rows: list[list[str]] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] not in ("style", "title"):
+            self.text.append(data)
+        if any(tag in ("td", "th") for tag in self.open):
+            self.rows[-1][-1] += data
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+    def row(self, *start: str) -> list[str]:
+        """Return the one table row that starts with these cells."""
+        cells = [[" ".join(cell.split()) for cell in row] for row in self.rows]
+        (found,) = [row for row in cells if row[: len(start)] == list(start)]
+        return found
+
+
+def settled(folder: SweepFolder) -> dict[str, bytes]:
+    """Return every file the report writes, by path."""
+    names = ("report.html", "report.md", "selection.json", "best/genotype.json")
+    paths = [folder.path / name for name in names] + sorted((folder.path / "report").glob("*.svg"))
+    return {str(path.relative_to(folder.path)): path.read_bytes() for path in paths}
+
+
+def test_verdict_names_the_trial_with_the_lowest_validation_loss(
+    folder: SweepFolder, built: tuple[str, str]
+) -> None:
+    html, markdown = built
+    record = folder.trial("drnas-wd0.0027-s0").record()
+    assert record.last is not None
+    best = Genotype.load(folder.best / "genotype.json")
+    assert best == record.last.genotype
+    assert {path.name for path in folder.best.iterdir()} >= {"cell-normal.svg", "cell-reduce.png"}
+    assert json.loads((folder.path / "selection.json").read_text())["winner"] == "drnas-wd0.0027-s0"
+    page = Page(html)
+    assert "Chosen by the supernet’s validation loss, of 6 trials; second is drnas-wd0.0003-s0." in page.words
+    assert re.search(
+        r"validation loss 0\.5900 .*validation accuracy 55\.43 % margin to the second 0\.0300", page.words
+    )
+    assert best.to_darts() in page.words
+    assert page.row("1")[1] == "drnas-wd0.0027-s0"
+    assert "**drnas-wd0.0027-s0**" in markdown
+    assert best.to_darts() in markdown
+
+
+def test_the_loss_named_in_the_sweep_decides(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path / "by-discrete")
+    folder.create(sweep_of(plan()[:2], select=Select(by="discrete_loss")), "")
+    for trial, valid, discrete in zip(folder.trials(), (0.5, 0.6), (0.9, 0.7), strict=True):
+        scribe, life = Scribe(folder, trial.id), Life(load_space("tiny"), trial.id)
+        scribe.start()
+        made = life.report(0, valid).to_json() | {"discrete_loss": discrete}
+        scribe.write("epoch", report=made)
+        scribe.write("end", status="finished", reason="")
+    html, _ = build(folder)
+    assert "Chosen by the derived cell’s validation loss" in Page(html).words
+    assert Page(html).row("1")[1] == "darts-wd0.0003-s1"
+
+
+def test_means_over_seeds_equal_those_by_hand(built: tuple[str, str]) -> None:
+    page = Page(built[0])
+    pair = [LAST["darts-wd0.0003-s0"], LAST["darts-wd0.0003-s1"]]
+    row = page.row("darts", "0.0003")
+    assert row[2:7] == ["2", f"{fmean(pair):.4f}", f"± {stdev(pair):.4f}", "1.2450", "± 0.0424"]
+    accuracies = [100 * math.exp(-loss) for loss in pair]
+    assert row[7:9] == [f"{fmean(accuracies):.2f}", f"± {stdev(accuracies):.2f}"]
+    assert page.row("drnas", "0.0027")[2:5] == ["1 of 2", "0.5900", ""]
+
+
+def test_ranking_lists_every_trial_and_why_it_was_left_out(built: tuple[str, str]) -> None:
+    page = Page(built[0])
+    for place, trial in enumerate(sorted(LAST, key=lambda trial: LAST[trial]), start=1):
+        assert page.row(str(place))[1:5] == [trial, "finished", "5", f"{LAST[trial]:.4f}"]
+    outside = [row for row in page.rows if row[0] == "–"]
+    assert [row[1] for row in outside] == [
+        "darts-wd0.0027-s1NaN loss in epoch 3, learning rate 0.025",
+        "drnas-wd0.0027-s1gave up after 2 attempts",
+    ]
+
+
+def test_failures_have_all_messages_and_the_log(built: tuple[str, str]) -> None:
+    html, markdown = built
+    for words in (Page(html).words, markdown):
+        for part in ("worker died", "CUDA out of memory", "gave up after 2 attempts", "NaN loss in epoch 3"):
+            assert part in words
+        assert "trials/drnas-wd0.0027-s1/log.txt" in words
+        assert "trials/darts-wd0.0027-s1/log.txt" not in words
+
+
+def test_how_to_run_it_again_is_complete(folder: SweepFolder, built: tuple[str, str]) -> None:
+    for words in (Page(built[0]).words, built[1]):
+        for part in (
+            "raynas sweep robust.yaml epochs=6",
+            "torch 2.9.0",
+            "0123abc",
+            "feed0123",
+            "split seed",
+            "node-a",
+        ):
+            assert part in words
+    sweep = folder.sweep()
+    assert yaml.safe_load(resolved_yaml(sweep)) == sweep.resolved
+
+
+def test_html_is_one_file_that_reaches_for_nothing(built: tuple[str, str]) -> None:
+    html, _ = built
+    page = Page(html)
+    bare = re.sub(r'xmlns(:\w+)?="[^"]*"', "", html)
+    assert not re.search(r"https?://|//\w|@import|url\((?!#)", bare)
+    assert "<script" not in html.lower()
+    ids = [attributes["id"] for _, attributes in page.seen if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = [
+        value
+        for _, attributes in page.seen
+        for name, value in attributes.items()
+        if name in ("href", "src", "xlink:href")
+    ]
+    assert targets
+    assert all(target and target[0] == "#" and target[1:] in ids for target in targets)
+    assert "default-src 'none'" in html
+
+
+def test_markdown_links_to_files_that_are_there(folder: SweepFolder, built: tuple[str, str]) -> None:
+    _, markdown = built
+    links = re.findall(r"\]\(([^)]*)\)", markdown)
+    assert len(links) == 2 + 4 + 4 + 2 + 1  # cells, curves, mixes, skips, likeness
+    assert all((folder.path / link).is_file() for link in links)
+
+
+def test_same_folder_gives_the_same_bytes(folder: SweepFolder, tmp_path: Path) -> None:
+    build(folder)
+    first = settled(folder)
+    build(folder)
+    assert settled(folder) == first
+    other = simulate(tmp_path / "elsewhere")
+    build(other)
+    assert settled(other) == first
+    moment = text.moment(max(e["time"] for t in folder.trials() for e in t.spool.events()[0]))
+    assert f"State of {moment}" in Page(first["report.html"].decode()).words
+
+
+def test_sweep_before_its_first_trial(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path / "fresh")
+    folder.create(sweep_of(plan()), "")
+    html, markdown = build(folder)
+    page = Page(html)
+    assert "There is no verdict yet: no trial has finished." in page.words
+    assert "0 running, 8 waiting of 8" in page.words
+    assert "no trial has started" in page.words
+    assert page.row("–", "darts-wd0.0003-s0")[2:5] == ["waiting", "–", "–"]
+    assert not folder.best.exists()
+    assert not (folder.path / "report").exists()
+    assert "Left out: means over seeds (no trial has finished); curves (no epoch has finished)" in markdown
+
+
+def test_running_sweep_gives_a_verdict_so_far(tmp_path: Path) -> None:
+    folder, space = SweepFolder(tmp_path / "robust"), load_space("tiny")
+    folder.create(sweep_of(plan()), "")
+    done, going, *_ = folder.trials()
+    for trial, count in ((done, EPOCHS), (going, 2)):
+        scribe = Scribe(folder, trial.id)
+        scribe.start()
+        scribe.epochs(space, losses(0.7)[:count])
+        if trial is done:
+            scribe.write("end", status="finished", reason="")
+    html, markdown = build(folder)
+    page = Page(html)
+    assert (
+        "1 running, 6 waiting of 8. The verdict holds for the trials that have finished so far." in page.words
+    )
+    assert "The only trial that finished" in page.words
+    assert "margin to the second –" in page.words
+    assert "raynas resume robust" in markdown
+    assert "how alike the cells are (fewer than two to compare)" in page.words
+    assert page.row("–", f"{going.id}not finished: 2 of 6 epochs")[2:4] == ["running", "1"]
+
+
+def test_nothing_finished_is_said(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path / "robust")
+    folder.create(sweep_of(plan()[:1]), "")
+    scribe = Scribe(folder, folder.trials()[0].id)
+    scribe.start()
+    scribe.write("end", status="failed", reason="no such data")
+    assert "No trial finished with a finite loss, so there is no winner." in Page(build(folder)[0]).words
+
+
+def test_one_trial_one_epoch_without_curvature(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path / "robust")
+    folder.create(sweep_of(plan()[:1]), "")
+    scribe = Scribe(folder, folder.trials()[0].id)
+    scribe.start()
+    scribe.epochs(load_space("tiny"), [1.5], curvature=False)
+    scribe.write("end", status="finished", reason="")
+    html, markdown = build(folder)
+    assert "λmax (curvature was not measured)" in Page(html).words
+    assert "eig_max" not in markdown
+    assert Page(html).row("1")[7] == "–"
+    assert (folder.path / "report" / "mix-normal-1-darts.svg").is_file()
+
+
+def test_optuna_slots_without_values_are_counted_as_waiting(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path / "tuned")
+    slots = [Trial(f"darts-n{n}-s0", None, {"method": "darts", "seed": 0}, ("darts", n)) for n in range(3)]
+    folder.create(sweep_of([plan()[0], *slots], strategy="optuna"), "")
+    page = Page(build(folder)[0])
+    assert "1 running" not in page.words
+    assert "4 waiting of 4" in page.words
+    assert "3 more trials wait for their values to be suggested." in page.words
+
+
+def test_many_sampled_strengths_get_a_scale_and_its_two_ends(tmp_path: Path) -> None:
+    folder, space = SweepFolder(tmp_path / "sampled"), load_space("tiny")
+    strengths = [10.0 ** (-4 + place / 10) for place in range(9)]
+    folder.create(
+        sweep_of(
+            Trial(
+                f"darts-n{n}-s0", SearchConfig(space="tiny", weight_decay=s), {"weight_decay": s, "seed": 0}
+            )
+            for n, s in enumerate(reversed(strengths))
+        ),
+        "",
+    )
+    for trial in folder.trials():
+        scribe = Scribe(folder, trial.id)
+        scribe.start()
+        scribe.epochs(space, losses(1.0))
+        scribe.write("end", status="finished", reason="")
+    html, _ = build(folder)
+    assert gather(folder).strengths == tuple((f"{s:g}",) for s in strengths)
+    assert html.count('<i class="line" style="border-color: #') == 6  # two ends in each of three legends
+
+
+def test_foreign_text_is_escaped_everywhere(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script><img src=x onerror=alert(1)> | `x` ]( & \"'\n# {{ 7*7 }} $x$ ```"
+    folder, space = SweepFolder(tmp_path / "evil"), load_space("tiny")
+    trials = [
+        Trial(f"darts-{n}", SearchConfig(space="tiny"), {"method": "darts", evil: f"{evil}{n}"})
+        for n in range(4)
+    ]
+    resolved = {evil: evil}
+    folder.create(sweep_of(trials, evil, command=evil, git={"commit": evil}, resolved=resolved), evil)
+    for trial in folder.trials():
+        scribe = Scribe(folder, trial.id)
+        scribe.write("start", host=evil, device=evil, data={"hash": evil}, versions={evil: evil})
+        scribe.write("error", message=evil, kind_of_error="crash", attempt=1)
+        scribe.epochs(space, losses(1.0))
+        if not trial.id.endswith("3"):
+            scribe.write("end", status="diverged" if trial.id.endswith("2") else "finished", reason=evil)
+    html, markdown = build(folder)
+    page = Page(html)
+    tags = {tag for tag, _ in page.seen}
+    assert not tags & {"script", "img"}
+    assert not any(name.startswith("on") for _, attributes in page.seen for name in attributes)
+    assert "{{ 7*7 }}" in page.words
+    fenced = re.compile(r"^(`{3,})\w*\n.*?^\1$", re.MULTILINE | re.DOTALL)
+    outside = fenced.sub("", markdown)
+    assert "<script" not in outside
+    assert "<img" not in outside
+    assert "`x`" not in outside.replace(r"\`x\`", "")
+    assert not re.search(r"^# \{\{", outside, re.MULTILINE)
+
+
+def test_space_that_no_longer_fits_leaves_out_shares_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = simulate(tmp_path / "robust")
+    monkeypatch.setattr("raynas.report.facts.load_space", lambda name: load_space("darts"))
+    words = Page(build(folder)[0]).words
+    assert "shares of weight (the search space’s file is not found or has changed)" in words
+    assert "Skip connections" in words
+
+
+def test_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
+    folder = simulate(tmp_path / "robust")
+    (folder.path / "report").write_text("in the way")
+    with pytest.raises(RaynasError, match="cannot write"):
+        build_report(folder)
+
+
+def test_operation_shares_add_up_and_ignore_padding() -> None:
+    cell = Space.model_validate(
+        {
+            "name": "x",
+            "title": "x",
+            "nodes": 1,
+            "cells": {
+                kind: {"edges": {"0->2": ["skip_connect", "none"], "1->2": ["sep_conv_3x3"]}}
+                for kind in ("normal", "reduce")
+            },
+        }
+    ).cell("normal")
+    shares = stats.operation_shares(cell, [[0.75, 0.25], [1.0, 99.0]])
+    assert shares == {"none": 0.125, "skip_connect": 0.375, "sep_conv_3x3": 0.5}
+    assert stats.operation_shares(cell, [[0.75, 0.25]]) is None
+    assert stats.operation_shares(cell, [[0.75], [1.0]]) is None
+    assert stats.operation_shares(cell, [[math.nan, 0.25], [1.0]]) is None
+
+
+def test_chance_share_equals_that_of_many_random_cells() -> None:
+    space, rng = load_space("tiny"), random.Random(0)
+
+    def draw() -> Genotype:
+        cells = {}
+        for cell in space.cells:
+            into = [[edge for edge in cell.edges if edge.target == node] for node in (2, 3)]
+            kept = [edge for edges in into for edge in rng.sample(edges, 2)]
+            cells[cell.kind] = [
+                Choice(rng.choice([op for op in e.ops if op != "none"]), e.source, e.target) for e in kept
+            ]
+        return Genotype.of(space.name, space.nodes, cells)
+
+    shares = [stats.common_share(draw(), draw()) for _ in range(4000)]
+    assert stats.chance_share(space) == pytest.approx(fmean(shares), abs=4 * stdev(shares) / math.sqrt(4000))
+
+
+def test_alike_separates_pairs_within_and_between_settings() -> None:
+    def cell(op: str, other: str) -> Genotype:
+        choices = [Choice(op, 0, 2), Choice(other, 1, 2)]
+        return Genotype.of("x", 1, {"normal": choices, "reduce": choices})
+
+    skip, mixed, sep = (
+        cell("skip_connect", "skip_connect"),
+        cell("skip_connect", "noise"),
+        cell("noise", "noise"),
+    )
+    found = stats.alike([skip, mixed, sep], ["a", "a", "b"])
+    assert found.matrix == ((1, 0.5, 0), (0.5, 1, 0.5), (0, 0.5, 1))
+    assert found.within == stats.Spread(0.5, None, 1)
+    assert found.between is not None
+    assert (found.between.mean, found.between.count) == (0.25, 2)
+    assert found.by_group == {"a": found.within}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.83123, "0.8312"),
+        (1.00234, "1.0023"),
+        (0.0123456, "0.01235"),
+        (0.00123456, "0.001235"),
+        (12.3456, "12.346"),
+        (12345.6, "12345.6"),
+        (-0.5, "−0.5000"),
+        (0.0, "0.0000"),
+        (1.23456e-7, "1.235e−07"),
+        (1.23456e7, "1.235e+07"),
+        (math.nan, "NaN"),
+        (-math.inf, "−∞"),
+        (None, "–"),
+    ],
+)
+def test_numbers_keep_four_significant_digits(value: float | None, expected: str) -> None:
+    assert text.number(value) == expected
+
+
+def test_spreads_durations_and_slugs() -> None:
+    assert text.spread(stats.Spread.of([0.81, 0.85, math.nan])) == "0.8300 ± 0.0283"
+    assert text.spread(stats.Spread.of([0.81])) == "0.8100"
+    assert text.spread(stats.Spread.of([math.nan, None])) == "–"
+    assert text.spread_percent(stats.Spread(0.5, 0.25, 2)) == "50.00 ± 25.00"
+    assert [text.duration(s) for s in (4.23, 59.96, 200, 7500)] == [
+        "4.2 s",
+        "1 min 00 s",
+        "3 min 20 s",
+        "2 h 05 min",
+    ]
+    assert text.slug("../../x y") == "x-y"
+    assert text.fence("a ```` b") == "`````"
+
+
+def test_plots_take_all_colours_from_variables_with_both_grounds() -> None:
+    curves = [figures.Curve((0, 1), (1.0, 900.0), "s0", end="chosen"), figures.Curve((0,), (2.0,), "#123456")]
+    svg = figures.line_panel("x", curves, figures.Frame.around(curves), "a $b$ <c> / nats")
+    assert "#0102" not in svg
+    assert "var(--s0, #0b6fb8)" in svg
+    assert "#123456" in svg
+    assert "a $b$ &lt;c&gt; / nats" in svg
+    alone = figures.as_file(svg)
+    assert "prefers-color-scheme: dark" in alone
+    assert all(f"--{name}: {dark};" in alone for name, (_, dark) in figures.PALETTE.items())
+
+
+def test_frames_turn_logarithmic_only_over_two_decades_of_positive_values() -> None:
+    def frame(*values: float) -> figures.Frame:
+        return figures.Frame.around([figures.Curve((0, 1), values, "s0")])
+
+    assert frame(0.01, 5.0).log
+    assert not frame(0.1, 5.0).log
+    assert not frame(-0.01, 5.0).log
+    low, high = frame(1.0, 1.0).values
+    assert low < 1 < high

@@ -1,0 +1,156 @@
+"""The bilevel loop: what each step may touch, exact resume, packs, divergence."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from raynas.core.checkpoint import dump, load
+from raynas.core.records import EpochReport
+from raynas.errors import RaynasError
+from raynas.search import Diverged, Pack, Search
+
+METHODS = ["darts", "darts-2nd", {"base": "darts-2nd", "estimator": {"use": "second-order", "mixed": "difference"}}]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=["darts", "darts-2nd", "difference"])
+@pytest.mark.parametrize("space", ["tiny", "s4"])
+def test_a_resumed_search_is_bit_identical(make_search_config, build, tmp_path, method, space):
+    config = make_search_config(method=method, space=space, epochs=3)
+    space, splits = build(config)
+    whole = list(Search(config, space, splits))
+    for stop in (1, 2):
+        first = Search(config, space, splits)
+        begun = [next(iter(first)) for _ in range(stop)]
+        (tmp_path / "checkpoint.pt").write_bytes(dump(first.state_dict()))
+        second = Search(config, space, splits)
+        second.load_state_dict(load(tmp_path / "checkpoint.pt"))
+        assert second.epoch == stop
+        assert begun + list(second) == whole
+
+
+def test_equal_seeds_give_equal_searches_and_other_seeds_other_ones(make_search_config, build):
+    reports = []
+    for seed in (0, 0, 1):
+        config = make_search_config(seed=seed, epochs=2)
+        reports.append(list(Search(config, *build(config))))
+    assert reports[0] == reports[1]
+    assert reports[0][-1].train_loss != reports[2][-1].train_loss
+
+
+def test_alpha_rests_during_warmup_and_moves_after_it(make_search_config, build):
+    config = make_search_config(warmup=1, epochs=2)
+    search = Search(config, *build(config))
+    start = search.problem.alphas.clone()
+    iterator = iter(search)
+    next(iterator)
+    assert torch.equal(search.problem.alphas, start)
+    next(iterator)
+    assert not torch.equal(search.problem.alphas, start)
+
+
+def test_the_clip_norm_counts_weights_only(make_search_config, build):
+    """α is no parameter of the supernet, so it can be in no optimiser of the weights and in no clip norm."""
+    config = make_search_config()
+    search = Search(config, *build(config))
+    assert search.problem.values.shape[1] == sum(p.numel() for p in search.problem.supernet.parameters())
+    names = " ".join(name for name, _ in search.problem.supernet.named_parameters())
+    assert "alpha" not in names
+
+
+def test_learning_rate_follows_pytorchs_cosine(make_search_config, build):
+    config = make_search_config(epochs=4, hessian={"every": 0})
+    rates = [report.learning_rate for report in Search(config, *build(config))]
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], config.learning_rate)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 4, eta_min=config.learning_rate_min)
+    expected = []
+    for _ in range(4):
+        expected.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        cosine.step()
+    assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=["darts", "darts-2nd", "difference"])
+def test_a_search_in_a_pack_gives_the_numbers_it_gives_alone(make_search_config, build, method):
+    changes = [{"seed": 0}, {"seed": 3, "weight_decay": 1e-2, "clip": 0.5}, {"seed": 1, "learning_rate": 0.1}]
+    configs = [make_search_config(method=method, epochs=2, **change) for change in changes]
+    space, splits = build(configs[0])
+    together = list(Pack(configs, space, splits, dtype=torch.float64))
+    for lane, config in enumerate(configs):
+        for outcomes, report in zip(together, Search(config, space, splits, dtype=torch.float64), strict=True):
+            assert outcomes[lane].train_loss == pytest.approx(report.train_loss, rel=1e-9)
+            assert outcomes[lane].valid_loss == pytest.approx(report.valid_loss, rel=1e-9)
+            assert outcomes[lane].curvature.eig_max == pytest.approx(report.curvature.eig_max, rel=1e-6)
+            assert outcomes[lane].genotype == report.genotype
+
+
+def test_a_diverging_member_leaves_the_rest_of_its_pack_alone(make_search_config, build):
+    configs = [make_search_config(seed=0), make_search_config(seed=1, learning_rate=1e30, clip=1e30)]
+    space, splits = build(configs[0])
+    outcomes = list(Pack(configs, space, splits))
+    alone = list(Search(configs[0], space, splits))
+    assert isinstance(outcomes[-1][1], Diverged)
+    assert outcomes[-1][0].valid_loss == pytest.approx(alone[-1].valid_loss, rel=1e-4)
+
+
+def test_divergence_says_where_and_what_to_lower(make_search_config, build):
+    config = make_search_config(learning_rate=1e30, clip=1e30)
+    with pytest.raises(Diverged, match="diverged in epoch 0") as caught:
+        list(Search(config, *build(config)))
+    assert "learning_rate" in str(caught.value)
+
+
+def test_searches_of_a_pack_must_be_alike(make_search_config, build):
+    configs = [make_search_config(), make_search_config(channels=8)]
+    with pytest.raises(RaynasError, match="same shape") as caught:
+        Pack(configs, *build(configs[0]))
+    assert "channels: 8" in str(caught.value)
+
+
+def test_a_report_survives_json(make_search_config, build):
+    config = make_search_config(epochs=1, hessian={"spectrum": True})
+    [report] = Search(config, *build(config))
+    assert len(report.curvature.spectrum) == 40
+    assert EpochReport.from_json(json.loads(json.dumps(report.to_json()))) == report
+    assert report.entropy["normal"] == pytest.approx(math.log(4), abs=1e-3)
+
+
+def test_a_state_of_another_search_is_refused(make_search_config, build):
+    config = make_search_config()
+    search = Search(config, *build(config))
+    other = make_search_config(weight_decay=1.0)
+    with pytest.raises(RaynasError, match="another search") as caught:
+        Search(other, *build(other)).load_state_dict(search.state_dict())
+    assert "weight_decay" in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "pickle", "text"])
+def test_a_damaged_checkpoint_is_one_clear_error(make_search_config, build, tmp_path, damage):
+    config = make_search_config()
+    data = dump(Search(config, *build(config)).state_dict())
+    if damage == "flip":
+        middle = len(data) // 2
+        data = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+    elif damage == "truncate":
+        data = data[: len(data) // 2]
+    elif damage == "pickle":
+        import pickle
+
+        data = pickle.dumps(print)
+    else:
+        data = b"not a checkpoint"
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(data)
+    with pytest.raises(RaynasError, match="checkpoint is corrupt") as caught:
+        load(path)
+    assert "delete checkpoint.pt" in str(caught.value)
+
+
+def test_nothing_draws_from_the_global_generator(make_search_config, build):
+    config = make_search_config(space="s4", epochs=1)
+    space, splits = build(config)
+    before = torch.get_rng_state()
+    list(Search(config, space, splits))
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,82 @@
+"""Folding a trial's events into its record."""
+
+from typing import Any
+
+import pytest
+from sweeping import report
+
+from raynas.core.config import SearchConfig
+from raynas.sweep.record import TrialRecord, fold
+
+CONFIG = SearchConfig(space="tiny")
+
+
+def folded(*events: dict[str, Any]) -> TrialRecord:
+    return fold("darts-s0", CONFIG, {"seed": 0}, events)
+
+
+def epoch(number: int, loss: float = 1.0) -> dict[str, Any]:
+    return {"kind": "epoch", "report": report(number, loss).to_json()}
+
+
+START = {"kind": "start", "attempt": 1}
+
+
+def test_no_event_is_waiting() -> None:
+    record = folded()
+    assert (record.status, record.reason, record.reports, record.start, record.last) == (
+        "waiting", "", (), None, None,
+    )  # fmt: skip
+    assert record.axes == {"seed": 0}
+
+
+def test_a_start_is_running_and_an_end_says_how_it_ended() -> None:
+    assert folded(START).status == "running"
+    for status in ("finished", "diverged", "failed"):
+        record = folded(START, {"kind": "end", "status": status, "reason": "because"})
+        assert (record.status, record.reason) == (status, "because")
+
+
+def test_reports_come_back_exactly() -> None:
+    record = folded(START, epoch(0), epoch(1, 0.1))
+    assert record.reports == (report(0), report(1, 0.1))
+    assert record.last == report(1, 0.1)
+
+
+def test_an_epoch_run_again_after_a_kill_keeps_its_first_report() -> None:
+    record = folded(
+        START, epoch(0, 1.0), epoch(1, 2.0), {**START, "attempt": 2}, epoch(1, 9.0), epoch(2, 3.0)
+    )
+    assert [(r.epoch, r.valid_loss) for r in record.reports] == [(0, 1.0), (1, 2.0), (2, 3.0)]
+    assert record.start == {"kind": "start", "attempt": 2}
+
+
+def test_reports_are_ordered_by_epoch() -> None:
+    assert [r.epoch for r in folded(epoch(2), epoch(0), epoch(1)).reports] == [0, 1, 2]
+
+
+def test_failed_attempts_are_remembered_and_a_new_attempt_runs() -> None:
+    failed = (
+        START,
+        {"kind": "error", "message": "out of memory"},
+        {"kind": "end", "status": "failed", "reason": "x"},
+    )
+    assert folded(*failed).errors == ("out of memory",)
+    again = folded(*failed, START)
+    assert (again.status, again.reason, again.errors) == ("running", "", ("out of memory",))
+
+
+@pytest.mark.parametrize("status", ["finished", "diverged"])
+def test_finished_and_diverged_are_final(status: str) -> None:
+    end = {"kind": "end", "status": status, "reason": ""}
+    assert folded(START, end, START, {"kind": "end", "status": "failed", "reason": "late"}).status == status
+
+
+def test_unknown_events_are_passed_over() -> None:
+    assert folded(START, {"kind": "sneeze"}) == folded(START)
+
+
+def test_method_name() -> None:
+    assert folded().method_name == "darts"
+    config = SearchConfig(space="tiny", method={"base": "darts", "name": "mine"})
+    assert fold("x", config, {}, []).method_name == "darts-mine"

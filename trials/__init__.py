@@ -1,0 +1,1 @@
+"""The packaged trials, one sweep file each."""
