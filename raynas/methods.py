@@ -100,6 +100,12 @@ def _part(slot: str, value: Any) -> Any:
         return _validated(tuple[float, float], value, slot)
     if slot not in PARTS:
         raise unknown("part of a method", slot, [*PARTS, "betas"], next_step="raynas show darts")
+    if not isinstance(value, str | Mapping):
+        raise RaynasError(
+            f"{slot} must be a name or a mapping",
+            got=repr(value),
+            expected=f"one of {', '.join(PARTS[slot])}",
+        )
     settings = {"use": value} if isinstance(value, str) else dict(value)
     use = settings.pop("use", None)
     if use not in PARTS[slot]:

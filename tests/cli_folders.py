@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from track_folders import end, epochs, report, start
 
+from raynas.core.genotype import Choice, Genotype
 from raynas.core.records import Curvature
 from raynas.sweep.config import load_sweep
 from raynas.sweep.folder import SweepFolder
@@ -25,6 +26,14 @@ grid:
 track: {mlflow: null}
 """
 IDS = ("darts-wd0.0003-s0", "darts-wd0.0003-s1", "darts-wd0.0027-s0", "darts-wd0.0027-s1")
+
+# What a search of the space `tiny` reports: 5 edges of 4 operations, of which each node keeps two edges.
+CELL = [Choice("skip_connect", 0, 2), Choice("sep_conv_3x3", 1, 2)]
+CELL += [Choice("sep_conv_3x3", 0, 3), Choice("max_pool_3x3", 2, 3)]
+TINY = {
+    "genotype": Genotype.of("tiny", 2, {"normal": CELL, "reduce": CELL}),
+    "weights": {kind: [[0.25] * 4] * 5 for kind in ("normal", "reduce")},
+}
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,7 @@ def play(
     """Spool a trial: one epoch a loss (the validation loss), and its end unless ``status`` is None."""
     start(folder, trial)
     for epoch, loss in enumerate(losses):
-        changes: dict[str, Any] = {"curvature": None}
+        changes: dict[str, Any] = {**TINY, "curvature": None}
         if eigenvalues:
             changes["curvature"] = Curvature(eigenvalues[epoch], -0.1, 0.2, 1.5)
         epochs(folder, trial, report(epoch, valid_loss=loss, **changes))

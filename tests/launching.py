@@ -1,4 +1,4 @@
-"""A search that costs nothing, sweeps of such searches, and an observer that remembers: for the launch tests."""
+"""For the launch tests: a search that costs nothing, sweeps of such searches, an observer that remembers."""
 
 import json
 import math
@@ -15,9 +15,9 @@ import torch
 from raynas.core.config import SearchConfig
 from raynas.core.genotype import Choice, Genotype
 from raynas.core.records import EpochReport
+from raynas.disk import write_atomic
 from raynas.errors import RaynasError
 from raynas.launch.observer import Observer
-from raynas.sweep.disk import write_atomic
 from raynas.sweep.folder import SweepFolder, TrialFolder
 from raynas.sweep.plan import Distribution, Resources, Select, Strategy, Sweep, Track, Trial
 from raynas.sweep.record import TrialRecord
@@ -42,20 +42,23 @@ def fake_trial(
     """
     config = folder.config()
     torch.set_num_threads(config.threads)
-    state = json.loads(folder.checkpoint.read_text()) if folder.checkpoint.exists() else [0, 0.1 + config.seed / 7]
+    state = (
+        json.loads(folder.checkpoint.read_text())
+        if folder.checkpoint.exists()
+        else [0, 0.1 + config.seed / 7]
+    )
     folder.spool.append(
         "start", trial=folder.id, attempt=attempt, host=socket.gethostname(), pid=os.getpid(),
         device=str(device), threads=torch.get_num_threads(), from_epoch=state[0], images=len(dataset.images),
-        writeable=bool(dataset.images.flags.writeable), cwd=os.getcwd(),
+        writeable=bool(dataset.images.flags.writeable), cwd=str(Path.cwd()),
     )  # fmt: skip
     what, _, where = str(config.method).partition("@")
     try:
         for epoch in range(state[0], config.epochs):
             _happen(what if where == "" or epoch == int(where) else "", first=attempt == 1)
             x = 3.9 * state[1] * (1 - state[1])
-            report = EpochReport(
-                epoch, x, x / 2, x / 3, x / 4, x / 5, x / 6, 0.1, GENOTYPE, {"normal": [[x]]}, {"normal": x}, {"normal": 1},
-            )  # fmt: skip
+            numbers = (x / divisor for divisor in range(1, 8))
+            report = EpochReport(epoch, *numbers, GENOTYPE, {"normal": [[x]]}, {"normal": x}, {"normal": 1})
             folder.spool.append("epoch", report=report.to_json())
             state = [epoch + 1, x]
             write_atomic(folder.checkpoint, json.dumps(state).encode())
@@ -65,7 +68,9 @@ def fake_trial(
         folder.spool.append("end", status=status, reason=error.what)
         return status
     except Exception as error:
-        folder.spool.append("error", message=f"{type(error).__name__}: {error}", kind_of_error="crash", attempt=attempt)
+        folder.spool.append(
+            "error", message=f"{type(error).__name__}: {error}", kind_of_error="crash", attempt=attempt
+        )
         raise
     folder.spool.append("end", status="finished", reason="")
     return "finished"
@@ -85,14 +90,15 @@ def _happen(what: str, *, first: bool) -> None:
 
 
 def make_sweep(
-    path: Path, methods: list[str], seeds: int = 1, epochs: int = 3, data: Any = None, threads: int = 1,
-    strategy: Strategy = "grid", samples: int | None = None, **resources: Any,
+    path: Path, methods: list[str], seeds: int = 1, epochs: int = 3, threads: int = 1,
+    strategy: Strategy = "grid", samples: int | None = None, **keys: Any,
 ) -> SweepFolder:  # fmt: skip
-    """Create a sweep folder of fake searches: every method with every seed (and sample)."""
+    """Create a sweep folder: every method with every seed (and sample); ``keys`` of searches or resources."""
+    resources = {key: keys.pop(key) for key in list(keys) if key in Resources.model_fields}
     trials, base = [], {}
     for method in methods:
         fields: dict[str, Any] = {"space": "darts", "method": method, "epochs": epochs, "threads": threads}
-        fields |= {"data": data} if data else {}
+        fields |= keys
         base[method] = SearchConfig.model_validate(fields).model_dump(mode="json", exclude={"seed"})
         for sample in range(samples or 1):
             for seed in range(seeds):
@@ -104,8 +110,9 @@ def make_sweep(
                     trials.append(Trial(trial_id, SearchConfig(**fields, seed=seed), axes))
     sample_keys = {"weight_decay": Distribution("log", (1e-4, 1e-2))} if strategy == "optuna" else {}
     sweep = Sweep(
-        path.name, tuple(trials), strategy, samples, sample_keys, Resources(**resources), Select(), Track(mlflow=None),
-        {}, "2026-01-01T00:00:00+00:00", "raynas sweep", {}, None, base if strategy == "optuna" else {},
+        path.name, tuple(trials), strategy, samples, sample_keys, Resources(**resources), Select(),
+        Track(mlflow=None), {}, "2026-01-01T00:00:00+00:00", "raynas sweep", {}, None,
+        base if strategy == "optuna" else {},
     )  # fmt: skip
     folder = SweepFolder(path)
     folder.create(sweep, "")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cli_folders import IDS, make_sweep, play
 from rich.console import Console
-from track_folders import report
+from track_folders import end, report
 
 from raynas.cli.display import LINE_EVERY, LiveDisplay, ProgressView
 from raynas.cli.progress import MARK, Progress, rising
@@ -91,18 +91,19 @@ def test_gpu_shares_are_those_of_the_running_trials(tmp_path: Path) -> None:
     assert Progress(folder.sweep(), folder.records()).shares() == "0.75 GPU"
 
 
-def test_time_left_is_the_epochs_left_at_the_pace_since_the_start(folder: SweepFolder) -> None:
-    play(folder, IDS[0], [0.9, 0.8], status=None)
+def test_time_left_is_the_epochs_left_at_the_pace_of_the_epochs_so_far(folder: SweepFolder) -> None:
     progress = Progress(folder.sweep(), folder.records(), now=1000.0)
     assert progress.seconds_left(1010.0) is None
-    play(folder, IDS[1], [0.9, 0.8, 0.7], status=None)
-    progress.update(folder.trial(IDS[1]).record())
-    # 16 epochs planned, 2 done before this start, 3 since then in 30 s: 11 left at 10 s each.
-    assert progress.seconds_left(1030.0) == pytest.approx(110.0)
-    play(folder, IDS[2], [0.9], status="diverged")
-    progress.update(folder.trial(IDS[2]).record())
-    # The diverged trial takes all of its 4 epochs off the list.
-    assert progress.seconds_left(1070.0) == pytest.approx(7 * 70 / 7)
+    for trial in IDS[:2]:
+        play(folder, trial, [0.9, 0.8], status=None)
+        progress.update(folder.trial(trial).record(), now=1020.0)
+    # 16 epochs planned, 4 done of 1.25 s each, two trials at once; 3 s have gone since.
+    assert progress.seconds_left(1023.0) == pytest.approx(12 * 1.25 / 2 - 3)
+    assert progress.seconds_left(2000.0) == 0
+    end(folder, IDS[0], "diverged")
+    progress.update(folder.trial(IDS[0]).record(), now=1030.0)
+    # The diverged trial takes its other 2 epochs off the list, and one trial runs.
+    assert progress.seconds_left(1030.0) == pytest.approx(10 * 1.25)
 
 
 @pytest.mark.parametrize(

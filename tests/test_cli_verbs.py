@@ -17,7 +17,10 @@ from raynas.sweep.folder import SweepFolder
 
 Capture = pytest.CaptureFixture[str]
 
-VERBS = "ls show cp check search sweep resume status select report draw track ui".split()
+VERBS = (
+    *("ls", "show", "cp", "check", "search", "sweep", "resume"),
+    *("status", "select", "report", "draw", "track", "ui"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +50,7 @@ def test_help_is_quick_and_loads_none_of_the_heavy_libraries() -> None:
         "import sys, time; from raynas.cli.main import main\n"
         "light = 'pydantic' not in sys.modules\n"
         "main(['--help']); spent = time.process_time()\n"
-        f"codes = [main([verb, '--help']) for verb in {VERBS}]\n"
+        f"codes = [main([verb, '--help']) for verb in {VERBS!r}]\n"
         "print('found', light, spent < 1.0, *codes, *sorted({n.split('.')[0] for n in sys.modules}))"
     )
     command = [sys.executable, "-c", script]
@@ -209,6 +212,29 @@ def test_show_measures_spaces_only_where_there_is_something_to_measure(capsys: C
     assert "only spaces and trial files can be measured" in outcome.err
 
 
+def test_show_measures_each_size_of_search_once(
+    capsys: Capture, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from raynas import measure
+
+    asked = []
+
+    def pretend(config: Any, space: Any, shape: Any, classes: int, device: Any) -> measure.Measured:
+        asked.append((config.method, space.name, shape, classes))
+        return measure.Measured(1234, 0.0125, 56.0)
+
+    monkeypatch.setattr(measure, "measure", pretend)
+    write_file(here, FILE.replace("grid:", "grid:\n  method: [darts, darts-2nd]"))
+    measured = parsed(capsys, "show", "four.yaml", "--measure")["trial"]["measured"]
+    assert asked == [(method, "tiny", (1, 8, 8), 10) for method in ("darts", "darts-2nd")]
+    assert [row["seconds_per_step"] for row in measured] == [0.0125, 0.0125]
+    printed = raynas(capsys, "show", "four.yaml", "--measure").out
+    assert "1,234 parameters" in printed
+    assert "12.5 ms (darts-2nd on tiny, batch 64" in printed
+    assert parsed(capsys, "show", "tiny", "--measure")["space"]["measured"]["peak_memory_mib"] == 56
+    assert asked[-1] == ("darts", "tiny", (3, 32, 32), 10)
+
+
 def test_show_of_a_sweep_is_its_status(capsys: Capture, swept: SweepFolder) -> None:
     assert parsed(capsys, "show", "four")["sweep"] == parsed(capsys, "status", "four")
 
@@ -271,7 +297,8 @@ def test_status_tells_numbers_and_failures(capsys: Capture, swept: SweepFolder) 
     assert facts["counts"] == {"finished": 2, "running": 0, "waiting": 1, "failed": 1, "diverged": 0}
     assert facts["best"] == {"id": IDS[1], "value": 0.5}
     trials = {trial["id"]: trial for trial in facts["trials"]}
-    assert trials[IDS[0]]["rising"] and not trials[IDS[1]]["rising"]
+    assert trials[IDS[0]]["rising"]
+    assert not trials[IDS[1]]["rising"]
     assert trials[IDS[2]]["valid_loss"] is None
     assert trials[IDS[3]]["status"] == "waiting"
     outcome = raynas(capsys, "status", "four")

@@ -48,7 +48,7 @@ def test_quadratic_gives_its_own_eigenvalues_and_trace():
 
 
 def test_both_ends_to_one_per_cent_in_few_products_and_an_honest_trace():
-    spectrum = torch.linspace(-0.3, 0.4, 198).tolist() + [1.0, 2.0]
+    spectrum = [*torch.linspace(-0.3, 0.4, 198).tolist(), 1.0, 2.0]
     found = measure(quadratic(spectrum, lanes=3), 200, lanes=3)
     for each in found:
         assert each.eig_max == pytest.approx(2.0, rel=0.01)
@@ -64,7 +64,9 @@ def test_lanes_give_the_numbers_they_would_give_alone():
     losses = [quadratic(easy), quadratic(hard)]
     together = measure(lambda a: torch.cat([losses[k](a[k : k + 1]) for k in range(2)]), 41, lanes=2)
     alone = [
-        curvature(losses[k], torch.ones(1, 41, dtype=torch.float64), torch.eye(41, dtype=torch.float64), [g])[0]
+        curvature(losses[k], torch.ones(1, 41, dtype=torch.float64), torch.eye(41, dtype=torch.float64), [g])[
+            0
+        ]
         for k, g in enumerate(seeds(2))
     ]
     assert together[0].products < together[1].products

@@ -12,13 +12,15 @@ from launching import Memory, fake_trial, make_sweep, reports, starts, statuses
 from raynas.core.config import DataConfig
 from raynas.errors import RaynasError
 from raynas.launch.device import local_device
-from raynas.launch.driver import Retries, data_key, only_driver, only_writer
+from raynas.launch.driver import Retries, data_key, only_writer
 from raynas.launch.local import LocalLauncher
 from raynas.launch.observer import Observer
 from raynas.sweep.folder import SweepFolder
 
 
-def local(folder: SweepFolder, *observers: Observer, retry_failed: bool = False, run: Any = fake_trial) -> None:
+def local(
+    folder: SweepFolder, *observers: Observer, retry_failed: bool = False, run: Any = fake_trial
+) -> None:
     LocalLauncher("cpu", run).run(folder, observers, retry_failed=retry_failed)
 
 

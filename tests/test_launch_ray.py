@@ -5,8 +5,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,9 +22,12 @@ from raynas.errors import RaynasError
 from raynas.launch.device import trial_device
 from raynas.launch.local import LocalLauncher
 from raynas.launch.observer import Observer
+from raynas.launch.trial import run_trial
 from raynas.launch.tune import RayLauncher
 from raynas.launch.tune_cluster import Ask, concurrency
+from raynas.launch.tune_plan import Plan, Watch
 from raynas.sweep.folder import SweepFolder
+from raynas.sweep.propose import Proposer
 
 pytestmark = pytest.mark.ray
 
@@ -32,6 +38,7 @@ def cluster() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYNAS_ALLOW_LOGICAL_GPU", "1")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # workers find `launching`
         ray.init(
             address="local", num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False,
             logging_level="CRITICAL", _node_ip_address="127.0.0.1",
@@ -80,7 +87,7 @@ def test_every_kind_of_end(cluster: None, tmp_path: Path) -> None:
     [start] = starts(folder, "fine-s0")
     assert start["threads"] == 2
     assert start["pid"] != os.getpid()
-    assert start["cwd"] == os.getcwd()
+    assert start["cwd"] == str(Path.cwd())
     assert start["images"] > 1000
     assert not start["writeable"]  # the object store's own memory, no copy
 
@@ -89,7 +96,10 @@ def test_killed_for_good(cluster: None, tmp_path: Path) -> None:
     folder = make_sweep(tmp_path / "s", ["kill@1", "fine"], retries=0)
     run(folder)
     assert statuses(folder) == {"kill@1-s0": "failed", "fine-s0": "finished"}
-    assert "log.txt" in folder.trial("kill@1-s0").record().reason
+    record = folder.trial("kill@1-s0").record()
+    assert "its worker process has died" in record.reason
+    assert "log.txt" in record.reason
+    assert len(record.errors) == 1
     run(folder, retry_failed=True)
     assert set(statuses(folder).values()) == {"finished"}
     assert len(starts(folder, "fine-s0")) == 1
@@ -114,33 +124,42 @@ def test_max_concurrent_is_kept(cluster: None, tmp_path: Path) -> None:
     folder = make_sweep(tmp_path / "s", ["slow"], seeds=3, epochs=2, max_concurrent=1)
     run(folder)
     spans = sorted((t.spool.events()[0][0]["time"], t.spool.events()[0][-1]["time"]) for t in folder.trials())
-    assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in pairwise(spans))
     assert len({starts(folder, t.id)[0]["pid"] for t in folder.trials()}) == 1  # one process for all of them
 
 
-def device_there(cuda: bool, allow: bool, share: float) -> tuple[str, list[float]]:
-    """Call `trial_device` as a worker process sees it, with a torch that does or does not find CUDA."""
-    fences: list[float] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.cuda, "is_available", lambda: cuda)
-        patch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda part, _: fences.append(part))
-        patch.setenv("RAYNAS_ALLOW_LOGICAL_GPU", "1" if allow else "0")
-        try:
-            return str(trial_device(share)), fences
-        except RaynasError as error:
-            return error.what, fences
+def device_there(share: float, cases: list[tuple[bool, bool]]) -> list[tuple[str, list[float]]]:
+    """Call `trial_device` in a worker; the cases are whether torch finds CUDA and whether the CPU may do."""
+    found = []
+    for cuda, allow in cases:
+        fences: list[float] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+            fence = "set_per_process_memory_fraction"
+            patch.setattr(torch.cuda, fence, lambda part, _, fences=fences: fences.append(part))
+            patch.setenv("RAYNAS_ALLOW_LOGICAL_GPU", "1" if allow else "0")
+            try:
+                found.append((str(trial_device(share)), fences))
+            except RaynasError as error:
+                found.append((error.what, fences))
+    return found
 
 
 def test_device_follows_what_ray_gave(cluster: None) -> None:
-    def there(gpus: float, **how: bool) -> tuple[str, list[float]]:
-        return ray.get(ray.remote(num_gpus=gpus)(device_there).remote(**how, share=gpus))
+    def there(share: float, *cases: tuple[bool, bool]) -> Any:
+        return ray.remote(num_gpus=share)(device_there).remote(share, list(cases))
 
-    assert there(0, cuda=True, allow=False) == ("cpu", [])
-    assert there(0.5, cuda=True, allow=False) == ("cuda:0", [pytest.approx(0.46)])
-    assert there(1, cuda=True, allow=False) == ("cuda:0", [])
-    assert there(0.5, cuda=False, allow=True) == ("cpu", [])
-    what, _ = there(0.5, cuda=False, allow=False)
-    assert "torch cannot use it" in what
+    none, half, whole = ray.get(
+        [
+            there(0, (True, False)),
+            there(0.5, (True, False), (False, True), (False, False)),
+            there(1, (True, False)),
+        ]
+    )
+    assert none == [("cpu", [])]
+    assert half[:2] == [("cuda:0", [pytest.approx(0.46)]), ("cpu", [])]
+    assert "torch cannot use it" in half[2][0]
+    assert whole == [("cuda:0", [])]
 
 
 def test_asks_that_no_node_can_meet(cluster: None, tmp_path: Path) -> None:
@@ -155,16 +174,15 @@ def test_asks_that_no_node_can_meet(cluster: None, tmp_path: Path) -> None:
     assert memory.seen == []
 
 
-def test_concurrency(cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert concurrency(Ask(1, 0), None, 10) == 4
-    assert concurrency(Ask(1, 0), 2, 10) == 2
-    assert concurrency(Ask(1, 0), 9, 10) == 4
-    assert concurrency(Ask(0.5, 0.333), None, 10) == 3
-    assert concurrency(Ask(1, 0.25), None, 3) == 3
-    monkeypatch.setattr("raynas.launch.tune_cluster._autoscales", lambda: True)
-    assert concurrency(Ask(1, 8), None, 30) == 30
-    assert concurrency(Ask(1, 8), None, 3000) == 200
-    assert concurrency(Ask(1, 8), 7, 3000) == 7
+def test_concurrency(cluster: None) -> None:
+    assert concurrency(Ask(1, 0), None, 10, grows=False) == 4
+    assert concurrency(Ask(1, 0), 2, 10, grows=False) == 2
+    assert concurrency(Ask(1, 0), 9, 10, grows=False) == 4
+    assert concurrency(Ask(0.5, 0.333), None, 10, grows=False) == 3
+    assert concurrency(Ask(1, 0.25), None, 3, grows=False) == 3
+    assert concurrency(Ask(1, 8), None, 30, grows=True) == 30
+    assert concurrency(Ask(1, 8), None, 3000, grows=True) == 200
+    assert concurrency(Ask(1, 8), 7, 3000, grows=True) == 7
 
 
 @pytest.mark.parametrize(
@@ -195,12 +213,11 @@ def test_memory_monitor_ends_a_tuner_not_the_sweep(
             return fit(tuner)
 
         class Killer(tune.Callback):
-            def on_trial_result(self, **info: Any) -> None:
+            def on_step_end(self, **info: Any) -> None:
                 if len(reports(folder)["slow-s1"]) >= 2 * len(calls) - 1:
                     pid = starts(folder, "slow-s1")[-1]["pid"]
-                    raise RuntimeError(
-                        f"Caught unexpected exception: Ray killed 1\nSelected to kill: (Task: x, pid={pid}, y)"
-                    )
+                    killed = f"Ray killed 1 worker(s)\nSelected to kill: (Task: x, pid={pid}, worker ID=y)"
+                    raise RuntimeError(f"Caught unexpected exception: {killed}")
 
         tuner._local_tuner._run_config.callbacks.append(Killer())
         return fit(tuner)
@@ -212,6 +229,7 @@ def test_memory_monitor_ends_a_tuner_not_the_sweep(
         "slow-s0": "finished", "slow-s1": "failed", "victim-s0": "finished", "victim-s1": "finished",
     }  # fmt: skip
     assert "memory monitor" in folder.trial("slow-s1").record().reason
+    assert {record.id: len(record.errors) for record in folder.records() if record.errors} == {"slow-s1": 2}
     plain = by_local(make_sweep(tmp_path / "plain", ["slow"], epochs=4))
     assert reports(folder)["slow-s0"] == reports(plain)["slow-s0"]
 
@@ -241,3 +259,138 @@ def test_addresses_that_are_refused(
     with pytest.raises(RaynasError, match=what) as caught:
         RayLauncher(address, fake_trial).run(make_sweep(tmp_path / "s", ["a"]), ())
     assert "ray job submit" in str(caught.value)
+
+
+def test_optuna_sweep(cluster: None, tmp_path: Path) -> None:
+    def sweep(name: str) -> SweepFolder:
+        return make_sweep(tmp_path / name, ["a", "b"], seeds=2, epochs=1, strategy="optuna", samples=3)
+
+    folder = sweep("s")
+    run(folder)
+    assert list(statuses(folder).values()) == ["finished"] * 12
+    points: dict[tuple[str, str], set[Any]] = {}
+    for record in folder.records():
+        stratum, sample, _ = record.id.split("-")
+        points.setdefault((stratum, sample), set()).add(record.config.weight_decay)
+        assert 1e-4 <= record.config.weight_decay <= 1e-2
+    assert [len(values) for values in points.values()] == [1] * 6  # both seeds got the same suggestion
+    for stratum in ("a", "b"):
+        assert len(set.union(*(points[stratum, str(sample)] for sample in range(3)))) == 3
+
+
+def test_same_bits_as_in_this_process(cluster: None, tmp_path: Path) -> None:
+    small = {"data": {"name": "digits", "limit": 64}, "epochs": 2, "channels": 4, "cells": 3, "batch": 16}
+    one, two = (make_sweep(tmp_path / name, ["darts"], threads=1, **small) for name in ("ray", "local"))
+    threads = torch.get_num_threads()
+    RayLauncher(run_trial=run_trial).run(one, ())
+    LocalLauncher("cpu", run_trial).run(two, ())
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+    assert statuses(one) == statuses(two) == {"darts-s0": "finished"}
+    assert reports(one) == reports(two)
+    assert len(reports(one)["darts-s0"]) == 2
+
+
+def test_says_when_nothing_starts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = make_sweep(tmp_path / "s", ["a"])
+    watch = Watch(folder, Plan(folder, Proposer(folder), 0), Memory(), Ask(1, 0.5))
+    pending, running = SimpleNamespace(status="PENDING"), SimpleNamespace(status="RUNNING")
+
+    def after(seconds: float, *trials: Any) -> list[str]:
+        caplog.clear()
+        watch._idle_since -= seconds
+        watch._ticked = 0
+        watch.on_step_end(0, list(trials))
+        return caplog.messages
+
+    assert after(50, pending) == []
+    assert after(11, pending, pending) == ["no trial started for 61 s: 2 wait for 1 CPU and 0.5 GPU each"]
+    assert after(50, pending) == []
+    assert after(10, pending)[0].startswith("no trial started for 121 s")
+    assert after(500, pending, running) == []
+    assert after(100) == []
+
+
+DRIVE = """
+import os, signal, sys
+from pathlib import Path
+from launching import fake_trial
+from raynas.launch.trial import run_trial
+from raynas.launch.tune import RayLauncher
+from raynas.sweep.folder import SweepFolder
+from raynas.sweep.propose import Proposer
+
+before = dict(os.environ)
+for path in sys.argv[1:]:
+    RayLauncher(run_trial=fake_trial).run(SweepFolder(Path(path)), ())
+assert set(os.environ) - set(before) <= {"RAY_AUTH_MODE"}, set(os.environ) - set(before)
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+"""
+
+
+def driver(*folders: SweepFolder, address: str | None = None) -> subprocess.Popen[str]:
+    """Start a process that drives sweeps, on a cluster of its own or on the one at an address."""
+    paths = [str(folder.path) for folder in folders]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY")}
+    environment |= {"PYTHONPATH": str(Path(__file__).parent)}
+    environment |= {"RAY_ADDRESS": address} if address else {}
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVE, *paths], env=environment, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def wait_for(truth: Callable[[], bool], seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while not truth():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def gone(pid: int) -> bool:
+    try:
+        return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
+
+
+def test_interrupted_then_killed_then_resumed(cluster: None, tmp_path: Path) -> None:
+    folder = make_sweep(tmp_path / "s", ["fine", "slow"], epochs=60)
+
+    def epochs_run(count: int) -> Callable[[], bool]:
+        return lambda: len(reports(folder)["slow-s0"]) >= count
+
+    with driver(folder) as first:
+        wait_for(lambda: epochs_run(3)() and statuses(folder)["fine-s0"] == "finished")
+        first.send_signal(signal.SIGINT)
+        output, errors = first.communicate(timeout=60)
+    assert first.returncode != 0
+    assert output == ""
+    assert errors.splitlines()[-1] == "KeyboardInterrupt"
+    wait_for(lambda: gone(starts(folder, "slow-s0")[0]["pid"]))
+
+    with driver(folder, address=ray.get_runtime_context().gcs_address) as second:
+        wait_for(epochs_run(len(reports(folder)["slow-s0"]) + 3))
+        second.kill()
+    run(folder)  # at once: the killed driver's trial may still be alive
+
+    assert statuses(folder) == {"fine-s0": "finished", "slow-s0": "finished"}
+    assert len(starts(folder, "fine-s0")) == 1
+    attempts = starts(folder, "slow-s0")
+    assert len(attempts) == 3
+    assert 3 <= attempts[1]["from_epoch"] < attempts[2]["from_epoch"]
+    assert gone(attempts[1]["pid"])
+    plain = reports(by_local(make_sweep(tmp_path / "plain", ["fine"], epochs=60)))
+    assert reports(folder)["slow-s0"] == plain["fine-s0"]
+
+
+def test_silence_and_nothing_left_behind(tmp_path: Path) -> None:
+    folders = [make_sweep(tmp_path / "one", ["fine", "kill@1"]), make_sweep(tmp_path / "two", ["fine"])]
+    with driver(*folders) as process:
+        output, errors = process.communicate(timeout=300)
+    assert (process.returncode, output, errors) == (0, "", "")
+    for folder in folders:
+        assert set(statuses(folder).values()) == {"finished"}
+        for trial in folder.trials():
+            for start in starts(folder, trial.id):
+                wait_for(partial(gone, start["pid"]))

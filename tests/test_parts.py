@@ -119,27 +119,65 @@ def test_second_order_equals_full_differentiation(setting):
     assert (exact - first).norm() > 1e-3 * first.norm()
 
 
-def test_finite_difference_is_close_to_exact_and_second_order_in_its_radius(setting):
+def test_finite_difference_approaches_the_exact_gradient(setting):
+    """On a net of this size ReLU kinks spoil the published radius of 0.01, so both sides stay within one."""
     problem, train, valid, sgd = setting
     rates = col(0.025, 0.025)
     exact = SecondOrder()(seeded(problem), train, valid, sgd, rates)
+    found = SecondOrder("difference", radius=1e-6)(seeded(problem), train, valid, sgd, rates)
+    assert float((found - exact).norm() / exact.norm()) < 1e-5
+
+
+class Quadratic:
+    """L_train = ½‖w − Bα‖² + quartic·(w·Bα)⁴/4 and L_valid = ½‖w − c‖², in the shape of a `Bilevel`."""
+
+    noise = ()
+
+    def __init__(self, quartic):
+        g = torch.Generator().manual_seed(0)
+        self.matrix = torch.randn(4, 3, generator=g, dtype=torch.float64)
+        self.target = torch.randn(4, generator=g, dtype=torch.float64)
+        self.alphas = torch.randn(1, 3, generator=g, dtype=torch.float64)
+        self.values = torch.randn(1, 4, generator=g, dtype=torch.float64)
+        self.parameters = [self.values.clone().requires_grad_()]
+        self.quartic = quartic
+
+    def losses(self, batch, alphas, values=None):
+        w = self.parameters[0] if values is None else values
+        if batch == "valid":
+            return 0.5 * (w - self.target).square().sum(1) + 0 * alphas.sum(1)
+        pull = alphas @ self.matrix.T
+        return 0.5 * (w - pull).square().sum(1) + self.quartic * (w * pull).sum(1).pow(4) / 4
+
+
+def test_second_order_on_a_quadratic_is_the_closed_form():
+    toy, rate = Quadratic(quartic=0), 0.1
+    ahead = toy.values - rate * (toy.values - toy.alphas @ toy.matrix.T)
+    expected = rate * (ahead - toy.target) @ toy.matrix
+    sgd = Sgd(toy.values, col(0.9), col(0.0))
+    for mixed in ("exact", "difference"):
+        found = SecondOrder(mixed)(toy, "train", "valid", sgd, col(rate))
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_the_difference_form_is_second_order_in_its_radius():
+    toy = Quadratic(quartic=1)
+    sgd = Sgd(toy.values, col(0.9), col(3e-4))
+    exact = SecondOrder()(toy, "train", "valid", sgd, col(0.1))
 
     def error(radius):
-        found = SecondOrder("difference", radius)(seeded(problem), train, valid, sgd, rates)
+        found = SecondOrder("difference", radius)(toy, "train", "valid", sgd, col(0.1))
         return float((found - exact).norm() / exact.norm())
 
     assert error(0.01) < 1e-3
-    assert error(0.002) < error(0.02) / 20
+    assert error(0.1) / error(0.01) == pytest.approx(100, rel=0.1)
 
 
-def test_without_a_look_ahead_second_order_is_first_order(setting):
-    problem, train, _, sgd = setting
-    nowhere = col(0.0, 0.0)
-    problem = seeded(problem)
-    first = FirstOrder()(problem, train, train, sgd, nowhere)
-    if problem.space.name == "s4":
-        return  # fresh noise in the two passes: equal only in distribution
-    assert torch.equal(SecondOrder()(problem, train, train, sgd, nowhere), first)
+def test_without_a_look_ahead_second_order_is_first_order():
+    toy = Quadratic(quartic=1)
+    sgd = Sgd(toy.values, col(0.9), col(3e-4))
+    first = FirstOrder()(toy, "train", "train", sgd, col(0.0))
+    assert torch.equal(SecondOrder()(toy, "train", "train", sgd, col(0.0)), first)
 
 
 @pytest.mark.parametrize("estimator", [FirstOrder(), SecondOrder(), SecondOrder("difference")])

@@ -2,177 +2,24 @@
 
 import json
 import math
-import random
 import re
-from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
 
 import pytest
 import yaml
+from simulated_sweep import EPOCHS, LAST, Life, Scribe, losses, plan, simulate, sweep_of
 
 from raynas.core.config import SearchConfig
-from raynas.core.genotype import Choice, Genotype
-from raynas.core.records import Curvature, EpochReport
-from raynas.core.space import Space
+from raynas.core.genotype import Genotype
 from raynas.errors import RaynasError
 from raynas.library import load_space
-from raynas.report import figures, stats, text
+from raynas.report import pictures, text
 from raynas.report.build import build_report
 from raynas.report.facts import gather, resolved_yaml
 from raynas.sweep.folder import SweepFolder
-from raynas.sweep.plan import Resources, Select, Sweep, Track, Trial
-
-METHODS = ("darts", "drnas")
-STRENGTHS = (3e-4, 2.7e-3)
-SEEDS = (0, 1)
-EPOCHS = 6
-BEGAN = 1_760_000_000.0
-
-
-class Life:
-    """A simulated search: its α drift apart steadily, half as in all trials of its method."""
-
-    def __init__(self, space: Space, trial_id: str) -> None:
-        shared, own = random.Random(trial_id.split("-")[0]), random.Random(trial_id)
-        self.space, self.noise = space, own
-        self.drift = {
-            cell.kind: [[shared.gauss(0, 1) + own.gauss(0, 0.7) for _ in edge.ops] for edge in cell.edges]
-            for cell in space.cells
-        }
-
-    def weights(self, epoch: int) -> dict[str, list[list[float]]]:
-        """Return softmax rows."""
-        found = {}
-        for kind, rows in self.drift.items():
-            powers = [[math.exp(0.08 * epoch * drift) for drift in row] for row in rows]
-            found[kind] = [[power / sum(row) for power in row] for row in powers]
-        return found
-
-    def genotype(self, weights: dict[str, list[list[float]]]) -> Genotype:
-        """Derive the cell as DARTS does: each node keeps its two strongest edges."""
-        cells = {}
-        for cell in self.space.cells:
-            best = [
-                max((w, op) for w, op in zip(row, edge.ops, strict=True) if op not in self.space.exclude)
-                for edge, row in zip(cell.edges, weights[cell.kind], strict=True)
-            ]
-            ranked = sorted(zip(best, cell.edges, strict=True), key=lambda pair: -pair[0][0])
-            cells[cell.kind] = [
-                Choice(op, edge.source, edge.target)
-                for node in range(2, 2 + self.space.nodes)
-                for (_, op), edge in [pair for pair in ranked if pair[1].target == node][:2]
-            ]
-        return Genotype.of(self.space.name, self.space.nodes, cells)
-
-    def report(self, epoch: int, loss: float, curvature: bool = True) -> EpochReport:
-        """Make one epoch's report."""
-        weights = self.weights(epoch)
-        cell = self.genotype(weights)
-        eig_max = 0.1 + 0.3 / (1 + math.exp(3 - epoch / 4)) + self.noise.random() * 0.03
-        return EpochReport(
-            epoch=epoch,
-            train_loss=loss * 0.9,
-            train_accuracy=math.exp(-loss * 0.9),
-            valid_loss=loss,
-            valid_accuracy=math.exp(-loss),
-            discrete_loss=loss * 1.5,
-            discrete_accuracy=math.exp(-loss * 1.5),
-            learning_rate=0.025,
-            genotype=cell,
-            weights=weights,
-            entropy={"normal": 1.0, "reduce": 1.1},
-            skips=cell.count("skip_connect"),
-            curvature=Curvature(eig_max, -0.01, 0.05, 0.4) if curvature else None,
-            seconds=1.5,
-        )
-
-
-def sweep_of(trials: Sequence[Trial], name: str = "robust", **changes: Any) -> Sweep:
-    """Wrap trials as a resolved sweep."""
-    fields: dict[str, Any] = {
-        "name": name,
-        "trials": tuple(trials),
-        "strategy": "grid",
-        "samples": None,
-        "sample": {},
-        "resources": Resources(),
-        "select": Select(),
-        "track": Track(mlflow=None),
-        "resolved": {"name": name, "space": "tiny", "grid": {"method": list(METHODS), "seed": list(SEEDS)}},
-        "created": "2025-10-09T08:00:00+00:00",
-        "command": f"raynas sweep {name}.yaml epochs={EPOCHS}",
-        "versions": {"raynas": "0.1.0", "torch": "2.9.0", "ray": "2.60.0"},
-        "git": {"commit": "0123abc", "dirty": True},
-    }
-    return Sweep(**{**fields, **changes})
-
-
-def plan(space: str = "tiny", epochs: int = EPOCHS) -> list[Trial]:
-    """Return 2 methods × 2 strengths × 2 seeds."""
-    return [
-        Trial(
-            f"{method}-wd{strength:g}-s{seed}",
-            SearchConfig(space=space, method=method, seed=seed, weight_decay=strength, epochs=epochs),
-            {"method": method, "weight_decay": strength, "seed": seed},
-        )
-        for method in METHODS
-        for strength in STRENGTHS
-        for seed in SEEDS
-    ]
-
-
-class Scribe:
-    """Writes one trial's events as a trial would, with times of its own."""
-
-    def __init__(self, folder: SweepFolder, trial_id: str) -> None:
-        self.path = folder.trial(trial_id).spool.path
-        self.time = BEGAN
-
-    def write(self, kind: str, **fields: Any) -> None:
-        self.time += 1
-        with self.path.open("a") as file:
-            file.write(json.dumps({"v": 1, "kind": kind, "time": self.time, **fields}) + "\n")
-
-    def start(self, attempt: int = 1) -> None:
-        data = {"hash": "feed0123", "split_seed": 0, "train": 700, "valid": 700}
-        versions = {"torch": "2.9.0", "raynas": "0.1.0", "python": "3.11.7"}
-        self.write(
-            "start",
-            trial=self.path.parent.name,
-            attempt=attempt,
-            host="node-a",
-            pid=1,
-            device="cpu",
-            threads=1,
-            versions=versions,
-            data=data,
-            parameters=1234,
-            from_epoch=0,
-        )
-
-    def epochs(self, space: Space, losses: Sequence[float], curvature: bool = True) -> None:
-        life = Life(space, self.path.parent.name)
-        for epoch, loss in enumerate(losses):
-            self.write("epoch", report=life.report(epoch, loss, curvature).to_json())
-
-
-def losses(last: float, count: int = EPOCHS) -> list[float]:
-    """Return losses that fall to ``last``."""
-    return [last + (2.2 - last) * (0.8**epoch - 0.8 ** (count - 1)) for epoch in range(count)]
-
-
-LAST = {
-    "darts-wd0.0003-s0": 0.81,
-    "darts-wd0.0003-s1": 0.85,
-    "darts-wd0.0027-s0": 0.74,
-    "drnas-wd0.0003-s0": 0.62,
-    "drnas-wd0.0003-s1": 0.66,
-    "drnas-wd0.0027-s0": 0.59,
-}
-"""Validation losses at the last epoch; the two trials not named here diverge and fail."""
+from raynas.sweep.plan import Select, Trial
 
 
 @pytest.fixture(scope="module")
@@ -185,28 +32,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
 def built(folder: SweepFolder) -> tuple[str, str]:
     """Its report: HTML and Markdown."""
     return build(folder)
-
-
-def simulate(path: Path, space_name: str = "tiny", epochs: int = EPOCHS) -> SweepFolder:
-    found, space = SweepFolder(path), load_space(space_name)
-    found.create(sweep_of(plan(space_name, epochs)), "name: robust\n")
-    for trial in found.sweep().trials:
-        scribe = Scribe(found, trial.id)
-        scribe.start()
-        if trial.id in LAST:
-            scribe.epochs(space, losses(LAST[trial.id], epochs))
-            scribe.write("end", status="finished", reason="all epochs done")
-        elif trial.id.startswith("darts"):
-            scribe.epochs(space, losses(1.0, epochs)[: epochs // 2])
-            scribe.write("end", status="diverged", reason="NaN loss in epoch 3, learning rate 0.025")
-        else:
-            scribe.write("error", message="worker died", kind_of_error="crash", attempt=1)
-            scribe.start(attempt=2)
-            scribe.epochs(space, losses(1.0, epochs)[: epochs // 3])
-            scribe.write("error", message="CUDA out of memory", kind_of_error="oom", attempt=2)
-            scribe.write("end", status="failed", reason="gave up after 2 attempts")
-            found.trial(trial.id).log.write_text("Traceback\n")
-    return found
 
 
 def build(folder: SweepFolder) -> tuple[str, str]:
@@ -508,15 +333,11 @@ def test_foreign_text_is_escaped_everywhere(tmp_path: Path) -> None:
     assert not re.search(r"^# \{\{", outside, re.MULTILINE)
 
 
-def test_space_that_no_longer_fits_leaves_out_shares_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_report_reads_the_space_as_it_was_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = simulate(tmp_path / "robust")
-    monkeypatch.setattr("raynas.report.facts.load_space", lambda name: load_space("darts"))
-    words = Page(build(folder)[0]).words
-    assert "shares of weight (the search space’s file is not found or has changed)" in words
-    assert "Skip connections" in words
+    before = build(folder)[0]
+    monkeypatch.setattr("raynas.library.load_space", lambda name: load_space("darts"))
+    assert build(folder)[0] == before
 
 
 def test_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
@@ -526,115 +347,23 @@ def test_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
         build_report(folder)
 
 
-def test_operation_shares_add_up_and_ignore_padding() -> None:
-    cell = Space.model_validate(
-        {
-            "name": "x",
-            "title": "x",
-            "nodes": 1,
-            "cells": {
-                kind: {"edges": {"0->2": ["skip_connect", "none"], "1->2": ["sep_conv_3x3"]}}
-                for kind in ("normal", "reduce")
-            },
-        }
-    ).cell("normal")
-    shares = stats.operation_shares(cell, [[0.75, 0.25], [1.0, 99.0]])
-    assert shares == {"none": 0.125, "skip_connect": 0.375, "sep_conv_3x3": 0.5}
-    assert stats.operation_shares(cell, [[0.75, 0.25]]) is None
-    assert stats.operation_shares(cell, [[0.75], [1.0]]) is None
-    assert stats.operation_shares(cell, [[math.nan, 0.25], [1.0]]) is None
+def test_cells_are_grouped_by_setting_or_else_by_method(folder: SweepFolder, tmp_path: Path) -> None:
+    by_setting = pictures.likeness(gather(folder))
+    assert by_setting is not None
+    assert list(by_setting.alike.by_group) == ["darts, weight_decay 0.0003", "drnas, weight_decay 0.0003"]
+    assert by_setting.alike.between is not None
+    assert by_setting.alike.between.count == 6 * 5 // 2 - 2
+    single = simulate(tmp_path / "single", trials=[trial for trial in plan() if trial.axes["seed"] == 0])
+    by_method = pictures.likeness(gather(single))
+    assert by_method is not None
+    assert list(by_method.alike.by_group) == ["darts", "drnas"]
 
 
-def test_chance_share_equals_that_of_many_random_cells() -> None:
-    space, rng = load_space("tiny"), random.Random(0)
-
-    def draw() -> Genotype:
-        cells = {}
-        for cell in space.cells:
-            into = [[edge for edge in cell.edges if edge.target == node] for node in (2, 3)]
-            kept = [edge for edges in into for edge in rng.sample(edges, 2)]
-            cells[cell.kind] = [
-                Choice(rng.choice([op for op in e.ops if op != "none"]), e.source, e.target) for e in kept
-            ]
-        return Genotype.of(space.name, space.nodes, cells)
-
-    shares = [stats.common_share(draw(), draw()) for _ in range(4000)]
-    assert stats.chance_share(space) == pytest.approx(fmean(shares), abs=4 * stdev(shares) / math.sqrt(4000))
-
-
-def test_alike_separates_pairs_within_and_between_settings() -> None:
-    def cell(op: str, other: str) -> Genotype:
-        choices = [Choice(op, 0, 2), Choice(other, 1, 2)]
-        return Genotype.of("x", 1, {"normal": choices, "reduce": choices})
-
-    skip, mixed, sep = (
-        cell("skip_connect", "skip_connect"),
-        cell("skip_connect", "noise"),
-        cell("noise", "noise"),
-    )
-    found = stats.alike([skip, mixed, sep], ["a", "a", "b"])
-    assert found.matrix == ((1, 0.5, 0), (0.5, 1, 0.5), (0, 0.5, 1))
-    assert found.within == stats.Spread(0.5, None, 1)
-    assert found.between is not None
-    assert (found.between.mean, found.between.count) == (0.25, 2)
-    assert found.by_group == {"a": found.within}
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (0.83123, "0.8312"),
-        (1.00234, "1.0023"),
-        (0.0123456, "0.01235"),
-        (0.00123456, "0.001235"),
-        (12.3456, "12.346"),
-        (12345.6, "12345.6"),
-        (-0.5, "−0.5000"),
-        (0.0, "0.0000"),
-        (1.23456e-7, "1.235e−07"),
-        (1.23456e7, "1.235e+07"),
-        (math.nan, "NaN"),
-        (-math.inf, "−∞"),
-        (None, "–"),
-    ],
-)
-def test_numbers_keep_four_significant_digits(value: float | None, expected: str) -> None:
-    assert text.number(value) == expected
-
-
-def test_spreads_durations_and_slugs() -> None:
-    assert text.spread(stats.Spread.of([0.81, 0.85, math.nan])) == "0.8300 ± 0.0283"
-    assert text.spread(stats.Spread.of([0.81])) == "0.8100"
-    assert text.spread(stats.Spread.of([math.nan, None])) == "–"
-    assert text.spread_percent(stats.Spread(0.5, 0.25, 2)) == "50.00 ± 25.00"
-    assert [text.duration(s) for s in (4.23, 59.96, 200, 7500)] == [
-        "4.2 s",
-        "1 min 00 s",
-        "3 min 20 s",
-        "2 h 05 min",
-    ]
-    assert text.slug("../../x y") == "x-y"
-    assert text.fence("a ```` b") == "`````"
-
-
-def test_plots_take_all_colours_from_variables_with_both_grounds() -> None:
-    curves = [figures.Curve((0, 1), (1.0, 900.0), "s0", end="chosen"), figures.Curve((0,), (2.0,), "#123456")]
-    svg = figures.line_panel("x", curves, figures.Frame.around(curves), "a $b$ <c> / nats")
-    assert "#0102" not in svg
-    assert "var(--s0, #0b6fb8)" in svg
-    assert "#123456" in svg
-    assert "a $b$ &lt;c&gt; / nats" in svg
-    alone = figures.as_file(svg)
-    assert "prefers-color-scheme: dark" in alone
-    assert all(f"--{name}: {dark};" in alone for name, (_, dark) in figures.PALETTE.items())
-
-
-def test_frames_turn_logarithmic_only_over_two_decades_of_positive_values() -> None:
-    def frame(*values: float) -> figures.Frame:
-        return figures.Frame.around([figures.Curve((0, 1), values, "s0")])
-
-    assert frame(0.01, 5.0).log
-    assert not frame(0.1, 5.0).log
-    assert not frame(-0.01, 5.0).log
-    low, high = frame(1.0, 1.0).values
-    assert low < 1 < high
+def test_too_many_cells_give_the_table_without_the_map(
+    folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "LARGEST_MAP", 5)
+    found = pictures.likeness(gather(folder))
+    assert found is not None
+    assert found.picture is None
+    assert found.alike.within is not None

@@ -11,7 +11,11 @@ from raynas.core.records import EpochReport
 from raynas.errors import RaynasError
 from raynas.search import Diverged, Pack, Search
 
-METHODS = ["darts", "darts-2nd", {"base": "darts-2nd", "estimator": {"use": "second-order", "mixed": "difference"}}]
+METHODS = [
+    "darts",
+    "darts-2nd",
+    {"base": "darts-2nd", "estimator": {"use": "second-order", "mixed": "difference"}},
+]
 
 
 @pytest.mark.parametrize("method", METHODS, ids=["darts", "darts-2nd", "difference"])
@@ -79,7 +83,9 @@ def test_a_search_in_a_pack_gives_the_numbers_it_gives_alone(make_search_config,
     space, splits = build(configs[0])
     together = list(Pack(configs, space, splits, dtype=torch.float64))
     for lane, config in enumerate(configs):
-        for outcomes, report in zip(together, Search(config, space, splits, dtype=torch.float64), strict=True):
+        for outcomes, report in zip(
+            together, Search(config, space, splits, dtype=torch.float64), strict=True
+        ):
             assert outcomes[lane].train_loss == pytest.approx(report.train_loss, rel=1e-9)
             assert outcomes[lane].valid_loss == pytest.approx(report.valid_loss, rel=1e-9)
             assert outcomes[lane].curvature.eig_max == pytest.approx(report.curvature.eig_max, rel=1e-6)

@@ -51,7 +51,9 @@ def compare(net, images, weights, tolerance=1e-9):
     slow.square().sum().backward()
     torch.testing.assert_close(out, slow, rtol=tolerance, atol=tolerance)
     for (name, p), gradient in zip(net.named_parameters(), fast, strict=True):
-        torch.testing.assert_close(gradient, p.grad, rtol=1e-7, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            gradient, p.grad, rtol=1e-7, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
+        )
     for kind in weights:
         torch.testing.assert_close(leaves[kind].grad, plain_leaves[kind].grad, rtol=1e-7, atol=tolerance)
 
@@ -183,7 +185,9 @@ def test_one_hot_supernet_equals_the_discrete_network():
     weights = random_weights(space)
     names = list(space.cell("normal").edges[0].ops)
     for w in weights.values():
-        w[..., [names.index("max_pool_3x3"), names.index("avg_pool_3x3")]] = -1  # pools end in a norm here only
+        w[
+            ..., [names.index("max_pool_3x3"), names.index("avg_pool_3x3")]
+        ] = -1  # pools end in a norm here only
     genotype = derive(space, {k: w[0] for k, w in weights.items()})
     network = Network(genotype, (3, 8, 8), 3, 4, 3, affine=False).double()
     copy_weights(net, network, space)
@@ -207,7 +211,9 @@ def copy_weights(net, network, space):
                 for weight, convolution in zip(source.weights, convolutions, strict=True):
                     convolution.weight.copy_(weight[0][:, :, None, None])
             for choice, module in zip(theirs.choices, theirs.operations, strict=True):
-                fused_module, place = find(mine, space.cell(mine.kind), choice.source, choice.target, choice.op)
+                fused_module, place = find(
+                    mine, space.cell(mine.kind), choice.source, choice.target, choice.op
+                )
                 convolutions = [m for m in module.modules() if isinstance(m, torch.nn.Conv2d)]
                 parameters = [p[0, place] for p in fused_module.parameters()]
                 for weight, convolution in zip(parameters, convolutions, strict=True):
@@ -219,8 +225,9 @@ def test_published_size_of_a_discrete_network():
     from raynas.core.genotype import Genotype
 
     text = (
-        "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1), "
-        "('sep_conv_3x3', 1), ('skip_connect', 0), ('skip_connect', 0), ('dil_conv_3x3', 2)], "
+        "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), "
+        "('sep_conv_3x3', 1), ('sep_conv_3x3', 1), ('skip_connect', 0), "
+        "('skip_connect', 0), ('dil_conv_3x3', 2)], "
         "normal_concat=[2, 3, 4, 5], reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), "
         "('max_pool_3x3', 1), ('max_pool_3x3', 0), ('skip_connect', 2), ('skip_connect', 2), "
         "('max_pool_3x3', 1)], reduce_concat=[2, 3, 4, 5])"

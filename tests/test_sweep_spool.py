@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from raynas.disk import write_atomic
 from raynas.errors import RaynasError
-from raynas.sweep.disk import write_atomic
 from raynas.sweep.spool import Spool
 
 

@@ -7,7 +7,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raynas.cli.output import console, plural, say, table
+from raynas.cli.output import console, say, table
 
 if TYPE_CHECKING:
     from raynas.core.config import SearchConfig
@@ -183,7 +183,7 @@ def print_trial_file(facts: Mapping[str, Any]) -> None:
     print_trials(facts["trials"])
     for measured in facts["measured"] or ():
         say()
-        print_fields({"step of": measured["of"], **_measured_text(measured)})
+        print_fields({"supernet": f"{measured['parameters']:,} parameters", **_measured_text(measured)})
     say()
     say("# the file, all defaults written out")
     say(
@@ -229,11 +229,13 @@ def print_fields(facts: Mapping[str, Any]) -> None:
 def _measure(
     config: "SearchConfig", space: "Space", shape: tuple[int, int, int], classes: int
 ) -> dict[str, Any]:
+    from raynas.launch.device import local_device
     from raynas.measure import measure
 
-    measured = measure(config, space, shape, classes)
+    device = local_device("auto")
+    measured = measure(config, space, shape, classes, device)
     return {
-        "of": f"{config.method} on {space.name}, batch {config.batch}",
+        "of": f"{config.method} on {space.name}, batch {config.batch}, on {device}",
         "parameters": measured.parameters,
         "seconds_per_step": measured.seconds_per_step,
         "peak_memory_mib": measured.peak_memory_mib,
@@ -262,5 +264,4 @@ def _measured_text(measured: Mapping[str, Any] | None) -> dict[str, str]:
     return {
         "one step": f"{1000 * measured['seconds_per_step']:.1f} ms ({measured['of']})",
         "peak memory": f"{measured['peak_memory_mib']:.0f} MiB",
-        "weights": plural(measured["parameters"], "parameter"),
     }

@@ -9,7 +9,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from raynas.cli.progress import ENDED, MARK, MethodLine, Progress, rising, skips
+from raynas.cli.progress import MARK, MethodLine, Progress, rising, skips
+from raynas.cli.tables import with_log
+from raynas.launch.driver import ENDED
 from raynas.launch.observer import Observer
 from raynas.report.text import MISSING, duration, number, percent, spread
 from raynas.sweep.folder import SweepFolder
@@ -59,7 +61,7 @@ class LiveDisplay(Observer):
         if self._progress is None:
             return
         before = self._progress.records.get(record.id)
-        self._progress.update(record)
+        self._progress.update(record, self._clock())
         seen = before.status if before else "waiting"
         if record.status in ENDED and seen not in ENDED:
             self._say_end(record)
@@ -85,13 +87,13 @@ class LiveDisplay(Observer):
 
     def _say_end(self, record: TrialRecord) -> None:
         if record.status != "finished":
-            text = f"{record.id}  {record.status}: {_first_line(record.reason)}  log: {self._log(record)}"
+            text = f"{record.id}  {record.status}: {with_log(record.reason, self._log(record))}"
             self._print([self._stamp(text, "red")])
         elif not self._interactive:
             self._print([self._stamp(f"{_line(record)}  finished")])
 
     def _say_retry(self, record: TrialRecord) -> None:
-        text = f"{record.id}  trying again after: {_first_line(record.errors[-1])}  log: {self._log(record)}"
+        text = f"{record.id}  trying again after: {with_log(record.errors[-1], self._log(record))}"
         self._print([self._stamp(text, "yellow")])
 
     def _log(self, record: TrialRecord) -> str:
@@ -136,8 +138,9 @@ def _heads(progress: Progress, now: float, width: int) -> list[Text]:
     if counts["diverged"]:
         parts.append(f"{counts['diverged']} diverged")
     parts.append(f"{duration(now - progress.started)} elapsed")
+    if left is not None:
+        parts.append(f"about {duration(left)} left")
     if counts["running"]:
-        parts += [f"about {duration(left)} left"] if left is not None else []
         parts.append(f"{progress.shares()} in use")
     if ranking := progress.ranking():
         parts.append(f"best {number(ranking[0].value)} {ranking[0].trial.id}")
@@ -208,7 +211,3 @@ def _method(line: MethodLine) -> str:
 def _clock_text(seconds: float) -> str:
     minutes, left = divmod(round(seconds), 60)
     return f"{minutes:02}:{left:02}"
-
-
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")

@@ -78,7 +78,11 @@ def find(name: str, kind: Kind | None = None) -> tuple[Path, Kind]:
 
     if _is_path(name):
         path = library.locate("trials", name)
-        return path, kind or ("space" if "cells" in library.read_yaml(path) else "trial")
+        if kind is None:
+            data = library.read_yaml(path)
+            # Trial files have `cells` too, as a number.
+            kind = "space" if "nodes" in data or isinstance(data.get("cells"), dict) else "trial"
+        return path, kind
     spaces, trials = library.names("search_spaces"), library.names("trials")
     kinds: list[Kind] = [each for each in get_args(Kind) if name in (spaces if each == "space" else trials)]
     if kind is not None:

@@ -38,24 +38,30 @@ for panel, verbs in _VERBS.items():
         app.command(name, rich_help_panel=panel)(verb)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from raynas import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def _before(
     context: typer.Context,
     debug: Annotated[
         bool, typer.Option("--debug", envvar="RAYNAS_DEBUG", help="Show the traceback of errors.")
     ] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version),
+    ] = False,
 ) -> None:
     """Many differentiable architecture searches in parallel: one YAML in, one report out.
 
     Start with: raynas ls
     """
     context.obj.debug = debug
-    if version:
-        from raynas import __version__
-
-        typer.echo(__version__)
-        raise typer.Exit
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

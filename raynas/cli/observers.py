@@ -18,9 +18,9 @@ class ReportWriter(Observer):
         self._failure: Exception | None = None
 
     def on_end(self, folder: SweepFolder) -> None:
-        from raynas.report.build import build_report
-
         try:
+            from raynas.report.build import build_report
+
             self._paths = build_report(folder)
         except Exception as error:
             self._failure = error

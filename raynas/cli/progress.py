@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from raynas.core.records import EpochReport
+from raynas.launch.driver import ENDED
 from raynas.report.stats import Spread
 from raynas.sweep.plan import Sweep
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import Ranked, select
 
-ENDED = frozenset({"finished", "diverged", "failed"})
 STATUSES = ("finished", "running", "waiting", "failed", "diverged")
 
 RISE = 1.3
@@ -37,12 +37,13 @@ class Progress:
         self.sweep = sweep
         self.records = {record.id: record for record in records}
         self.started = now
-        self._before = self.epochs_done
+        self._moved = now
         self._ranking: tuple[Ranked, ...] | None = None
 
-    def update(self, record: TrialRecord) -> None:
-        """Take in a trial's newest record."""
+    def update(self, record: TrialRecord, now: float = 0.0) -> None:
+        """Take in a trial's newest record, seen at ``now``."""
         self.records[record.id] = record
+        self._moved = now
         self._ranking = None
 
     @property
@@ -75,11 +76,16 @@ class Progress:
         return round(fmean(known) * self.planned) if known else 0
 
     def seconds_left(self, now: float) -> float | None:
-        """Estimate the seconds left from the pace since this start; None before the first new epoch."""
-        fresh = self.epochs_done - self._before
-        if fresh <= 0:
+        """Estimate the seconds left: the epochs left at the mean time of one, as many at once as run now.
+
+        None before the first epoch, and while nothing runs.
+        """
+        seconds = [report.seconds for record in self._all() for report in record.reports]
+        at_once = len(self.running())
+        if not seconds or not at_once:
             return None
-        return max(self.epochs_planned - self.epochs_done, 0) * (now - self.started) / fresh
+        left = (self.epochs_planned - self.epochs_done) * fmean(seconds) / at_once
+        return max(left - (now - self._moved), 0.0)
 
     def shares(self) -> str:
         """Say what the running trials hold: ``0.75 GPU`` or ``6 CPUs``."""

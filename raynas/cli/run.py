@@ -141,8 +141,9 @@ def run(
         return 130
     if tracker and tracker.message:
         say(tracker.message)
+    code = _conclude(folder, report, runs, again)
     report.raise_failure()
-    return _conclude(folder, report, runs, again)
+    return code
 
 
 def _conclude(folder: "SweepFolder", report: "ReportWriter", runs: Path, again: "Sequence[str]") -> int:
@@ -198,7 +199,7 @@ def _create(planned: "Sweep", source: Path, runs: Path) -> "SweepFolder":
 
 
 def _single(planned: "Sweep", trial_id: str | None, file: str) -> "Sweep":
-    """Return the sweep of one trial; its name says which, unless the file holds no other."""
+    """Return the sweep of one trial, named after both, so that it never stands where the sweep will."""
     ids = [trial.id for trial in planned.trials]
     if trial_id is None and len(ids) > 1:
         more = f", and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
@@ -214,8 +215,7 @@ def _single(planned: "Sweep", trial_id: str | None, file: str) -> "Sweep":
         raise RaynasError(
             f"the settings of {trial.id} are suggested while the sweep runs", next_step=f"raynas sweep {file}"
         )
-    name = planned.name if len(ids) == 1 else f"{planned.name}-{trial.id}"
-    return replace(planned, name=name, trials=(trial,))
+    return replace(planned, name=f"{planned.name}-{trial.id}", trials=(trial,))
 
 
 def _print_plan(planned: "Sweep", address: str | None) -> None:

@@ -77,7 +77,7 @@ def print_standing(facts: Mapping[str, Any]) -> None:
         say(f"{line['method']}: {line['count']} done, {facts['by']} {line['text']}, best {line['best']}")
     for trial in facts["trials"]:
         if trial["status"] in {"failed", "diverged"}:
-            say(f"{trial['id']} {trial['status']}: {trial['reason']}  log: {trial['log']}")
+            say(f"{trial['id']} {trial['status']}: {with_log(trial['reason'], trial['log'])}")
 
 
 def print_selection(selection: Selection) -> None:
@@ -98,6 +98,12 @@ def print_selection(selection: Selection) -> None:
     say(f"winner: {selection.winner.trial.id}, {selection.by} {number(selection.winner.value)}")
     for reason in selection.reasons:
         say(f"  {reason}")
+
+
+def with_log(reason: str, log: str) -> str:
+    """Return the first line of why a trial failed, and where the rest is."""
+    first = next((line.strip() for line in reason.splitlines() if line.strip()), "no reason given")
+    return first if log in first else f"{first}  log: {log}"
 
 
 def _driver(folder: SweepFolder) -> str | None:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +27,12 @@ START_WITHIN = 90.0
 
 END_WITHIN = 10.0
 """Seconds MLflow gets to end by itself."""
+
+_QUIET = {
+    # Seven more processes for evaluations of language models, which outlive the server.
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
 
 
 def ui(
@@ -113,7 +120,12 @@ def _serve(uri: str, port: int) -> None:
     before = signal.signal(signal.SIGTERM, _interrupt)
     # In a session of its own, so that Ctrl-C reaches us alone and we end all of it, in order.
     server = subprocess.Popen(
-        command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command,
+        env=os.environ | _QUIET,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         _wait_for(server, port)
@@ -140,14 +152,13 @@ def _wait_for(server: "subprocess.Popen[str]", port: int) -> None:
 
 
 def _end(server: "subprocess.Popen[str]") -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if server.poll() is not None:
-            return
-        os.killpg(server.pid, number)
-        try:
-            server.wait(END_WITHIN)
-        except subprocess.TimeoutExpired:
-            continue
+    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(END_WITHIN)
+    # Its workers are in its session: whoever is left now has had the time to end.
+    with suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
 
 
 def _answers(port: int) -> bool:

@@ -3,10 +3,8 @@
 import ast
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any, Self
 
 from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.space import INPUTS
+from raynas.disk import write_atomic
 from raynas.errors import RaynasError, unknown
 
 FORMAT = "raynas.genotype"
@@ -132,18 +131,7 @@ class Genotype:
 
     def save(self, path: Path | str) -> None:
         """Write the genotype as JSON; the file appears whole or not at all. Raises `RaynasError`."""
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with partial.open("w", encoding="utf-8") as file:
-                file.write(_pretty(self.to_json()))
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except OSError as error:
-            with suppress(OSError):
-                partial.unlink()
-            raise RaynasError(f"cannot write the genotype: {error.strerror}", got=path) from None
+        write_atomic(Path(path), _pretty(self.to_json()).encode())
 
     @classmethod
     def load(cls, path: Path | str) -> Self:

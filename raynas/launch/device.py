@@ -11,7 +11,7 @@ HEADROOM = 0.92
 
 
 def local_device(name: str) -> torch.device:
-    """Return the device for a search in this process: ``cpu``, ``cuda``, or ``auto`` for CUDA if there is any.
+    """Return the device for a search in this process; ``auto`` is CUDA if there is any, else the CPU.
 
     Raises `RaynasError` when CUDA is asked for and missing.
     """

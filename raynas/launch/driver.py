@@ -13,15 +13,15 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 from raynas.core.config import DataConfig
 from raynas.core.records import EpochReport
+from raynas.disk import disk_error
 from raynas.errors import RaynasError
-from raynas.sweep.disk import disk_error
 from raynas.sweep.folder import SweepFolder, TrialFolder
 from raynas.sweep.record import TrialRecord
 
 if TYPE_CHECKING:
     import torch
 
-    from raynas.data.load import Dataset
+    from raynas.data.dataset import Dataset
 
 ENDED = frozenset({"finished", "diverged", "failed"})
 
@@ -64,11 +64,18 @@ def next_attempt(record: TrialRecord) -> int:
     return (record.start["attempt"] if record.start else 0) + 1
 
 
-def give_up(trial: TrialFolder, otherwise: str) -> None:
-    """Write the end of a trial that cannot: the last error it spooled is the reason, or ``otherwise``."""
+def note_death(trial: TrialFolder, words: str, kind: str = "crash") -> None:
+    """Spool the death of a trial's process, unless the process did so itself; ``kind`` is crash or oom."""
     events, _ = trial.spool.events()
-    last = events[-1] if events else {}
-    reason = last["message"] if last.get("kind") == "error" else otherwise
+    if not events or events[-1]["kind"] != "error":
+        attempt = max(next_attempt(trial.record()) - 1, 1)
+        trial.spool.append("error", message=words, kind_of_error=kind, attempt=attempt)
+
+
+def give_up(trial: TrialFolder) -> None:
+    """Write the end of a trial that cannot do it itself; its last error is the reason."""
+    errors = trial.record().errors
+    reason = errors[-1] if errors else "the trial stopped without saying how it ended"
     trial.spool.append("end", status="failed", reason=f"{reason} (log: {trial.log})")
 
 

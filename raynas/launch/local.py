@@ -8,8 +8,18 @@ import torch
 from raynas.core.records import EpochReport
 from raynas.data.dataset import Dataset
 from raynas.data.load import load_data
+from raynas.errors import RaynasError
 from raynas.launch.device import local_device
-from raynas.launch.driver import Retries, RunTrial, data_key, give_up, next_attempt, only_driver, only_writer
+from raynas.launch.driver import (
+    Retries,
+    RunTrial,
+    data_key,
+    give_up,
+    next_attempt,
+    note_death,
+    only_driver,
+    only_writer,
+)
 from raynas.launch.observer import Observer, Observers
 from raynas.launch.trial import run_trial
 from raynas.sweep.folder import SweepFolder, TrialFolder
@@ -64,9 +74,12 @@ class LocalLauncher:
                     self._run_trial(
                         trial, dataset=dataset, device=device, attempt=attempt, heartbeat=heartbeat
                     )
+                except RaynasError:
+                    raise  # the disk is full: so it will be for every trial
                 except Exception as error:
+                    note_death(trial, f"{type(error).__name__}: {error}")
                     if not retries.again(trial.id):
-                        give_up(trial, f"{type(error).__name__}: {error}")
+                        give_up(trial)
                         return
                 else:
                     return

@@ -17,9 +17,9 @@ from raynas.core.config import SearchConfig
 from raynas.core.records import EpochReport
 from raynas.data.dataset import Dataset
 from raynas.data.split import Splits, split
+from raynas.disk import write_atomic
 from raynas.errors import RaynasError
 from raynas.search import Diverged, Search
-from raynas.sweep.disk import write_atomic
 from raynas.sweep.folder import TrialFolder
 
 Ended = Literal["finished", "diverged", "failed"]

@@ -62,8 +62,8 @@ class RayLauncher:
         resources = folder.sweep().resources
         configs = _configs(folder, retry_failed)
         ask = Ask(resources.cpu or max(config.threads for config in configs), resources.gpu)
-        with cluster(self._address):
-            at_once = concurrency(ask, resources.max_concurrent, plan.left)
+        with cluster(self._address) as grows:
+            at_once = concurrency(ask, resources.max_concurrent, plan.left, grows=grows)
             trainable = tune.with_resources(
                 tune.with_parameters(
                     train,
@@ -82,9 +82,7 @@ class RayLauncher:
                     break
 
 
-def _tuner(
-    trainable: object, plan: Plan, watch: Watch, at_once: int, scratch: Path, ask: Ask
-) -> tune.Tuner:
+def _tuner(trainable: object, plan: Plan, watch: Watch, at_once: int, scratch: Path, ask: Ask) -> tune.Tuner:
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -128,12 +126,15 @@ def _configs(folder: SweepFolder, retry_failed: bool) -> list[SearchConfig]:
     sweep = folder.sweep()
     ended = ENDED - {"failed"} if retry_failed else ENDED
     done = {record.id for record in folder.records() if record.status in ended}
-    known = [
-        trial.config or SearchConfig.model_validate(sweep.base[trial.slot[0]])
-        for trial in sweep.trials
-        if trial.id not in done and (trial.config or trial.slot)
-    ]
-    return known
+    configs = []
+    for trial in sweep.trials:
+        if trial.id in done:
+            continue
+        if trial.config is not None:
+            configs.append(trial.config)
+        elif trial.slot is not None:
+            configs.append(SearchConfig.model_validate(sweep.base[trial.slot[0]]))
+    return configs
 
 
 def _shared_data(configs: Iterable[SearchConfig]) -> dict[str, ray.ObjectRef]:

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import re
 import signal
 import threading
 import time
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ray
+from ray._private.ray_logging import stdout_deduplicator
 from ray.experimental.internal_kv import _internal_kv_get
 
 from raynas.errors import RaynasError
@@ -26,6 +28,9 @@ QUIET = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
 }
 """Ray's switches for a sweep: no banner, no stock loggers, no statistics, trials stay in this folder."""
+
+DEATHS = re.compile(r"worker died or was killed|killed due to the node running low on memory")
+"""What Ray's daemon says of a dead worker, on stdout."""
 
 MOST_PENDING = 200
 """Trials that wait for an autoscaler at once; Ray Tune's own number."""
@@ -53,34 +58,36 @@ class Ask:
 
 
 @contextmanager
-def cluster(address: str | None) -> Iterator[None]:
-    """Be connected to a Ray cluster, silently; what was started or joined here is left again.
+def cluster(address: str | None) -> Iterator[bool]:
+    """Be connected to a Ray cluster, silently, and leave again what was started or joined here.
+
+    Yields whether nodes may join by themselves.
 
     ``address`` is ``host:port``, ``auto`` for the cluster on this machine, or ``local`` to start one;
     None stands for the environment's ``RAY_ADDRESS``, else ``local``. A Ray that this process is already
     connected to is used as it is. Raises `RaynasError` for an address that does not answer.
     """
-    with _environment(QUIET), _signals_kept():
+    with _environment(QUIET), _deaths_unsung(), _signals_kept():
         if ray.is_initialized():
-            yield
+            yield _autoscales()
             return
         where = _checked(address or os.environ.get("RAY_ADDRESS") or "local")
         _connect(where)
         try:
-            yield
+            yield where != "local" and _autoscales()
         finally:
             ray.shutdown()
 
 
-def concurrency(ask: Ask, wanted: int | None, trials: int) -> int:
+def concurrency(ask: Ask, wanted: int | None, trials: int, *, grows: bool) -> int:
     """Return how many trials to hand to Ray at once; raises `RaynasError` when no node can hold even one.
 
-    As many as fit, so that a sampler learns before it suggests; on an autoscaling cluster as many as
+    As many as fit, so that a sampler learns before it suggests; on a cluster that ``grows`` as many as
     there are, since only what waits makes it grow.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     slots = sum(ask.fit(node) for node in nodes)
-    if _autoscales():
+    if grows:
         slots = max(slots, MOST_PENDING)
     elif slots == 0:
         raise _too_small(ask, nodes)
@@ -165,6 +172,19 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
     finally:
         for name in added:
             os.environ.pop(name, None)
+
+
+@contextmanager
+def _deaths_unsung() -> Iterator[None]:
+    """Keep Ray from printing that a worker died, which the trial's record says.
+
+    The switch for it, ``RAY_DEDUP_LOGS_SKIP_REGEX``, is read only once, when Ray is first imported.
+    """
+    before, stdout_deduplicator.skip_re = stdout_deduplicator.skip_re, DEATHS
+    try:
+        yield
+    finally:
+        stdout_deduplicator.skip_re = before
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import logging
 import re
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
 
 from raynas.errors import RaynasError
-from raynas.launch.driver import ENDED, Retries, give_up
+from raynas.launch.driver import ENDED, Retries, give_up, note_death
 from raynas.launch.observer import Observer
 from raynas.launch.tune_cluster import Ask
 from raynas.launch.tune_trainable import UNFIT
@@ -63,20 +64,26 @@ class Plan(Searcher):  # type: ignore[misc]
         self.live.discard(search)
         trial = self._folder.trial(search)
         if trial.record().status not in ENDED:
-            give_up(trial, "the trial stopped without saying how it ended")
+            give_up(trial)
         self._proposer.tell(search)
 
-    def died(self, search: str, reason: str, *, counted: bool = True) -> None:
-        """Take in that a trial's process died: it comes next again, or has failed when it did so too often."""
-        self.live.discard(search)
+    def died(self, search: str, words: str, kind: str = "crash") -> None:
+        """Take in that a trial's process died: it is next again, or has failed once it died too often."""
         trial = self._folder.trial(search)
         if trial.record().status in ("finished", "diverged"):
-            self._proposer.tell(search)  # it died after its end
-        elif not counted or self._retries.again(search):
-            self._again.append(search)
+            self.ended(search)  # it died after its end
+            return
+        note_death(trial, words, kind)
+        if self._retries.again(search):
+            self.stopped(search)
         else:
-            give_up(trial, reason)
-            self._proposer.tell(search)
+            give_up(trial)
+            self.ended(search)
+
+    def stopped(self, search: str) -> None:
+        """Take in that a trial was stopped by no fault of its own: it is next again."""
+        self.live.discard(search)
+        self._again.append(search)
 
     def broken_off(self, error: BaseException) -> None:
         """Take in that Ray ended the Tuner because its memory monitor killed workers; all trials stopped.
@@ -84,10 +91,12 @@ class Plan(Searcher):  # type: ignore[misc]
         The killed ones are those whose processes Ray's message names, or all if it names none.
         """
         named = {int(pid) for pid in re.findall(r"Selected to kill: .*?\bpid=(\d+)", str(error))}
-        processes = {search: self._process(search) for search in self.live}
-        killed = {search for search, process in processes.items() if process in named} or set(processes)
+        killed = {search for search in self.live if self._process(search) in named} or set(self.live)
         for search in sorted(self.live):
-            self.died(search, "killed by Ray's memory monitor", counted=search in killed)
+            if search in killed:
+                self.died(search, "its process was killed by Ray's memory monitor", "oom")
+            else:
+                self.stopped(search)
 
     def save(self, checkpoint_path: str) -> None:
         """Write nothing: a sweep is resumed from its folder, never from Tune's snapshots."""
@@ -139,8 +148,11 @@ class Watch(Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Plan the trial again, or let it have failed."""
-        # Ray does not count the loss of a node that announced its end, as spot nodes do.
-        self._plan.died(_search(trial), _last_words(trial), counted=trial.num_failures > 0)
+        if trial.num_failures:
+            self._plan.died(_search(trial), _last_words(trial))
+        else:
+            # Ray does not count the loss of a node that announced its end, as spot nodes do.
+            self._plan.stopped(_search(trial))
         self._look(_search(trial))
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
@@ -159,10 +171,11 @@ class Watch(Callback):  # type: ignore[misc]
 
     def _look(self, search: str) -> None:
         trial = self._folder.trial(search)
-        size = trial.spool.path.stat().st_size if trial.spool.path.exists() else 0
-        if size != self._sizes.get(search, 0):
-            self._sizes[search] = size
-            self._observer.on_trial(trial.record())
+        with suppress(OSError):  # no spool yet, or shared storage that hiccups: the next tick looks again
+            size = trial.spool.path.stat().st_size
+            if size != self._sizes.get(search, 0):
+                self._sizes[search] = size
+                self._observer.on_trial(trial.record())
 
     def _mind_the_wait(self, trials: list[TuneTrial], now: float) -> None:
         waiting = sum(trial.status == TuneTrial.PENDING for trial in trials)

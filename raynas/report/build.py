@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from raynas.core.genotype import Genotype
 from raynas.core.ops.catalogue import OPERATIONS
+from raynas.disk import disk_error
 from raynas.errors import RaynasError
 from raynas.report import facts as f
 from raynas.report import figures, pictures, text
@@ -16,7 +17,6 @@ from raynas.report.draw import draw_cell, write_cells
 from raynas.report.facts import Facts
 from raynas.report.pictures import Likeness, Multiple, Picture
 from raynas.report.stats import derived_counts
-from raynas.sweep.disk import disk_error
 from raynas.sweep.folder import SweepFolder, write_atomic
 
 DECIDES = {
@@ -29,8 +29,8 @@ def build_report(folder: SweepFolder) -> tuple[Path, Path]:
     """Write ``report.html`` and ``report.md`` of a sweep, whatever its state, and return their paths.
 
     Also writes ``selection.json``, the plots of the Markdown as ``report/*.svg``, and, once a trial has
-    finished, the winner's genotype and drawings in ``best/``. Reads nothing but the folder and the search
-    space's file; the same folder gives the same bytes. Raises `RaynasError` when the folder's records are
+    finished, the winner's genotype and drawings in ``best/``. Reads nothing but the folder; the same
+    folder gives the same bytes. Raises `RaynasError` when the folder's records are
     missing or damaged, or it cannot be written.
     """
     facts = f.gather(folder)
@@ -95,7 +95,7 @@ def _content(facts: Facts, genotype_json: str) -> dict[str, Any]:
     if started and not measured:
         content["left_out"].append("λmax (curvature was not measured)")
     if started and not mixes:
-        content["left_out"].append("shares of weight (the search space’s file is not found or has changed)")
+        content["left_out"].append("shares of weight (the sweep has several search spaces)")
     return content
 
 

@@ -9,8 +9,8 @@ from xml.sax.saxutils import escape, quoteattr
 
 from raynas.core.genotype import Genotype
 from raynas.core.ops.catalogue import OPERATIONS, Family
+from raynas.disk import disk_error, write_atomic
 from raynas.report.cell_layout import HEADING, MARGIN, TAIL, Box, Layout, Point, Wire, layout, state_name
-from raynas.sweep.disk import disk_error, write_atomic
 
 INK, MUTED, LINE, EDGE, CARD, FILL = "#1f2328", "#59636e", "#8c959f", "#d0d7de", "#ffffff", "#eef1f4"
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"

@@ -10,11 +10,9 @@ import yaml
 from raynas.core.genotype import Genotype
 from raynas.core.records import EpochReport
 from raynas.core.space import Space
-from raynas.errors import RaynasError
-from raynas.library import load_space
 from raynas.report.stats import Spread
 from raynas.report.text import axis_value
-from raynas.sweep.folder import SweepFolder
+from raynas.sweep.folder import SweepFolder, TrialFolder
 from raynas.sweep.plan import Sweep
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import Selection, select
@@ -48,7 +46,7 @@ class Facts:
     ``records`` are the planned trials in plan order and ``settings`` the setting of each; ``strength_axes``
     names the varied axes besides method and seed, ``strengths`` their combinations in order of size.
     ``unplanned`` counts trials whose values are not suggested yet. ``as_of`` is the time of the last event
-    in unix seconds. ``space`` is None when trials use several spaces or the file is no longer there.
+    in unix seconds. ``space`` is None when trials use several spaces.
     """
 
     sweep: Sweep
@@ -115,7 +113,7 @@ def gather(folder: SweepFolder) -> Facts:
         selection=select(records, sweep.select),
         unplanned=len(sweep.trials) - len(records),
         as_of=max(times, default=None),
-        space=_space(records),
+        space=_space(trials),
         logs=frozenset(trial.id for trial in trials if trial.log.is_file()),
     )
 
@@ -278,14 +276,9 @@ def _ordered_settings(facts: Facts) -> list[Setting]:
     return [setting for setting in ordered if setting in seen]
 
 
-def _space(records: Sequence[TrialRecord]) -> Space | None:
-    names = {record.config.space for record in records}
-    if len(names) != 1:
-        return None
-    try:
-        return load_space(names.pop())
-    except RaynasError:
-        return None
+def _space(trials: Sequence[TrialFolder]) -> Space | None:
+    spaces = {trial.space() for trial in trials}
+    return spaces.pop() if len(spaces) == 1 else None
 
 
 def _distinct(texts: Any) -> str:

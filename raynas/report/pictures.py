@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from raynas.report import figures
 from raynas.report.facts import KINDS, Facts, Setting, measure
@@ -36,16 +36,12 @@ class Key:
 
 @dataclass(frozen=True)
 class Multiple:
-    """A row of panels of one measure, one panel a method, with the legend they share."""
+    """Panels of one measure, one a method, ``columns`` side by side, with the legend they share."""
 
     title: str
     panels: tuple[Picture, ...]
     legend: tuple[Key, ...]
-
-    @property
-    def columns(self) -> int:
-        """How many panels stand side by side, where the page is wide enough."""
-        return _columns(len(self.panels))
+    columns: int
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ def skip_counts(facts: Facts) -> Multiple | None:
     if multiple is None:
         return None
     kinds = (Key("normal cell", "var(--ink)", "line"), Key("reduce cell", "var(--ink)", "dash"))
-    return Multiple(multiple.title, multiple.panels, (*multiple.legend, *kinds))
+    return replace(multiple, legend=(*multiple.legend, *kinds))
 
 
 def operation_mix(facts: Facts) -> list[Multiple]:
@@ -107,12 +103,12 @@ def operation_mix(facts: Facts) -> list[Multiple]:
                 f"{figures.operation_label(op)} {100 * s[-1]:.0f} %" for op, s in shares.items()
             )
             name = _name("mix", kind, place, method)
-            svg = figures.share_panel(name, epochs, shares, last, _columns(len(facts.methods)))
+            svg = figures.share_panel(name, epochs, shares, last, _columns(facts))
             alt = f"Share of weight by operation, {kind} cell, {method}; at the last epoch: {final}"
             panels.append(Picture(name, method, alt, svg))
         legend = tuple(Key(figures.operation_label(op), f"var(--op-{op})", "area") for op in used)
         if panels:
-            found.append(Multiple(f"{kind.capitalize()} cell", tuple(panels), legend))
+            found.append(Multiple(f"{kind.capitalize()} cell", tuple(panels), legend, _columns(facts)))
     return found
 
 
@@ -149,10 +145,10 @@ def _line_multiple(
         own = [curve for record in _of_method(facts, method) for curve in lines.get(record.id, [])]
         if own:
             name = _name(stem, "", place, method)
-            svg = figures.line_panel(name, own, frame, label, _columns(len(facts.methods)))
+            svg = figures.line_panel(name, own, frame, label, _columns(facts))
             alt = f"{title} over epochs, {method}, one line a trial"
             panels.append(Picture(name, method, alt, svg))
-    return Multiple(title, tuple(panels), _strength_legend(facts))
+    return Multiple(title, tuple(panels), _strength_legend(facts), _columns(facts))
 
 
 def _curve(facts: Facts, record: TrialRecord, name: str, *, dashed: bool = False) -> Curve | None:
@@ -190,9 +186,9 @@ def strength_label(axes: Sequence[str], strength: Sequence[str]) -> str:
     return ", ".join(f"{axis} {value}" for axis, value in zip(axes, strength, strict=True))
 
 
-def _columns(panels: int) -> int:
-    """Fill rows evenly: four panels as two by two, else up to three in a row."""
-    return 2 if panels in (1, 2, 4) else 3
+def _columns(facts: Facts) -> int:
+    """Fill rows evenly: four methods as two by two, else up to three in a row."""
+    return 2 if len(facts.methods) in (1, 2, 4) else 3
 
 
 def _place(facts: Facts, record: TrialRecord) -> tuple[int, int]:

@@ -30,22 +30,15 @@ class Spread:
         return cls(fmean(known), stdev(known) if len(known) > 1 else None, len(known))
 
 
-def operation_shares(cell: Cell, rows: Sequence[Sequence[float]]) -> dict[str, float] | None:
+def operation_shares(cell: Cell, rows: Sequence[Sequence[float]]) -> dict[str, float]:
     """Return each operation's share of all weight in a cell, in catalogue order; shares sum to 1.
 
-    ``rows`` is [edges, operations] as in `EpochReport.weights`; columns beyond an edge's own candidates
-    are padding. Returns None when the rows do not fit the cell, as after the space's file was edited.
+    ``rows`` is [edges, operations] as in `EpochReport.weights`.
     """
-    if len(rows) != len(cell.edges) or any(
-        len(row) < len(e.ops) for e, row in zip(cell.edges, rows, strict=True)
-    ):
-        return None
     total: Counter[str] = Counter()
     for edge, row in zip(cell.edges, rows, strict=True):
-        total.update(dict(zip(edge.ops, row, strict=False)))
+        total.update(dict(zip(edge.ops, row, strict=True)))
     weight = sum(total.values())
-    if not (math.isfinite(weight) and weight > 0):
-        return None
     return {op: total[op] / weight for op in OPERATIONS if op in total}
 
 
@@ -54,14 +47,12 @@ def mean_shares(
 ) -> tuple[list[int], dict[str, list[float]]] | None:
     """Return epochs and, per operation, the share of weight averaged over the searches that reached them.
 
-    Returns None when no report fits the cell.
+    Returns None when there is no report.
     """
     found: dict[int, list[dict[str, float]]] = {}
     for reports in histories:
         for report in reports:
-            shares = operation_shares(cell, report.weights.get(cell.kind, []))
-            if shares is not None:
-                found.setdefault(report.epoch, []).append(shares)
+            found.setdefault(report.epoch, []).append(operation_shares(cell, report.weights[cell.kind]))
     if not found:
         return None
     epochs = sorted(found)

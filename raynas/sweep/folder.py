@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from raynas.core.config import SearchConfig
+from raynas.core.space import Space
+from raynas.disk import disk_error, write_atomic
 from raynas.errors import RaynasError, nearest
-from raynas.sweep.disk import disk_error, write_atomic
+from raynas.library import load_space
 from raynas.sweep.plan import VERSION, Sweep, Trial
 from raynas.sweep.record import TrialRecord, fold
 from raynas.sweep.spool import Spool
@@ -50,6 +52,10 @@ class TrialFolder:
         """Read the trial's configuration; raises `RaynasError` when it is missing or damaged."""
         return SearchConfig.model_validate(self._trial()["config"])
 
+    def space(self) -> Space:
+        """Read the space as it was when the trial was planned, whatever its YAML says by now."""
+        return Space.model_validate(self._trial()["space"])
+
     def record(self) -> TrialRecord:
         """Read all there is to know about the trial."""
         trial = self._trial()
@@ -57,12 +63,13 @@ class TrialFolder:
         return fold(self.id, config, trial["axes"], self.spool.events()[0])
 
     def write(self, trial: Trial) -> None:
-        """Write the trial's configuration, making the folder."""
+        """Write the trial's configuration and its whole space, making the folder."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise disk_error(error, self.path) from error
-        write_atomic(self.path / "trial.json", _pretty(trial.to_json()))
+        space = load_space(trial.config.space).model_dump(mode="json") if trial.config else None
+        write_atomic(self.path / "trial.json", _pretty({**trial.to_json(), "space": space}))
 
     def _trial(self) -> dict[str, Any]:
         return _read_json(self.path / "trial.json", "a trial's configuration")

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from raynas.disk import disk_error, sync_folder, write_all
 from raynas.errors import RaynasError
-from raynas.sweep.disk import disk_error, sync_folder, write_all
 
 VERSION = 1
 """Of the line format; readers refuse lines of a later one."""

@@ -18,10 +18,10 @@ from raynas.core.ops.catalogue import OPERATIONS, Operation
 from raynas.core.ops.lanes import Lanes, Norm, Statistics, interleave, shifted
 
 DENSE_CHANNELS = {(3, 1): 8, (5, 1): 8, (3, 2): 32, (5, 2): 16}
-"""Most channels at which one dense convolution beats depthwise then pointwise, by (kernel, dilation).
+"""Most channels at which one dense convolution of a shared input beats depthwise then pointwise.
 
-Measured with `python benchmarks/convolution_forms.py`; a constant rather than a timing at start-up, since the
-two forms round differently and a search must give the same bits on every run.
+By (kernel, dilation), measured with `python benchmarks/convolution_forms.py`; a constant rather than a timing
+at start-up, since the two forms round differently and a search must give the same bits on every run.
 """
 
 
@@ -166,8 +166,6 @@ class SeparablePair(nn.Module):
     def per_edge(self, x: Tensor) -> Tensor:
         """Convolve each edge's own input, [N, lanes·edges·channels, ...], at stride 1."""
         groups = self.lanes * self.edges
-        if self.dense:
-            return F.conv2d(x, self.merged(), None, 1, self.padding, self.dilation, groups)
         channels = groups * self.channels
         depth = self.depthwise.reshape(channels, 1, self.kernel, self.kernel)
         z = F.conv2d(x, depth, None, 1, self.padding, self.dilation, channels)

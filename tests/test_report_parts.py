@@ -1,0 +1,123 @@
+"""The parts of the report: its arithmetic against closed forms, how numbers print, colours of plots."""
+
+import math
+import random
+from statistics import fmean, stdev
+
+import pytest
+
+from raynas.core.genotype import Choice, Genotype
+from raynas.core.space import Space
+from raynas.library import load_space
+from raynas.report import figures, stats, text
+
+
+def test_operation_shares_add_up() -> None:
+    cell = Space.model_validate(
+        {
+            "name": "x",
+            "title": "x",
+            "nodes": 1,
+            "cells": {
+                kind: {"edges": {"0->2": ["skip_connect", "none"], "1->2": ["sep_conv_3x3"]}}
+                for kind in ("normal", "reduce")
+            },
+        }
+    ).cell("normal")
+    shares = stats.operation_shares(cell, [[0.75, 0.25], [1.0]])
+    assert shares == {"none": 0.125, "skip_connect": 0.375, "sep_conv_3x3": 0.5}
+
+
+def test_chance_share_equals_that_of_many_random_cells() -> None:
+    space, rng = load_space("tiny"), random.Random(0)
+
+    def draw() -> Genotype:
+        cells: dict[str, list[Choice]] = {}
+        for cell in space.cells:
+            into = [[edge for edge in cell.edges if edge.target == node] for node in (2, 3)]
+            kept = [edge for edges in into for edge in rng.sample(edges, 2)]
+            cells[cell.kind] = [
+                Choice(rng.choice([op for op in e.ops if op != "none"]), e.source, e.target) for e in kept
+            ]
+        return Genotype.of(space.name, space.nodes, cells)
+
+    shares = [stats.common_share(draw(), draw()) for _ in range(4000)]
+    assert stats.chance_share(space) == pytest.approx(fmean(shares), abs=4 * stdev(shares) / math.sqrt(4000))
+
+
+def test_alike_separates_pairs_within_and_between_settings() -> None:
+    def cell(op: str, other: str) -> Genotype:
+        choices = [Choice(op, 0, 2), Choice(other, 1, 2)]
+        return Genotype.of("x", 1, {"normal": choices, "reduce": choices})
+
+    skip, mixed, sep = (
+        cell("skip_connect", "skip_connect"),
+        cell("skip_connect", "noise"),
+        cell("noise", "noise"),
+    )
+    found = stats.alike([skip, mixed, sep], ["a", "a", "b"])
+    assert found.matrix == ((1, 0.5, 0), (0.5, 1, 0.5), (0, 0.5, 1))
+    assert found.within == stats.Spread(0.5, None, 1)
+    assert found.between is not None
+    assert (found.between.mean, found.between.count) == (0.25, 2)
+    assert found.by_group == {"a": found.within}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.83123, "0.8312"),
+        (1.00234, "1.0023"),
+        (0.0123456, "0.01235"),
+        (0.00123456, "0.001235"),
+        (12.3456, "12.346"),
+        (12345.6, "12345.6"),
+        (-0.5, "−0.5000"),
+        (0.0, "0.0000"),
+        (1.23456e-7, "1.235e−07"),
+        (1.23456e7, "1.235e+07"),
+        (math.nan, "NaN"),
+        (-math.inf, "−∞"),
+        (None, "–"),
+    ],
+)
+def test_numbers_keep_four_significant_digits(value: float | None, expected: str) -> None:
+    assert text.number(value) == expected
+
+
+def test_spreads_durations_and_slugs() -> None:
+    assert text.spread(stats.Spread.of([0.81, 0.85, math.nan])) == "0.8300 ± 0.0283"
+    assert text.spread(stats.Spread.of([0.81])) == "0.8100"
+    assert text.spread(stats.Spread.of([math.nan, None])) == "–"
+    assert text.spread_percent(stats.Spread(0.5, 0.25, 2)) == "50.00 ± 25.00"
+    assert [text.duration(s) for s in (4.23, 59.96, 200, 7500)] == [
+        "4.2 s",
+        "1 min 00 s",
+        "3 min 20 s",
+        "2 h 05 min",
+    ]
+    assert text.slug("../../x y") == "x-y"
+    assert text.fence("a ```` b") == "`````"
+
+
+def test_plots_take_all_colours_from_variables_with_both_grounds() -> None:
+    curves = [figures.Curve((0, 1), (1.0, 900.0), "s0", end="chosen"), figures.Curve((0,), (2.0,), "#123456")]
+    svg = figures.line_panel("x", curves, figures.Frame.around(curves), "a $b$ <c> / nats")
+    assert "#0102" not in svg
+    assert "var(--s0, #0b6fb8)" in svg
+    assert "#123456" in svg
+    assert "a $b$ &lt;c&gt; / nats" in svg
+    alone = figures.as_file(svg)
+    assert "prefers-color-scheme: dark" in alone
+    assert all(f"--{name}: {dark};" in alone for name, (_, dark) in figures.PALETTE.items())
+
+
+def test_frames_turn_logarithmic_only_over_two_decades_of_positive_values() -> None:
+    def frame(*values: float) -> figures.Frame:
+        return figures.Frame.around([figures.Curve((0, 1), values, "s0")])
+
+    assert frame(0.01, 5.0).log
+    assert not frame(0.1, 5.0).log
+    assert not frame(-0.01, 5.0).log
+    low, high = frame(1.0, 1.0).values
+    assert low < 1 < high
