@@ -333,7 +333,7 @@ def driver(*folders: SweepFolder, address: str | None = None) -> subprocess.Pope
     paths = [str(folder.path) for folder in folders]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY")}
     environment |= {"PYTHONPATH": str(Path(__file__).parent)}
-    environment |= {"RAY_ADDRESS": address} if address else {}
+    environment |= {"RAY_ADDRESS": address, "RAY_AUTH_MODE": "token"} if address else {}
     return subprocess.Popen(
         [sys.executable, "-c", DRIVE, *paths], env=environment, text=True, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

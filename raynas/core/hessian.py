@@ -73,7 +73,8 @@ def curvature(
 
     ``basis`` [dimensions, numbers] spans the directions that matter; ``zeros`` is the number of directions
     outside it along which the Hessian is known to vanish. Lanczos takes at most ``steps`` products and stops
-    when both ends and the second eigenvalue have residuals below ``tolerance`` of the largest magnitude.
+    when both ends and the second eigenvalue are known to ``tolerance``, relative (an end much smaller than the
+    other: relative to a tenth of the larger).
     ``spectrum`` computes every eigenvalue, one product per dimension. A lane whose Hessian is not finite gets
     NaN and leaves the others alone.
     """
@@ -170,7 +171,11 @@ class Lanczos:
         return torch.diag(diagonal) + torch.diag(beside, 1) + torch.diag(beside, -1)
 
     def _settled(self, lane: int, step: int, tolerance: float) -> bool:
-        """Check the residuals of both ends and of the second largest Ritz value."""
+        """Check the errors of both ends and of the second largest Ritz value.
+
+        A Ritz value with residual r and distance g to its neighbour is off by at most min(r, r²/g) (Parlett
+        1998, section 4.5 and 11.7).
+        """
         if step < FEWEST_STEPS:
             return False
         matrix = self._tridiagonal(lane, step)
@@ -178,7 +183,13 @@ class Lanczos:
             return True
         values, vectors = torch.linalg.eigh(matrix)
         residuals = self._beside[step - 1][lane] * vectors[-1].abs()
-        return bool((residuals[[0, -2, -1]] <= tolerance * values.abs().max()).all())
+        between = values.diff()
+        gaps = torch.minimum(torch.cat([between[:1], between]), torch.cat([between, between[-1:]])).clamp_min(
+            torch.finfo(values.dtype).tiny
+        )
+        errors = torch.minimum(residuals, residuals.square() / gaps)
+        allowed = tolerance * torch.maximum(values.abs(), 0.1 * values.abs().max())
+        return bool((errors <= allowed)[[0, -2, -1]].all())
 
     def traces(self) -> list[tuple[float, float]]:
         """Return each lane's trace with its standard error."""

@@ -140,7 +140,8 @@ def _connect(where: str) -> None:
             "no Ray cluster answers",
             got=f"--address {where} ({f'{error}'.splitlines()[0]})",
             expected="host:port of a running head, or `auto` on a node of the cluster",
-            next_step="ray status --address HOST:6379, or leave --address out to run on this machine",
+            next_step="set RAY_AUTH_MODE=token if the cluster uses tokens, and look with `ray status`; "
+            "without --address the sweep runs on this machine",
         ) from error
 
 

@@ -1,0 +1,208 @@
+"""One trial in its folder: restoring, refusing, surviving kills; and the whole way through a command."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from raynas.core.config import SearchConfig
+from raynas.core.genotype import Genotype
+from raynas.data.load import load_data
+from raynas.disk import write_atomic
+from raynas.errors import RaynasError
+from raynas.launch import trial as trial_module
+from raynas.launch.trial import run_trial
+from raynas.sweep.folder import TrialFolder
+from raynas.sweep.plan import Trial
+
+CPU = torch.device("cpu")
+
+
+def make_folder(path: Path, config: SearchConfig) -> TrialFolder:
+    folder = TrialFolder(path / "trials" / "one")
+    folder.write(Trial("one", config, {}))
+    return folder
+
+
+def run(folder: TrialFolder, attempt: int = 1, heartbeat=lambda report: None) -> str:
+    dataset = load_data(folder.config().data)
+    return run_trial(folder, dataset=dataset, device=CPU, attempt=attempt, heartbeat=heartbeat)
+
+
+def test_a_trial_records_everything(make_search_config, tmp_path):
+    folder = make_folder(tmp_path, make_search_config(epochs=2))
+    beats = []
+    assert run(folder, heartbeat=beats.append) == "finished"
+    record = folder.record()
+    assert record.status == "finished"
+    assert list(record.reports) == beats
+    assert [report.epoch for report in record.reports] == [0, 1]
+    assert record.start["data"]["train"] + record.start["data"]["valid"] == 160
+    assert record.start["threads"] == 1
+    assert Genotype.load(folder.path / "genotype.json") == beats[-1].genotype
+
+
+class Crash(Exception):
+    pass
+
+
+def crash_at(epoch):
+    def heartbeat(report):
+        if report.epoch == epoch:
+            raise Crash("out of luck")
+
+    return heartbeat
+
+
+def test_a_crash_is_recorded_raised_and_resumed_to_the_same_bits(make_search_config, tmp_path):
+    config = make_search_config(epochs=3)
+    whole = make_folder(tmp_path / "whole", config)
+    run(whole)
+    broken = make_folder(tmp_path / "broken", config)
+    with pytest.raises(Crash):
+        run(broken, heartbeat=crash_at(1))
+    assert broken.record().errors == ("Crash: out of luck",)
+    assert "Traceback" in broken.log.read_text()
+    assert run(broken, attempt=2) == "finished"
+    assert broken.record().reports == whole.record().reports
+    assert broken.record().start["from_epoch"] == 2
+
+
+def test_a_kill_between_record_and_checkpoint_costs_nothing(make_search_config, tmp_path, monkeypatch):
+    config = make_search_config(epochs=2)
+    whole = make_folder(tmp_path / "whole", config)
+    run(whole)
+    broken = make_folder(tmp_path / "broken", config)
+
+    def die(path, data):
+        if path.name == "checkpoint.pt":
+            raise Crash("killed before the checkpoint")
+        write_atomic(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trial_module, "write_atomic", die)
+        with pytest.raises(Crash):
+            run(broken)
+    assert len(broken.record().reports) == 1
+    run(broken, attempt=2)
+    epochs = [event["report"]["epoch"] for event in broken.spool.events()[0] if event["kind"] == "epoch"]
+    assert epochs == [0, 0, 1]
+    assert broken.record().reports == whole.record().reports
+
+
+def test_divergence_ends_a_trial_with_its_reason(make_search_config, tmp_path):
+    folder = make_folder(tmp_path, make_search_config(learning_rate=1e30, clip=1e30))
+    assert run(folder) == "diverged"
+    record = folder.record()
+    assert record.status == "diverged"
+    assert "lower learning_rate" in record.reason
+
+
+def test_a_corrupt_checkpoint_fails_the_trial_and_keeps_its_records(make_search_config, tmp_path):
+    folder = make_folder(tmp_path, make_search_config(epochs=2))
+    with pytest.raises(Crash):
+        run(folder, heartbeat=crash_at(0))
+    folder.checkpoint.write_bytes(folder.checkpoint.read_bytes()[:1000])
+    assert run(folder, attempt=2) == "failed"
+    record = folder.record()
+    assert "checkpoint is corrupt" in record.reason
+    assert len(record.reports) == 1
+    folder.checkpoint.unlink()
+    assert run(folder, attempt=3) == "finished"
+
+
+def test_a_full_disk_is_one_clear_error_and_loses_nothing(make_search_config, tmp_path, monkeypatch):
+    folder = make_folder(tmp_path, make_search_config(epochs=2))
+
+    def full(path, data):
+        raise RaynasError("disk full", got=path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trial_module, "write_atomic", full)
+        assert run(folder) == "failed"
+    assert "disk full" in folder.record().reason
+    assert len(folder.record().reports) == 1
+    assert run(folder, attempt=2) == "finished"
+    assert len(folder.record().reports) == 2
+
+
+def test_running_out_of_memory_is_told_apart(make_search_config, tmp_path):
+    folder = make_folder(tmp_path, make_search_config(epochs=1))
+
+    def exhaust(report):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        run(folder, heartbeat=exhaust)
+    [error] = [event for event in folder.spool.events()[0] if event["kind"] == "error"]
+    assert error["kind_of_error"] == "oom"
+
+
+def test_an_edited_space_file_does_not_reach_a_planned_trial(make_search_config, tmp_path):
+    file = tmp_path / "mine.yaml"
+    ops = "[skip_connect, OP]"
+    body = f"name: mine\ntitle: mine\nnodes: 1\ncells: {{normal: {{ops: {ops}}}, reduce: {{ops: {ops}}}}}\n"
+    file.write_text(body.replace("OP", "sep_conv_3x3"))
+    folder = make_folder(tmp_path, make_search_config(space=str(file), epochs=1))
+    file.write_text(body.replace("OP", "max_pool_3x3"))
+    run(folder)
+    assert folder.space().cell("normal").edges[0].ops == ("skip_connect", "sep_conv_3x3")
+
+
+SEARCH = """
+name: small
+space: tiny
+data: {name: digits, limit: 400}
+epochs: 4
+batch: 32
+channels: 4
+cells: 3
+track: {mlflow: null}
+"""
+
+
+def raynas(*words: str, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "raynas", *words],
+        cwd=cwd,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def epochs_done(spool: Path) -> int:
+    lines = spool.read_text().splitlines() if spool.exists() else []
+    return sum(json.loads(line)["kind"] == "epoch" for line in lines)
+
+
+def test_a_search_killed_hard_and_resumed_is_bit_identical(tmp_path):
+    (tmp_path / "small.yaml").write_text(SEARCH)
+    whole = raynas("search", "small.yaml", "--runs", "whole", cwd=tmp_path)
+    said, _ = whole.communicate(timeout=300)
+    assert whole.returncode == 0, said
+    assert "winner" in said
+    killed = raynas("search", "small.yaml", cwd=tmp_path)
+    spool = tmp_path / "runs" / "small-darts-s0" / "trials" / "darts-s0" / "events.jsonl"
+    until = time.monotonic() + 200
+    while epochs_done(spool) < 2 and time.monotonic() < until:
+        time.sleep(0.02)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    killed.stdout.close()
+    again = raynas("resume", "small-darts-s0", "--local", cwd=tmp_path)
+    said, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, said
+    reports = [
+        TrialFolder(tmp_path / runs / spool.parent.relative_to(tmp_path / "runs"))
+        for runs in ("whole", "runs")
+    ]
+    one, other = (folder.record().reports for folder in reports)
+    assert len(one) == 4
+    assert one == other
