@@ -99,10 +99,14 @@ def test_killed_for_good(cluster: None, tmp_path: Path) -> None:
     record = folder.trial("kill@1-s0").record()
     assert "its worker process has died" in record.reason
     assert "log.txt" in record.reason
+    assert record.errors[0] in folder.trial("kill@1-s0").log.read_text()
     assert len(record.errors) == 1
     run(folder, retry_failed=True)
     assert set(statuses(folder).values()) == {"finished"}
     assert len(starts(folder, "fine-s0")) == 1
+    memory = Memory()
+    run(folder, memory)
+    assert memory.calls == ["start", "end"]
 
 
 def test_shares_are_kept(cluster: None, tmp_path: Path) -> None:
@@ -171,7 +175,7 @@ def test_asks_that_no_node_can_meet(cluster: None, tmp_path: Path) -> None:
     with pytest.raises(RaynasError) as caught:
         run(make_sweep(tmp_path / "gpu", ["a"], gpu=2), memory)
     assert caught.value.next_step == "resources.gpu=1"
-    assert memory.seen == []
+    assert memory.calls == []
 
 
 def test_concurrency(cluster: None) -> None:
@@ -385,12 +389,12 @@ def test_interrupted_then_killed_then_resumed(cluster: None, tmp_path: Path) -> 
 
 
 def test_silence_and_nothing_left_behind(tmp_path: Path) -> None:
-    folders = [make_sweep(tmp_path / "one", ["fine", "kill@1"]), make_sweep(tmp_path / "two", ["fine"])]
+    folders = [make_sweep(tmp_path / "one", ["fine", "kill@1"]), make_sweep(tmp_path / "two", ["user@0"])]
     with driver(*folders) as process:
         output, errors = process.communicate(timeout=300)
     assert (process.returncode, output, errors) == (0, "", "")
+    assert [set(statuses(folder).values()) for folder in folders] == [{"finished"}, {"failed"}]
     for folder in folders:
-        assert set(statuses(folder).values()) == {"finished"}
         for trial in folder.trials():
             for start in starts(folder, trial.id):
                 wait_for(partial(gone, start["pid"]))

@@ -235,11 +235,9 @@ def _at_once(planned: "Sweep", address: str | None) -> str:
     threads = max((trial.config.threads for trial in planned.trials if trial.config), default=1)
     ask = Ask(resources.cpu or threads, resources.gpu)
     if address is not None:
-        with cluster(address):
-            fit, where = (
-                concurrency(ask, resources.max_concurrent, len(planned.trials)),
-                f"the cluster at {address}",
-            )
+        with cluster(address) as grows:
+            fit = concurrency(ask, resources.max_concurrent, len(planned.trials), grows=grows)
+        where = f"the cluster at {address}"
     else:
         import torch
 

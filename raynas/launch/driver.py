@@ -7,7 +7,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
@@ -65,11 +65,13 @@ def next_attempt(record: TrialRecord) -> int:
 
 
 def note_death(trial: TrialFolder, words: str, kind: str = "crash") -> None:
-    """Spool the death of a trial's process, unless the process did so itself; ``kind`` is crash or oom."""
+    """Record the death of a trial's process, unless the process did so itself; ``kind`` is crash or oom."""
     events, _ = trial.spool.events()
     if not events or events[-1]["kind"] != "error":
         attempt = max(next_attempt(trial.record()) - 1, 1)
         trial.spool.append("error", message=words, kind_of_error=kind, attempt=attempt)
+        with suppress(OSError), trial.log.open("a", encoding="utf-8") as log:
+            log.write(f"attempt {attempt}: {words}\n\n")
 
 
 def give_up(trial: TrialFolder) -> None:

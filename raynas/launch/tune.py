@@ -50,36 +50,40 @@ class RayLauncher:
         with only_driver(folder):
             proposer = Proposer(folder, retry_failed=retry_failed)
             plan = Plan(folder, proposer, folder.sweep().resources.retries)
-            everyone.on_start(folder)
-            try:
-                if plan.left:
-                    self._run(folder, plan, everyone, retry_failed)
-            finally:
-                shutil.rmtree(_scratch(folder), ignore_errors=True)
+            if plan.left:
+                with cluster(self._address) as grows:
+                    self._run(folder, plan, everyone, _configs(folder, retry_failed), grows)
+            else:
+                everyone.on_start(folder)
                 everyone.on_end(folder)
 
-    def _run(self, folder: SweepFolder, plan: Plan, everyone: Observer, retry_failed: bool) -> None:
+    def _run(
+        self, folder: SweepFolder, plan: Plan, everyone: Observer, configs: list[SearchConfig], grows: bool
+    ) -> None:
         resources = folder.sweep().resources
-        configs = _configs(folder, retry_failed)
         ask = Ask(resources.cpu or max(config.threads for config in configs), resources.gpu)
-        with cluster(self._address) as grows:
-            at_once = concurrency(ask, resources.max_concurrent, plan.left, grows=grows)
-            trainable = tune.with_resources(
-                tune.with_parameters(
-                    train,
-                    sweep=str(folder.path),
-                    digest=storage_digest(folder),
-                    share=ask.gpu,
-                    datasets=_shared_data(configs),
-                    run_trial=self._run_trial,
-                ),
-                {"cpu": ask.cpu, "gpu": ask.gpu},
-            )
+        at_once = concurrency(ask, resources.max_concurrent, plan.left, grows=grows)
+        trainable = tune.with_resources(
+            tune.with_parameters(
+                train,
+                sweep=str(folder.path),
+                digest=storage_digest(folder),
+                share=ask.gpu,
+                datasets=_shared_data(configs),
+                run_trial=self._run_trial,
+            ),
+            {"cpu": ask.cpu, "gpu": ask.gpu},
+        )
+        everyone.on_start(folder)
+        try:
             for number in count():
                 watch = Watch(folder, plan, everyone, ask)
                 tuner = _tuner(trainable, plan, watch, at_once, _scratch(folder) / str(number), ask)
                 if _fitted(tuner, plan, watch):
                     break
+        finally:
+            shutil.rmtree(_scratch(folder), ignore_errors=True)
+            everyone.on_end(folder)
 
 
 def _tuner(trainable: object, plan: Plan, watch: Watch, at_once: int, scratch: Path, ask: Ask) -> tune.Tuner:
@@ -111,7 +115,8 @@ def _fitted(tuner: tune.Tuner, plan: Plan, watch: Watch) -> bool:
     except Exception as error:
         if watch.unfit is not None:
             raise RaynasError(watch.unfit) from None
-        if not isinstance(error, RuntimeError) or "Caught unexpected exception" not in str(error):
+        killed = isinstance(error, RuntimeError) and "Caught unexpected exception" in str(error)
+        if not killed or not plan.live:
             raise
         plan.broken_off(error)
         return not plan.left

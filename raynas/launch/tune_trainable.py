@@ -44,6 +44,7 @@ def train(
             device = trial_device(share)
             with only_writer(trial):
                 attempt = next_attempt(trial.record())
+                tune.report({"attempt": attempt})  # of a trial that ends without a report Tune prints a line
                 run_trial(trial, dataset=dataset, device=device, attempt=attempt, heartbeat=_heartbeat)
     except RaynasError as error:
         tune.report({UNFIT: f"{error}"})
