@@ -72,9 +72,9 @@ def curvature(
     """Measure the Hessian of ``losses`` at flat ``alphas`` [lanes, numbers], one `Curvature` per lane.
 
     ``basis`` [dimensions, numbers] spans the directions that matter; ``zeros`` is the number of directions
-    outside it along which the Hessian is known to vanish. Lanczos takes at most ``steps`` products and stops
-    when both ends and the second eigenvalue are known to ``tolerance``, relative (an end much smaller than the
-    other: relative to a tenth of the larger).
+    outside it along which the Hessian is known to vanish. Lanczos takes at most ``steps`` products and
+    stops when both ends and the second eigenvalue are known to a relative error of ``tolerance`` (an end much
+    smaller than the other: relative to a tenth of the larger).
     ``spectrum`` computes every eigenvalue, one product per dimension. A lane whose Hessian is not finite gets
     NaN and leaves the others alone.
     """
