@@ -246,7 +246,8 @@ class Pack:
         started = self.clock()
         with self._noise("curvature"):
             measured = curvature(
-                lambda alphas: self.problem.losses(self.probe, alphas),
+                # The weights enter as plain numbers, so that no derivative in them is computed.
+                lambda alphas: self.problem.losses(self.probe, alphas, self.problem.values, twice=True),
                 self.problem.alphas,
                 self.basis,
                 [stream(config.seed, "curvature") for config in self.configs],

@@ -6,7 +6,7 @@ from torch.func import functional_call
 
 from raynas.core.bilevel import Batch, Bilevel, cross_entropy
 from raynas.core.flat import column, flatten, unflatten
-from raynas.core.ops.lanes import Statistics
+from raynas.core.ops.lanes import Pass, Statistics
 from raynas.core.supernet import Supernet
 from raynas.library import load_space
 from raynas.parts.estimators import FirstOrder, SecondOrder
@@ -99,7 +99,7 @@ def full_differentiation(problem, train, valid, sgd, rates):
     logits = functional_call(
         problem.supernet,
         dict(zip(problem.names, leaves, strict=True)),
-        (train.images, problem.weights(alphas), Statistics.BATCH, problem.noise),
+        (train.images, problem.weights(alphas), Pass(Statistics.BATCH, problem.noise)),
     )
     inner = cross_entropy(logits, train.labels).sum()
     slope = flatten(torch.autograd.grad(inner, leaves, create_graph=True))
@@ -142,7 +142,7 @@ class Quadratic:
         self.parameters = [self.values.clone().requires_grad_()]
         self.quartic = quartic
 
-    def losses(self, batch, alphas, values=None):
+    def losses(self, batch, alphas, values=None, twice=False):
         w = self.parameters[0] if values is None else values
         if batch == "valid":
             return 0.5 * (w - self.target).square().sum(1) + 0 * alphas.sum(1)

@@ -8,7 +8,7 @@ from raynas.core.bilevel import Batch, Bilevel
 from raynas.core.derive import derive
 from raynas.core.network import Network
 from raynas.core.ops import fused
-from raynas.core.ops.lanes import Statistics
+from raynas.core.ops.lanes import Pass, Statistics
 from raynas.core.supernet import Supernet
 from raynas.errors import RaynasError
 from raynas.library import load_space
@@ -37,7 +37,7 @@ def random_weights(space, lanes=1, seed=0):
 def compare(net, images, weights, tolerance=1e-9):
     """Outputs and all gradients of the fused supernet equal the plain one's, lane by lane."""
     leaves = {kind: w.clone().requires_grad_() for kind, w in weights.items()}
-    out = net(images, leaves, Statistics.BATCH, seeds(len(images)))
+    out = net(images, leaves, Pass(Statistics.BATCH, seeds(len(images))))
     out.square().sum().backward()
     fast = [p.grad.clone() for p in net.parameters()]
     net.zero_grad()
@@ -84,15 +84,15 @@ def test_lanes_do_not_influence_each_other():
     space, net = make("darts", lanes=2)
     images = torch.randn(2, 4, 3, 8, 8, generator=seeds()[0], dtype=torch.float64)
     weights = random_weights(space, lanes=2)
-    both = net(images, weights, Statistics.BATCH, seeds(2))
+    both = net(images, weights, Pass(Statistics.BATCH, seeds(2)))
     disturbed = images.clone()
     disturbed[1] = float("nan")
-    other = net(disturbed, weights, Statistics.BATCH, seeds(2))
+    other = net(disturbed, weights, Pass(Statistics.BATCH, seeds(2)))
     assert torch.equal(both[0], other[0])
     assert other[1].isnan().all()
     _, alone = make("darts", lanes=1)
     torch.testing.assert_close(
-        alone(images[:1], {k: w[:1] for k, w in weights.items()}, Statistics.BATCH, seeds())[0],
+        alone(images[:1], {k: w[:1] for k, w in weights.items()}, Pass(Statistics.BATCH, seeds()))[0],
         both[0],
         rtol=1e-12,
         atol=1e-12,
@@ -104,15 +104,15 @@ def test_running_statistics_follow_the_batches_as_pytorchs_do():
     images = torch.randn(1, 4, 3, 8, 8, generator=seeds()[0], dtype=torch.float64)
     weights = random_weights(space)
     before = {name: buffer.clone() for name, buffer in net.named_buffers()}
-    net(images, weights, Statistics.BATCH, seeds())
+    net(images, weights, Pass(Statistics.BATCH, seeds()))
     assert all(torch.equal(before[name], buffer) for name, buffer in net.named_buffers())
-    net(images, weights, Statistics.UPDATE, seeds())
+    net(images, weights, Pass(Statistics.UPDATE, seeds()))
     reference = torch.nn.BatchNorm2d(12).double()
     reference(torch.nn.functional.conv2d(images[0], net.stem.convolutions[0][0], padding=1))
     torch.testing.assert_close(net.stem.norms[0].mean[0], reference.running_mean)
     torch.testing.assert_close(net.stem.norms[0].variance[0], reference.running_var)
-    quiet = net(images, weights, Statistics.RUNNING, seeds())
-    assert torch.equal(quiet[:, :2], net(images[:, :2], weights, Statistics.RUNNING, seeds()))
+    quiet = net(images, weights, Pass(Statistics.RUNNING, seeds()))
+    assert torch.equal(quiet[:, :2], net(images[:, :2], weights, Pass(Statistics.RUNNING, seeds())))
 
 
 def test_equal_weights_on_an_edge_give_the_mean_of_its_operations():
@@ -159,10 +159,10 @@ def test_noise_ignores_its_input_and_is_fresh_at_every_call():
         w[..., 0] = 1
     images = torch.randn(1, 4, 3, 8, 8, generator=seeds()[0], dtype=torch.float64)
     generator = seeds()
-    first = net(images, weights, Statistics.BATCH, generator)
-    assert not torch.equal(first, net(images, weights, Statistics.BATCH, generator))
-    assert torch.equal(first, net(images, weights, Statistics.BATCH, seeds()))
-    assert torch.equal(first, net(images + 1, weights, Statistics.BATCH, seeds()))
+    first = net(images, weights, Pass(Statistics.BATCH, generator))
+    assert not torch.equal(first, net(images, weights, Pass(Statistics.BATCH, generator)))
+    assert torch.equal(first, net(images, weights, Pass(Statistics.BATCH, seeds())))
+    assert torch.equal(first, net(images + 1, weights, Pass(Statistics.BATCH, seeds())))
 
 
 @pytest.mark.parametrize("name", [*SPACES, "s4"])
@@ -193,7 +193,7 @@ def test_one_hot_supernet_equals_the_discrete_network():
     copy_weights(net, network, space)
     problem = Bilevel(space, net, Softmax(), seeds())
     images = torch.randn(1, 4, 3, 8, 8, generator=seeds()[0], dtype=torch.float64)
-    mixed = net(images, problem.one_hot([genotype]), Statistics.BATCH, seeds())[0]
+    mixed = net(images, problem.one_hot([genotype]), Pass(Statistics.BATCH, seeds()))[0]
     torch.testing.assert_close(mixed, network(images[0]), rtol=1e-9, atol=1e-9)
 
 

@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from raynas.core.flat import flatten, unflatten
 from raynas.core.genotype import Genotype
-from raynas.core.ops.lanes import Statistics
+from raynas.core.ops.lanes import Pass, Statistics
 from raynas.core.space import Space
 from raynas.core.supernet import Supernet
 
@@ -106,9 +106,13 @@ class Bilevel:
         weights: dict[str, Tensor],
         statistics: Statistics = Statistics.BATCH,
         values: Tensor | None = None,
+        twice: bool = False,
     ) -> Tensor:
-        """Return logits [lanes, N, classes]; ``values`` replaces the supernet's parameters when given."""
-        arguments = (batch.images, weights, statistics, self.noise)
+        """Return logits [lanes, N, classes]; ``values`` replaces the supernet's parameters when given.
+
+        ``twice`` prepares the pass for having its gradient differentiated.
+        """
+        arguments = (batch.images, weights, Pass(statistics, self.noise, twice))
         if values is None:
             return self.supernet(*arguments)  # type: ignore[no-any-return]
         tensors = dict(zip(self.names, unflatten(values, self.parameters), strict=True))
@@ -118,11 +122,12 @@ class Bilevel:
         self,
         batch: Batch,
         alphas: Tensor,
-        statistics: Statistics = Statistics.BATCH,
         values: Tensor | None = None,
+        twice: bool = False,
     ) -> Tensor:
-        """Return each lane's mean cross entropy in nats, [lanes]."""
-        return cross_entropy(self.forward(batch, self.weights(alphas), statistics, values), batch.labels)
+        """Return each lane's mean cross entropy in nats, [lanes], with the batch's own statistics."""
+        logits = self.forward(batch, self.weights(alphas), values=values, twice=twice)
+        return cross_entropy(logits, batch.labels)
 
     def publish(self) -> None:
         """Copy the flat ``values`` into the supernet after an updater has moved them."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from raynas.core import skeleton
 from raynas.core.ops.fused import Source, fused
-from raynas.core.ops.lanes import Lanes, Norm, Statistics, interleave, shifted
+from raynas.core.ops.lanes import Lanes, Norm, Pass, interleave, shifted
 from raynas.core.space import INPUTS, Cell, Space
 
 Weights = Mapping[str, Tensor]
@@ -115,15 +115,15 @@ class Preprocess(nn.Module):
         self.stride = 2 if halve else 1
         self.norm = Norm(lanes, channels)
 
-    def forward(self, x: Tensor, statistics: Statistics) -> Tensor:
+    def forward(self, x: Tensor, run: Pass) -> Tensor:
         """Map [N, lanes·inputs, H, W] to [N, lanes·channels, H', W']."""
         x = F.relu(x)
         views = [x, shifted(x)] if self.stride == 2 else [x]
         parts = [
-            F.conv2d(view, weight.flatten(0, 1)[..., None, None], stride=self.stride, groups=self.lanes)
+            run.convolve(view, weight.flatten(0, 1)[..., None, None], stride=self.stride, groups=self.lanes)
             for view, weight in zip(views, self.weights, strict=True)
         ]
-        return self.norm(interleave(parts, self.lanes), statistics)  # type: ignore[no-any-return]
+        return self.norm(interleave(parts, self.lanes), run)  # type: ignore[no-any-return]
 
 
 class SupernetCell(nn.Module):
@@ -146,22 +146,19 @@ class SupernetCell(nn.Module):
         before: Tensor,
         previous: Tensor,
         mixture: "Mixture",
-        statistics: Statistics,
-        noise: Sequence[torch.Generator],
+        run: Pass,
     ) -> Tensor:
         """Return the concatenated nodes, [N, lanes·nodes·channels, H', W']."""
         rows, scales = mixture.of(self.kind, self.channels)
-        states = [
-            preprocess(x, statistics) for preprocess, x in zip(self.inputs, (before, previous), strict=True)
-        ]
+        states = [preprocess(x, run) for preprocess, x in zip(self.inputs, (before, previous), strict=True)]
         sent = [
-            fan(Source(state, statistics, noise), row, scale)
+            fan(Source(state, run), row, scale)
             for fan, state, row, scale in zip(self.fans, states, rows, scales, strict=False)
         ]
         waiting = sent[0] + sent[1]
         for fan, row, scale in zip(self.fans[INPUTS:], rows[INPUTS:], scales[INPUTS:], strict=True):
             states.append(_first(waiting))
-            waiting = waiting[:, :, 1:] + fan(Source(states[-1], statistics, noise), row, scale)
+            waiting = waiting[:, :, 1:] + fan(Source(states[-1], run), row, scale)
         return interleave([*states[INPUTS:], _first(waiting)], self.lanes)
 
 
@@ -220,14 +217,14 @@ class Stem(nn.Module):
         self.scales = nn.ParameterList(lanes.constant(after, value=1.0) for _, after in pairs)
         self.shifts = nn.ParameterList(lanes.constant(after, value=0.0) for _, after in pairs)
 
-    def forward(self, x: Tensor, statistics: Statistics) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, run: Pass) -> tuple[Tensor, Tensor]:
         """Map images [N, lanes·colours, H, W] to states 0 and 1 of the first cell."""
         states = [x]
         layers = zip(self.convolutions, self.norms, self.scales, self.shifts, strict=True)
         for index, (weight, norm, scale, shift) in enumerate(layers):
             x = F.relu(x) if index else x
-            x = F.conv2d(x, weight.flatten(0, 1), None, self.stride, 1, groups=self.lanes)
-            x = norm(x, statistics, scale.flatten(), shift.flatten())
+            x = run.convolve(x, weight.flatten(0, 1), self.stride, 1, groups=self.lanes)
+            x = norm(x, run, scale.flatten(), shift.flatten())
             states.append(x)
         return (x, x) if self.stride == 1 else (states[-2], x)
 
@@ -262,14 +259,13 @@ class Supernet(nn.Module):
         self,
         images: Tensor,
         weights: Weights,
-        statistics: Statistics,
-        noise: Sequence[torch.Generator],
+        run: Pass,
     ) -> Tensor:
         """Return logits [lanes, N, classes] of images [lanes, N, channels, height, width]."""
         x = images.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
         mixture = Mixture(self.space, weights)
-        before, previous = self.stem(x, statistics)
+        before, previous = self.stem(x, run)
         for cell in self.cells:
-            before, previous = previous, cell(before, previous, mixture, statistics, noise)
+            before, previous = previous, cell(before, previous, mixture, run)
         features = previous.mean((2, 3)).unflatten(1, (len(images), -1)).transpose(0, 1)
         return torch.baddbmm(self.bias.unsqueeze(1), features, self.head.transpose(1, 2))

@@ -52,11 +52,12 @@ class SecondOrder:
         """Use the same training batch for the unrolled step and for the mixed term."""
         noise = [generator.get_state() for generator in problem.noise]
         alphas = problem.alphas.detach().requires_grad_()
-        inner = problem.losses(train, alphas).sum()
-        slope = flatten(grad(inner, problem.parameters, create_graph=self.mixed == "exact"))
+        exact = self.mixed == "exact"
+        inner = problem.losses(train, alphas, twice=exact).sum()
+        slope = flatten(grad(inner, problem.parameters, create_graph=exact))
         ahead = (problem.values - rates * sgd.direction(problem.values, slope.detach())).requires_grad_()
         direct, direction = grad(problem.losses(valid, alphas, values=ahead).sum(), [alphas, ahead])
-        if self.mixed == "exact":
+        if exact:
             mixed = grad((slope * direction).sum(), alphas)[0]
         else:
             mixed = self._difference(problem, train, direction, noise)

@@ -7,7 +7,6 @@ normalisation that ends its branch.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raynas.core.ops.catalogue import OPERATIONS, Operation
-from raynas.core.ops.lanes import Lanes, Norm, Statistics, interleave, shifted
+from raynas.core.ops.lanes import Lanes, Norm, Pass, interleave, shifted
 
 DENSE_CHANNELS = {(3, 1): 8, (5, 1): 8, (3, 2): 32, (5, 2): 16}
 """Most channels at which one dense convolution of a shared input beats depthwise then pointwise.
@@ -28,13 +27,12 @@ at start-up, since the two forms round differently and a search must give the sa
 class Source:
     """A state as the edges that leave it see it: its feature map, and what they share, computed once.
 
-    ``x`` is [N, lanes·channels, H, W]; ``noise`` holds one generator per lane.
+    ``x`` is [N, lanes·channels, H, W].
     """
 
-    def __init__(self, x: Tensor, statistics: Statistics, noise: Sequence[torch.Generator]) -> None:
+    def __init__(self, x: Tensor, run: Pass) -> None:
         self.x = x
-        self.statistics = statistics
-        self.noise = noise
+        self.run = run
 
     @cached_property
     def relu(self) -> Tensor:
@@ -81,7 +79,7 @@ class Pool(FusedOperation):
             pooled = F.max_pool2d(source.x, *window)
         else:
             pooled = F.avg_pool2d(source.x, *window, count_include_pad=False)
-        return self.norm(pooled, source.statistics)  # type: ignore[no-any-return]
+        return self.norm(pooled, source.run)  # type: ignore[no-any-return]
 
 
 class Identity(FusedOperation):
@@ -106,11 +104,11 @@ class Reduce(FusedOperation):
     def forward(self, source: Source, scale: Tensor) -> Tensor:
         """Halve the resolution, keeping information from both halves of the pixels."""
         halves = [
-            F.conv2d(x, weight.flatten(0, 2)[..., None, None], stride=2, groups=self.lanes)
+            source.run.convolve(x, weight.flatten(0, 2)[..., None, None], stride=2, groups=self.lanes)
             for x, weight in ((source.relu, self.near), (shifted(source.relu), self.far))
         ]
         z = interleave(halves, self.lanes * self.edges)
-        return self.norm(z, source.statistics, scale)  # type: ignore[no-any-return]
+        return self.norm(z, source.run, scale)  # type: ignore[no-any-return]
 
 
 class Noise(FusedOperation):
@@ -122,7 +120,7 @@ class Noise(FusedOperation):
         size = (n, self.edges * self.channels, -(-height // self.stride), -(-width // self.stride))
         drawn = [
             torch.randn(size, generator=g, device=g.device, dtype=torch.float32).to(source.x)
-            for g in source.noise
+            for g in source.run.noise
         ]
         return torch.cat(drawn, 1) * scale.view(1, -1, 1, 1)
 
@@ -144,32 +142,25 @@ class SeparablePair(nn.Module):
         kernel = self.pointwise[..., None, None] * self.depthwise.unsqueeze(2)
         return kernel.flatten(0, 2)
 
-    def fan_out(self, x: Tensor, stride: int) -> Tensor:
+    def fan_out(self, run: Pass, x: Tensor, stride: int) -> Tensor:
         """Convolve one shared input [N, lanes·channels, ...] for every edge."""
         if self.dense:
-            return F.conv2d(x, self.merged(), None, stride, self.padding, self.dilation, self.lanes)
+            return run.convolve(x, self.merged(), stride, self.padding, self.dilation, self.lanes)
         channels = self.lanes * self.channels
         outputs = []
         for depth, point in zip(self.depthwise.unbind(1), self.pointwise.unbind(1), strict=True):
-            z = F.conv2d(
-                x,
-                depth.reshape(channels, 1, *depth.shape[2:]),
-                None,
-                stride,
-                self.padding,
-                self.dilation,
-                channels,
-            )
-            outputs.append(F.conv2d(z, point.reshape(channels, self.channels, 1, 1), groups=self.lanes))
+            window = depth.reshape(channels, 1, self.kernel, self.kernel)
+            z = run.convolve(x, window, stride, self.padding, self.dilation, channels)
+            outputs.append(run.convolve(z, point.reshape(channels, self.channels, 1, 1), groups=self.lanes))
         return interleave(outputs, self.lanes)
 
-    def per_edge(self, x: Tensor) -> Tensor:
+    def per_edge(self, run: Pass, x: Tensor) -> Tensor:
         """Convolve each edge's own input, [N, lanes·edges·channels, ...], at stride 1."""
         groups = self.lanes * self.edges
         channels = groups * self.channels
-        depth = self.depthwise.reshape(channels, 1, self.kernel, self.kernel)
-        z = F.conv2d(x, depth, None, 1, self.padding, self.dilation, channels)
-        return F.conv2d(z, self.pointwise.reshape(channels, self.channels, 1, 1), groups=groups)
+        window = self.depthwise.reshape(channels, 1, self.kernel, self.kernel)
+        z = run.convolve(x, window, 1, self.padding, self.dilation, channels)
+        return run.convolve(z, self.pointwise.reshape(channels, self.channels, 1, 1), groups=groups)
 
 
 class Dilated(FusedOperation):
@@ -182,8 +173,8 @@ class Dilated(FusedOperation):
 
     def forward(self, source: Source, scale: Tensor) -> Tensor:
         """Convolve the shared, rectified input for every edge."""
-        z = self.pair.fan_out(source.relu, self.stride)
-        return self.norm(z, source.statistics, scale)  # type: ignore[no-any-return]
+        z = self.pair.fan_out(source.run, source.relu, self.stride)
+        return self.norm(z, source.run, scale)  # type: ignore[no-any-return]
 
 
 class Separable(FusedOperation):
@@ -198,9 +189,9 @@ class Separable(FusedOperation):
 
     def forward(self, source: Source, scale: Tensor) -> Tensor:
         """Convolve the shared, rectified input for every edge, then each edge's own map."""
-        z = self.norm_first(self.first.fan_out(source.relu, self.stride), source.statistics)
-        z = self.second.per_edge(F.relu(z))
-        return self.norm_second(z, source.statistics, scale)  # type: ignore[no-any-return]
+        z = self.norm_first(self.first.fan_out(source.run, source.relu, self.stride), source.run)
+        z = self.second.per_edge(source.run, F.relu(z))
+        return self.norm_second(z, source.run, scale)  # type: ignore[no-any-return]
 
 
 _FORMS: dict[str, type[FusedOperation]] = {

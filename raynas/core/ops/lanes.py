@@ -7,11 +7,14 @@ so a search computes the same whether it is alone (one lane, the ordinary case) 
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from raynas.core.ops.convolution import convolve_twice
 
 
 class Statistics(Enum):
@@ -20,6 +23,32 @@ class Statistics(Enum):
     UPDATE = "this batch's, and move the running ones towards them"
     BATCH = "this batch's, and leave the running ones alone"
     RUNNING = "the running ones"
+
+
+@dataclass(frozen=True)
+class Pass:
+    """How one forward pass runs: its statistics, a noise generator per lane, how often it is differentiated.
+
+    ``twice`` says that its gradient will itself be differentiated, as second order and curvature do.
+    """
+
+    statistics: Statistics
+    noise: Sequence[torch.Generator]
+    twice: bool = False
+
+    def convolve(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        groups: int = 1,
+    ) -> Tensor:
+        """Convolve in the form that suits the pass."""
+        if self.twice:
+            return convolve_twice(x, weight, stride, padding, dilation, groups)
+        return F.conv2d(x, weight, None, stride, padding, dilation, groups)
 
 
 class Lanes:
@@ -59,14 +88,14 @@ class Norm(nn.Module):
         self.register_buffer("variance", torch.ones(len(lanes), channels, dtype=lanes.dtype))
 
     def forward(
-        self, x: Tensor, statistics: Statistics, scale: Tensor | None = None, shift: Tensor | None = None
+        self, x: Tensor, run: Pass, scale: Tensor | None = None, shift: Tensor | None = None
     ) -> Tensor:
         """Normalise ``x`` [N, lanes·channels, H, W]; ``scale`` and ``shift`` hold lanes·channels numbers."""
         mean: Tensor | None = None
         variance: Tensor | None = None
-        if statistics is not Statistics.BATCH:
+        if run.statistics is not Statistics.BATCH:
             mean, variance = self.mean.view(-1), self.variance.view(-1)
-        training = statistics is not Statistics.RUNNING
+        training = run.statistics is not Statistics.RUNNING
         return F.batch_norm(x, mean, variance, scale, shift, training, momentum=0.1, eps=1e-5)
 
 

@@ -1,0 +1,102 @@
+"""Convolution that is cheap to differentiate twice.
+
+PyTorch's own second derivative of a grouped convolution loops over the groups. A convolution is linear in its
+input and in its weight, so its derivatives are convolutions again: with C(x, w) the convolution, I(g, w) its
+input gradient and W(g, x) its weight gradient, those of I are C(·, w) and W(g, ·), those of W are C(x, ·) and
+I(g, ·). Three functions that name each other close the circle, each one fast kernel.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+
+class Form(NamedTuple):
+    """The numbers of a convolution."""
+
+    stride: int
+    padding: int
+    dilation: int
+    groups: int
+
+
+def convolve_twice(
+    x: Tensor, weight: Tensor, stride: int = 1, padding: int = 0, dilation: int = 1, groups: int = 1
+) -> Tensor:
+    """Convolve as `torch.conv2d` does, for passes whose gradient will itself be differentiated."""
+    form = Form(stride, padding, dilation, groups)
+    out: Tensor = _Convolution.apply(x, weight, form)
+    return out
+
+
+def _derivative(gradient: Tensor, x: Tensor, weight: Tensor, form: Form, which: int) -> Tensor:
+    """Return the gradient of the input (``which`` 0) or of the weight (1)."""
+    stride, padding, dilation = ([number] * 2 for number in form[:3])
+    mask = [which == 0, which == 1, False]
+    both = torch.ops.aten.convolution_backward(
+        gradient, x, weight, None, stride, padding, dilation, False, [0, 0], form.groups, mask
+    )
+    found: Tensor = both[which]
+    return found
+
+
+class _Convolution(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, form: Form) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.form = form
+        return torch.conv2d(x, weight, None, *form)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        needs_x, needs_weight, _ = ctx.needs_input_grad
+        return (
+            _InputGradient.apply(gradient, weight, x, ctx.form) if needs_x else None,
+            _WeightGradient.apply(gradient, x, weight, ctx.form) if needs_weight else None,
+            None,
+        )
+
+
+class _InputGradient(Function):
+    """I(g, w); ``x`` lends its shape and memory format only."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, weight: Tensor, x: Tensor, form: Form) -> Tensor:
+        ctx.save_for_backward(gradient, weight)
+        ctx.form = form
+        return _derivative(gradient, x, weight, form, 0)
+
+    @staticmethod
+    def backward(ctx: Any, along: Tensor) -> Any:
+        gradient, weight = ctx.saved_tensors
+        needs_gradient, needs_weight, *_ = ctx.needs_input_grad
+        return (
+            _Convolution.apply(along, weight, ctx.form) if needs_gradient else None,
+            _WeightGradient.apply(gradient, along, weight, ctx.form) if needs_weight else None,
+            None,
+            None,
+        )
+
+
+class _WeightGradient(Function):
+    """W(g, x); ``weight`` lends its shape only."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, x: Tensor, weight: Tensor, form: Form) -> Tensor:
+        ctx.save_for_backward(gradient, x)
+        ctx.form = form
+        return _derivative(gradient, x, weight, form, 1)
+
+    @staticmethod
+    def backward(ctx: Any, along: Tensor) -> Any:
+        gradient, x = ctx.saved_tensors
+        needs_gradient, needs_x, *_ = ctx.needs_input_grad
+        return (
+            _Convolution.apply(x, along, ctx.form) if needs_gradient else None,
+            _InputGradient.apply(gradient, along, x, ctx.form) if needs_x else None,
+            None,
+            None,
+        )
