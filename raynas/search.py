@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd import grad
 
 from raynas.core.bilevel import Batch, Bilevel, cross_entropy
-from raynas.core.config import SearchConfig
+from raynas.core.config import SearchConfig, check_alike
 from raynas.core.derive import derive
 from raynas.core.flat import column, flatten
 from raynas.core.genotype import Genotype
@@ -36,19 +36,6 @@ from raynas.methods import resolve
 from raynas.parts.updaters import Adam, Sgd, clip_norm
 
 STATE_VERSION = 1
-LANE_FIELDS = frozenset(
-    {
-        "seed",
-        "learning_rate",
-        "learning_rate_min",
-        "momentum",
-        "weight_decay",
-        "clip",
-        "arch_learning_rate",
-        "arch_weight_decay",
-    }
-)
-"""What searches of one pack may differ in; everything else decides a shape or the course of the loop."""
 
 
 class Diverged(RaynasError):
@@ -63,7 +50,7 @@ class Pack:
 
     Iterating yields, per epoch, one `EpochReport` or `Diverged` for each search in order. ``images`` may be
     shared with other packs of the process. ``clock`` returns seconds. Raises `RaynasError` when the searches
-    differ in more than `LANE_FIELDS`.
+    differ in what `check_alike` forbids.
     """
 
     def __init__(
@@ -77,7 +64,7 @@ class Pack:
         dtype: torch.dtype = torch.float32,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        _check_alike(configs)
+        check_alike(configs)
         self.configs, self.space, self.splits = tuple(configs), space, splits
         self.config = configs[0]
         self.device, self.dtype, self.clock = torch.device(device), dtype, clock
@@ -162,7 +149,8 @@ class Pack:
         genotypes = self._derive(broken)
         with self._noise("discrete"):
             discrete = self._evaluate(self.problem.one_hot(genotypes), Statistics.BATCH)
-        measured = self._curvature(broken)
+        due = self._curvature_due() and not all(broken)
+        measured = self.measure_curvature() if due else [None] * len(broken)
         seconds = self.clock() - started
         outcomes: list[Outcome] = []
         for lane, genotype in enumerate(genotypes):
@@ -198,21 +186,33 @@ class Pack:
 
     def train_epoch(self, rates: Tensor) -> list[tuple[float, float]]:
         """Train for one epoch, α before weights in every step; return each lane's mean loss and accuracy."""
-        clips = self._column("clip")
         totals = torch.zeros(2, len(self.configs), device=self.device, dtype=torch.float64)
-        steps = self.train[0].steps_per_epoch
-        pairs = zip(_batches(self.train, steps), _batches(self.valid, steps), strict=True)
-        for train, valid in pairs:
+        steps = 0
+        for train, valid in self.batches():
             if self.epoch >= self.config.warmup:
-                gradient = self.method.estimator(self.problem, train, valid, self.sgd, rates)
-                self.adam.step(self.problem.alphas, gradient)
-            logits = self.problem.forward(train, self._weights(), Statistics.UPDATE)
-            losses = cross_entropy(logits, train.labels)
-            gradient = flatten(grad(losses.sum(), self.problem.parameters))
-            self.sgd.step(self.problem.values, clip_norm(gradient, clips), rates)
-            self.problem.publish()
-            totals += torch.stack([losses.detach(), _accuracy(logits, train.labels)])
+                self.step_alphas(train, valid, rates)
+            totals += self.step_weights(train, rates)
+            steps += 1
         return _pairs(totals / steps)
+
+    def batches(self) -> Iterator[tuple[Batch, Batch]]:
+        """Yield one epoch's pairs of a training and a validation batch, all lanes' side by side."""
+        steps = self.train[0].steps_per_epoch
+        return zip(_batches(self.train, steps), _batches(self.valid, steps), strict=True)
+
+    def step_alphas(self, train: Batch, valid: Batch, rates: Tensor) -> None:
+        """Move α once; ``rates`` [lanes, 1] are the weights' learning rates, for methods that look ahead."""
+        gradient = self.method.estimator(self.problem, train, valid, self.sgd, rates)
+        self.adam.step(self.problem.alphas, gradient)
+
+    def step_weights(self, train: Batch, rates: Tensor) -> Tensor:
+        """Move the weights once; return each lane's loss and accuracy before the step, [2, lanes]."""
+        logits = self.problem.forward(train, self._weights(), Statistics.UPDATE)
+        losses = cross_entropy(logits, train.labels)
+        gradient = flatten(grad(losses.sum(), self.problem.parameters))
+        self.sgd.step(self.problem.values, clip_norm(gradient, self._column("clip")), rates)
+        self.problem.publish()
+        return torch.stack([losses.detach(), _accuracy(logits, train.labels)])
 
     def _weights(self) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -236,14 +236,13 @@ class Pack:
             for lane, bad in enumerate(broken)
         ]
 
-    def _curvature(self, broken: Sequence[bool]) -> Sequence[Curvature | None]:
-        """Measure the validation loss's curvature in α on the probe images, when it is this epoch's turn."""
-        hessian = self.config.hessian
-        last = self.epoch == self.config.epochs - 1
-        due = hessian.every and (last or self.epoch % hessian.every == 0)
-        if not due or all(broken):
-            return [None] * len(broken)
-        started = self.clock()
+    def _curvature_due(self) -> bool:
+        every, last = self.config.hessian.every, self.epoch == self.config.epochs - 1
+        return every > 0 and (last or self.epoch % every == 0)
+
+    def measure_curvature(self) -> list[Curvature]:
+        """Measure the validation loss's curvature in α on the probe images; changes nothing."""
+        hessian, started = self.config.hessian, self.clock()
         with self._noise("curvature"):
             measured = curvature(
                 # The weights enter as plain numbers, so that no derivative in them is computed.
@@ -363,19 +362,6 @@ class Search(Pack):
             if isinstance(outcome, Diverged):
                 raise outcome
             yield outcome
-
-
-def _check_alike(configs: Sequence[SearchConfig]) -> None:
-    first = configs[0].model_dump(exclude=set(LANE_FIELDS))
-    for config in configs[1:]:
-        for key, value in config.model_dump(exclude=set(LANE_FIELDS)).items():
-            if value != first[key]:
-                raise RaynasError(
-                    "searches of one pack must have the same shape",
-                    got=f"{key}: {value}",
-                    expected=f"{key}: {first[key]}, as the first has",
-                    next_step=f"let them differ only in {', '.join(sorted(LANE_FIELDS))}",
-                )
 
 
 def _batches(feeds: Sequence[Feed], steps: int) -> Iterator[Batch]:

@@ -4,9 +4,12 @@ Two searches with equal configurations give equal results on the same kind of de
 changes the numbers may live elsewhere (which is why the thread count is here and not in ``resources``).
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
+
+from raynas.errors import RaynasError
 
 
 class Frozen(BaseModel):
@@ -87,3 +90,32 @@ class SearchConfig(Frozen):
         if isinstance(value, dict) and not isinstance(value.get("base"), str):
             raise ValueError("a method given as a mapping needs `base:`, the method it starts from")
         return value
+
+
+LANE_FIELDS = frozenset(
+    {
+        "seed",
+        "learning_rate",
+        "learning_rate_min",
+        "momentum",
+        "weight_decay",
+        "clip",
+        "arch_learning_rate",
+        "arch_weight_decay",
+    }
+)
+"""What searches of one pack may differ in; everything else decides a shape or the course of the loop."""
+
+
+def check_alike(configs: Sequence[SearchConfig]) -> None:
+    """Raise `RaynasError` unless the searches can advance in one pack: equal but for `LANE_FIELDS`."""
+    first = configs[0].model_dump(exclude=set(LANE_FIELDS))
+    for config in configs[1:]:
+        for key, value in config.model_dump(exclude=set(LANE_FIELDS)).items():
+            if value != first[key]:
+                raise RaynasError(
+                    "searches of one pack must have the same shape",
+                    got=f"{key}: {value}",
+                    expected=f"{key}: {first[key]}, as the first has",
+                    next_step=f"let them differ only in {', '.join(sorted(LANE_FIELDS))}",
+                )
