@@ -11,8 +11,8 @@ from track_folders import end, epochs, report, start
 
 from raynas.core.genotype import Choice, Genotype
 from raynas.core.records import Curvature
-from raynas.sweep.config import load_sweep
 from raynas.sweep.folder import SweepFolder
+from raynas.sweep.load import load_sweep
 
 FILE = """\
 # Four searches for the tests.

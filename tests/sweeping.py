@@ -7,8 +7,8 @@ from typing import Any
 from raynas.core.config import SearchConfig
 from raynas.core.genotype import Choice, Genotype
 from raynas.core.records import EpochReport
-from raynas.sweep.config import load_sweep
 from raynas.sweep.folder import SweepFolder
+from raynas.sweep.load import load_sweep
 from raynas.sweep.plan import Sweep
 from raynas.sweep.record import Status, TrialRecord
 

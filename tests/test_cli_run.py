@@ -146,7 +146,7 @@ def test_search_refuses_a_file_of_several(capsys: Capture, stage: Stage, tmp_pat
     ("words", "name", "trial"),
     [
         (["--trial", IDS[2]], f"four-{IDS[2]}", IDS[2]),
-        (["seed=0", "weight_decay=0.001"], "four", "darts-s0"),
+        (["seed=0", "weight_decay=0.001"], "four-darts-s0", "darts-s0"),
     ],
 )
 def test_search_runs_one_here(

@@ -392,6 +392,8 @@ def test_silence_and_nothing_left_behind(tmp_path: Path) -> None:
     folders = [make_sweep(tmp_path / "one", ["fine", "kill@1"]), make_sweep(tmp_path / "two", ["user@0"])]
     with driver(*folders) as process:
         output, errors = process.communicate(timeout=300)
+    # Where there is no network but loopback, as under CI, Ray's C++ says so once, and no switch hides it.
+    errors = "".join(line for line in errors.splitlines(True) if "network_util.cc" not in line)
     assert (process.returncode, output, errors) == (0, "", "")
     assert [set(statuses(folder).values()) for folder in folders] == [{"finished"}, {"failed"}]
     for folder in folders:

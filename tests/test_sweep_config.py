@@ -7,7 +7,7 @@ from sweeping import sweep_of
 
 from raynas.core.config import SearchConfig
 from raynas.errors import FileProblems, RaynasError
-from raynas.sweep.config import load_sweep
+from raynas.sweep.load import load_sweep
 
 GOOD = "space: tiny\n"
 

@@ -13,8 +13,8 @@ import yaml
 from sweeping import sweep_of
 
 from raynas.errors import FileProblems
-from raynas.sweep.config import load_sweep
 from raynas.sweep.ids import axis_label, group_labels, method_label
+from raynas.sweep.load import load_sweep
 from raynas.sweep.plan import Distribution, Sweep
 from raynas.sweep.sampling import paired_draws
 

@@ -14,6 +14,7 @@ from track_folders import OPS, diverged, end, epochs, make_sweep, play, report, 
 
 from raynas.errors import RaynasError
 from raynas.launch.observer import Observer, Observers
+from raynas.library import locate
 from raynas.sweep.folder import SweepFolder
 from raynas.track import content
 from raynas.track.feed import Feed
@@ -65,7 +66,9 @@ def test_a_password_is_shown_nowhere(tmp_path: Path) -> None:
 
 def test_params_have_the_same_keys_whatever_the_configuration(tmp_path: Path) -> None:
     plain = make_sweep(tmp_path / "a").trials()[0].record()
-    other = make_sweep(tmp_path / "b", channels=8, cells=5, space="mine/s9.v2.yaml", method="pc").trials()[0]
+    space = tmp_path / "s9.v2.yaml"
+    space.write_text(locate("search_spaces", "tiny").read_text())
+    other = make_sweep(tmp_path / "b", channels=8, cells=5, space=str(space), method="pc").trials()[0]
     first, second = content.params(plain), content.params(other.record())
     assert list(first) == list(second)
     assert (first["channels"], second["channels"], second["space"]) == ("default", "8", "s9.v2")

@@ -157,7 +157,7 @@ def trial_file(name: str, measure: bool = False) -> dict[str, Any]:
     """
     from raynas import library
     from raynas.cli.files import searches
-    from raynas.sweep.config import load_sweep
+    from raynas.sweep.load import load_sweep
 
     path = library.locate("trials", name)
     found = load_sweep(path, [])

@@ -124,7 +124,7 @@ def _check_space(path: Path, overrides: list[str] | None) -> str:
 
 
 def _check_trial(path: Path, overrides: list[str] | None) -> str:
-    from raynas.sweep.config import load_sweep
+    from raynas.sweep.load import load_sweep
 
     sweep = load_sweep(path, overrides or [])
     return f"the sweep {sweep.name} with {searches(sweep)}"

@@ -138,7 +138,7 @@ def _trial_names(_: Path) -> list[str]:
 
 def _trials(_: Path) -> list[dict[str, Any]]:
     from raynas import library
-    from raynas.sweep.config import load_sweep
+    from raynas.sweep.load import load_sweep
 
     rows = []
     for name, path in sorted(library.names("trials").items()):

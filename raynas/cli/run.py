@@ -184,7 +184,7 @@ def _say_interrupted(folder: "SweepFolder", words: "Sequence[str]") -> None:
 
 def _load(file: str, overrides: list[str] | None) -> "tuple[Path, Sweep]":
     from raynas import library
-    from raynas.sweep.config import load_sweep
+    from raynas.sweep.load import load_sweep
 
     path = library.locate("trials", file)
     return path, load_sweep(path, overrides or [])

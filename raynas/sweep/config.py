@@ -1,25 +1,13 @@
-"""A sweep file, typed: read, overridden from the command line, checked all at once, resolved."""
+"""The shell of a sweep file, typed: what it adds to the keys of a search."""
 
 import re
-import shlex
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from pydantic import Field, PositiveInt, ValidationError, field_validator
+from pydantic import Field, PositiveInt, field_validator
 
 from raynas.core.config import Frozen
-from raynas.errors import FileProblems, Problem, RaynasError, nearest
-from raynas.library import explain, read_yaml
-from raynas.sweep.check import check_meaning
-from raynas.sweep.draft import Draft, read_draft
-from raynas.sweep.keys import KEYS, unknown_key
-from raynas.sweep.overrides import apply_overrides
-from raynas.sweep.plan import Distribution, Resources, Select, Strategy, Sweep, Track, Trial
-from raynas.sweep.resolve import resolve
-from raynas.sweep.sampling import paired_draws
-
-__all__ = ["Distribution", "Resources", "Select", "Sweep", "SweepConfig", "Track", "Trial", "load_sweep"]
+from raynas.errors import nearest
+from raynas.sweep.plan import Resources, Select, Strategy, Track
 
 _REFUSED = {
     "asha": "it stops trials by early accuracy, which hides the late collapse that a search is watched for",
@@ -61,62 +49,3 @@ class SweepConfig(Frozen):
 
 
 SWEEP_KEYS = tuple(key for key in SweepConfig.model_fields if key != "base")
-
-
-def load_sweep(path: Path, overrides: Sequence[str] = (), *, command: str | None = None) -> Sweep:
-    """Read a sweep file, apply ``key.sub=value`` overrides, check everything and resolve it to trials.
-
-    ``command`` is recorded as what was typed. Raises `FileProblems` with every mistake at once.
-    """
-    try:
-        raw = read_yaml(path)
-    except OSError as error:
-        raise RaynasError(f"cannot read {path}", got=error.strerror, next_step="raynas ls trials") from None
-    data, problems = apply_overrides(raw, overrides)
-    config, wrong = _read(data, path.stem)
-    problems += wrong
-    draft, wrong = read_draft(config.base, config.grid, config.zip, config.sample)
-    problems += wrong
-    problems += _strategy_problems(config, draft)
-    problems += check_meaning(draft, config.samples)
-    if not any("space" in place for place in (config.base, config.grid, config.zip)):
-        problems.append(Problem("space", "is missing: a search space's name (`raynas ls spaces`) or a file"))
-    if problems:
-        raise FileProblems(str(path), problems)
-    return resolve(config, draft, command or shlex.join(["raynas", "sweep", str(path), *overrides]))
-
-
-def _read(data: Mapping[str, Any], stem: str) -> tuple[SweepConfig, list[Problem]]:
-    """Check the shell of the file; a part that is wrong is reported and left at its default."""
-    known = (*SWEEP_KEYS, *KEYS)
-    problems = [unknown_key(key, known, str(key)) for key in data if key not in known]
-    shell: dict[str, Any] = {"name": stem, "base": {key: data[key] for key in data if key in KEYS}}
-    for key in SWEEP_KEYS:
-        if key in data and not (key in ("grid", "zip", "sample") and data[key] is None):
-            shell[key] = data[key]
-    try:
-        return SweepConfig.model_validate(shell), problems
-    except ValidationError as error:
-        problems += explain(error, SweepConfig)
-        wrong = {detail["loc"][0] for detail in error.errors()}
-        right = {key: value for key, value in shell.items() if key not in wrong}
-        return SweepConfig.model_validate({"name": "unnamed", **right}), problems
-
-
-def _strategy_problems(config: SweepConfig, draft: Draft) -> list[Problem]:
-    if config.strategy == "grid":
-        message = "only strategy random-paired or optuna draws samples"
-        return [Problem(key, message) for key in ("sample", "samples") if getattr(config, key)]
-    problems = []
-    if not config.sample:
-        problems.append(
-            Problem("sample", f"strategy {config.strategy} needs `sample`, the ranges to draw from")
-        )
-    if config.samples is None:
-        problems.append(Problem("samples", f"strategy {config.strategy} needs `samples`, how many to draw"))
-    elif config.strategy == "random-paired" and draft.sample:
-        count = len(paired_draws(draft.sample, config.samples))
-        if count < config.samples:
-            message = f"only {count} different points were found in `sample`; got {config.samples}"
-            problems.append(Problem("samples", message))
-    return problems

@@ -5,22 +5,20 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raynas.core.config import SearchConfig
+from raynas.sweep.config import SweepConfig
 from raynas.sweep.draft import Draft, Setting
 from raynas.sweep.ids import group_labels, trial_id
 from raynas.sweep.keys import LEAVES, defaults, flatten_all, nest
 from raynas.sweep.plan import Sweep, Trial
 from raynas.sweep.sampling import paired_draws
 
-if TYPE_CHECKING:
-    from raynas.sweep.config import SweepConfig
-
 PACKAGES = ("raynas", "torch", "torchvision", "ray", "optuna", "mlflow")
 
 
-def resolve(config: "SweepConfig", draft: Draft, command: str) -> Sweep:
+def resolve(config: SweepConfig, draft: Draft, command: str) -> Sweep:
     """Lay out every trial of a draft that has no problems.
 
     The plan takes one draw after another, for each draw every setting, for each setting every seed, so
@@ -78,7 +76,7 @@ def _seeds(draft: Draft, setting: Setting) -> Iterator[tuple[int, dict[str, Any]
         yield entry.value, setting.axes | {"seed": entry.value}
 
 
-def _echo(config: "SweepConfig", draft: Draft) -> dict[str, Any]:
+def _echo(config: SweepConfig, draft: Draft) -> dict[str, Any]:
     """Write out a sweep file that resolves to the same trials, whatever the defaults become."""
     axes = (*draft.grid, *draft.zip)
     varied = {leaf for axis in axes for entry in axis.entries for leaf in entry.leaves} | set(draft.sample)
