@@ -8,7 +8,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from raynas.core.space import Space
+from raynas.core.space import Space, SpaceFile
 from raynas.errors import FileProblems, Problem, RaynasError, nearest, unknown
 
 Shelf = Literal["search_spaces", "trials"]
@@ -75,18 +75,18 @@ def load_space(name: str) -> Space:
     """Load a search space by name or path, or raise with every mistake in its file."""
     path = locate("search_spaces", name)
     try:
-        return Space.model_validate(read_yaml(path))
+        return SpaceFile.model_validate(read_yaml(path)).resolve()
     except ValidationError as error:
-        raise FileProblems(str(path), explain(error, Space)) from None
+        raise FileProblems(str(path), explain(error, SpaceFile)) from None
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     """Turn pydantic's errors into problems: the key's path, what was expected and got, the nearest key."""
     problems = []
     for detail in error.errors():
-        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]).lstrip(
-            "."
-        )
+        places = [part for part in detail["loc"] if part != "[key]"]
+        dotted = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in places)
+        path = "".join(dotted).lstrip(".")
         if detail["type"] == "extra_forbidden":
             key, known = str(detail["loc"][-1]), _keys(model, detail["loc"][:-1])
             near = nearest(key, known)

@@ -10,16 +10,16 @@ import pytest
 
 from raynas.core.derive import derive
 from raynas.core.genotype import Choice, Genotype
-from raynas.core.space import Space
+from raynas.core.space import Space, SpaceFile
 from raynas.errors import RaynasError
-from raynas.library import names, read_yaml
+from raynas.library import load_space, names
 
 SPACES = sorted(names("search_spaces"))
 Table = dict[str, list[list[float]]]
 
 
 def load(name: str) -> Space:
-    return Space(**read_yaml(names("search_spaces")[name]))
+    return load_space(name)
 
 
 def table(space: Space, weight: Callable[[], float], padding: float = 9.0) -> Table:
@@ -117,7 +117,9 @@ def test_an_excluded_operation_never_wins_nor_lifts_its_edge() -> None:
 def test_an_edge_with_excluded_operations_only_is_passed_over() -> None:
     edges = {"0->2": ["none"], "1->2": ["skip_connect"], "0->3": ["noise"], "1->3": ["noise", "none"]}
     cell = {"edges": edges}
-    space = Space(name="x", title="x", nodes=2, keep=1, cells={"normal": cell, "reduce": cell})  # type: ignore[arg-type]
+    space = SpaceFile.model_validate(
+        {"name": "x", "title": "x", "nodes": 2, "keep": 1, "cells": {"normal": cell, "reduce": cell}}
+    ).resolve()
     rows = [[0.9], [0.1], [0.2], [0.1, 0.8]]
     chosen = derive(space, {"normal": rows, "reduce": rows}).cell("reduce")
     assert chosen == (Choice("skip_connect", 1, 2), Choice("noise", 0, 3))

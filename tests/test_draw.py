@@ -15,9 +15,8 @@ import pytest
 from raynas.core.derive import derive
 from raynas.core.genotype import KINDS, Choice, Genotype
 from raynas.core.ops.catalogue import OPERATIONS
-from raynas.core.space import Space
 from raynas.errors import RaynasError
-from raynas.library import names, read_yaml
+from raynas.library import load_space, names
 from raynas.report.cell_layout import Box, _Graph, layout
 from raynas.report.draw import CARD, INK, LABEL, LINE, MUTED, STYLES, draw_cell, write_cells
 
@@ -29,7 +28,7 @@ Line = tuple[np.ndarray, np.ndarray]
 @cache
 def random_genotypes(name: str, count: int) -> list[Genotype]:
     """Cells of one space; those after the first half keep any number of edges, as a user's space may."""
-    space = Space(**read_yaml(names("search_spaces")[name]))
+    space = load_space(name)
     draw = random.Random(name)
     cells = []
     for i in range(count):

@@ -7,23 +7,27 @@ from statistics import fmean, stdev
 import pytest
 
 from raynas.core.genotype import Choice, Genotype
-from raynas.core.space import Space
+from raynas.core.space import SpaceFile
 from raynas.library import load_space
 from raynas.report import figures, stats, text
 
 
 def test_operation_shares_add_up() -> None:
-    cell = Space.model_validate(
-        {
-            "name": "x",
-            "title": "x",
-            "nodes": 1,
-            "cells": {
-                kind: {"edges": {"0->2": ["skip_connect", "none"], "1->2": ["sep_conv_3x3"]}}
-                for kind in ("normal", "reduce")
-            },
-        }
-    ).cell("normal")
+    cell = (
+        SpaceFile.model_validate(
+            {
+                "name": "x",
+                "title": "x",
+                "nodes": 1,
+                "cells": {
+                    kind: {"edges": {"0->2": ["skip_connect", "none"], "1->2": ["sep_conv_3x3"]}}
+                    for kind in ("normal", "reduce")
+                },
+            }
+        )
+        .resolve()
+        .cell("normal")
+    )
     shares = stats.operation_shares(cell, [[0.75, 0.25], [1.0]])
     assert shares == {"none": 0.125, "skip_connect": 0.375, "sep_conv_3x3": 0.5}
 

@@ -169,7 +169,13 @@ track: {mlflow: null}
 
 def raynas(*words: str, cwd: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "raynas", *words],
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "raynas",
+            *words,
+        ],  # as the console script: this folder is not on the path
         cwd=cwd,
         text=True,
         stdout=subprocess.PIPE,
@@ -206,3 +212,24 @@ def test_a_search_killed_hard_and_resumed_is_bit_identical(tmp_path):
     one, other = (folder.record().reports for folder in reports)
     assert len(one) == 4
     assert one == other
+
+
+MINE = """
+import numpy as np
+
+def load(count):
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8), np.arange(count) % 4
+"""
+
+
+def test_a_function_beside_the_file_can_be_the_data(tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "small.yaml").write_text(
+        SEARCH.replace("{name: digits, limit: 400}", '{name: "mine:load", options: {count: 64}}')
+    )
+    process = raynas("search", "small.yaml", "epochs=1", cwd=tmp_path)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    sweep = json.loads((tmp_path / "runs" / "small-darts-s0" / "sweep.json").read_text())
+    assert sweep["trials"][0]["config"]["data"]["name"] == "mine:load"

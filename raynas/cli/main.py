@@ -4,6 +4,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -74,6 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A terminal that cannot show λ or ± shows a question mark; it is no reason to end a sweep.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    if (here := str(Path.cwd())) not in sys.path:
+        # `data: {name: "mine:load"}` means mine.py here; last, so that it can hide nothing installed.
+        sys.path.append(here)
     settings = Settings()
     try:
         code = _invoke(arguments, settings)

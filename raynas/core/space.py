@@ -7,9 +7,10 @@ original) and can be hashed, compared and written into every run's record.
 import hashlib
 import json
 import re
-from typing import Any, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from raynas.core.config import Frozen
 from raynas.core.ops.catalogue import OPERATIONS
@@ -21,24 +22,35 @@ INPUTS = 2
 _EDGE = re.compile(r"\s*(\d+)\s*->\s*(\d+)\s*")
 
 
+def _known_operations(ops: tuple[str, ...]) -> tuple[str, ...]:
+    hints = []
+    for name in ops:
+        if name not in OPERATIONS:
+            near = nearest(name, OPERATIONS)
+            hints.append(f"{name!r} (nearest: {near})" if near else f"{name!r}")
+    if hints:
+        raise ValueError(f"unknown operation {', '.join(hints)}; known: {', '.join(OPERATIONS)}")
+    if len(set(ops)) != len(ops):
+        raise ValueError(f"an operation is listed twice: {', '.join(ops)}")
+    return ops
+
+
+def _edge_name(name: str) -> str:
+    if _EDGE.fullmatch(name) is None:
+        raise ValueError(f"{name!r} is not an edge; write `source->target`, as 0->2")
+    return name
+
+
+Candidates = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_known_operations)]
+"""The operations that may stand on an edge, in index order."""
+
+
 class Edge(Frozen):
     """One edge of a cell: from state ``source`` to node ``target``, with its candidates in index order."""
 
     source: int
     target: int
-    ops: tuple[str, ...] = Field(min_length=1)
-
-    @field_validator("ops")
-    @classmethod
-    def _known(cls, ops: tuple[str, ...]) -> tuple[str, ...]:
-        for name in ops:
-            if name not in OPERATIONS:
-                near = nearest(name, OPERATIONS)
-                hint = f"; nearest: {near}" if near else ""
-                raise ValueError(f"unknown operation {name!r}{hint}; known: {', '.join(OPERATIONS)}")
-        if len(set(ops)) != len(ops):
-            raise ValueError(f"an operation is listed twice: {', '.join(ops)}")
-        return ops
+    ops: Candidates
 
 
 class Cell(Frozen):
@@ -53,42 +65,87 @@ class Cell(Frozen):
         return max(len(edge.ops) for edge in self.edges)
 
 
-class Space(Frozen):
-    """A search space: states 0 and 1 are the two cells before; nodes follow; all nodes are concatenated.
-
-    ``keep`` is the number of incoming edges a node keeps when the cell is derived, and ``exclude`` lists
-    operations that may be mixed in but never chosen.
-    """
+class _Space(Frozen):
+    """What a space's file and the space itself have in common."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     title: str
     source: str = ""
     skeleton: Literal["darts"] = "darts"
     nodes: PositiveInt
-    cells: tuple[Cell, ...]
     keep: PositiveInt = 2
-    exclude: tuple[str, ...] = ("none",)
+    exclude: Annotated[tuple[str, ...], AfterValidator(_known_operations)] = ("none",)
     default_channels: PositiveInt = 16
     default_cells: int = Field(8, ge=3)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _from_file(cls, data: Any) -> Any:
-        """Turn the file's compact form (``ops`` for all edges, or ``edges`` one by one) into edges."""
-        if not isinstance(data, dict) or not isinstance(data.get("cells"), dict):
-            return data
-        nodes = data.get("nodes")
-        if not isinstance(nodes, int):
-            return data
-        return {**data, "cells": [_cell(kind, cell, nodes) for kind, cell in data["cells"].items()]}
+
+class CellFile(Frozen):
+    """A cell as a file has it: one list for every edge, or the edges one by one."""
+
+    ops: Candidates | None = None
+    edges: dict[Annotated[str, AfterValidator(_edge_name)], Candidates] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.ops is None) == (self.edges is None):
+            raise ValueError("give either `ops:` (one list for every edge) or `edges:` (`0->2: [...]`)")
+        return self
+
+    def spread(self, kind: str, nodes: int) -> dict[str, Any]:
+        """Return the cell with all its edges, ordered by target, then source."""
+        if self.ops is not None:
+            targets = range(INPUTS, INPUTS + nodes)
+            edges = {(source, target): self.ops for target in targets for source in range(target)}
+        else:
+            matches = {name: _EDGE.fullmatch(name) for name in self.edges or {}}
+            edges = {
+                (int(match[1]), int(match[2])): (self.edges or {})[name]
+                for name, match in matches.items()
+                if match is not None
+            }
+        ordered = sorted(edges.items(), key=lambda item: (item[0][1], item[0][0]))
+        return {"kind": kind, "edges": [{"source": s, "target": t, "ops": ops} for (s, t), ops in ordered]}
+
+
+class CellsFile(Frozen):
+    """The cells of a file."""
+
+    normal: CellFile
+    reduce: CellFile
+
+
+class SpaceFile(_Space):
+    """A space's YAML, checked key by key; `resolve` gives the space."""
+
+    cells: CellsFile
+
+    def resolve(self) -> "Space":
+        """Return the space with every edge spelled out; raises pydantic's `ValidationError`."""
+        cells = [
+            self.cells.normal.spread("normal", self.nodes),
+            self.cells.reduce.spread("reduce", self.nodes),
+        ]
+        return Space.model_validate({**self.model_dump(exclude={"cells"}), "cells": cells})
+
+
+class Space(_Space):
+    """A search space: states 0 and 1 are the two cells before; nodes follow; all nodes are concatenated.
+
+    ``keep`` is the number of incoming edges a node keeps when the cell is derived, and ``exclude`` lists
+    operations that may be mixed in but never chosen.
+    """
+
+    cells: tuple[Cell, ...]
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        kinds = [cell.kind for cell in self.cells]
-        if sorted(kinds) != ["normal", "reduce"]:
-            raise ValueError(f"cells must be `normal` and `reduce`, each once; got {', '.join(kinds)}")
-        for cell in self.cells:
-            _check_graph(cell, self.nodes, self.keep, set(self.exclude))
+        wrong = [
+            message
+            for cell in self.cells
+            for message in _graph_problems(cell, self.nodes, self.keep, set(self.exclude))
+        ]
+        if wrong:
+            raise ValueError("\n".join(wrong))
         return self
 
     def cell(self, kind: str) -> Cell:
@@ -106,37 +163,18 @@ class Space(Frozen):
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _cell(kind: str, cell: Any, nodes: int) -> Any:
-    if not isinstance(cell, dict) or set(cell) not in ({"ops"}, {"edges"}):
-        raise ValueError(
-            f"cells.{kind} must hold either `ops:` (one list for every edge) or `edges:` (`0->2: [...]`)"
-        )
-    if "ops" in cell:
-        pairs = [(source, target) for target in range(INPUTS, INPUTS + nodes) for source in range(target)]
-        return {"kind": kind, "edges": [{"source": s, "target": t, "ops": cell["ops"]} for s, t in pairs]}
-    edges = []
-    for name, ops in cell["edges"].items():
-        match = _EDGE.fullmatch(str(name))
-        if match is None:
-            raise ValueError(f"cells.{kind}.edges: {name!r} is not an edge; write `source->target`, as 0->2")
-        edges.append({"source": int(match[1]), "target": int(match[2]), "ops": ops})
-    return {"kind": kind, "edges": sorted(edges, key=lambda e: (e["target"], e["source"]))}
-
-
-def _check_graph(cell: Cell, nodes: int, keep: int, exclude: set[str]) -> None:
+def _graph_problems(cell: Cell, nodes: int, keep: int, exclude: set[str]) -> Iterator[str]:
     last = INPUTS + nodes - 1
-    pairs = [(edge.source, edge.target) for edge in cell.edges]
-    if len(set(pairs)) != len(pairs):
-        raise ValueError(f"cells.{cell.kind}: an edge is listed twice")
-    for source, target in pairs:
-        if not (source < target and INPUTS <= target <= last):
-            raise ValueError(
-                f"cells.{cell.kind}: edge {source}->{target} is impossible; a target is a node "
+    for edge in cell.edges:
+        if not (edge.source < edge.target and INPUTS <= edge.target <= last):
+            yield (
+                f"cells.{cell.kind}: edge {edge.source}->{edge.target} is impossible; a target is a node "
                 f"({INPUTS} to {last}) and its source comes before it"
             )
     for node in range(INPUTS, last + 1):
-        usable = [e for e in cell.edges if e.target == node and set(e.ops) - exclude]
+        usable = [edge for edge in cell.edges if edge.target == node and set(edge.ops) - exclude]
         if len(usable) < keep:
-            raise ValueError(
-                f"cells.{cell.kind}: node {node} has {len(usable)} usable incoming edges but keep is {keep}"
+            yield (
+                f"cells.{cell.kind}: node {node} has {len(usable)} usable incoming edges, "
+                f"and keep asks for {keep}"
             )
