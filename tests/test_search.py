@@ -18,7 +18,7 @@ METHODS = [
 ]
 
 
-@pytest.mark.parametrize("method", METHODS, ids=["darts", "darts-2nd", "difference"])
+@pytest.mark.parametrize("method", METHODS, ids=IDS)
 @pytest.mark.parametrize("space", ["tiny", "s4"])
 def test_a_resumed_search_is_bit_identical(make_search_config, build, tmp_path, method, space):
     config = make_search_config(method=method, space=space, epochs=3)
@@ -76,7 +76,7 @@ def test_learning_rate_follows_pytorchs_cosine(make_search_config, build):
     assert rates == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=["darts", "darts-2nd", "difference"])
+@pytest.mark.parametrize("method", METHODS, ids=IDS)
 def test_a_search_in_a_pack_gives_the_numbers_it_gives_alone(make_search_config, build, method):
     changes = [{"seed": 0}, {"seed": 3, "weight_decay": 1e-2, "clip": 0.5}, {"seed": 1, "learning_rate": 0.1}]
     configs = [make_search_config(method=method, epochs=2, **change) for change in changes]
