@@ -9,13 +9,12 @@ import torch
 from raynas.core.checkpoint import dump, load
 from raynas.core.records import EpochReport
 from raynas.errors import RaynasError
+from raynas.methods import names
 from raynas.search import Diverged, Pack, Search
 
-METHODS = [
-    "darts",
-    "darts-2nd",
-    {"base": "darts-2nd", "estimator": {"use": "second-order", "mixed": "difference"}},
-]
+DIFFERENCE = {"base": "darts-2nd", "estimator": {"use": "second-order", "mixed": "difference"}}
+METHODS = [*names(), DIFFERENCE]
+IDS = [*names(), "difference"]
 
 
 @pytest.mark.parametrize("method", METHODS, ids=IDS)
