@@ -75,11 +75,9 @@ class PlainCell(nn.Module):
 class PlainSupernet(nn.Module):
     """The supernet as repositories write it."""
 
-    def __init__(
-        self, space: Space, shape: tuple[int, int, int], classes: int, channels: int, cells: int
-    ) -> None:
+    def __init__(self, space: Space, side: int, channels: int, cells: int) -> None:
         super().__init__()
-        plan = skeleton.plan(shape, space.nodes, cells, channels)
+        plan = skeleton.plan((3, side, side), space.nodes, cells, channels)
         width = plan.stem_channels
         self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
         self.kinds = [cell.kind for cell in plan.cells]
@@ -112,7 +110,8 @@ class PlainLoop:
         """Move α, then the weights."""
         for optimiser, batch in ((self.adam, valid), (self.sgd, train)):
             optimiser.zero_grad()
-            nn.functional.cross_entropy(self.net(batch.images[0]), batch.labels[0]).backward()
+            images = batch.images[0].contiguous()  # as loaders of the original code deliver them
+            nn.functional.cross_entropy(self.net(images), batch.labels[0]).backward()
             if optimiser is self.sgd:
                 nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
             optimiser.step()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from raynas.core import skeleton
 from raynas.core.ops.fused import Source, fused
-from raynas.core.ops.lanes import Lanes, Norm, Pass, interleave, shifted
+from raynas.core.ops.lanes import Lanes, Norm, Pass, interleave, keep_format, shifted
 from raynas.core.space import INPUTS, Cell, Space
 
 Weights = Mapping[str, Tensor]
@@ -71,7 +71,7 @@ class Fan(nn.Module):
         )
 
     def forward(self, source: Source, rows: Sequence[Tensor], scales: Sequence[Tensor]) -> Tensor:
-        """Return this state's contribution to every later node, [N, lanes, targets, channels, H', W'].
+        """Return this state's contribution to every later node, [N, lanes·targets·channels, H', W'].
 
         ``rows`` holds each operation's weights [lanes, its edges], ``scales`` the same for every channel.
         """
@@ -90,7 +90,7 @@ class Fan(nn.Module):
             weight = row.view(1, *row.shape, 1, 1, 1)
             known = branches.get(positions)
             branches[positions] = z * weight if known is None else torch.addcmul(known, z, weight)
-        return self._spread(source, branches)
+        return self._spread(source, branches).flatten(1, 3)
 
     def _spread(self, source: Source, branches: dict[tuple[int, ...], Tensor]) -> Tensor:
         """Add up branches that lead to different subsets of the targets."""
@@ -157,14 +157,21 @@ class SupernetCell(nn.Module):
         ]
         waiting = sent[0] + sent[1]
         for fan, row, scale in zip(self.fans[INPUTS:], rows[INPUTS:], scales[INPUTS:], strict=True):
-            states.append(_first(waiting))
-            waiting = waiting[:, :, 1:] + fan(Source(states[-1], run), row, scale)
-        return interleave([*states[INPUTS:], _first(waiting)], self.lanes)
+            node, waiting = self._split_first(waiting)
+            states.append(node)
+            waiting = waiting + fan(Source(node, run), row, scale)
+        return interleave([*states[INPUTS:], keep_format(waiting)], self.lanes)
 
+    def _split_first(self, waiting: Tensor) -> tuple[Tensor, Tensor]:
+        """Take the first node, whose edges have all arrived, off the sums of all nodes still waiting.
 
-def _first(waiting: Tensor) -> Tensor:
-    """Take the first finished node off the accumulator as an ordinary feature map."""
-    return waiting[:, :, 0].flatten(1, 2).contiguous(memory_format=torch.channels_last)
+        Splitting four-dimensional channels, rather than slicing a dimension of targets, keeps gradients
+        channels-last (see `keep_format`).
+        """
+        rest = waiting.shape[1] // self.lanes - self.channels
+        pieces = torch.split(waiting, [self.channels, rest] * self.lanes, 1)
+        first, others = interleave(pieces[::2], 1), interleave(pieces[1::2], 1)
+        return keep_format(first.contiguous(memory_format=torch.channels_last)), others
 
 
 class Mixture:

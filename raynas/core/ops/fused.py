@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raynas.core.ops.catalogue import OPERATIONS, Operation
-from raynas.core.ops.lanes import Lanes, Norm, Pass, interleave, shifted
+from raynas.core.ops.lanes import Lanes, Norm, Pass, interleave, keep_format, shifted
 
 DENSE_CHANNELS = {(3, 1): 8, (5, 1): 8, (3, 2): 32, (5, 2): 16}
 """Most channels at which one dense convolution of a shared input beats depthwise then pointwise.
@@ -79,7 +79,7 @@ class Pool(FusedOperation):
             pooled = F.max_pool2d(source.x, *window)
         else:
             pooled = F.avg_pool2d(source.x, *window, count_include_pad=False)
-        return self.norm(pooled, source.run)  # type: ignore[no-any-return]
+        return keep_format(self.norm(pooled, source.run))
 
 
 class Identity(FusedOperation):

@@ -9,10 +9,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import Function
 
 from raynas.core.ops.convolution import convolve_twice
 
@@ -99,12 +101,34 @@ class Norm(nn.Module):
         return F.batch_norm(x, mean, variance, scale, shift, training, momentum=0.1, eps=1e-5)
 
 
+class _KeepFormat(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient.contiguous(memory_format=torch.channels_last)
+
+
+def keep_format(x: Tensor) -> Tensor:
+    """Return ``x``, whose gradient will be channels-last as ``x`` is.
+
+    Sums over edges and slices of channels hand back gradients in another memory format, in which the
+    backward pass of batch normalisation takes several times as long as the copy made here.
+    """
+    kept: Tensor = _KeepFormat.apply(x)
+    return kept
+
+
 def interleave(parts: Sequence[Tensor], groups: int) -> Tensor:
     """Concatenate channels group by group: (group, part, channel) from parts ordered (group, channel).
 
     Concatenating four-dimensional slices keeps the channels-last memory format, which a five-dimensional
     stack would lose.
     """
+    if len(parts) == 1:
+        return parts[0]
     if groups == 1:
         return torch.cat(list(parts), 1)
     slices = zip(*(part.chunk(groups, 1) for part in parts), strict=True)
