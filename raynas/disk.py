@@ -49,7 +49,7 @@ def sync_folder(folder: Path) -> None:
 def disk_error(error: OSError, path: Path) -> RaynasError:
     """Turn an `OSError` met while writing into what happened and what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        what, step = "disk full", "free some space, then go on with `raynas resume`"
+        what, step = "disk full", "free some space, then go on with `raynas resume SWEEP --retry-failed`"
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         what, step = "no permission to write", "choose another folder with `--runs`"
     else:

@@ -1,6 +1,7 @@
 """Finding YAML files by name: a path first, then a folder of yours, then the packaged ones."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Hashable, Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,11 @@ class _StrictLoader(yaml.SafeLoader):
 def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node)
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, Hashable):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"a list or a mapping cannot be a key: {key!r}", key_node.start_mark
+            )
         if key in seen:
             raise yaml.constructor.ConstructorError(
                 None, None, f"key {key!r} is given twice", key_node.start_mark
@@ -48,7 +53,10 @@ def locate(shelf: Shelf, name: str) -> Path:
         if path.is_file():
             return path
         raise RaynasError(
-            f"no file {name!r}", expected="a YAML file", next_step=f"raynas ls {_listing(shelf)}"
+            f"no file {name!r}",
+            got=f"looked in {Path.cwd()}, where the command runs" if not path.is_absolute() else None,
+            expected="a YAML file",
+            next_step=f"raynas ls {_listing(shelf)}",
         )
     known = names(shelf)
     if name not in known:
@@ -64,8 +72,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise FileProblems(str(path), [Problem(where, error.problem or "not YAML")]) from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: bad UTF-8, month 13
         raise FileProblems(str(path), [Problem("", f"not YAML text: {error}")]) from None
+    if data is None:
+        raise FileProblems(str(path), [Problem("", "the file is empty; expected a mapping of keys")])
     if not isinstance(data, dict):
         raise FileProblems(str(path), [Problem("", f"expected a mapping of keys, got {type(data).__name__}")])
     return data
@@ -91,10 +101,15 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
             key, known = str(detail["loc"][-1]), _keys(model, detail["loc"][:-1])
             near = nearest(key, known)
             message = f"unknown key; nearest: {near}" if near else f"unknown key; known: {', '.join(known)}"
+        elif detail["type"] in {"model_type", "dict_type"}:
+            message = f"expected a mapping of keys; got {detail['input']!r}"
         else:
             message = detail["msg"].removeprefix("Value error, ")
             if detail["type"] not in {"value_error", "missing"}:
                 message = f"{message}; got {detail['input']!r}"
+            if detail["type"] == "literal_error":
+                near = nearest(detail["input"], re.findall(r"'(.*?)'", detail["ctx"]["expected"]))
+                message += f"; nearest: {near}" if near else ""
         problems.append(Problem(path, message))
     return problems
 

@@ -344,6 +344,8 @@ def test_report_and_draw_write_files(capsys: Capture, swept: SweepFolder, here: 
     best = swept.best / "genotype.json"
     assert parsed(capsys, "draw", str(best))["genotype"] == drawn["genotype"]
     assert raynas(capsys, "draw", str(best)).out.splitlines()[-1] == "next: raynas show tiny"
+    best.write_text(best.read_text().replace('"tiny"', '"mine"'))
+    assert raynas(capsys, "draw", str(best)).out.splitlines()[-1] == "next: raynas ls spaces"
 
 
 def test_draw_reads_the_text_of_darts(capsys: Capture, here: Path) -> None:

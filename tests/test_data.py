@@ -56,6 +56,8 @@ def user_module(tmp_path, monkeypatch):
         "    return np.zeros((count, side, side), np.uint8), np.arange(count) % 2\n"
         "def wrong():\n"
         "    return 'images'\n"
+        "def failing():\n"
+        "    raise KeyError('their own mistake')\n"
     )
     (tmp_path / "broken_images.py").write_text("import no_such_package\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -241,6 +243,8 @@ def test_a_function_of_the_user_gives_arrays(user_module):
     assert (dataset.shape, dataset.classes, dataset.std) == ((1, 3, 3), 2, (1.0,))
     with pytest.raises(RaynasError, match=r"not a data set\n.*str"):
         load_data(DataConfig(name=f"{user_module}:wrong"))
+    with pytest.raises(RaynasError, match=r"failing failed\n.*KeyError: 'their own mistake'"):
+        load_data(DataConfig(name=f"{user_module}:failing"))
 
 
 def test_a_function_may_return_a_whole_data_set(user_module, images):

@@ -66,7 +66,7 @@ track: {mlflow: 3}
         ("retrain: {}", "retrain", "unknown key"),
         ("3: 4", "3", "unknown key"),
         ("data: {pth: x}", "data.pth", "nearest: path"),
-        ("hessian: 5", "hessian", "got 5"),
+        ("hessian: 5", "hessian", "expected a mapping of keys; got 5"),
         ("hessian: {every: -1}", "hessian.every", "got -1"),
         ("method: 5", "method", "name or a mapping"),
         ("method: {name: x}", "method", "needs `base:`"),
@@ -100,7 +100,10 @@ track: {mlflow: 3}
         ("zip: {data: [digits, {name: digits}], clip: [1, 1]}", "zip", "the same values twice"),
         ("zip: {batch: [1, 2, 3], epochs: [1, 2]}", "zip", "batch has 3, epochs has 2"),
         ("zip: {batch: [1, 2, 1], epochs: [1, 2, 1]}", "zip", "the same values twice"),
-        ("grid: 5", "grid", "got 5"),
+        ("grid: 5", "grid", "expected a mapping of keys; got 5"),
+        ("track: {mlflow: foo}", "track.mlflow", "not an MLflow tracking address"),
+        ("track: {mlflow: ''}", "track.mlflow", "not an MLflow tracking address"),
+        ("select: {by: discrete}", "select.by", "nearest: discrete_loss"),
         ("grid: {seed: [0], weight_decay: [1], clip: [x]}", "grid.clip[0]", "got 'x'"),
         ("resources: {gpu: 0.3}", "resources.gpu", "0.3 does not divide a GPU: 0.25 or 0.333"),
         ("resources: {gpu: 0.334}", "resources.gpu", "0.334 does not divide a GPU: 0.333 or 0.5"),
@@ -156,7 +159,9 @@ def test_sampling_needs_ranges_and_a_count(tmp_path: Path, strategy: str) -> Non
 def test_a_space_that_does_not_exist_is_told_once(tmp_path: Path) -> None:
     text = "grid: {space: [tiny, tinny], seed: [0, 1, 2], weight_decay: [1, 2]}\n"
     assert "nearest:  tiny" in only(tmp_path, text, "grid.space[1]")
-    assert "no file" in only(tmp_path, "space: ./nowhere.yaml\n", "space")
+    missing = only(tmp_path, "space: ./nowhere.yaml\n", "space")
+    assert "no file" in missing
+    assert f"looked in {Path.cwd()}" in missing
 
 
 def test_the_mistakes_of_a_space_file_are_told(tmp_path: Path) -> None:
@@ -183,10 +188,23 @@ def test_shares_that_divide_a_gpu(tmp_path: Path, gpu: float) -> None:
     assert sweep_of(tmp_path, f"{GOOD}resources: {{gpu: {gpu}}}\n").resources.gpu == gpu
 
 
-@pytest.mark.parametrize("text", ["", "a: [", "a: 1\na: 2", "- 1"])
-def test_what_is_no_mapping_is_an_error(tmp_path: Path, text: str) -> None:
-    with pytest.raises(RaynasError):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the file is empty"),
+        ("# nothing yet", "the file is empty"),
+        ("a: [", "line 1"),
+        ("a: 1\na: 2", "given twice"),
+        ("- 1", "got list"),
+        ("space: tiny\n? [a, b]\n: 3", "cannot be a key"),
+        ("seed: 2024-13-45", "month must be in"),
+        ("\tspace: tiny", "cannot start any token"),
+    ],
+)
+def test_what_is_no_mapping_is_an_error(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(RaynasError) as caught:
         sweep_of(tmp_path, text)
+    assert message in str(caught.value)
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
@@ -263,6 +281,7 @@ def test_a_part_of_a_method_can_be_overridden(tmp_path: Path) -> None:
         ("epochs", "epochs", "key=value"),
         ("=3", "=3", "key=value"),
         ("clip=[", "clip", "not a YAML value"),
+        ("seed=2024-13-45", "seed", "not a YAML value"),
     ],
 )
 def test_a_wrong_override_is_named_as_it_was_typed(

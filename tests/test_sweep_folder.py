@@ -91,7 +91,10 @@ def test_an_unknown_name_lists_the_nearest(tmp_path: Path) -> None:
     assert caught.value.near == "small"
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 99}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '{"version": 99}', '{"version": 1}', '{"version": 1, "name": 3, "trials": [7]}'],
+)
 def test_a_damaged_sweep_is_an_error(tmp_path: Path, content: str) -> None:
     folder = create(tmp_path, TEXT)
     (folder.path / "sweep.json").write_text(content)
@@ -102,3 +105,21 @@ def test_a_damaged_sweep_is_an_error(tmp_path: Path, content: str) -> None:
 def test_a_missing_trial_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RaynasError, match="missing"):
         SweepFolder(tmp_path).trial("nobody").config()
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "{}", '{"config": {}, "axes": {}}', '{"config": null, "axes": 1}']
+)
+def test_a_damaged_trial_is_an_error(tmp_path: Path, content: str) -> None:
+    trial = create(tmp_path, TEXT).trials()[0]
+    (trial.path / "trial.json").write_text(content)
+    for read in (trial.record, trial.config, trial.space):
+        with pytest.raises(RaynasError, match="configuration cannot be read") as caught:
+            read()
+        assert str(trial.path) in str(caught.value)
+
+
+def test_a_command_names_a_sweep_by_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert SweepFolder(tmp_path / "runs" / "small").typed == "small"
+    assert SweepFolder(tmp_path / "else where" / "small").typed == f"small --runs '{tmp_path / 'else where'}'"

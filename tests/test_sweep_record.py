@@ -6,6 +6,7 @@ import pytest
 from sweeping import report
 
 from raynas.core.config import SearchConfig
+from raynas.errors import RaynasError
 from raynas.sweep.record import TrialRecord, fold
 
 CONFIG = SearchConfig(space="tiny")
@@ -80,3 +81,21 @@ def test_method_name() -> None:
     assert folded().method_name == "darts"
     config = SearchConfig(space="tiny", method={"base": "darts", "name": "mine"})
     assert fold("x", config, {}, []).method_name == "darts-mine"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {},
+        {"kind": "epoch"},
+        {"kind": "epoch", "report": {"epoch": 0}},
+        {"kind": "epoch", "report": {"epoch": 0, "genotype": {}}},
+        {"kind": "epoch", "report": 3},
+        {"kind": "error"},
+        {"kind": "end"},
+    ],
+)
+def test_an_event_that_is_not_whole_is_a_damaged_record(event: dict[str, Any]) -> None:
+    with pytest.raises(RaynasError, match="record is damaged") as caught:
+        folded(START, event)
+    assert "darts-s0" in str(caught.value)

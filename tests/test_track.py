@@ -177,6 +177,22 @@ def test_tracking_again_adds_nothing_and_a_resume_goes_on_in_the_same_runs(tmp_p
     assert after.children["darts-s1"].data.tags["raynas.attempt"] == "2"
 
 
+def test_a_spool_cut_down_and_resumed_is_sent_again(tmp_path: Path, uri: str) -> None:
+    folder = make_sweep(tmp_path / "cut")
+    play(folder, "darts-s0", 4)
+    track(folder, uri)
+    spool = folder.trial("darts-s0").spool.path
+    spool.write_bytes(b"".join(spool.read_bytes().splitlines(keepends=True)[:2]))
+    start(folder, "darts-s0", attempt=2)
+    # Longer lines than before, so that the byte remembered in track.json is inside one of them.
+    epochs(folder, "darts-s0", *(report(e, train_loss=1 / 3 + e) for e in range(1, 4)))
+    end(folder, "darts-s0")
+    assert replay(folder, uri).epochs == 0
+    seen = Seen(uri, "cut")
+    once(seen.steps("darts-s0"), 4)
+    assert seen.children["darts-s0"].data.tags["raynas.attempt"] == "2"
+
+
 def test_a_kill_between_the_store_and_track_json_doubles_nothing(tmp_path: Path, uri: str) -> None:
     folder = make_sweep(tmp_path / "kill", seeds=1)
     play(folder, "darts-s0", 2, status=None)

@@ -80,6 +80,7 @@ def draw(
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Draw a cell, as SVG and as PNG."""
+    from raynas.library import names
     from raynas.report.draw import write_cells
 
     genotype, place = _cell(cell, runs)
@@ -89,7 +90,7 @@ def draw(
         return
     for path in paths:
         say(str(path))
-    next_step("show", genotype.space)
+    next_step(*(["show", genotype.space] if genotype.space in names("search_spaces") else ["ls", "spaces"]))
 
 
 def _cell(cell: str, runs: Path) -> "tuple[Genotype, Path]":

@@ -110,7 +110,16 @@ def _arrays(source: Any) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _from_function(config: DataConfig) -> Dataset:
-    result = find_function(config.name)(**config.options)
+    try:
+        result = find_function(config.name)(**config.options)
+    except RaynasError:
+        raise
+    except Exception as error:  # the function is the user's: anything may come out of it
+        raise RaynasError(
+            f"{config.name} failed",
+            got=f"{type(error).__name__}: {error}",
+            next_step="mend it; `raynas --debug` before the verb shows where it failed",
+        ) from error
     if isinstance(result, Dataset):
         return result
     if not isinstance(result, tuple) or len(result) != 2:

@@ -90,7 +90,7 @@ def only_driver(folder: SweepFolder) -> Iterator[None]:
             raise RaynasError(
                 f"sweep {folder.name!r} is running already",
                 got=f"driven by {lock.read_text().strip() or 'another process'}",
-                next_step=f"watch it: raynas status {folder.name}",
+                next_step=f"watch it: raynas status {folder.typed}",
             )
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")

@@ -1,9 +1,10 @@
 """The folder of a sweep: where everything lies, and reading and writing it."""
 
 import json
-from collections.abc import Mapping
+import shlex
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from raynas.core.config import SearchConfig
 from raynas.core.space import Space
@@ -15,6 +16,10 @@ from raynas.sweep.record import TrialRecord, fold
 from raynas.sweep.spool import Spool
 
 __all__ = ["SweepFolder", "TrialFolder", "write_atomic"]
+
+T = TypeVar("T")
+
+_PUT_BACK = "put back the file as raynas wrote it, or run the sweep again under another name"
 
 
 class TrialFolder:
@@ -50,17 +55,18 @@ class TrialFolder:
 
     def config(self) -> SearchConfig:
         """Read the trial's configuration; raises `RaynasError` when it is missing or damaged."""
-        return SearchConfig.model_validate(self._trial()["config"])
+        return self._read(lambda trial: SearchConfig.model_validate(trial["config"]))
 
     def space(self) -> Space:
         """Read the space as it was when the trial was planned, whatever its YAML says by now."""
-        return Space.model_validate(self._trial()["space"])
+        return self._read(lambda trial: Space.model_validate(trial["space"]))
 
     def record(self) -> TrialRecord:
         """Read all there is to know about the trial."""
-        trial = self._trial()
-        config = SearchConfig.model_validate(trial["config"])
-        return fold(self.id, config, trial["axes"], self.spool.events()[0])
+        config, axes = self._read(
+            lambda trial: (SearchConfig.model_validate(trial["config"]), dict(trial["axes"]))
+        )
+        return fold(self.id, config, axes, self.spool.events()[0])
 
     def write(self, trial: Trial) -> None:
         """Write the trial's configuration and its whole space, making the folder."""
@@ -71,8 +77,8 @@ class TrialFolder:
         space = load_space(trial.config.space).model_dump(mode="json") if trial.config else None
         write_atomic(self.path / "trial.json", _pretty({**trial.to_json(), "space": space}))
 
-    def _trial(self) -> dict[str, Any]:
-        return _read_json(self.path / "trial.json", "a trial's configuration")
+    def _read(self, parse: Callable[[dict[str, Any]], T]) -> T:
+        return _read_json(self.path / "trial.json", "a trial's configuration", parse)
 
 
 class SweepFolder:
@@ -86,6 +92,13 @@ class SweepFolder:
     def name(self) -> str:
         """The sweep's name, which is the folder's."""
         return self.path.name
+
+    @property
+    def typed(self) -> str:
+        """What a command names the sweep by: its name, with `--runs` where its folder is not in ./runs."""
+        runs = self.path.parent
+        elsewhere = runs.resolve() != Path("runs").resolve()
+        return self.name + (f" --runs {shlex.quote(str(runs))}" if elsewhere else "")
 
     @property
     def best(self) -> Path:
@@ -106,7 +119,8 @@ class SweepFolder:
             raise RaynasError(
                 f"there is already a sweep {self.name!r}",
                 got=self.path,
-                next_step=f"raynas resume {self.name}, or give the new one another name: name={self.name}-2",
+                next_step=f"raynas resume {self.typed}, or give the new one another name: "
+                f"name={self.name}-2, or delete the folder of the old one",
             )
         try:
             (self.path / "trials").mkdir(parents=True, exist_ok=True)
@@ -121,15 +135,17 @@ class SweepFolder:
     def sweep(self) -> Sweep:
         """Read the resolved sweep (once: it never changes); raises `RaynasError` if missing or damaged."""
         if self._sweep is None:
-            data = _read_json(self.path / "sweep.json", "a sweep")
-            if data.get("version") != VERSION:
-                raise RaynasError(
-                    "the sweep was written by another version of raynas",
-                    got=f"format {data.get('version')} in {self.path}",
-                    expected=f"format {VERSION}",
-                )
-            self._sweep = Sweep.from_json(data)
+            self._sweep = _read_json(self.path / "sweep.json", "a sweep", self._parse)
         return self._sweep
+
+    def _parse(self, data: dict[str, Any]) -> Sweep:
+        if data.get("version") != VERSION:
+            raise RaynasError(
+                "the sweep was written by another version of raynas",
+                got=f"format {data.get('version')} in {self.path}",
+                expected=f"format {VERSION}",
+            )
+        return Sweep.from_json(data)
 
     def trial(self, trial_id: str) -> TrialFolder:
         """Return the folder of one trial, which need not exist yet."""
@@ -159,16 +175,18 @@ class SweepFolder:
         )
 
 
-def _read_json(path: Path, what: str) -> dict[str, Any]:
+def _read_json(path: Path, what: str, parse: Callable[[dict[str, Any]], T]) -> T:
+    """Return what ``parse`` makes of a file's JSON mapping; raises `RaynasError` for whatever is amiss."""
     try:
         data = json.loads(path.read_bytes())
+        if not isinstance(data, dict):
+            raise TypeError(f"expected a JSON mapping, got a {type(data).__name__}")
+        return parse(data)
     except FileNotFoundError:
-        raise RaynasError(f"{what} is missing", got=path) from None
-    except (OSError, ValueError) as error:
-        raise RaynasError(f"{what} cannot be read", got=f"{error} in {path}") from None
-    if not isinstance(data, dict):
-        raise RaynasError(f"{what} cannot be read", got=path, expected="a JSON mapping")
-    return data
+        raise RaynasError(f"{what} is missing", got=path, next_step=_PUT_BACK) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise RaynasError(f"{what} cannot be read", got=f"{path}: {why[:200]}", next_step=_PUT_BACK) from None
 
 
 def _pretty(data: Mapping[str, Any]) -> bytes:

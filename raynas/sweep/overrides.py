@@ -30,7 +30,7 @@ def apply_overrides(raw: Mapping[str, Any], overrides: Sequence[str]) -> tuple[d
             continue
         try:
             value = yaml.safe_load(value_text)
-        except yaml.YAMLError:
+        except (ValueError, RecursionError, yaml.YAMLError):  # ValueError: a date of month 13
             problems.append(Problem(key, f"not a YAML value: {value_text}"))
             continue
         problems += _apply(data, key, value)

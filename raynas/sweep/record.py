@@ -1,12 +1,15 @@
 """What is known of one trial: its spool folded into a plain record."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from raynas.core.config import SearchConfig
 from raynas.core.records import EpochReport
+from raynas.errors import RaynasError
 from raynas.sweep.ids import method_label
+from raynas.sweep.spool import damaged
 
 Status = Literal["waiting", "running", "finished", "diverged", "failed"]
 
@@ -46,7 +49,7 @@ def fold(
     """Fold events in the order they were written into a record; kinds of events not known are passed over.
 
     ``finished`` and ``diverged`` are final. A start after ``failed`` is a new attempt. An epoch that was
-    run again after a kill keeps its first report.
+    run again after a kill keeps its first report. Raises `RaynasError` for an event that is not whole.
     """
     status: Status = "waiting"
     reason = ""
@@ -54,18 +57,21 @@ def fold(
     reports: dict[int, EpochReport] = {}
     errors: list[str] = []
     for event in events:
-        match event["kind"]:
-            case "start":
-                start = dict(event)
-                if status not in ("finished", "diverged"):
-                    status, reason = "running", ""
-            case "epoch" if event["report"]["epoch"] not in reports:
-                report = EpochReport.from_json(event["report"])
-                reports[report.epoch] = report
-            case "error":
-                errors.append(event["message"])
-            case "end" if status not in ("finished", "diverged"):
-                status, reason = event["status"], event["reason"]
+        try:
+            match event["kind"]:
+                case "start":
+                    start = dict(event)
+                    if status not in ("finished", "diverged"):
+                        status, reason = "running", ""
+                case "epoch" if event["report"]["epoch"] not in reports:
+                    report = EpochReport.from_json(event["report"])
+                    reports[report.epoch] = report
+                case "error":
+                    errors.append(event["message"])
+                case "end" if status not in ("finished", "diverged"):
+                    status, reason = event["status"], event["reason"]
+        except (KeyError, TypeError, ValueError, AttributeError, RaynasError):
+            raise damaged(f"{json.dumps(event)[:60]!r} of {trial_id}") from None
     return TrialRecord(
         id=trial_id,
         config=config,

@@ -55,12 +55,7 @@ class Spool:
             event = json.loads(line)
             version = event["v"]
         except (ValueError, KeyError, TypeError):
-            raise RaynasError(
-                "a trial's record is damaged",
-                got=f"{line[:60]!r} in {self.path}",
-                expected="one JSON event a line",
-                next_step="delete that line, or the trial's folder to run it again; then `raynas resume`",
-            ) from None
+            raise damaged(f"{line[:60]!r} in {self.path}") from None
         if version != VERSION:
             raise RaynasError(
                 "a trial's record was written by another version of raynas",
@@ -68,6 +63,17 @@ class Spool:
                 expected=f"format {VERSION}",
             )
         return dict(event)
+
+
+def damaged(got: str) -> RaynasError:
+    """Return the error of a line that is no event."""
+    return RaynasError(
+        "a trial's record is damaged",
+        got=got,
+        expected="one JSON event a line",
+        next_step="delete that line; or, to run the trial again, its events.jsonl and checkpoint.pt, "
+        "then `raynas resume`",
+    )
 
 
 def _append_line(descriptor: int, line: bytes) -> None:

@@ -93,7 +93,7 @@ class MlflowTracker(Observer):
         if not self._level:
             self.message = (
                 f"not all of the sweep is in MLflow at {shown(self.uri)}; "
-                f"once it is back: raynas track {folder.name}"
+                f"once it is back: raynas track {folder.typed}"
             )
 
     def _add(self, trials: Iterable[str]) -> None:
@@ -181,6 +181,6 @@ def replay(folder: SweepFolder, uri: str) -> Replayed:
             "the sweep could not be sent to MLflow",
             got=f"{shown(address)}: {reason(error)}",
             expected="an MLflow store that answers",
-            next_step=f"check the address and that the server is running, then: raynas track {folder.name}",
+            next_step=f"check the address and that the server is running, then: raynas track {folder.typed}",
         ) from error
     return Replayed(uploader.runs, uploader.epochs)

@@ -186,7 +186,9 @@ class Uploader:
         known, child = self._progress.trials.get(trial_id), self._children.get(trial_id)
         if known is None or not known.offset or child is None or child.run.id != known.run:
             return False
-        return not self._folder.trial(trial_id).spool.events(known.offset)[0]
+        spool = self._folder.trial(trial_id).spool.path
+        # Not only longer: a damaged spool that its user cut down and resumed is another one as well.
+        return spool.exists() and spool.stat().st_size == known.offset
 
     def _statuses(self, experiment: str) -> Iterable[str | None]:
         for trial in self._sweep.trials:
