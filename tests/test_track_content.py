@@ -16,12 +16,12 @@ from raynas.errors import RaynasError
 from raynas.launch.observer import Observer, Observers
 from raynas.library import locate
 from raynas.sweep.folder import SweepFolder
+from raynas.sweep.uri import artifact_root, reason, resolve_uri, shown
 from raynas.track import content
 from raynas.track.feed import Feed
 from raynas.track.parent import overall
 from raynas.track.progress import Progress, Uploaded, alone
 from raynas.track.store import Store
-from raynas.track.uri import artifact_root, reason, resolve_uri, shown
 
 
 def test_importing_the_tracker_imports_nothing_heavy() -> None:

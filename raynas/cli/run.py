@@ -193,7 +193,7 @@ def _load(file: str, overrides: list[str] | None) -> "tuple[Path, Sweep]":
 def _create(planned: "Sweep", source: Path, runs: Path) -> "SweepFolder":
     from raynas.sweep.folder import SweepFolder
     from raynas.sweep.plan import Track
-    from raynas.track.uri import resolve_uri
+    from raynas.sweep.uri import resolve_uri
 
     if planned.track.mlflow:
         # A relative file is meant from here; the sweep may be resumed from anywhere.

@@ -43,7 +43,7 @@ def ui(
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Serve the sweeps' MLflow store on this machine; Ctrl-C ends it."""
-    from raynas.track.uri import resolve_uri, shown
+    from raynas.sweep.uri import resolve_uri, shown
 
     folders = _folders(name, runs)
     by_store: dict[str, list[SweepFolder]] = {}
@@ -76,8 +76,8 @@ def ui(
 def track(name: SweepName, runs: Runs = DEFAULT_RUNS) -> None:
     """Send to MLflow what it lacks of a sweep, as after an outage."""
     from raynas.sweep.folder import SweepFolder
+    from raynas.sweep.uri import shown
     from raynas.track.mlflow import replay
-    from raynas.track.uri import shown
 
     folder = SweepFolder.find(runs, name)
     uri = folder.sweep().track.mlflow

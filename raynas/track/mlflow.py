@@ -9,9 +9,9 @@ from raynas.errors import RaynasError
 from raynas.launch.observer import Observer, write_failure
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
+from raynas.sweep.uri import reason, resolve_uri, shown
 from raynas.track.progress import alone
 from raynas.track.uploader import Uploader
-from raynas.track.uri import reason, resolve_uri, shown
 
 __all__ = ["MlflowTracker", "Replayed", "replay", "resolve_uri"]
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from raynas.errors import RaynasError
 from raynas.sweep.folder import SweepFolder, write_atomic
-from raynas.track.uri import shown
+from raynas.sweep.uri import shown
 
 
 class Uploaded(BaseModel):

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raynas.sweep.uri import artifact_root, sqlite_file
 from raynas.track.content import Status
-from raynas.track.uri import artifact_root, sqlite_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
