@@ -101,6 +101,8 @@ track: {mlflow: 3}
         ("zip: {batch: [1, 2, 3], epochs: [1, 2]}", "zip", "batch has 3, epochs has 2"),
         ("zip: {batch: [1, 2, 1], epochs: [1, 2, 1]}", "zip", "the same values twice"),
         ("grid: 5", "grid", "expected a mapping of keys; got 5"),
+        ("track: {mlflow: foo}", "track.mlflow", "not an MLflow tracking address"),
+        ("track: {mlflow: ''}", "track.mlflow", "not an MLflow tracking address"),
         ("select: {by: discrete}", "select.by", "nearest: discrete_loss"),
         ("grid: {seed: [0], weight_decay: [1], clip: [x]}", "grid.clip[0]", "got 'x'"),
         ("resources: {gpu: 0.3}", "resources.gpu", "0.3 does not divide a GPU: 0.25 or 0.333"),

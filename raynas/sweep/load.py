@@ -17,6 +17,7 @@ from raynas.sweep.overrides import apply_overrides
 from raynas.sweep.plan import Sweep
 from raynas.sweep.resolve import resolve
 from raynas.sweep.sampling import paired_draws
+from raynas.sweep.uri import resolve_uri
 
 
 def load_sweep(path: Path, overrides: Sequence[str] = (), *, command: str | None = None) -> Sweep:
@@ -33,7 +34,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, command: str | None
     problems += wrong
     draft, wrong = read_draft(config.base, config.grid, config.zip, config.sample)
     problems += wrong
-    problems += _strategy_problems(config, draft)
+    problems += [*_strategy_problems(config, draft), *_track_problems(config)]
     problems += check_meaning(draft, config.samples)
     if not any("space" in place for place in (config.base, config.grid, config.zip)):
         problems.append(Problem("space", "is missing: a search space's name (`raynas ls spaces`) or a file"))
@@ -76,3 +77,12 @@ def _strategy_problems(config: SweepConfig, draft: Draft) -> list[Problem]:
             message = f"only {count} different points were found in `sample`; got {config.samples}"
             problems.append(Problem("samples", message))
     return problems
+
+
+def _track_problems(config: SweepConfig) -> list[Problem]:
+    if config.track.mlflow is not None:
+        try:
+            resolve_uri(config.track.mlflow)
+        except RaynasError as error:
+            return [Problem("track.mlflow", str(error))]
+    return []
