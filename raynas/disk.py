@@ -8,6 +8,10 @@ from pathlib import Path
 from raynas.errors import RaynasError
 
 
+class DiskFull(RaynasError):
+    """There is no space left; nothing about the search that met it is wrong."""
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Replace a file's content in one step, on disk when this returns.
 
@@ -49,8 +53,8 @@ def sync_folder(folder: Path) -> None:
 def disk_error(error: OSError, path: Path) -> RaynasError:
     """Turn an `OSError` met while writing into what happened and what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        what, step = "disk full", "free some space, then go on with `raynas resume SWEEP --retry-failed`"
-    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return DiskFull("disk full", got=path, next_step="free some space, then `raynas resume SWEEP`")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         what, step = "no permission to write", "choose another folder with `--runs`"
     else:
         what, step = f"cannot write: {error.strerror or error}", None

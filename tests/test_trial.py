@@ -14,8 +14,7 @@ import torch
 from raynas.core.config import SearchConfig
 from raynas.core.genotype import Genotype
 from raynas.data.load import load_data
-from raynas.disk import write_atomic
-from raynas.errors import RaynasError
+from raynas.disk import DiskFull, write_atomic
 from raynas.launch import trial as trial_module
 from raynas.launch.trial import run_trial
 from raynas.sweep.folder import TrialFolder
@@ -121,12 +120,13 @@ def test_a_full_disk_is_one_clear_error_and_loses_nothing(make_search_config, tm
     folder = make_folder(tmp_path, make_search_config(epochs=2))
 
     def full(path, data):
-        raise RaynasError("disk full", got=path)
+        raise DiskFull("disk full", got=path)
 
     with monkeypatch.context() as patch:
         patch.setattr(trial_module, "write_atomic", full)
-        assert run(folder) == "failed"
-    assert "disk full" in folder.record().reason
+        with pytest.raises(DiskFull, match="disk full"):
+            run(folder)
+    assert folder.record().status == "running"
     assert len(folder.record().reports) == 1
     assert run(folder, attempt=2) == "finished"
     assert len(folder.record().reports) == 2

@@ -33,7 +33,7 @@ def load(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch, zipfile and pickle raise many kinds for damaged bytes
         raise RaynasError(
             "the checkpoint is corrupt",
-            got=f"{path}: {error}".splitlines()[0],
+            got=f"{path} ({type(error).__name__})",
             expected="a checkpoint written by raynas",
             next_step=f"delete {path.name} to start this search again from epoch 0; its records stay",
         ) from None

@@ -136,7 +136,7 @@ class Genotype:
     @classmethod
     def load(cls, path: Path | str) -> Self:
         """Read a genotype that `save` wrote; raises `RaynasError` when it is missing or damaged."""
-        again = "check the path, or write the file again with `raynas select SWEEP`"
+        again = "check the path, or write the file again with `raynas report SWEEP`"
         try:
             return cls.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
         except OSError as error:

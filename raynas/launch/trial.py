@@ -17,7 +17,7 @@ from raynas.core.config import SearchConfig
 from raynas.core.records import EpochReport
 from raynas.data.dataset import Dataset
 from raynas.data.split import Splits, split
-from raynas.disk import write_atomic
+from raynas.disk import DiskFull, write_atomic
 from raynas.errors import RaynasError
 from raynas.search import Diverged, Search
 from raynas.sweep.folder import TrialFolder
@@ -37,13 +37,16 @@ def run_trial(
 
     After every epoch the report is spooled first and the checkpoint replaced second, so a kill at any moment
     loses at most an epoch that will be computed again to the same bits. Mistakes a user can mend and
-    divergence end the trial; any other exception is recorded and raised, for the launcher to try again.
+    divergence end the trial. A full disk is raised and ends nothing: it would fail every trial in turn, and
+    with space again all go on. Any other exception is recorded and raised, for the launcher to try again.
     """
     try:
         try:
             report = _search(folder, dataset, device, attempt, heartbeat)
         except Diverged as error:
             return _end(folder, "diverged", str(error))
+        except DiskFull:
+            raise
         except RaynasError as error:
             folder.spool.append("error", message=str(error), kind_of_error="user", attempt=attempt)
             return _end(folder, "failed", str(error))
