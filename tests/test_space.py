@@ -113,6 +113,10 @@ HEAD = "name: mine\ntitle: mine\nnodes: 2\n"
         (HEAD + "cells: {normal: {ops: [noise]}, reduce: {}}", "either `ops:`"),
         (HEAD + "cells: {normal: {ops: [noise, noise]}, reduce: {ops: [noise]}}", "listed twice"),
         (HEAD + "cells: {normal: {ops: []}, reduce: {ops: [noise]}}", "at least 1 item"),
+        (
+            HEAD + "cells: {normal: {edges: {0->2: [noise], 0 -> 2: [none]}}, reduce: {ops: [noise]}}",
+            "edge is listed",
+        ),
         (HEAD + "name: again\ncells: {}", "given twice"),
         ("- a list", "expected a mapping"),
         ("name: [unclosed", "expected ',' or ']'"),

@@ -41,6 +41,11 @@ def _edge_name(name: str) -> str:
     return name
 
 
+def _pair(name: str) -> tuple[int, int]:
+    source, target = name.split("->")
+    return int(source), int(target)
+
+
 Candidates = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_known_operations)]
 """The operations that may stand on an edge, in index order."""
 
@@ -89,6 +94,9 @@ class CellFile(Frozen):
     def _one_of_both(self) -> Self:
         if (self.ops is None) == (self.edges is None):
             raise ValueError("give either `ops:` (one list for every edge) or `edges:` (`0->2: [...]`)")
+        pairs = [_pair(name) for name in self.edges or {}]
+        if len(set(pairs)) != len(pairs):
+            raise ValueError("an edge is listed twice")
         return self
 
     def spread(self, kind: str, nodes: int) -> dict[str, Any]:
@@ -97,12 +105,7 @@ class CellFile(Frozen):
             targets = range(INPUTS, INPUTS + nodes)
             edges = {(source, target): self.ops for target in targets for source in range(target)}
         else:
-            matches = {name: _EDGE.fullmatch(name) for name in self.edges or {}}
-            edges = {
-                (int(match[1]), int(match[2])): (self.edges or {})[name]
-                for name, match in matches.items()
-                if match is not None
-            }
+            edges = {_pair(name): ops for name, ops in (self.edges or {}).items()}
         ordered = sorted(edges.items(), key=lambda item: (item[0][1], item[0][0]))
         return {"kind": kind, "edges": [{"source": s, "target": t, "ops": ops} for (s, t), ops in ordered]}
 
