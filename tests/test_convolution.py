@@ -50,3 +50,16 @@ def test_what_is_not_asked_for_is_not_computed():
     assert grad(out.sum(), x)[0].shape == x.shape
     out = convolve_twice(x.detach(), weight)
     assert grad(out.sum(), weight)[0].shape == weight.shape
+
+
+def test_a_second_differentiation_can_leave_the_weight_out():
+    x, weight = tensors()
+    found = []
+    for weight_twice in (True, False):
+        out = convolve_twice(x, weight, weight_twice=weight_twice)
+        first = grad(out.square().sum(), [x, weight], create_graph=True)
+        loss = sum(each.sin().sum() for each in first)
+        found.append(grad(loss, x, retain_graph=True)[0])
+    assert torch.equal(*found)
+    with pytest.raises(RuntimeError, match="not have been used"):
+        grad(loss, weight)

@@ -59,6 +59,17 @@ def test_both_ends_to_one_per_cent_in_few_products_and_an_honest_trace():
         assert each.trace_error > 0
 
 
+def test_the_standard_error_of_the_trace_is_that_of_the_traces():
+    spectrum = torch.linspace(-0.6, 1.0, 60).tolist()
+    found = measure(quadratic(spectrum, lanes=150), 60, lanes=150, steps=8)
+    errors = torch.tensor([each.trace - sum(spectrum) for each in found], dtype=torch.float64)
+    claimed = torch.tensor([each.trace_error for each in found], dtype=torch.float64)
+    assert 0.75 < float((errors / claimed).square().mean().sqrt()) < 1.15
+    assert abs(float(errors.mean())) < 3 * float(errors.std()) / 150**0.5
+    assert float(claimed.std() / claimed.mean()) < 0.25
+    assert all(each.products == 8 + 2 for each in found)
+
+
 def test_lanes_give_the_numbers_they_would_give_alone():
     easy, hard = [0.0] * 40 + [5.0], torch.linspace(-1, 1, 41).tolist()
     losses = [quadratic(easy), quadratic(hard)]

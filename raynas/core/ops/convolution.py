@@ -14,19 +14,39 @@ from torch.autograd import Function
 
 
 class Form(NamedTuple):
-    """The numbers of a convolution."""
+    """The numbers of a convolution, and whether the second differentiation may ask for the weight."""
 
     stride: int
     padding: int
     dilation: int
     groups: int
+    weight_twice: bool
+
+    @property
+    def weight_wanted(self) -> bool:
+        """Tell, in a backward pass, whether it should reach the weight.
+
+        Autograd tells a function which inputs have a gradient, not which are asked for, and only the last
+        differentiation runs with gradients disabled.
+        """
+        return self.weight_twice or torch.is_grad_enabled()
 
 
 def convolve_twice(
-    x: Tensor, weight: Tensor, stride: int = 1, padding: int = 0, dilation: int = 1, groups: int = 1
+    x: Tensor,
+    weight: Tensor,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
+    weight_twice: bool = True,
 ) -> Tensor:
-    """Convolve as `torch.conv2d` does, for passes whose gradient will itself be differentiated."""
-    form = Form(stride, padding, dilation, groups)
+    """Convolve as `torch.conv2d` does, for passes whose gradient will itself be differentiated.
+
+    With ``weight_twice`` False the second differentiation does not reach the weight, which halves its work:
+    the gradient in the weight must then be taken with ``create_graph`` and differentiated in other tensors.
+    """
+    form = Form(stride, padding, dilation, groups, weight_twice)
     out: Tensor = _Convolution.apply(x, weight, form)
     return out
 
@@ -47,7 +67,7 @@ class _Convolution(Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, form: Form) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.form = form
-        return torch.conv2d(x, weight, None, *form)
+        return torch.conv2d(x, weight, None, *form[:4])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
@@ -55,7 +75,9 @@ class _Convolution(Function):
         needs_x, needs_weight, _ = ctx.needs_input_grad
         return (
             _InputGradient.apply(gradient, weight, x, ctx.form) if needs_x else None,
-            _WeightGradient.apply(gradient, x, weight, ctx.form) if needs_weight else None,
+            _WeightGradient.apply(gradient, x, weight, ctx.form)
+            if needs_weight and ctx.form.weight_wanted
+            else None,
             None,
         )
 
@@ -75,7 +97,9 @@ class _InputGradient(Function):
         needs_gradient, needs_weight, *_ = ctx.needs_input_grad
         return (
             _Convolution.apply(along, weight, ctx.form) if needs_gradient else None,
-            _WeightGradient.apply(gradient, along, weight, ctx.form) if needs_weight else None,
+            _WeightGradient.apply(gradient, along, weight, ctx.form)
+            if needs_weight and ctx.form.weight_wanted
+            else None,
             None,
             None,
         )
