@@ -16,26 +16,30 @@ def norm(x):
     return (x - mean) / torch.sqrt(variance + 1e-5)
 
 
+def conv(x, weight, stride=1):
+    return F.conv2d(x, weight, None, stride, weight.shape[-1] // 2)
+
+
 def separable(x, pair, lane, edge, stride, padding, dilation):
-    depth = pair.depthwise[lane, edge].unsqueeze(1)
-    point = pair.pointwise[lane, edge][:, :, None, None]
+    depth = pair.depthwise[lane, edge].transpose(0, 1)
+    point = pair.pointwise[lane, edge]
     return F.conv2d(F.conv2d(x, depth, None, stride, padding, dilation, groups=len(depth)), point)
 
 
 def reduce(x, near, far):
     y = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))[:, :, 1:, 1:]
-    return norm(
-        torch.cat(
-            [F.conv2d(x, near[:, :, None, None], stride=2), F.conv2d(y, far[:, :, None, None], stride=2)], 1
-        )
-    )
+    return norm(torch.cat([F.conv2d(x, near, stride=2), F.conv2d(y, far, stride=2)], 1))
 
 
 def apply(name, module, x, lane, edge, stride):
-    if name == "max_pool_3x3":
-        return norm(F.max_pool2d(x, 3, stride, 1))
-    if name == "avg_pool_3x3":
-        return norm(F.avg_pool2d(x, 3, stride, 1, count_include_pad=False))
+    if name in ("max_pool_3x3", "maxpool3x3", "avg_pool_3x3"):
+        largest = name.startswith("max")
+        pooled = F.max_pool2d(x, 3, stride, 1) if largest else F.avg_pool2d(x, 3, stride, 1, False, False)
+        return pooled if module.norm is None else norm(pooled)
+    if name.startswith("nor_conv"):
+        return norm(conv(F.relu(x), module.weight[lane, edge], stride))
+    if name.endswith("-bn-relu"):
+        return F.relu(norm(conv(x, module.weight[lane, edge], stride)))
     if name == "skip_connect":
         return x if stride == 1 else reduce(F.relu(x), module.near[lane, edge], module.far[lane, edge])
     kernel = KERNELS[name]
@@ -59,7 +63,72 @@ def find(cell, spec, source, target, name):
 
 
 def plain_forward(net, images, weights, lane=0):
-    """Return logits [N, classes] of images [N, C, H, W] under weights {kind: [edges, operations]}."""
+    """Return logits [N, classes] of images [N, C, H, W] under weights {group of α: [rows, options]}."""
+    stack = {"darts": darts_stack, "residual": residual_stack, "blocks": blocks_stack}[net.space.skeleton]
+    return stack(net, images, weights, lane).mean((2, 3)) @ net.head[lane].T + net.bias[lane]
+
+
+def scaled_norm(module, x, lane):
+    return norm(x) * module.scale[lane][:, None, None] + module.shift[lane][:, None, None]
+
+
+def residual_stack(net, images, weights, lane):
+    x = norm(conv(images, net.stem.convolutions[0][lane]))
+    x = x * net.stem.scales[0][lane][:, None, None] + net.stem.shifts[0][lane][:, None, None]
+    spec = net.space.cell("normal")
+    for cell in net.cells:
+        if hasattr(cell, "block"):
+            block = cell.block
+            y = scaled_norm(block.norm_first, conv(F.relu(x), block.first[lane], 2), lane)
+            y = scaled_norm(block.norm_second, conv(F.relu(y), block.second[lane]), lane)
+            x = y + conv(F.avg_pool2d(x, 2, ceil_mode=True), block.shortcut[lane])
+            continue
+        states = [x]
+        for node in range(1, 1 + net.space.nodes):
+            total = torch.zeros_like(x)
+            for row, edge in enumerate(spec.edges):
+                for column, name in enumerate(edge.ops if edge.target == node else ()):
+                    if name != "none":
+                        module, place = find(cell, spec, edge.source, node, name)
+                        value = apply(name, module, states[edge.source], lane, place, 1)
+                        total = total + weights["normal"][row, column] * value
+            states.append(total)
+        x = states[-1]
+    return F.relu(scaled_norm(net.tail.norm, x, lane))
+
+
+def blocks_stack(net, images, weights, lane):
+    x = norm(conv(images, net.stem.convolutions[0][lane]))
+    x = F.relu(x * net.stem.scales[0][lane][:, None, None] + net.stem.shifts[0][lane][:, None, None])
+    blocks, free = net.space.nodes, [row.name for group in net.space.groups for row in group.rows]
+    for cell in net.cells:
+        if hasattr(cell, "block"):
+            x = F.max_pool2d(x, 2, 2, 1)
+            continue
+        width = cell.channels
+        projected = F.relu(norm(conv(x, cell.projections[lane])))
+        states = []
+        chosen = 0
+        for block in range(1, blocks + 1):
+            read = [projected[:, width * (block - 1) : width * block], *states]
+            if f"block {block}: parents" in free:
+                read = [w * state for w, state in zip(weights["inputs"][chosen], read, strict=False)]
+                chosen += 1
+            total = sum(read[1:], read[0])
+            ops = net.space.cell("normal").into(block)[0].ops
+            values = [
+                apply(name, module, total, lane, 0, 1)
+                for name, module in zip(ops, cell.blocks[block - 1].fan.operations, strict=True)
+            ]
+            weighted = [w * v for w, v in zip(weights["operations"][block - 1], values, strict=True)]
+            states.append(sum(weighted[1:], weighted[0]))
+        first, *others = weights["output"][0]
+        parts = [w * state for w, state in zip(others, states, strict=True)]
+        x = first * projected[:, width * blocks :] + torch.cat(parts, 1)
+    return norm(conv(F.relu(x), net.tail.weight[lane]))
+
+
+def darts_stack(net, images, weights, lane):
     space = net.space
     before = x = images
     for index, weight in enumerate(net.stem.convolutions):
@@ -78,7 +147,7 @@ def plain_forward(net, images, weights, lane=0):
             if len(parts) == 2:
                 states.append(reduce(F.relu(state), *parts))
             else:
-                states.append(norm(F.conv2d(F.relu(state), parts[0][:, :, None, None])))
+                states.append(norm(F.conv2d(F.relu(state), parts[0])))
         spec = space.cell(cell.kind)
         for node in range(2, 2 + space.nodes):
             total = 0
@@ -93,4 +162,4 @@ def plain_forward(net, images, weights, lane=0):
                         total = total + weights[cell.kind][row, column] * value
             states.append(total)
         before, previous = previous, torch.cat(states[2:], 1)
-    return previous.mean((2, 3)) @ net.head[lane].T + net.bias[lane]
+    return previous

@@ -7,7 +7,7 @@ from oracle import plain_forward
 from raynas.core.bilevel import Batch, Bilevel
 from raynas.core.derive import derive
 from raynas.core.network import Network
-from raynas.core.ops import fused
+from raynas.core.ops import forms
 from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.ops.lanes import Pass, Statistics
 from raynas.core.space import SpaceFile
@@ -29,16 +29,16 @@ def seeds(lanes=1):
     return [torch.Generator().manual_seed(seed) for seed in range(lanes)]
 
 
-def make(name, shape=(3, 8, 8), channels=4, cells=4, lanes=1, classes=3):
+def make(name, shape=(3, 8, 8), channels=4, cells=4, lanes=1, classes=3, **more):
     space = load_space(name)
-    return space, Supernet(space, shape, classes, channels, cells, seeds(lanes), torch.float64)
+    return space, Supernet(space, shape, classes, channels, cells, seeds(lanes), torch.float64, **more)
 
 
 def random_weights(space, lanes=1, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return {
-        cell.kind: torch.rand(lanes, len(cell.edges), cell.width, generator=generator, dtype=torch.float64)
-        for cell in space.cells
+        group.name: torch.rand(lanes, len(group.rows), group.width, generator=generator, dtype=torch.float64)
+        for group in space.groups
     }
 
 
@@ -75,7 +75,7 @@ def test_outputs_and_all_gradients_equal_the_plain_supernet(name):
 
 @pytest.mark.parametrize("dense", [0, 64])
 def test_both_forms_of_the_convolutions_agree_with_the_plain_supernet(monkeypatch, dense):
-    monkeypatch.setattr(fused, "DENSE_CHANNELS", dict.fromkeys(fused.DENSE_CHANNELS, dense))
+    monkeypatch.setattr(forms, "DENSE_CHANNELS", dense)
     space, net = make("darts", lanes=2)
     images = torch.randn(2, 3, 3, 8, 8, generator=seeds()[0], dtype=torch.float64)
     compare(net, images, random_weights(space, lanes=2))
@@ -183,9 +183,9 @@ def test_every_weight_and_every_alpha_gets_a_gradient(name):
     problem.losses(Batch(images, torch.tensor([[0, 1, 2, 0]])), alphas).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
     rows = problem.logits(alphas.grad)
-    for cell in space.cells:
-        real = problem.masks[cell.kind]
-        assert (rows[cell.kind][0][real] != 0).all()
+    for group in space.groups:
+        real = problem.masks[group.name]
+        assert (rows[group.name][0][real] != 0).all()
 
 
 @pytest.mark.parametrize("op", [name for name in OPERATIONS if name != "none"])
@@ -234,7 +234,7 @@ def copy_weights(net, network, space):
             for source, target in zip(mine.inputs, theirs.inputs, strict=True):
                 convolutions = [m for m in target.modules() if isinstance(m, torch.nn.Conv2d)]
                 for weight, convolution in zip(source.weights, convolutions, strict=True):
-                    convolution.weight.copy_(weight[0][:, :, None, None])
+                    convolution.weight.copy_(weight[0])
             for choice, module in zip(theirs.choices, theirs.operations, strict=True):
                 fused_module, place = find(
                     mine, space.cell(mine.kind), choice.source, choice.target, choice.op

@@ -17,7 +17,7 @@ def flatten(tensors: Sequence[Tensor]) -> Tensor:
 
 def unflatten(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     """Cut [lanes, numbers] into tensors shaped as ``like``."""
-    pieces = torch.split(flat, [tensor[0].numel() for tensor in like], 1)
+    pieces = torch.split(flat, [tensor.numel() // len(tensor) for tensor in like], 1)
     return [piece.reshape(tensor.shape) for piece, tensor in zip(pieces, like, strict=True)]
 
 

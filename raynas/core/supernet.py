@@ -4,13 +4,13 @@ The architecture's weights are never attributes of the network. They are a mappi
 [lanes, edges, operations], so second-order gradients, Hessians and sampled paths need no tricks, and the
 network's own parameters can never be mixed up with them.
 
-What makes it fast (`raynas.core.ops.fused`): all edges that leave a state share its ReLU, poolings and
-identity, and run their convolutions as one; the weights ride in the batch normalisations; a state's
-contributions to all later nodes stay one tensor that is added to an accumulator.
+What makes it fast: all edges that leave a state share its ReLU, poolings and identity and run their
+convolutions as one (`raynas.core.fan`, `raynas.core.ops.fused`), each shape in the faster of two forms
+(`raynas.core.ops.forms`); the weights ride in the batch normalisations; a state's contributions to all later
+nodes stay one tensor; what has weight 0 need not be computed (`raynas.core.ops.paths`).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -18,90 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raynas.core import skeleton
-from raynas.core.ops.fused import Source, fused
-from raynas.core.ops.lanes import Lanes, Norm, Pass, interleave, keep_format, shifted
-from raynas.core.space import INPUTS, Cell, Space
-
-Weights = Mapping[str, Tensor]
-"""Architecture weights by cell kind, each [lanes, edges, operations]; padded entries are ignored."""
-
-
-@dataclass(frozen=True)
-class FanPlan:
-    """Which operations leave one state, and on which edges.
-
-    Each row is an operation's name, the positions (among ``targets``) its edges lead to, and the indices of
-    those entries in the flattened [edges·operations] weights.
-    """
-
-    source: int
-    targets: tuple[int, ...]
-    rows: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
-
-
-def fan_plans(cell: Cell, nodes: int) -> tuple[FanPlan, ...]:
-    """Group a cell's edges by the state they leave; `none` needs no row."""
-    plans = []
-    for source in range(INPUTS + nodes - 1):
-        targets = tuple(range(max(source + 1, INPUTS), INPUTS + nodes))
-        rows: dict[str, tuple[list[int], list[int]]] = {}
-        for index, edge in enumerate(cell.edges):
-            if edge.source != source:
-                continue
-            for column, name in enumerate(edge.ops):
-                if name != "none":
-                    positions, entries = rows.setdefault(name, ([], []))
-                    positions.append(targets.index(edge.target))
-                    entries.append(index * cell.width + column)
-        flat = tuple((name, tuple(positions), tuple(entries)) for name, (positions, entries) in rows.items())
-        plans.append(FanPlan(source, targets, flat))
-    return tuple(plans)
-
-
-class Fan(nn.Module):
-    """All operations on all edges that leave one state of a cell."""
-
-    def __init__(self, lanes: Lanes, plan: FanPlan, channels: int, stride: int) -> None:
-        super().__init__()
-        self.lanes, self.channels, self.stride = len(lanes), channels, stride
-        self.targets = len(plan.targets)
-        self.positions = [positions for _, positions, _ in plan.rows]
-        self.operations = nn.ModuleList(
-            fused(lanes, name, len(positions), channels, stride) for name, positions, _ in plan.rows
-        )
-
-    def forward(self, source: Source, rows: Sequence[Tensor], scales: Sequence[Tensor]) -> Tensor:
-        """Return this state's contribution to every later node, [N, lanes·targets·channels, H', W'].
-
-        ``rows`` holds each operation's weights [lanes, its edges], ``scales`` the same for every channel.
-        """
-        branches: dict[tuple[int, ...], Tensor] = {}
-        shared: list[tuple[tuple[int, ...], Tensor, Tensor]] = []
-        for operation, positions, row, scale in zip(
-            self.operations, self.positions, rows, scales, strict=True
-        ):
-            z = operation(source, scale)
-            if operation.shared:
-                shared.append((positions, z.unflatten(1, (self.lanes, 1, self.channels)), row))
-            else:
-                z = z.unflatten(1, (self.lanes, len(positions), self.channels))
-                branches[positions] = branches[positions] + z if positions in branches else z
-        for positions, z, row in shared:
-            weight = row.view(1, *row.shape, 1, 1, 1)
-            known = branches.get(positions)
-            branches[positions] = z * weight if known is None else torch.addcmul(known, z, weight)
-        return self._spread(source, branches).flatten(1, 3)
-
-    def _spread(self, source: Source, branches: dict[tuple[int, ...], Tensor]) -> Tensor:
-        """Add up branches that lead to different subsets of the targets."""
-        everywhere = branches.pop(tuple(range(self.targets)), None)
-        if everywhere is None:
-            n, _, height, width = source.x.shape
-            size = (-(-height // self.stride), -(-width // self.stride))
-            everywhere = source.x.new_zeros(n, self.lanes, self.targets, self.channels, *size)
-        for positions, z in branches.items():
-            everywhere = everywhere.index_add(2, torch.tensor(positions, device=z.device), z)
-        return everywhere
+from raynas.core.blocks import BlocksCell
+from raynas.core.fan import Fan, FanPlan, FanWeights, Mixture, Weights
+from raynas.core.fixed import Halve, Tail
+from raynas.core.ops.forms import NO_FORMS, Forms
+from raynas.core.ops.fused import SeparablePair
+from raynas.core.ops.lanes import Lanes, Norm, Pass, interleave, nchw, nhwc, shifted
+from raynas.core.recompute import recomputed
+from raynas.core.space import Space
 
 
 class Preprocess(nn.Module):
@@ -111,7 +35,7 @@ class Preprocess(nn.Module):
         super().__init__()
         self.lanes = len(lanes)
         sizes = [channels // 2, channels - channels // 2] if halve else [channels]
-        self.weights = nn.ParameterList(lanes.uniform(size, inputs, fan_in=inputs) for size in sizes)
+        self.weights = nn.ParameterList(lanes.uniform(size, inputs, 1, 1, fan_in=inputs) for size in sizes)
         self.stride = 2 if halve else 1
         self.norm = Norm(lanes, channels)
 
@@ -120,89 +44,51 @@ class Preprocess(nn.Module):
         x = F.relu(x)
         views = [x, shifted(x)] if self.stride == 2 else [x]
         parts = [
-            run.convolve(view, weight.flatten(0, 1)[..., None, None], stride=self.stride, groups=self.lanes)
+            run.convolve(view, weight.flatten(0, 1), stride=self.stride, groups=self.lanes)
             for view, weight in zip(views, self.weights, strict=True)
         ]
         return self.norm(interleave(parts, self.lanes), run)  # type: ignore[no-any-return]
 
 
 class SupernetCell(nn.Module):
-    """One cell of the supernet."""
+    """One cell of the supernet.
 
-    def __init__(self, lanes: Lanes, space: Space, cell: skeleton.CellPlan) -> None:
+    The ``last`` node alone may be its output; then it reads the state before it as it is, and normalises no
+    pooling (NAS-Bench-201).
+    """
+
+    def __init__(
+        self, lanes: Lanes, plans: Sequence[FanPlan], cell: skeleton.CellPlan, last: bool = False
+    ) -> None:
         super().__init__()
         self.kind, self.channels, self.lanes = cell.kind, cell.channels, len(lanes)
+        self.last = last
         self.inputs = nn.ModuleList(
             Preprocess(lanes, width, cell.channels, halve=index == 0 and cell.previous_reduced)
             for index, width in enumerate(cell.inputs)
+            if not last
         )
-        self.fans = nn.ModuleList(
-            Fan(lanes, fan, cell.channels, stride=2 if cell.kind == "reduce" and fan.source < INPUTS else 1)
-            for fan in fan_plans(space.cell(cell.kind), space.nodes)
-        )
+        self.fans = nn.ModuleList(Fan(lanes, plan, cell.channels, norm_pools=not last) for plan in plans)
 
-    def forward(
-        self,
-        before: Tensor,
-        previous: Tensor,
-        mixture: "Mixture",
-        run: Pass,
-    ) -> Tensor:
-        """Return the concatenated nodes, [N, lanes·nodes·channels, H', W']."""
-        rows, scales = mixture.of(self.kind, self.channels)
-        states = [preprocess(x, run) for preprocess, x in zip(self.inputs, (before, previous), strict=True)]
-        sent = [
-            fan(Source(state, run), row, scale)
-            for fan, state, row, scale in zip(self.fans, states, rows, scales, strict=False)
-        ]
-        waiting = sent[0] + sent[1]
-        for fan, row, scale in zip(self.fans[INPUTS:], rows[INPUTS:], scales[INPUTS:], strict=True):
-            node, waiting = self._split_first(waiting)
-            states.append(node)
-            waiting = waiting + fan(Source(node, run), row, scale)
-        return interleave([*states[INPUTS:], keep_format(waiting)], self.lanes)
+    def forward(self, before: Tensor, previous: Tensor, weights: Sequence[FanWeights], run: Pass) -> Tensor:
+        """Return the concatenated nodes, [N, lanes·nodes·channels, H', W'], or just the ``last`` node."""
+        inputs = [preprocess(x, run) for preprocess, x in zip(self.inputs, (before, previous), strict=False)]
+        inputs = inputs or [previous]
+        nodes: list[Tensor] = []
+        arrived = self.fans[0](inputs[0], run, weights[0])
+        for index, (fan, mix) in enumerate(zip(self.fans[1:], weights[1:], strict=True), start=1):
+            if index >= len(inputs):
+                node, arrived = self._split_first(arrived)
+                nodes.append(node)
+            arrived = fan((inputs + nodes)[index], run, mix, arrived)
+        return arrived if self.last else interleave([*nodes, arrived], self.lanes)
 
-    def _split_first(self, waiting: Tensor) -> tuple[Tensor, Tensor]:
-        """Take the first node, whose edges have all arrived, off the sums of all nodes still waiting.
-
-        Splitting four-dimensional channels, rather than slicing a dimension of targets, keeps gradients
-        channels-last (see `keep_format`).
-        """
-        rest = waiting.shape[1] // self.lanes - self.channels
-        pieces = torch.split(waiting, [self.channels, rest] * self.lanes, 1)
-        first, others = interleave(pieces[::2], 1), interleave(pieces[1::2], 1)
-        return keep_format(first.contiguous(memory_format=torch.channels_last)), others
-
-
-class Mixture:
-    """The weights of one forward pass, cut into rows per state and operation, widened per channel once."""
-
-    def __init__(self, space: Space, weights: Weights) -> None:
-        self._weights = weights
-        self._plans: dict[str, tuple[FanPlan, ...]] = {
-            cell.kind: fan_plans(cell, space.nodes) for cell in space.cells
-        }
-        self._cache: dict[tuple[str, int], tuple[list[list[Tensor]], list[list[Tensor]]]] = {}
-
-    def of(self, kind: str, channels: int) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
-        """Return rows [state][operation] of [lanes, edges] and scales of lanes·edges·channels numbers."""
-        if (kind, channels) not in self._cache:
-            plans = self._plans[kind]
-            order = [entry for fan in plans for _, _, entries in fan.rows for entry in entries]
-            sizes = [len(entries) for fan in plans for _, _, entries in fan.rows]
-            weights = self._weights[kind].flatten(1)
-            flat = weights.index_select(1, torch.tensor(order, device=weights.device))
-            rows = list(torch.split(flat, sizes, 1))
-            wide = torch.split(flat.repeat_interleave(channels, 1), [size * channels for size in sizes], 1)
-            scales = [scale.flatten() for scale in wide]
-            per_fan = [len(fan.rows) for fan in plans]
-            self._cache[kind, channels] = (_regroup(rows, per_fan), _regroup(scales, per_fan))
-        return self._cache[kind, channels]
-
-
-def _regroup(items: list[Tensor], sizes: Sequence[int]) -> list[list[Tensor]]:
-    iterator = iter(items)
-    return [[next(iterator) for _ in range(size)] for size in sizes]
+    def _split_first(self, arrived: Tensor) -> tuple[Tensor, Tensor]:
+        """Take the first node, whose edges have all arrived, off the sums of all nodes still waiting."""
+        n, height, width, channels = nhwc(arrived).shape
+        by_lane = nhwc(arrived).view(n, height, width, self.lanes, channels // self.lanes)
+        first, others = by_lane.split_with_sizes([self.channels, by_lane.shape[4] - self.channels], 4)
+        return nchw(first.flatten(3)).contiguous(memory_format=torch.channels_last), nchw(others.flatten(3))
 
 
 class Stem(nn.Module):
@@ -215,7 +101,7 @@ class Stem(nn.Module):
         widths = (
             [image_channels, width] if plan.stem == "small" else [image_channels, width // 2, width, width]
         )
-        self.stride = 1 if plan.stem == "small" else 2
+        self.stride, self.rectified = (1 if plan.stem == "small" else 2), plan.rectified
         pairs = list(pairwise(widths))
         self.convolutions = nn.ParameterList(
             lanes.uniform(after, before, 3, 3, fan_in=9 * before) for before, after in pairs
@@ -233,14 +119,17 @@ class Stem(nn.Module):
             x = run.convolve(x, weight.flatten(0, 1), self.stride, 1, groups=self.lanes)
             x = norm(x, run, scale.flatten(), shift.flatten())
             states.append(x)
+        x = F.relu(x) if self.rectified else x
         return (x, x) if self.stride == 1 else (states[-2], x)
 
 
 class Supernet(nn.Module):
     """A supernet of one space for images of one shape, for one or several lanes.
 
-    ``generators`` seed the initial weights, one per lane. ``shape`` is (channels, height, width).
-    Raises `RaynasError` when the space cannot be stacked this way.
+    ``generators`` seed the initial weights, one per lane. ``shape`` is (channels, height, width). ``forms``
+    says how each shape of convolution is computed, see `raynas.core.ops.forms`; ``recompute`` keeps no
+    activations of cells, see `raynas.core.recompute`. Raises `RaynasError` when the space cannot be stacked
+    this way.
     """
 
     def __init__(
@@ -252,27 +141,54 @@ class Supernet(nn.Module):
         cells: int,
         generators: Sequence[torch.Generator],
         dtype: torch.dtype = torch.float32,
+        forms: Forms | None = None,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         lanes = Lanes(generators, dtype)
-        plan = skeleton.plan(shape, space.nodes, cells, channels)
-        self.space = space
+        plan = skeleton.plan(space.skeleton, shape, space.nodes, cells, channels)
+        self.space, self.recompute = space, recompute
+        self.mixtures = nn.ModuleDict(
+            {
+                cell.kind: Mixture(len(lanes), cell, space.targets)
+                for cell in space.cells
+                if space.form.chooses == "edge"
+            }
+        )
         self.stem = Stem(lanes, plan, shape[0])
-        self.cells = nn.ModuleList(SupernetCell(lanes, space, cell) for cell in plan.cells)
+        self.cells = nn.ModuleList(self._layer(lanes, layer) for layer in plan.cells)
+        self.tail = Tail(lanes, plan)
         self.head = lanes.uniform(classes, plan.features, fan_in=plan.features)
         self.bias = lanes.uniform(classes, fan_in=plan.features)
+        for module in self.modules():
+            if isinstance(module, SeparablePair):
+                module.forms = forms or NO_FORMS
 
-    def forward(
-        self,
-        images: Tensor,
-        weights: Weights,
-        run: Pass,
-    ) -> Tensor:
+    def _layer(self, lanes: Lanes, layer: skeleton.Layer) -> nn.Module:
+        if isinstance(layer, skeleton.HalfPlan):
+            return Halve(lanes, layer)
+        if self.space.form.chooses == "node":
+            return BlocksCell(lanes, self.space, layer)
+        plans: tuple[FanPlan, ...] = self.mixtures[layer.kind].plans  # type: ignore[assignment]
+        return SupernetCell(lanes, plans, layer, last=self.space.form.output == "last")
+
+    def forward(self, images: Tensor, weights: Weights, run: Pass) -> Tensor:
         """Return logits [lanes, N, classes] of images [lanes, N, channels, height, width]."""
         x = images.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
-        mixture = Mixture(self.space, weights)
+        cut: dict[tuple[str, int], list[FanWeights]] = {}
         before, previous = self.stem(x, run)
         for cell in self.cells:
-            before, previous = previous, cell(before, previous, mixture, run)
+            mix: Weights | list[FanWeights] = weights
+            if isinstance(cell, SupernetCell):
+                key = (cell.kind, cell.channels)
+                if key not in cut:
+                    active = run.active and run.active[cell.kind]
+                    cut[key] = self.mixtures[cell.kind](weights[cell.kind], cell.channels, active)
+                mix = cut[key]
+            if self.recompute and torch.is_grad_enabled() and not isinstance(cell, Halve):
+                before, previous = previous, recomputed(cell, before, previous, mix, run)
+            else:
+                before, previous = previous, cell(before, previous, mix, run)
+        previous = self.tail(previous, run)
         features = previous.mean((2, 3)).unflatten(1, (len(images), -1)).transpose(0, 1)
         return torch.baddbmm(self.bias.unsqueeze(1), features, self.head.transpose(1, 2))

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-Family = Literal["none", "skip", "max_pool", "avg_pool", "separable", "dilated", "noise"]
+Family = Literal[
+    "none", "skip", "max_pool", "avg_pool", "separable", "dilated", "convolution", "rectified", "noise"
+]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,20 @@ _ALL = (
     Operation("sep_conv_5x5", "separable", "sep 5×5", "depthwise-separable 5×5 convolution, twice", 5),
     Operation("dil_conv_3x3", "dilated", "dil 3×3", "depthwise-separable 3×3 convolution, dilation 2", 3, 2),
     Operation("dil_conv_5x5", "dilated", "dil 5×5", "depthwise-separable 5×5 convolution, dilation 2", 5, 2),
+    Operation(
+        "nor_conv_1x1", "convolution", "conv 1×1", "ReLU, 1×1 convolution, batch norm (NAS-Bench-201)", 1
+    ),
+    Operation(
+        "nor_conv_3x3", "convolution", "conv 3×3", "ReLU, 3×3 convolution, batch norm (NAS-Bench-201)", 3
+    ),
+    Operation("maxpool3x3", "max_pool", "max 3×3", "3×3 max pooling (NAS-Bench-101's name)", 3),
+    Operation(
+        "conv3x3-bn-relu", "rectified", "conv 3×3", "3×3 convolution, batch norm, ReLU (NAS-Bench-101)", 3
+    ),
+    Operation(
+        "conv1x1-bn-relu", "rectified", "conv 1×1", "1×1 convolution, batch norm, ReLU (NAS-Bench-101)", 1
+    ),
+    Operation("identity", "skip", "same", "hands its input on: how a cell's output reads its nodes"),
     Operation("noise", "noise", "noise", "standard normal noise that ignores its input (space S4)"),
 )
 OPERATIONS = MappingProxyType({operation.name: operation for operation in _ALL})

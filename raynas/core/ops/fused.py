@@ -1,27 +1,23 @@
 """Every operation in the form the supernet runs: on all edges that leave one state, at once.
 
 All edges out of a state read the same input, so ReLU is applied once, pooling and identity are computed
-once and only weighted per edge, and the convolutions of all edges are single wide convolutions whose output
-channels are ordered (lane, edge, channel). The weight of an operation on an edge is folded into the batch
-normalisation that ends its branch.
+once and mixed for all edges by one matrix product, and the convolutions of all edges are single wide
+convolutions whose output channels are ordered (lane, edge, channel). The weight of an operation on an edge is
+folded into the batch normalisation that ends its branch.
+
+Every operation can also run on a path, just some (lane, edge) pairs: see `raynas.core.ops.paths`.
 """
 
 from abc import abstractmethod
-from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raynas.core.ops.catalogue import OPERATIONS, Operation
+from raynas.core.ops.forms import NO_FORMS, Forms, Maps, Shape, fan_out, form_for, separately
 from raynas.core.ops.lanes import Lanes, Norm, Pass, interleave, keep_format, shifted
-
-DENSE_CHANNELS = {(3, 1): 8, (5, 1): 8, (3, 2): 32, (5, 2): 16}
-"""Most channels at which one dense convolution of a shared input beats depthwise then pointwise.
-
-By (kernel, dilation), measured with `python benchmarks/convolution_forms.py`; a constant rather than a timing
-at start-up, since the two forms round differently and a search must give the same bits on every run.
-"""
+from raynas.core.ops.paths import Path, chosen, normalise, pick
 
 
 class Source:
@@ -30,20 +26,30 @@ class Source:
     ``x`` is [N, lanes·channels, H, W].
     """
 
-    def __init__(self, x: Tensor, run: Pass) -> None:
+    def __init__(self, x: Tensor, run: Pass, lanes: int) -> None:
         self.x = x
         self.run = run
+        self.lanes = lanes
+        self._relu: Maps | None = None
 
-    @cached_property
-    def relu(self) -> Tensor:
+    @property
+    def relu(self) -> Maps:
         """Return max(x, 0)."""
-        return F.relu(self.x)
+        if self._relu is None:  # no cached_property: torch.compile cannot see through its lock
+            self._relu = Maps(F.relu(self.x), self.lanes)
+        return self._relu
+
+    def rectified(self, path: Path) -> Maps:
+        """Return max(x, 0) of the maps that a path reads."""
+        if path.maps is None:
+            return self.relu
+        return Maps(pick(self.relu.x, self.lanes, path.maps), path.groups)
 
 
 class FusedOperation(nn.Module):
     """One operation on ``edges`` edges that leave the same state.
 
-    ``shared`` says that the result does not depend on the edge: `forward` then returns it once, unweighted.
+    ``shared`` says that the result does not depend on the edge.
     """
 
     shared = False
@@ -54,42 +60,65 @@ class FusedOperation(nn.Module):
         self.kernel, self.dilation = operation.kernel, operation.dilation
 
     @abstractmethod
-    def forward(self, source: Source, scale: Tensor) -> Tensor:
-        """Return the weighted result [N, lanes·edges·channels, H', W'].
+    def forward(self, source: Source, scale: Tensor, path: Path) -> Tensor:
+        """Return the weighted result [N, pairs·channels, H', W'] on the pairs of ``path``.
 
-        ``scale`` holds the operation's weight for each lane, edge and channel, lanes·edges·channels numbers;
-        a shared operation ignores it and returns [N, lanes·channels, H', W'].
+        ``scale`` holds the operation's weight for each pair and channel, pairs·channels numbers.
         """
 
+    def _normalise(
+        self, norm: Norm, x: Tensor, source: Source, path: Path, scale: Tensor | None = None
+    ) -> Tensor:
+        return normalise(norm, x, source.run, path, self.channels, scale)
 
-class Pool(FusedOperation):
-    """3×3 pooling followed by batch normalisation, the same for every edge."""
+
+class Shared(FusedOperation):
+    """An operation without kernels of its own, the same on every edge."""
 
     shared = True
 
-    def __init__(self, lanes: Lanes, operation: Operation, edges: int, channels: int, stride: int) -> None:
+    @abstractmethod
+    def once(self, source: Source, path: Path) -> Tensor:
+        """Return the unweighted result [N, groups·channels, H', W'], once for each map that is read."""
+
+    def forward(self, source: Source, scale: Tensor, path: Path) -> Tensor:
+        """Repeat and weight it for each pair."""
+        return pick(self.once(source, path), path.groups, path.spread) * scale.view(1, -1, 1, 1)
+
+
+class Pool(Shared):
+    """3×3 pooling, followed by batch normalisation where ``normed``."""
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        operation: Operation,
+        edges: int,
+        channels: int,
+        stride: int,
+        normed: bool = True,
+    ) -> None:
         super().__init__(lanes, operation, edges, channels, stride)
         self.largest = operation.family == "max_pool"
-        self.norm = Norm(lanes, channels)
+        self.norm = Norm(lanes, channels) if normed else None
 
-    def forward(self, source: Source, scale: Tensor) -> Tensor:
+    def once(self, source: Source, path: Path) -> Tensor:
         """Pool each channel; padding does not count in an average."""
+        x = pick(source.x, self.lanes, path.maps)
         window = (self.kernel, self.stride, self.kernel // 2)
-        if self.largest:
-            pooled = F.max_pool2d(source.x, *window)
-        else:
-            pooled = F.avg_pool2d(source.x, *window, count_include_pad=False)
-        return keep_format(self.norm(pooled, source.run))
+        pooled = (
+            F.max_pool2d(x, *window) if self.largest else F.avg_pool2d(x, *window, count_include_pad=False)
+        )
+        normed = pooled if self.norm is None else self._normalise(self.norm, pooled, source, path)
+        return keep_format(normed)
 
 
-class Identity(FusedOperation):
+class Identity(Shared):
     """A skip connection at stride 1."""
 
-    shared = True
-
-    def forward(self, source: Source, scale: Tensor) -> Tensor:
+    def once(self, source: Source, path: Path) -> Tensor:
         """Return the state itself."""
-        return source.x
+        return pick(source.x, self.lanes, path.maps)
 
 
 class Reduce(FusedOperation):
@@ -97,70 +126,63 @@ class Reduce(FusedOperation):
 
     def __init__(self, lanes: Lanes, operation: Operation, edges: int, channels: int, stride: int) -> None:
         super().__init__(lanes, operation, edges, channels, stride)
-        self.near = lanes.uniform(edges, channels // 2, channels, fan_in=channels)
-        self.far = lanes.uniform(edges, channels // 2, channels, fan_in=channels)
+        self.near = lanes.uniform(edges, channels // 2, channels, 1, 1, fan_in=channels)
+        self.far = lanes.uniform(edges, channels // 2, channels, 1, 1, fan_in=channels)
         self.norm = Norm(lanes, edges * channels)
 
-    def forward(self, source: Source, scale: Tensor) -> Tensor:
+    def forward(self, source: Source, scale: Tensor, path: Path) -> Tensor:
         """Halve the resolution, keeping information from both halves of the pixels."""
+        x = source.rectified(path).x
         halves = [
-            source.run.convolve(x, weight.flatten(0, 2)[..., None, None], stride=2, groups=self.lanes)
-            for x, weight in ((source.relu, self.near), (shifted(source.relu), self.far))
+            source.run.convolve(view, chosen(weight, path).flatten(0, -4), stride=2, groups=path.groups)
+            for view, weight in ((x, self.near), (shifted(x), self.far))
         ]
-        z = interleave(halves, self.lanes * self.edges)
-        return self.norm(z, source.run, scale)  # type: ignore[no-any-return]
+        z = interleave(halves, halves[0].shape[1] // (self.channels // 2))
+        return self._normalise(self.norm, z, source, path, scale)
 
 
 class Noise(FusedOperation):
     """Standard normal noise of the input's (strided) shape, fresh on every edge and at every call."""
 
-    def forward(self, source: Source, scale: Tensor) -> Tensor:
+    def forward(self, source: Source, scale: Tensor, path: Path) -> Tensor:
         """Draw from each lane's own generator, so that lanes do not disturb each other."""
         n, _, height, width = source.x.shape
-        size = (n, self.edges * self.channels, -(-height // self.stride), -(-width // self.stride))
+        side = (-(-height // self.stride), -(-width // self.stride))
         drawn = [
-            torch.randn(size, generator=g, device=g.device, dtype=torch.float32).to(source.x)
-            for g in source.run.noise
+            torch.randn(
+                (n, edges * self.channels, *side), generator=g, device=g.device, dtype=torch.float32
+            ).to(source.x)
+            for g, edges in zip(source.run.noise, self._edges(path), strict=True)
         ]
         return torch.cat(drawn, 1) * scale.view(1, -1, 1, 1)
+
+    def _edges(self, path: Path) -> list[int]:
+        """Return on how many edges each lane has its noise."""
+        if path.own is None:
+            return [self.edges] * self.lanes
+        return torch.bincount(path.own // self.edges, minlength=self.lanes).tolist()
 
 
 class SeparablePair(nn.Module):
     """The weights of one depthwise and one pointwise convolution on every edge of every lane."""
 
-    def __init__(self, lanes: Lanes, edges: int, channels: int, kernel: int, dilation: int) -> None:
+    def __init__(self, lanes: Lanes, edges: int, channels: int, kernel: int, dilation: int = 1) -> None:
         super().__init__()
-        self.lanes, self.edges, self.channels = len(lanes), edges, channels
-        self.kernel, self.dilation = kernel, dilation
-        self.padding = dilation * (kernel // 2)
-        self.dense = channels <= DENSE_CHANNELS.get((kernel, dilation), 0)
-        self.depthwise = lanes.uniform(edges, channels, kernel, kernel, fan_in=kernel * kernel)
-        self.pointwise = lanes.uniform(edges, channels, channels, fan_in=channels)
+        self.channels, self.kernel, self.dilation = channels, kernel, dilation
+        self.forms: Forms = NO_FORMS
+        self.depthwise = lanes.uniform(edges, 1, channels, kernel, kernel, fan_in=kernel * kernel)
+        self.pointwise = lanes.uniform(edges, channels, channels, 1, 1, fan_in=channels)
 
-    def merged(self) -> Tensor:
-        """Return depthwise then pointwise as one dense kernel [lanes·edges·channels, channels, k, k]."""
-        kernel = self.pointwise[..., None, None] * self.depthwise.unsqueeze(2)
-        return kernel.flatten(0, 2)
+    def fan_out(self, run: Pass, maps: Maps, stride: int, path: Path) -> Tensor:
+        """Convolve the path's maps, each for all of its edges."""
+        shape = Shape(self.kernel, self.dilation, stride, self.channels, *maps.x.shape[2:])
+        form = form_for(shape, self.forms)
+        depth, point = chosen(self.depthwise, path), chosen(self.pointwise, path)
+        return fan_out(run, maps, depth, point, stride, self.dilation, form)
 
-    def fan_out(self, run: Pass, x: Tensor, stride: int) -> Tensor:
-        """Convolve one shared input [N, lanes·channels, ...] for every edge."""
-        if self.dense:
-            return run.convolve(x, self.merged(), stride, self.padding, self.dilation, self.lanes)
-        channels = self.lanes * self.channels
-        outputs = []
-        for depth, point in zip(self.depthwise.unbind(1), self.pointwise.unbind(1), strict=True):
-            window = depth.reshape(channels, 1, self.kernel, self.kernel)
-            z = run.convolve(x, window, stride, self.padding, self.dilation, channels)
-            outputs.append(run.convolve(z, point.reshape(channels, self.channels, 1, 1), groups=self.lanes))
-        return interleave(outputs, self.lanes)
-
-    def per_edge(self, run: Pass, x: Tensor) -> Tensor:
-        """Convolve each edge's own input, [N, lanes·edges·channels, ...], at stride 1."""
-        groups = self.lanes * self.edges
-        channels = groups * self.channels
-        window = self.depthwise.reshape(channels, 1, self.kernel, self.kernel)
-        z = run.convolve(x, window, 1, self.padding, self.dilation, channels)
-        return run.convolve(z, self.pointwise.reshape(channels, self.channels, 1, 1), groups=groups)
+    def per_edge(self, run: Pass, x: Tensor, path: Path) -> Tensor:
+        """Convolve each pair's own map, [N, pairs·channels, H, W], at stride 1."""
+        return separately(run, x, chosen(self.depthwise, path), chosen(self.pointwise, path))
 
 
 class Dilated(FusedOperation):
@@ -171,10 +193,10 @@ class Dilated(FusedOperation):
         self.pair = SeparablePair(lanes, edges, channels, operation.kernel, operation.dilation)
         self.norm = Norm(lanes, edges * channels)
 
-    def forward(self, source: Source, scale: Tensor) -> Tensor:
+    def forward(self, source: Source, scale: Tensor, path: Path) -> Tensor:
         """Convolve the shared, rectified input for every edge."""
-        z = self.pair.fan_out(source.run, source.relu, self.stride)
-        return self.norm(z, source.run, scale)  # type: ignore[no-any-return]
+        z = self.pair.fan_out(source.run, source.rectified(path), self.stride, path)
+        return self._normalise(self.norm, z, source, path, scale)
 
 
 class Separable(FusedOperation):
@@ -182,16 +204,46 @@ class Separable(FusedOperation):
 
     def __init__(self, lanes: Lanes, operation: Operation, edges: int, channels: int, stride: int) -> None:
         super().__init__(lanes, operation, edges, channels, stride)
-        self.first = SeparablePair(lanes, edges, channels, operation.kernel, 1)
-        self.second = SeparablePair(lanes, edges, channels, operation.kernel, 1)
+        self.first = SeparablePair(lanes, edges, channels, operation.kernel)
+        self.second = SeparablePair(lanes, edges, channels, operation.kernel)
         self.norm_first = Norm(lanes, edges * channels)
         self.norm_second = Norm(lanes, edges * channels)
 
-    def forward(self, source: Source, scale: Tensor) -> Tensor:
+    def forward(self, source: Source, scale: Tensor, path: Path) -> Tensor:
         """Convolve the shared, rectified input for every edge, then each edge's own map."""
-        z = self.norm_first(self.first.fan_out(source.run, source.relu, self.stride), source.run)
-        z = self.second.per_edge(source.run, F.relu(z))
-        return self.norm_second(z, source.run, scale)  # type: ignore[no-any-return]
+        z = self.first.fan_out(source.run, source.rectified(path), self.stride, path)
+        z = F.relu(self._normalise(self.norm_first, z, source, path))
+        z = self.second.per_edge(source.run, z, path)
+        return self._normalise(self.norm_second, z, source, path, scale)
+
+
+class Convolution(FusedOperation):
+    """ReLU, convolution, batch normalisation."""
+
+    def __init__(self, lanes: Lanes, operation: Operation, edges: int, channels: int, stride: int) -> None:
+        super().__init__(lanes, operation, edges, channels, stride)
+        size = self.kernel
+        self.weight = lanes.uniform(edges, channels, channels, size, size, fan_in=channels * size * size)
+        self.norm = Norm(lanes, edges * channels)
+
+    def forward(self, source: Source, scale: Tensor, path: Path) -> Tensor:
+        """Convolve the shared, rectified input for every edge."""
+        x = source.rectified(path).x
+        return self._normalise(self.norm, self._convolve(source, x, path), source, path, scale)
+
+    def _convolve(self, source: Source, x: Tensor, path: Path) -> Tensor:
+        kernel = chosen(self.weight, path).flatten(0, -4)
+        return source.run.convolve(x, kernel, self.stride, self.kernel // 2, groups=path.groups)
+
+
+class Rectified(Convolution):
+    """Convolution, batch normalisation, ReLU."""
+
+    def forward(self, source: Source, scale: Tensor, path: Path) -> Tensor:
+        """Convolve the shared input, as it is, for every edge; a weight may be negative, so it comes last."""
+        x = pick(source.x, self.lanes, path.maps)
+        z = self._normalise(self.norm, self._convolve(source, x, path), source, path)
+        return F.relu(z) * scale.view(1, -1, 1, 1)
 
 
 _FORMS: dict[str, type[FusedOperation]] = {
@@ -200,13 +252,25 @@ _FORMS: dict[str, type[FusedOperation]] = {
     "skip": Identity,
     "separable": Separable,
     "dilated": Dilated,
+    "convolution": Convolution,
+    "rectified": Rectified,
     "noise": Noise,
 }
 
 
-def fused(lanes: Lanes, name: str, edges: int, channels: int, stride: int) -> FusedOperation:
-    """Build an operation on ``edges`` edges out of one state; `none` computes nothing and has no form."""
-    operation = OPERATIONS[name]
-    if operation.family == "skip" and stride == 2:
-        return Reduce(lanes, operation, edges, channels, stride)
-    return _FORMS[operation.family](lanes, operation, edges, channels, stride)
+def form_of(name: str, stride: int) -> type[FusedOperation]:
+    """Return how an operation other than `none` is computed."""
+    family = OPERATIONS[name].family
+    return Reduce if family == "skip" and stride == 2 else _FORMS[family]
+
+
+def fused(
+    lanes: Lanes, name: str, edges: int, channels: int, stride: int, norm_pools: bool = True
+) -> FusedOperation:
+    """Build an operation on ``edges`` edges out of one state; `none` computes nothing and has no form.
+
+    DARTS' supernet normalises what pooling gives (``norm_pools``), those of the benchmarks do not.
+    """
+    if form_of(name, stride) is Pool:
+        return Pool(lanes, OPERATIONS[name], edges, channels, stride, norm_pools)
+    return form_of(name, stride)(lanes, OPERATIONS[name], edges, channels, stride)

@@ -6,7 +6,7 @@ so a search computes the same whether it is alone (one lane, the ordinary case) 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from raynas.core.ops.convolution import convolve_twice
+from raynas.core.ops.normalisation import EPSILON, MOMENTUM, normalise_twice
 
 
 class Statistics(Enum):
@@ -31,12 +32,17 @@ class Statistics(Enum):
 class Pass:
     """How one forward pass runs: its statistics, a noise generator per lane, how often it is differentiated.
 
-    ``twice`` says that its gradient will itself be differentiated, as second order and curvature do.
+    ``twice`` says that its gradient will itself be differentiated in α, as second order and curvature do;
+    that second differentiation reaches no convolution's weight.
+    ``active`` says which weights may be other than 0: a mask [lanes, edges, operations] on the CPU for each
+    kind of cell. The rest is not computed: it needs no gradient and its running statistics stay as they are.
+    None computes everything.
     """
 
     statistics: Statistics
     noise: Sequence[torch.Generator]
     twice: bool = False
+    active: Mapping[str, Tensor] | None = None
 
     def convolve(
         self,
@@ -49,7 +55,7 @@ class Pass:
     ) -> Tensor:
         """Convolve in the form that suits the pass."""
         if self.twice:
-            return convolve_twice(x, weight, stride, padding, dilation, groups)
+            return convolve_twice(x, weight, stride, padding, dilation, groups, weight_twice=False)
         return F.conv2d(x, weight, None, stride, padding, dilation, groups)
 
 
@@ -98,7 +104,9 @@ class Norm(nn.Module):
         if run.statistics is not Statistics.BATCH:
             mean, variance = self.mean.view(-1), self.variance.view(-1)
         training = run.statistics is not Statistics.RUNNING
-        return F.batch_norm(x, mean, variance, scale, shift, training, momentum=0.1, eps=1e-5)
+        if run.twice and training:
+            return normalise_twice(x, mean, variance, scale, shift)
+        return F.batch_norm(x, mean, variance, scale, shift, training, MOMENTUM, EPSILON)
 
 
 class _KeepFormat(Function):
@@ -121,18 +129,24 @@ def keep_format(x: Tensor) -> Tensor:
     return kept
 
 
-def interleave(parts: Sequence[Tensor], groups: int) -> Tensor:
-    """Concatenate channels group by group: (group, part, channel) from parts ordered (group, channel).
+def nhwc(x: Tensor) -> Tensor:
+    """View [N, C, H, W] as [N, H, W, C], the order in which channels-last maps lie in memory."""
+    return x.permute(0, 2, 3, 1)
 
-    Concatenating four-dimensional slices keeps the channels-last memory format, which a five-dimensional
-    stack would lose.
-    """
+
+def nchw(x: Tensor) -> Tensor:
+    """View [N, H, W, C] as [N, C, H, W]."""
+    return x.permute(0, 3, 1, 2)
+
+
+def interleave(parts: Sequence[Tensor], groups: int) -> Tensor:
+    """Concatenate channels group by group: (group, part, channel) from parts ordered (group, channel)."""
     if len(parts) == 1:
         return parts[0]
     if groups == 1:
         return torch.cat(list(parts), 1)
-    slices = zip(*(part.chunk(groups, 1) for part in parts), strict=True)
-    return torch.cat([piece for group in slices for piece in group], 1)
+    by_group = {id(part): torch.unflatten(nhwc(part), 3, (groups, -1)) for part in parts}
+    return nchw(torch.cat([by_group[id(part)] for part in parts], 4).flatten(3))
 
 
 def shifted(x: Tensor) -> Tensor:

@@ -6,15 +6,27 @@ from torch import Tensor, nn
 
 from raynas.core.ops.catalogue import OPERATIONS, Operation
 from raynas.core.ops.lanes import shifted
-from raynas.errors import RaynasError
 
 
 class ReluConvNorm(nn.Sequential):
-    """ReLU, 1×1 convolution, batch norm."""
+    """ReLU, convolution, batch norm."""
 
-    def __init__(self, inputs: int, outputs: int, affine: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, affine: bool, kernel: int = 1, stride: int = 1) -> None:
         super().__init__(
-            nn.ReLU(), nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs, affine=affine)
+            nn.ReLU(),
+            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+            nn.BatchNorm2d(outputs, affine=affine),
+        )
+
+
+class ConvNormRelu(nn.Sequential):
+    """Convolution, batch norm, ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, affine: bool, kernel: int = 1, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+            nn.BatchNorm2d(outputs, affine=affine),
+            nn.ReLU(),
         )
 
 
@@ -46,6 +58,36 @@ class Noise(nn.Module):
         return torch.randn_like(x[:, :, :: self.stride, :: self.stride])
 
 
+class Zero(nn.Module):
+    """Zeros of the (strided) input's shape: no connection."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Ignore the values of ``x``."""
+        return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions, the first of stride 2, beside average pooling and a 1×1 convolution."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.way = nn.Sequential(
+            ReluConvNorm(inputs, outputs, True, 3, 2), ReluConvNorm(outputs, outputs, True, 3)
+        )
+        self.shortcut = nn.Sequential(
+            nn.AvgPool2d(2, ceil_mode=True), nn.Conv2d(inputs, outputs, 1, bias=False)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, inputs, H, W] to [N, outputs, H/2, W/2], rounded up."""
+        out: Tensor = self.way(x) + self.shortcut(x)
+        return out
+
+
 def _separable(operation: Operation, channels: int, stride: int, affine: bool) -> list[nn.Module]:
     padding = operation.dilation * (operation.kernel // 2)
     return [
@@ -59,7 +101,7 @@ def _separable(operation: Operation, channels: int, stride: int, affine: bool) -
 
 
 def plain(name: str, channels: int, stride: int, affine: bool) -> nn.Module:
-    """Build one operation on one edge; `none` cannot be part of a derived cell and raises `RaynasError`."""
+    """Build one operation on one edge."""
     operation = OPERATIONS[name]
     match operation.family:
         case "skip":
@@ -73,9 +115,11 @@ def plain(name: str, channels: int, stride: int, affine: bool) -> nn.Module:
             return nn.Sequential(*first, *_separable(operation, channels, 1, affine))
         case "dilated":
             return nn.Sequential(*_separable(operation, channels, stride, affine))
+        case "convolution":
+            return ReluConvNorm(channels, channels, affine, operation.kernel, stride)
+        case "rectified":
+            return ConvNormRelu(channels, channels, affine, operation.kernel, stride)
         case "noise":
             return Noise(stride)
         case "none":
-            raise RaynasError(
-                "a derived cell cannot hold `none`", got=name, expected="an operation that computes"
-            )
+            return Zero(stride)

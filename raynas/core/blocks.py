@@ -1,0 +1,86 @@
+"""The supernet's cell of choice blocks (NAS-Bench-1Shot1).
+
+A block adds up the states before it, each with the weight it has as a parent, and mixes its operations on the
+sum. The cell's input reaches every block, and the output, through a projection of its own.
+"""
+
+from collections.abc import Sequence
+from functools import reduce
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from raynas.core.fan import Fan, Mixture, Weights
+from raynas.core.ops.lanes import Lanes, Norm, Pass, interleave, keep_format
+from raynas.core.skeleton import CellPlan
+from raynas.core.space import Cell, Edge, Space
+
+
+class ChoiceBlock(nn.Module):
+    """One block's operations on one map: a fan with a single edge."""
+
+    def __init__(self, lanes: Lanes, ops: tuple[str, ...], channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        edge = Cell(kind="normal", edges=(Edge(source=0, target=1, ops=ops),))
+        self.mixture = Mixture(len(lanes), edge, range(1, 2))
+        self.fan = Fan(lanes, self.mixture.plans[0], channels, norm_pools=False)
+
+    def forward(self, x: Tensor, weights: Tensor, run: Pass, active: Tensor | None) -> Tensor:
+        """Mix the operations on ``x`` by ``weights`` [lanes, 1, operations]; ``active`` is their mask."""
+        [mix] = self.mixture(weights, self.channels, active)
+        return self.fan(x, run, mix)  # type: ignore[no-any-return]
+
+
+class BlocksCell(nn.Module):
+    """One cell of choice blocks, all of one resolution and width (Zela, Siems, Hutter 2020, section 3).
+
+    The output is the weighted blocks side by side, plus the weighted projection of the input.
+    """
+
+    def __init__(self, lanes: Lanes, space: Space, plan: CellPlan) -> None:
+        super().__init__()
+        self.lanes, self.channels = len(lanes), plan.channels
+        cell, *_ = space.cells
+        *blocks, _ = space.targets
+        rows = {row.name: i for group in space.groups for i, row in enumerate(group.rows)}
+        self.rows = [rows.get(f"block {block}: parents") for block in blocks]
+        width = 2 * len(blocks) * plan.channels
+        self.projections = lanes.uniform(width, plan.inputs[0], 1, 1, fan_in=plan.inputs[0])
+        self.norm = Norm(lanes, width)
+        self.blocks = nn.ModuleList(
+            ChoiceBlock(lanes, cell.into(block)[0].ops, plan.channels) for block in blocks
+        )
+
+    def forward(self, before: Tensor, previous: Tensor, weights: Weights, run: Pass) -> Tensor:
+        """Return [N, lanes·blocks·channels, H, W]; ``weights`` holds a tensor for each group of α."""
+        active = None if run.active is None else run.active["operations"]
+        *projected, bypass = self._project(previous, run)
+        states: list[Tensor] = []
+        for index, (block, row, projection) in enumerate(zip(self.blocks, self.rows, projected, strict=True)):
+            read = [projection, *states]
+            if row is not None:
+                read = self._weigh(read, weights["inputs"][:, row])
+            own = slice(index, index + 1)
+            here = None if active is None else active[:, own]
+            total = keep_format(reduce(torch.add, read))
+            states.append(block(total, weights["operations"][:, own], run, here))
+        output = weights["output"][:, 0]
+        wide = output[:, :1].expand(-1, len(states) * self.channels).reshape(1, -1, 1, 1)
+        return interleave(self._weigh(states, output[:, 1:]), self.lanes) + bypass * wide
+
+    def _project(self, x: Tensor, run: Pass) -> list[Tensor]:
+        """Return the input as each block reads it, and last as the output reads it, as wide as all blocks."""
+        z = run.convolve(x, self.projections.flatten(0, 1), groups=self.lanes)
+        z = F.relu(self.norm(z, run))
+        count = len(self.rows)
+        sizes = [self.channels] * count + [count * self.channels]
+        pieces = torch.split(z, sizes * self.lanes, 1)
+        parts = [interleave(pieces[part :: count + 1], 1) for part in range(count + 1)]
+        return [part.contiguous(memory_format=torch.channels_last) for part in parts]
+
+    def _weigh(self, states: Sequence[Tensor], weights: Tensor) -> list[Tensor]:
+        """Multiply states by ``weights`` [lanes, states or more]."""
+        wide = weights.repeat_interleave(self.channels, 0)
+        return [x * w.view(1, -1, 1, 1) for x, w in zip(states, wide.unbind(1), strict=False)]

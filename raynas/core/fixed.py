@@ -1,0 +1,83 @@
+"""The supernet's fixed layers between and after the cells: nothing in them is searched."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from raynas.core.ops.lanes import Lanes, Norm, Pass
+from raynas.core.skeleton import HalfPlan, Plan
+
+
+class ScaledNorm(nn.Module):
+    """Batch normalisation with a scale and a shift that are learned, as fixed layers have."""
+
+    def __init__(self, lanes: Lanes, channels: int) -> None:
+        super().__init__()
+        self.norm = Norm(lanes, channels)
+        self.scale = lanes.constant(channels, value=1.0)
+        self.shift = lanes.constant(channels, value=0.0)
+
+    def forward(self, x: Tensor, run: Pass) -> Tensor:
+        """Normalise ``x`` [N, lanes·channels, H, W]."""
+        return self.norm(x, run, self.scale.flatten(), self.shift.flatten())  # type: ignore[no-any-return]
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions, the first of stride 2, beside average pooling and a 1×1 convolution.
+
+    Each of the two is ReLU, convolution, batch norm (Dong & Yang 2020, section 2.1).
+    """
+
+    def __init__(self, lanes: Lanes, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.lanes = len(lanes)
+        self.first = lanes.uniform(outputs, inputs, 3, 3, fan_in=9 * inputs)
+        self.second = lanes.uniform(outputs, outputs, 3, 3, fan_in=9 * outputs)
+        self.shortcut = lanes.uniform(outputs, inputs, 1, 1, fan_in=inputs)
+        self.norm_first = ScaledNorm(lanes, outputs)
+        self.norm_second = ScaledNorm(lanes, outputs)
+
+    def forward(self, x: Tensor, run: Pass) -> Tensor:
+        """Map [N, lanes·inputs, H, W] to [N, lanes·outputs, H/2, W/2], rounded up."""
+        z = run.convolve(F.relu(x), self.first.flatten(0, 1), stride=2, padding=1, groups=self.lanes)
+        z = F.relu(self.norm_first(z, run))
+        z = run.convolve(z, self.second.flatten(0, 1), padding=1, groups=self.lanes)
+        pooled = F.avg_pool2d(x, 2, ceil_mode=True)
+        shortcut = run.convolve(pooled, self.shortcut.flatten(0, 1), groups=self.lanes)
+        out: Tensor = self.norm_second(z, run) + shortcut
+        return out
+
+
+class Halve(nn.Module):
+    """The layer between two stages: a residual block, or 2×2 max pooling on a border of padding."""
+
+    def __init__(self, lanes: Lanes, plan: HalfPlan) -> None:
+        super().__init__()
+        self.block = ResidualBlock(lanes, plan.inputs, plan.channels) if plan.residual else None
+
+    def forward(self, before: Tensor, previous: Tensor, mixture: object, run: Pass) -> Tensor:
+        """Halve the resolution of the last state; nothing here is weighted by the ``mixture``."""
+        if self.block is None:
+            return F.max_pool2d(previous, 2, padding=1)
+        return self.block(previous, run)  # type: ignore[no-any-return]
+
+
+class Tail(nn.Module):
+    """What follows the last cell: nothing, a batch norm and a ReLU, or a ReLU, a projection, a batch norm."""
+
+    def __init__(self, lanes: Lanes, plan: Plan) -> None:
+        super().__init__()
+        self.lanes, self.kind = len(lanes), plan.tail
+        if plan.tail == "norm":
+            self.norm: nn.Module = ScaledNorm(lanes, plan.features)
+        elif plan.tail == "projection":
+            self.weight = lanes.uniform(plan.features, plan.last, 1, 1, fan_in=plan.last)
+            self.norm = Norm(lanes, plan.features)
+
+    def forward(self, x: Tensor, run: Pass) -> Tensor:
+        """Map the last state to the features that are averaged, [N, lanes·features, H, W]."""
+        if self.kind == "norm":
+            return F.relu(self.norm(x, run))
+        if self.kind == "projection":
+            z = run.convolve(F.relu(x), self.weight.flatten(0, 1), groups=self.lanes)
+            return self.norm(z, run)  # type: ignore[no-any-return]
+        return x
