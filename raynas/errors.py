@@ -12,6 +12,11 @@ def nearest(name: object, known: Iterable[str]) -> str | None:
     return by_lower[close[0]] if close else None
 
 
+def short(text: str) -> str:
+    """Cut a text that would not fit a line of a message."""
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 class RaynasError(Exception):
     """A mistake the user can mend; shown without a traceback, exit code 2.
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from raynas.core.derive import derive
-from raynas.core.genotype import KINDS, Choice, Genotype
+from raynas.core.genotype import Choice, Genotype
 from raynas.core.ops.catalogue import OPERATIONS
 from raynas.errors import RaynasError
 from raynas.library import load_space, names
@@ -32,14 +32,14 @@ def random_genotypes(name: str, count: int) -> list[Genotype]:
     draw = random.Random(name)
     cells = []
     for i in range(count):
-        keep = space.keep if i < count / 2 else draw.choice([1, 2, 3])
-        weights = {c.kind: [[draw.random() for _ in range(c.width)] for _ in c.edges] for c in space.cells}
-        cells.append(derive(space.model_copy(update={"keep": keep}), weights))
+        other = space.model_copy(update={} if i < count / 2 else {"keep": draw.choice([1, 2, 3])})
+        weights = {g.name: [[draw.random() for _ in range(g.width)] for _ in g.rows] for g in other.groups}
+        cells.append(derive(other, weights))
     return cells
 
 
 def both_kinds(space: str, nodes: int, edges: list[Choice]) -> Genotype:
-    return Genotype.of(space, nodes, dict.fromkeys(KINDS, edges))
+    return Genotype.of(space, nodes, dict.fromkeys(("normal", "reduce"), edges))
 
 
 ALL_OPS = list(OPERATIONS)
@@ -129,7 +129,7 @@ def check_drawing(genotype: Genotype, kind: str) -> None:
 @pytest.mark.parametrize("name", SPACES)
 def test_nothing_overlaps_in_random_cells(name: str) -> None:
     for i, genotype in enumerate(random_genotypes(name, 34)):
-        check_drawing(genotype, KINDS[i % 2])
+        check_drawing(genotype, genotype.kinds[i % len(genotype.kinds)])
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -160,7 +160,7 @@ def crossings(graph: _Graph, columns: Iterable[Sequence[int]]) -> int:
 
 def fewest_crossings(genotype: Genotype, kind: str) -> int | None:
     """Try every order of the places in the columns, unless there are too many."""
-    graph = _Graph(genotype.cell(kind), genotype.nodes)
+    graph = _Graph(genotype, kind)
     first, *others = graph.columns
     if prod(factorial(len(column)) for column in others) > 300:
         return None
@@ -169,7 +169,7 @@ def fewest_crossings(genotype: Genotype, kind: str) -> int | None:
 
 def test_no_move_of_one_place_saves_a_crossing() -> None:
     for genotype in (*random_genotypes("darts", 34), EVERY_EDGE):
-        graph = _Graph(genotype.cell("normal"), genotype.nodes)
+        graph = _Graph(genotype, "normal")
         graph.untangle()
         least = crossings(graph, graph.columns)
         for number, column in list(enumerate(graph.columns))[1:]:
@@ -193,16 +193,25 @@ def test_lines_cross_no_more_than_they_must() -> None:
 
 
 @pytest.mark.parametrize("genotype", [*(random_genotypes(name, 34)[0] for name in SPACES), *SHAPES.values()])
-@pytest.mark.parametrize("kind", KINDS)
-def test_one_line_and_one_label_per_choice(genotype: Genotype, kind: str) -> None:
-    root = ElementTree.fromstring(draw_cell(genotype, kind))
-    choices = genotype.cell(kind)
-    assert len(root.findall(f"{SVG}g/{SVG}path")) == len(choices)
-    assert len(root.findall(f"{SVG}path")) == genotype.nodes  # to the output
-    labels = [text.text for text in root.findall(f"{SVG}g/{SVG}text")]
-    assert sorted(labels) == sorted(OPERATIONS[choice.op].short for choice in choices)
-    blocks = ["".join(text.itertext()) for text in root.findall(f"{SVG}text")][2:]
-    assert sorted(blocks) == sorted(["ck−2", "ck−1", "ck", *map(str, range(genotype.nodes))])
+def test_one_line_per_choice_and_one_label_per_operation(genotype: Genotype) -> None:
+    for kind in genotype.kinds:
+        root = ElementTree.fromstring(draw_cell(genotype, kind))
+        choices = genotype.cell(kind)
+        labelled, plain = root.findall(f"{SVG}g/{SVG}path"), root.findall(f"{SVG}path")
+        labels = [text.text for text in root.findall(f"{SVG}g/{SVG}text")]
+        blocks = ["".join(text.itertext()) for text in root.findall(f"{SVG}text")][2:]
+        if genotype.skeleton == "blocks":
+            ops = {choice.target: choice.op for choice in choices if choice.op != "identity"}
+            names = ["ck−1", "ck", *(OPERATIONS[op].short for op in ops.values())]
+            assert (len(labelled), len(plain), labels) == (0, len(choices), [])
+        else:
+            to_output = genotype.nodes if genotype.skeleton == "darts" else 0
+            inputs = ["ck−2", "ck−1"] if genotype.skeleton == "darts" else ["ck−1"]
+            nodes = range(genotype.nodes) if genotype.skeleton == "darts" else range(1, genotype.nodes)
+            names = [*inputs, "ck", *map(str, nodes)]
+            assert (len(labelled), len(plain)) == (len(choices), to_output)
+            assert sorted(labels) == sorted(OPERATIONS[choice.op].short for choice in choices)
+        assert sorted(blocks) == sorted(names)
 
 
 def test_every_line_joins_the_states_its_title_names() -> None:
@@ -245,7 +254,7 @@ def test_svg_stands_alone_and_clashes_with_nothing() -> None:
 
 
 def test_drawing_is_deterministic() -> None:
-    cells = {kind: list(reversed(EVERY_EDGE.cell(kind))) for kind in reversed(KINDS)}
+    cells = {kind: list(reversed(EVERY_EDGE.cell(kind))) for kind in reversed(EVERY_EDGE.kinds)}
     again = Genotype.of("all", 4, cells)
     assert draw_cell(again, "normal") == draw_cell(EVERY_EDGE, "normal")
 

@@ -282,3 +282,61 @@ def test_load_says_what_is_wrong_with_the_file(tmp_path: Path) -> None:
 def test_importing_needs_no_torch() -> None:
     code = "import sys, raynas.core.genotype, raynas.core.derive; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def residual(**changes: object) -> dict[str, object]:
+    rows = [["none", 0, 1], ["skip_connect", 0, 2], ["nor_conv_1x1", 1, 2]]
+    data = {"format": "raynas.genotype", "version": 1, "space": "x", "nodes": 2, "skeleton": "residual"}
+    return {**data, "cells": {"normal": rows}, **changes}
+
+
+def test_other_skeletons_are_named_in_json_and_digest() -> None:
+    genotype = Genotype.from_json(residual())
+    assert genotype.to_json() == residual()
+    assert genotype.kinds == ("normal",)
+    assert genotype.count("none") == {"normal": 1}
+    assert genotype.to_text() == "|none~0|+|skip_connect~0|nor_conv_1x1~1|"
+    assert "skeleton" not in small().to_json()
+    assert (
+        genotype.digest()
+        != Genotype.from_json(residual(cells={"normal": [["noise", 0, 1], ["noise", 1, 2]]})).digest()
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"skeleton": "residul"}, "unknown skeleton"),
+        ({"skeleton": ["residual"]}, "unknown skeleton"),
+        ({"skeleton": "darts"}, "one normal and one reduce"),
+        ({"cells": {"normal": [["none", 0, 1]]}}, "node 2 of the normal cell has no incoming edge"),
+        ({"cells": {"reduce": [["none", 0, 1]]}}, "unknown kind"),
+        ({"cells": {"normal": [["none", 0, 3]]}}, "impossible edge"),
+        ({"skeleton": "blocks", "nodes": 1}, "two operations in one block"),
+        (
+            {"skeleton": "blocks", "nodes": 1, "cells": {"normal": [["noise", 0, 1], ["noise", 1, 2]]}},
+            "must be identity",
+        ),
+    ],
+)
+def test_cells_of_other_skeletons_are_checked_as_well(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(RaynasError, match=message):
+        Genotype.from_json(residual(**changes))
+
+
+def test_a_block_has_one_operation() -> None:
+    rows = [["maxpool3x3", 0, 1], ["maxpool3x3", 0, 2], ["conv1x1-bn-relu", 1, 2], ["identity", 2, 3]]
+    with pytest.raises(RaynasError, match="two operations in one block"):
+        Genotype.from_json(residual(skeleton="blocks", cells={"normal": rows}))
+
+
+@pytest.mark.parametrize("name", ["to_darts", "to_nasbench101"])
+def test_only_cells_of_its_own_field_have_a_text_form(name: str) -> None:
+    with pytest.raises(RaynasError, match="only a"):
+        getattr(Genotype.from_json(residual()), name)()
+
+
+def test_text_is_told_apart_by_its_form() -> None:
+    assert Genotype.from_text(SMALL, "tiny") == small()
+    assert Genotype.from_text(DARTS_V2).skeleton == "darts"
+    assert Genotype.from_text(" |none~0|\n", "mine").space == "mine"

@@ -367,3 +367,37 @@ def test_too_many_cells_give_the_table_without_the_map(
     assert found is not None
     assert found.picture is None
     assert found.alike.within is not None
+
+
+@pytest.mark.parametrize(("name", "form"), [("nas-bench-201", "|"), ("nb1shot1-2", "ModelSpec(matrix=")])
+def test_a_space_with_one_kind_of_cell(tmp_path: Path, name: str, form: str) -> None:
+    folder = simulate(tmp_path / "robust", name)
+    html, markdown = build(folder)
+    Page(html)
+    chosen = gather(folder).chosen
+    assert chosen is not None
+    assert chosen.to_text().startswith(form)
+    assert chosen.to_text() in markdown
+    assert "reduce" not in html + markdown
+    assert "| skips | time |" in markdown
+    assert "| λmax | skips |" in markdown
+    assert (folder.best / "cell-normal.png").is_file()
+
+
+def test_kinds_of_cell_that_only_some_trials_have(tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path / "mixed")
+    spaces = ("nas-bench-201", "tiny")
+    trials = [Trial(space, SearchConfig(space=space, epochs=EPOCHS), {"space": space}) for space in spaces]
+    folder.create(sweep_of(trials, "mixed"), "name: mixed\n")
+    for space in spaces:
+        scribe = Scribe(folder, space)
+        scribe.start()
+        scribe.epochs(load_space(space), losses(0.7))
+        scribe.write("end", status="finished", reason="all epochs done")
+    html, markdown = build(folder)
+    Page(html)
+    skips = {record.id: record.last.skips for record in gather(folder).records if record.last}
+    assert [line.split("|")[-3].strip() for line in markdown.splitlines() if "| finished |" in line] == [
+        str(skips["nas-bench-201"]["normal"]),
+        f"{skips['tiny']['normal']} / {skips['tiny']['reduce']}",
+    ]

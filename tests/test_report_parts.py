@@ -13,37 +13,37 @@ from raynas.report import figures, stats, text
 
 
 def test_operation_shares_add_up() -> None:
-    cell = (
-        SpaceFile.model_validate(
-            {
-                "name": "x",
-                "title": "x",
-                "nodes": 1,
-                "cells": {
-                    kind: {"edges": {"0->2": ["skip_connect", "none"], "1->2": ["sep_conv_3x3"]}}
-                    for kind in ("normal", "reduce")
-                },
-            }
-        )
-        .resolve()
-        .cell("normal")
-    )
-    shares = stats.operation_shares(cell, [[0.75, 0.25], [1.0]])
+    space = SpaceFile.model_validate(
+        {
+            "name": "x",
+            "title": "x",
+            "nodes": 1,
+            "cells": {
+                kind: {"edges": {"0->2": ["skip_connect", "none"], "1->2": ["sep_conv_3x3"]}}
+                for kind in ("normal", "reduce")
+            },
+        }
+    ).resolve()
+    shares = stats.operation_shares(space.groups[0], [[0.75, 0.25], [1.0]])
     assert shares == {"none": 0.125, "skip_connect": 0.375, "sep_conv_3x3": 0.5}
 
 
-def test_chance_share_equals_that_of_many_random_cells() -> None:
-    space, rng = load_space("tiny"), random.Random(0)
+@pytest.mark.parametrize("name", ["tiny", "nas-bench-201", "nb1shot1-2"])
+def test_chance_share_equals_that_of_many_random_cells(name: str) -> None:
+    space, rng = load_space(name), random.Random(0)
 
     def draw() -> Genotype:
         cells: dict[str, list[Choice]] = {}
         for cell in space.cells:
-            into = [[edge for edge in cell.edges if edge.target == node] for node in (2, 3)]
-            kept = [edge for edges in into for edge in rng.sample(edges, 2)]
-            cells[cell.kind] = [
-                Choice(rng.choice([op for op in e.ops if op != "none"]), e.source, e.target) for e in kept
-            ]
-        return Genotype.of(space.name, space.nodes, cells)
+            cells[cell.kind] = []
+            for node in space.targets:
+                edges = cell.into(node)
+                shared = rng.choice(edges[0].ops)
+                for edge in rng.sample(edges, space.kept(cell, node)):
+                    own = rng.choice([op for op in edge.ops if op not in space.exclude])
+                    op = own if space.skeleton != "blocks" else shared
+                    cells[cell.kind].append(Choice(op, edge.source, edge.target))
+        return Genotype.of(space.name, space.nodes, cells, space.skeleton)
 
     shares = [stats.common_share(draw(), draw()) for _ in range(4000)]
     assert stats.chance_share(space) == pytest.approx(fmean(shares), abs=4 * stdev(shares) / math.sqrt(4000))

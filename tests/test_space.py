@@ -1,8 +1,11 @@
 """Search spaces as data: the published ones exactly, and every mistake of a file at once."""
 
-import pytest
+from pathlib import Path
 
-from raynas.core.space import Space
+import pytest
+import yaml
+
+from raynas.core.space import Space, SpaceFile
 from raynas.errors import FileProblems
 from raynas.library import load_space, names
 
@@ -65,6 +68,34 @@ def test_s2_to_s4_have_one_list_for_all_edges(name, expected):
     assert ops(space, "normal") == ops(space, "reduce") == [expected] * 14
 
 
+def test_nas_bench_201_keeps_one_of_five_operations_on_each_of_six_edges():
+    space = load_space("nas-bench-201")
+    [cell] = space.cells
+    assert [(edge.source, edge.target) for edge in cell.edges] == [
+        (0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3),
+    ]  # fmt: skip
+    expected = ["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"]
+    assert ops(space, "normal") == [expected] * 6
+    assert [space.kept(cell, node) for node in space.targets] == [1, 2, 3]
+    assert (space.exclude, space.default_channels, space.default_cells) == ((), 16, 5)
+
+
+def test_spaces_of_before_keep_the_fingerprints_their_records_have():
+    known = {"darts": "9e114feab315", "s1": "507c792c35e1", "tiny": "3b878f9e2e76"}
+    assert {name: load_space(name).fingerprint() for name in known} == known
+
+
+def test_an_edge_list_of_blocks_may_leave_edges_out(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "name: mine\ntitle: mine\nnodes: 2\nskeleton: blocks\nkeep: 1\ncells:\n  normal: {edges: {0->1: "
+        "[maxpool3x3], 0->2: [maxpool3x3], 1->2: [maxpool3x3], 1->3: [identity], 2->3: [identity]}}\n"
+    )
+    rows = {row.name: row.options for group in load_space(str(file)).groups for row in group.rows}
+    assert rows["block 2: parents"] == ("0", "1")
+    assert rows["output: parents"] == ("1", "2")
+
+
 @pytest.mark.parametrize("name", sorted(names("search_spaces")))
 def test_a_space_survives_json_and_can_be_hashed(name):
     space = load_space(name)
@@ -98,6 +129,7 @@ def test_every_mistake_of_a_file_is_told_at_once(tmp_path):
 
 
 HEAD = "name: mine\ntitle: mine\nnodes: 2\n"
+NORMAL = "cells: {normal: {ops: [noise]}}\n"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +141,7 @@ HEAD = "name: mine\ntitle: mine\nnodes: 2\n"
             HEAD + "cells: {normal: {ops: [noise]}, reduce: {edges: {3->2: [noise]}}}",
             "3->2 is impossible",
         ),
-        (HEAD + "cells: {normal: {ops: [noise]}}", "Field required"),
+        (HEAD + "cells: {normal: {ops: [noise]}}", "stacks normal and reduce cells"),
         (HEAD + "cells: {normal: {ops: [noise]}, reduce: {}}", "either `ops:`"),
         (HEAD + "cells: {normal: {ops: [noise, noise]}, reduce: {ops: [noise]}}", "listed twice"),
         (HEAD + "cells: {normal: {ops: []}, reduce: {ops: [noise]}}", "at least 1 item"),
@@ -118,9 +150,33 @@ HEAD = "name: mine\ntitle: mine\nnodes: 2\n"
             "edge is listed",
         ),
         (HEAD + "name: again\ncells: {}", "given twice"),
+        (HEAD + "keep: 0\ncells: {normal: {ops: [noise]}, reduce: {ops: [noise]}}", "how many edges"),
+        (HEAD + "keep: most\ncells: {normal: {ops: [noise]}, reduce: {ops: [noise]}}", "got 'most'"),
+        (HEAD + "keep: [1]\ncells: {normal: {ops: [noise]}, reduce: {ops: [noise]}}", "2 nodes; got 1"),
+        (HEAD + "keep: [1, 3]\n" + NORMAL + "skeleton: residual", "node 2 has 2 usable"),
+        (HEAD + "skeleton: residual\ncells: {normal: {ops: [none]}}\nkeep: all", "node 1 has 0 usable"),
+        (HEAD + "default_cells: 2\ncells: {normal: {ops: [noise]}, reduce: {ops: [noise]}}", "3 or more"),
+        (HEAD + "skeleton: blocks\nkeep: [1, 1]\n" + NORMAL, "2 nodes and the output; got 2"),
+        (
+            HEAD + "skeleton: blocks\nkeep: 1\ncells: {normal: {edges: {0->1: [noise], 0->2: [noise], "
+            "1->2: [maxpool3x3], 2->3: [identity]}}}",
+            "all edges into block 2",
+        ),
+        (
+            HEAD + "skeleton: blocks\nkeep: 1\ncells: {normal: {edges: {0->1: [noise], 0->2: [noise], "
+            "2->3: [noise]}}}",
+            "edges into 3, the output",
+        ),
         ("- a list", "expected a mapping"),
         ("name: [unclosed", "expected ',' or ']'"),
     ],
 )
 def test_an_impossible_space_says_why(tmp_path, text, message):
     assert message in " ".join(problems(tmp_path, text).values())
+
+
+def test_the_space_in_the_docs_is_one():
+    page = (Path(__file__).parents[1] / "docs" / "spaces.md").read_text(encoding="utf-8")
+    text = page.split("```yaml\n")[1].split("```")[0]
+    space = SpaceFile.model_validate(yaml.safe_load(text)).resolve()
+    assert [space.kept(space.cells[0], node) for node in space.targets] == [1, 1, 3]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from track_folders import OPS, diverged, end, epochs, make_sweep, play, report, start
 
+from raynas.core.genotype import Genotype
 from raynas.errors import RaynasError
 from raynas.sweep.folder import SweepFolder
 from raynas.track.mlflow import MlflowTracker, Patience, replay
@@ -140,6 +141,26 @@ def test_artifacts_of_a_trial_are_there_once(tmp_path: Path, uri: str) -> None:
         if name.endswith(".png")
     )
     assert pictures == {(f"cell~{kind}", epoch): 1 for kind in ("normal", "reduce") for epoch in "025"}
+
+
+def test_pictures_of_a_single_kind_of_cell_are_there_once(tmp_path: Path, uri: str) -> None:
+    folder = make_sweep(tmp_path / "single", seeds=1, space="nas-bench-201")
+    cell = {
+        "genotype": Genotype.from_text("|none~0|+|skip_connect~0|nor_conv_1x1~1|"),
+        "weights": {"normal": [[0.5, 0.5]]},
+        "entropy": {"normal": 0.6},
+        "skips": {"normal": 1},
+    }
+    start(folder, "darts-s0")
+    epochs(folder, "darts-s0", *(report(epoch, **cell) for epoch in range(2)))
+    end(folder, "darts-s0")
+    for _ in range(2):
+        track(folder, uri)
+        (folder.path / "track.json").unlink()
+    seen = Seen(uri, "single")
+    images = [name for name in seen.files(seen.children["darts-s0"], "images") if name.endswith(".png")]
+    assert len(images) == 2
+    assert all("cell~normal" in name for name in images)
 
 
 def test_tracking_again_adds_nothing_and_a_resume_goes_on_in_the_same_runs(tmp_path: Path, uri: str) -> None:

@@ -1,6 +1,5 @@
-"""A derived cell: which operation sits on which edge, as frozen data with JSON and DARTS text forms."""
+"""A derived cell: which operation sits on which edge, as frozen data with JSON and text forms."""
 
-import ast
 import hashlib
 import json
 import re
@@ -10,14 +9,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
+from raynas.core import nasbench101, nasbench201
+from raynas.core.darts_text import DartsText
 from raynas.core.ops.catalogue import OPERATIONS
-from raynas.core.space import INPUTS
+from raynas.core.skeleton import SKELETONS, Skeleton
 from raynas.disk import write_atomic
-from raynas.errors import RaynasError, unknown
+from raynas.errors import RaynasError, short, unknown
 
 FORMAT = "raynas.genotype"
 VERSION = 1
-KINDS = ("normal", "reduce")
 SPACE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
@@ -32,7 +32,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Genotype:
-    """A derived pair of cells, always valid and in one canonical order.
+    """A derived cell of each kind its skeleton has, always valid and in one canonical order.
 
     ``space`` is the name of the search space it came from, ``nodes`` the number of nodes of each cell.
     Construction checks everything (kinds, operations, edges) and raises `RaynasError`; every node has at
@@ -42,30 +42,46 @@ class Genotype:
     space: str
     nodes: int
     cells: tuple[tuple[str, tuple[Choice, ...]], ...]
+    skeleton: str = "darts"
 
     def __post_init__(self) -> None:
         if not isinstance(self.space, str) or re.fullmatch(SPACE_NAME, self.space) is None:
             raise RaynasError(
                 "the genotype's space is not a name",
-                got=_short(repr(self.space)),
+                got=short(repr(self.space)),
                 expected="letters, digits, and . _ - after the first",
             )
         if type(self.nodes) is not int or self.nodes < 1:
             raise RaynasError("the genotype's nodes is not a whole number from 1 on", got=repr(self.nodes))
+        if not isinstance(self.skeleton, str) or self.skeleton not in SKELETONS:
+            raise unknown("skeleton", self.skeleton, SKELETONS)
         for kind, _ in self.cells:
-            if kind not in KINDS:
-                raise unknown("kind of cell", kind, KINDS)
-        if sorted(self.kinds) != list(KINDS):
+            if kind not in self.form.kinds:
+                raise unknown("kind of cell", kind, self.form.kinds)
+        if sorted(self.kinds) != list(self.form.kinds):
             raise RaynasError(
-                "a genotype has one normal and one reduce cell", got=", ".join(self.kinds) or "no cell"
+                f"a genotype has {' and '.join(f'one {kind}' for kind in self.form.kinds)} cell",
+                got=", ".join(self.kinds) or "no cell",
             )
-        ordered = tuple(sorted((kind, _checked(kind, choices, self.nodes)) for kind, choices in self.cells))
+        ordered = tuple(sorted((kind, _checked(self, kind, choices)) for kind, choices in self.cells))
         object.__setattr__(self, "cells", ordered)
 
     @classmethod
-    def of(cls, space: str, nodes: int, cells: Mapping[str, Iterable[Choice]]) -> Self:
+    def of(
+        cls, space: str, nodes: int, cells: Mapping[str, Iterable[Choice]], skeleton: str = "darts"
+    ) -> Self:
         """Build a genotype from a mapping of kind to choices, in any order."""
-        return cls(space, nodes, tuple((kind, tuple(choices)) for kind, choices in cells.items()))
+        return cls(space, nodes, tuple((kind, tuple(choices)) for kind, choices in cells.items()), skeleton)
+
+    @property
+    def form(self) -> Skeleton:
+        """What the cells of this genotype's skeleton are made of."""
+        return SKELETONS[self.skeleton]
+
+    @property
+    def targets(self) -> range:
+        """The numbers of the states that edges lead to."""
+        return self.form.targets(self.nodes)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -79,17 +95,42 @@ class Genotype:
                 return choices
         raise unknown("kind of cell", kind, self.kinds)
 
+    def operations(self, kind: str) -> tuple[str, ...]:
+        """Return the operations of one kind of cell: one an edge, or one a block where blocks have them."""
+        if self.form.chooses == "edge":
+            return tuple(choice.op for choice in self.cell(kind))
+        ops = {choice.target: choice.op for choice in self.cell(kind)}
+        return tuple(ops[block] for block in self.targets[:-1])
+
     def count(self, op: str) -> dict[str, int]:
-        """Return how many edges of each kind of cell hold the operation ``op``."""
+        """Return how many edges, or blocks, of each kind of cell hold the operation ``op``."""
         if op not in OPERATIONS:
             raise unknown("operation", op, OPERATIONS)
-        return {kind: sum(choice.op == op for choice in choices) for kind, choices in self.cells}
+        return {kind: self.operations(kind).count(op) for kind in self.kinds}
 
     def digest(self) -> str:
-        """Return 10 hex digits that depend on nodes and cells only: equal cells, equal digest, everywhere."""
+        """Return 10 hex digits that depend on the cells only: equal cells, equal digest, everywhere."""
         data = self.to_json()
-        text = json.dumps([data["nodes"], data["cells"]], sort_keys=True, separators=(",", ":"))
+        parts = [data["nodes"], data["cells"], *([] if self.skeleton == "darts" else [self.skeleton])]
+        text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+    def canonical(self) -> str:
+        """Return a text that is equal for two genotypes exactly when they are the same network.
+
+        A NAS-Bench-201 cell's names no nodes, skips or zeros (`raynas.core.nasbench201.canonical`), a cell of
+        choice blocks gives NAS-Bench-101's hash, a DARTS cell its own JSON: there every node is put out.
+        """
+        match self.skeleton:
+            case "residual":
+                return nasbench201.canonical(self._edges())
+            case "blocks":
+                return nasbench101.module_hash(*self.to_nasbench101())
+        return json.dumps(self.to_json()["cells"], sort_keys=True)
+
+    def same_network(self, other: "Genotype") -> bool:
+        """Tell whether both describe one network, though their cells may be written differently."""
+        return self.skeleton == other.skeleton and self.canonical() == other.canonical()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data; each choice is ``[operation, source, target]``."""
@@ -98,6 +139,7 @@ class Genotype:
             "format": FORMAT,
             "version": VERSION,
             "space": self.space,
+            **({} if self.skeleton == "darts" else {"skeleton": self.skeleton}),
             "nodes": self.nodes,
             "cells": cells,
         }
@@ -122,11 +164,12 @@ class Genotype:
             raise RaynasError(f"the genotype lacks {', '.join(missing)}", got=", ".join(map(str, data)))
         cells = data["cells"]
         if not isinstance(cells, dict) or not all(isinstance(rows, list) for rows in cells.values()):
-            raise RaynasError("the genotype's cells are not lists by kind", got=_short(repr(cells)))
+            raise RaynasError("the genotype's cells are not lists by kind", got=short(repr(cells)))
         return cls.of(
             data["space"],
             data["nodes"],
             {kind: [_choice(kind, row) for row in rows] for kind, rows in cells.items()},
+            data.get("skeleton", "darts"),
         )
 
     def save(self, path: Path | str) -> None:
@@ -159,15 +202,40 @@ class Genotype:
                 next_step=error.next_step or again,
             ) from None
 
+    def to_text(self) -> str:
+        """Return the text form of the genotype's own field: DARTS', NAS-Bench-201's or NAS-Bench-101's."""
+        match self.skeleton:
+            case "residual":
+                return nasbench201.write(self._edges())
+            case "blocks":
+                return nasbench101.write(*self.to_nasbench101())
+        return self.to_darts()
+
+    @classmethod
+    def from_text(cls, text: str, space: str | None = None) -> Self:
+        """Parse DARTS' or NAS-Bench-201's text form; nothing is evaluated.
+
+        ``space`` is the name the genotype gets; ``darts`` or ``nas-bench-201`` by the form if left out.
+        Raises `RaynasError` with the place of what is not the form itself.
+        """
+        if not text.lstrip().startswith("|"):
+            return cls.from_darts(text, space or "darts")
+        choices = [Choice(*edge) for edge in nasbench201.read(text)]
+        return cls.of(space or "nas-bench-201", choices[-1].target, {"normal": choices}, "residual")
+
     def to_darts(self) -> str:
         """Return DARTS' own text form, ``Genotype(normal=[('sep_conv_3x3', 1), …], …)``.
 
         Raises `RaynasError` unless every node has exactly two incoming edges: the form has no room for
         targets, so it can say nothing else.
         """
+        if self.skeleton != "darts":
+            raise RaynasError(
+                "only a DARTS cell has DARTS' text form", got=f"a cell of the {self.skeleton} skeleton"
+            )
         fields = []
         for kind, choices in self.cells:
-            for node in range(INPUTS, INPUTS + self.nodes):
+            for node in self.targets:
                 edges = sum(choice.target == node for choice in choices)
                 if edges != 2:
                     raise RaynasError(
@@ -176,7 +244,7 @@ class Genotype:
                         next_step="save the genotype as JSON instead",
                     )
             pairs = ", ".join(f"({choice.op!r}, {choice.source})" for choice in choices)
-            fields.append(f"{kind}=[{pairs}], {kind}_concat=range({INPUTS}, {INPUTS + self.nodes})")
+            fields.append(f"{kind}=[{pairs}], {kind}_concat={self.targets}")
         return f"Genotype({', '.join(fields)})"
 
     @classmethod
@@ -186,20 +254,37 @@ class Genotype:
         Raises `RaynasError` with line and column on anything but the form itself, on a concat that leaves
         nodes out, and on two edges between the same states (which raynas' cells cannot hold).
         """
-        nodes, cells = _DartsText(text).cells()
-        return cls.of(space, nodes, cells)
+        nodes, cells = DartsText(text).cells()
+        return cls.of(space, nodes, {kind: [Choice(*edge) for edge in cells[kind]] for kind in cells})
+
+    def to_nasbench101(self) -> tuple[nasbench101.Matrix, tuple[str, ...]]:
+        """Return a cell of choice blocks as NAS-Bench-101's matrix and operations, loose blocks removed.
+
+        Raises `RaynasError` for cells of any other skeleton.
+        """
+        if self.skeleton != "blocks":
+            raise RaynasError(
+                "only a cell of choice blocks is a NAS-Bench-101 cell",
+                got=f"a cell of the {self.skeleton} skeleton",
+            )
+        choices = self.cell("normal")
+        return nasbench101.from_edges([(c.op, c.source, c.target) for c in choices], self.nodes + 2)
+
+    def _edges(self) -> nasbench201.Edges:
+        triples = [(choice.op, choice.source, choice.target) for choice in self.cell("normal")]
+        return nasbench201.edges_of(triples, self.targets)
 
 
-def _checked(kind: str, choices: tuple[Choice, ...], nodes: int) -> tuple[Choice, ...]:
-    last = INPUTS + nodes - 1
+def _checked(genotype: Genotype, kind: str, choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
+    first, last = genotype.targets[0], genotype.targets[-1]
     for choice in choices:
         if choice.op not in OPERATIONS:
             raise unknown(f"operation in the {kind} cell", choice.op, OPERATIONS)
-        if not (0 <= choice.source < choice.target and INPUTS <= choice.target <= last):
+        if not (0 <= choice.source < choice.target and first <= choice.target <= last):
             raise RaynasError(
                 f"an impossible edge in the {kind} cell",
                 got=f"{choice.source}->{choice.target}",
-                expected=f"a target from {INPUTS} to {last}, and a source from 0 to the target less one",
+                expected=f"a target from {first} to {last}, and a source from 0 to the target less one",
             )
     ordered = tuple(sorted(choices, key=lambda choice: (choice.target, choice.source)))
     for one, other in pairwise(ordered):
@@ -209,10 +294,17 @@ def _checked(kind: str, choices: tuple[Choice, ...], nodes: int) -> tuple[Choice
                 got=f"{one.op} and {other.op} on {one.source}->{one.target}",
                 expected="every edge at most once",
             )
-    targets = {choice.target for choice in choices}
-    if len(targets) < nodes:
-        bare = next(node for node in range(INPUTS, last + 1) if node not in targets)
-        raise RaynasError(f"node {bare} of the {kind} cell has no incoming edge")
+    for node in genotype.targets:
+        ops = {choice.op for choice in choices if choice.target == node}
+        if not ops:
+            raise RaynasError(f"node {node} of the {kind} cell has no incoming edge")
+        if genotype.form.chooses == "node" and len(ops) > 1:
+            raise RaynasError(
+                f"two operations in one block of the {kind} cell",
+                got=f"{' and '.join(sorted(ops))} into node {node}",
+            )
+        if genotype.form.output == "chosen" and node == last and ops != {"identity"}:
+            raise RaynasError("edges into the output must be identity", got=", ".join(ops))
     return ordered
 
 
@@ -222,136 +314,12 @@ def _choice(kind: str, row: object) -> Choice:
             return Choice(op, source, target)
     raise RaynasError(
         f"a choice of the {kind} cell is malformed",
-        got=_short(repr(row)),
+        got=short(repr(row)),
         expected='["operation", source, target], as ["sep_conv_3x3", 0, 2]',
     )
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _pretty(data: dict[str, Any]) -> str:
     """Indent the JSON, but keep each choice on one line."""
     text = json.dumps(data, indent=2)
-    return re.sub(r"\[\s+(\"\w+\"),\s+(\d+),\s+(\d+)\s+\]", r"[\1, \2, \3]", text) + "\n"
-
-
-class _DartsText:
-    """A walk over Python's syntax tree of DARTS' text form that accepts that form and nothing else."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text.lstrip()
-        # What `lstrip` took, so that errors count lines and columns in the text as given.
-        skipped = text[: len(text) - len(self.text)]
-        self.lines = skipped.count("\n")
-        self.columns = len(skipped) - (skipped.rfind("\n") + 1)
-
-    def cells(self) -> tuple[int, dict[str, list[Choice]]]:
-        """Return the number of nodes and the choices of each kind."""
-        fields = self._fields()
-        cells = {kind: self._cell(fields[kind]) for kind in KINDS}
-        nodes = len(cells["normal"]) // 2
-        if len(cells["reduce"]) != len(cells["normal"]):
-            raise self._error(
-                "the cells differ in size", fields["reduce"], f"{len(cells['normal'])} pairs, as in normal"
-            )
-        for kind in KINDS:
-            self._check_concat(kind, fields[f"{kind}_concat"], nodes)
-        return nodes, cells
-
-    def _fields(self) -> dict[str, ast.expr]:
-        wanted = [f"{kind}{suffix}" for kind in KINDS for suffix in ("", "_concat")]
-        form = f"Genotype({', '.join(f'{name}=...' for name in wanted)})"
-        call = self._call(form)
-        fields: dict[str, ast.expr] = {}
-        for keyword in call.keywords:
-            if keyword.arg not in wanted or keyword.arg in fields:
-                raise self._error(f"unexpected or repeated field {keyword.arg}", keyword.value, form)
-            fields[keyword.arg] = keyword.value
-        if missing := [name for name in wanted if name not in fields]:
-            raise self._error(f"{', '.join(missing)} missing", call, form)
-        return fields
-
-    def _call(self, form: str) -> ast.Call:
-        try:
-            body = ast.parse(self.text).body
-        except SyntaxError as error:
-            where = self._where(error.lineno or 1, (error.offset or 1) - 1)
-            raise RaynasError(f"not DARTS' text form: {error.msg}", got=where, expected=form) from None
-        except (ValueError, RecursionError, MemoryError) as error:
-            raise RaynasError(f"not DARTS' text form: {error}", expected=form) from None
-        match body:
-            case [ast.Expr(value=value)] | [ast.Assign(targets=[ast.Name()], value=value)]:
-                match value:
-                    case ast.Call(func=ast.Name(id="Genotype"), args=[]):
-                        return value
-                raise self._error("not DARTS' text form", value, form)
-        if not body:
-            raise RaynasError("no genotype in the text", got=repr(self.text), expected=form)
-        raise self._error("not DARTS' text form: one genotype, alone or as `NAME = ...`", body[-1], form)
-
-    def _cell(self, tree: ast.expr) -> list[Choice]:
-        pairs = self._items(tree, "a list of pairs, as [('sep_conv_3x3', 1), ...]")
-        if not pairs or len(pairs) % 2:
-            raise self._error(f"a cell with {len(pairs)} pairs", tree, "two pairs per node")
-        choices = []
-        for place, pair in enumerate(pairs):
-            match pair:
-                case ast.Tuple(elts=[op, source]) | ast.List(elts=[op, source]):
-                    target = INPUTS + place // 2
-                    choices.append(Choice(self._operation(op), self._source(source, target), target))
-                case _:
-                    raise self._error("not a pair", pair, "(operation, source), as ('sep_conv_3x3', 1)")
-        return choices
-
-    def _operation(self, tree: ast.expr) -> str:
-        match tree:
-            case ast.Constant(value=str(name)):
-                if name in OPERATIONS:
-                    return name
-                error = unknown("operation", name, OPERATIONS)
-                raise self._error(error.what, tree, error.expected, error.near)
-        raise self._error("not an operation's name", tree, "a quoted name, as 'sep_conv_3x3'")
-
-    def _source(self, tree: ast.expr, target: int) -> int:
-        source = self._number(tree)
-        if source >= target:
-            raise self._error(
-                f"node {target} cannot read state {source}", tree, f"a state from 0 to {target - 1}"
-            )
-        return source
-
-    def _check_concat(self, kind: str, tree: ast.expr, nodes: int) -> None:
-        whole = range(INPUTS, INPUTS + nodes)
-        match tree:
-            case ast.Call(func=ast.Name(id="range"), args=[start, stop], keywords=[]):
-                complete = range(self._number(start), self._number(stop)) == whole
-            case _:
-                items = self._items(tree, f"{whole} or {list(whole)}")
-                complete = sorted(map(self._number, items)) == list(whole)
-        if not complete:
-            raise self._error(
-                f"{kind}_concat is not all nodes; raynas' cells concatenate every node", tree, whole
-            )
-
-    def _items(self, tree: ast.expr, expected: str) -> list[ast.expr]:
-        if not isinstance(tree, ast.List | ast.Tuple):
-            raise self._error("not a list", tree, expected)
-        return tree.elts
-
-    def _number(self, tree: ast.expr) -> int:
-        match tree:
-            case ast.Constant(value=int(number)) if not isinstance(number, bool):
-                return number
-        raise self._error("not a whole number", tree, "0, 1, 2, ...")
-
-    def _where(self, line: int, column: int) -> str:
-        return f"line {line + self.lines}, column {column + 1 + (self.columns if line == 1 else 0)}"
-
-    def _error(
-        self, what: str, tree: ast.expr | ast.stmt, expected: object, near: str | None = None
-    ) -> RaynasError:
-        segment = " ".join((ast.get_source_segment(self.text, tree) or "").split())
-        got = f"{_short(segment)} ({self._where(tree.lineno, tree.col_offset)})"
-        return RaynasError(what, got=got, expected=expected, near=near)
+    return re.sub(r"\[\s+(\"[\w-]+\"),\s+(\d+),\s+(\d+)\s+\]", r"[\1, \2, \3]", text) + "\n"

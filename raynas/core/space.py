@@ -8,16 +8,16 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
 from raynas.core.config import Frozen
 from raynas.core.ops.catalogue import OPERATIONS
+from raynas.core.skeleton import SKELETONS, Kind, Skeleton, SkeletonName
 from raynas.errors import nearest
-
-INPUTS = 2
-"""States every cell reads: the outputs of the two cells before it."""
 
 _EDGE = re.compile(r"\s*(\d+)\s*->\s*(\d+)\s*")
 
@@ -46,8 +46,20 @@ def _pair(name: str) -> tuple[int, int]:
     return int(source), int(target)
 
 
+def _counts(keep: object) -> object:
+    numbers = keep if isinstance(keep, list | tuple) else [keep]
+    if keep != "all" and (not numbers or not all(type(n) is int and n > 0 for n in numbers)):
+        raise ValueError(
+            f"expected how many edges a node keeps: a number, `all`, or a list, a number a node; got {keep!r}"
+        )
+    return keep
+
+
 Candidates = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_known_operations)]
 """The operations that may stand on an edge, in index order."""
+
+Keep = Annotated[int | Literal["all"] | tuple[int, ...], BeforeValidator(_counts)]
+"""How many incoming edges a node keeps when the cell is derived: a number, all of them, or node by node."""
 
 
 class Edge(Frozen):
@@ -61,13 +73,43 @@ class Edge(Frozen):
 class Cell(Frozen):
     """One kind of cell (normal or reduce): its edges, ordered by target, then source."""
 
-    kind: Literal["normal", "reduce"]
+    kind: Kind
     edges: tuple[Edge, ...] = Field(min_length=1)
 
     @property
     def width(self) -> int:
-        """Most candidates on any edge: the number of columns of this kind's α."""
+        """Most candidates on any edge."""
         return max(len(edge.ops) for edge in self.edges)
+
+    def into(self, target: int) -> tuple[Edge, ...]:
+        """Return the edges that lead to a node, ordered by source."""
+        return tuple(edge for edge in self.edges if edge.target == target)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of α: what it decides (``edge 0->2``), and what it chooses among, in index order."""
+
+    name: str
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """One tensor of α, [rows, options]: its name, its title in messages, its rows.
+
+    ``operations`` says that the options are operations; otherwise they are states to read from.
+    """
+
+    name: str
+    title: str
+    rows: tuple[Row, ...]
+    operations: bool = True
+
+    @property
+    def width(self) -> int:
+        """Most options of any row: the number of columns of this group's α."""
+        return max(len(row.options) for row in self.rows)
 
 
 class _Space(Frozen):
@@ -76,12 +118,22 @@ class _Space(Frozen):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     title: str
     source: str = ""
-    skeleton: Literal["darts"] = "darts"
+    skeleton: SkeletonName = "darts"
     nodes: PositiveInt
-    keep: PositiveInt = 2
+    keep: Keep = 2
     exclude: Annotated[tuple[str, ...], AfterValidator(_known_operations)] = ("none",)
     default_channels: PositiveInt = 16
-    default_cells: int = Field(8, ge=3)
+    default_cells: PositiveInt = 8
+
+    @property
+    def form(self) -> Skeleton:
+        """What the cells of this space's skeleton are made of."""
+        return SKELETONS[self.skeleton]
+
+    @property
+    def targets(self) -> range:
+        """The numbers of the states that edges lead to: the nodes, and the output where it chooses."""
+        return self.form.targets(self.nodes)
 
 
 class CellFile(Frozen):
@@ -99,22 +151,24 @@ class CellFile(Frozen):
             raise ValueError("an edge is listed twice")
         return self
 
-    def spread(self, kind: str, nodes: int) -> dict[str, Any]:
+    def spread(self, kind: str, space: _Space) -> dict[str, Any]:
         """Return the cell with all its edges, ordered by target, then source."""
         if self.ops is not None:
-            targets = range(INPUTS, INPUTS + nodes)
-            edges = {(source, target): self.ops for target in targets for source in range(target)}
+            edges = {(source, target): self.ops for target in space.targets for source in range(target)}
         else:
             edges = {_pair(name): ops for name, ops in (self.edges or {}).items()}
+        if space.form.output == "chosen" and self.ops is not None:
+            last = space.targets[-1]
+            edges |= {(source, last): ("identity",) for source in range(last)}
         ordered = sorted(edges.items(), key=lambda item: (item[0][1], item[0][0]))
         return {"kind": kind, "edges": [{"source": s, "target": t, "ops": ops} for (s, t), ops in ordered]}
 
 
 class CellsFile(Frozen):
-    """The cells of a file."""
+    """The cells of a file; which of them there must be is up to the skeleton."""
 
     normal: CellFile
-    reduce: CellFile
+    reduce: CellFile | None = None
 
 
 class SpaceFile(_Space):
@@ -124,15 +178,13 @@ class SpaceFile(_Space):
 
     def resolve(self) -> "Space":
         """Return the space with every edge spelled out; raises pydantic's `ValidationError`."""
-        cells = [
-            self.cells.normal.spread("normal", self.nodes),
-            self.cells.reduce.spread("reduce", self.nodes),
-        ]
+        given = {"normal": self.cells.normal, "reduce": self.cells.reduce}
+        cells = [cell.spread(kind, self) for kind, cell in given.items() if cell is not None]
         return Space.model_validate({**self.model_dump(exclude={"cells"}), "cells": cells})
 
 
 class Space(_Space):
-    """A search space: states 0 and 1 are the two cells before; nodes follow; all nodes are concatenated.
+    """A search space: what its cells read, are made of and put out is said by its skeleton.
 
     ``keep`` is the number of incoming edges a node keeps when the cell is derived, and ``exclude`` lists
     operations that may be mixed in but never chosen.
@@ -142,11 +194,7 @@ class Space(_Space):
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        wrong = [
-            message
-            for cell in self.cells
-            for message in _graph_problems(cell, self.nodes, self.keep, set(self.exclude))
-        ]
+        wrong = [*_stack_problems(self), *chain(*(_graph_problems(self, cell) for cell in self.cells))]
         if wrong:
             raise ValueError("\n".join(wrong))
         return self
@@ -160,24 +208,94 @@ class Space(_Space):
         """The kinds of cell, in the file's order."""
         return tuple(cell.kind for cell in self.cells)
 
+    def usable(self, cell: Cell, target: int) -> tuple[Edge, ...]:
+        """Return the edges into a node that hold an operation which may be chosen."""
+        return tuple(edge for edge in cell.into(target) if set(edge.ops) - set(self.exclude))
+
+    def kept(self, cell: Cell, target: int) -> int:
+        """Return how many incoming edges a node keeps when the cell is derived."""
+        if self.keep == "all":
+            return len(self.usable(cell, target))
+        return self.keep if isinstance(self.keep, int) else self.keep[target - self.targets[0]]
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """What α decides: a tensor for each kind of cell, or three of a cell of choice blocks."""
+        if self.form.chooses == "node":
+            return _block_groups(self, self.cells[0])
+        return tuple(
+            Group(
+                cell.kind,
+                f"{cell.kind} cell",
+                tuple(Row(f"edge {edge.source}->{edge.target}", edge.ops) for edge in cell.edges),
+            )
+            for cell in self.cells
+        )
+
     def fingerprint(self) -> str:
         """Return a short hash of everything that defines the space; titles and sources do not count."""
         data = self.model_dump(mode="json", exclude={"name", "title", "source"})
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _graph_problems(cell: Cell, nodes: int, keep: int, exclude: set[str]) -> Iterator[str]:
-    last = INPUTS + nodes - 1
+def _block_groups(space: Space, cell: Cell) -> tuple[Group, ...]:
+    """An operation for each block, parents for each block that has a choice, parents of the output."""
+    *blocks, output = space.targets
+    free = [block for block in blocks if len(cell.into(block)) > space.kept(cell, block)]
+    parents = {target: tuple(str(edge.source) for edge in cell.into(target)) for target in space.targets}
+    groups = [
+        Group(
+            "operations",
+            "operations",
+            tuple(Row(f"block {b}: operation", cell.into(b)[0].ops) for b in blocks),
+        ),
+        Group(
+            "inputs", "inputs", tuple(Row(f"block {b}: parents", parents[b]) for b in free), operations=False
+        ),
+        Group("output", "output", (Row("output: parents", parents[output]),), operations=False),
+    ]
+    return tuple(group for group in groups if group.rows)
+
+
+def _stack_problems(space: Space) -> Iterator[str]:
+    form = space.form
+    if space.kinds != form.kinds:
+        yield (
+            f"cells: the {space.skeleton} skeleton stacks {' and '.join(form.kinds)} cells; "
+            f"got {' and '.join(space.kinds)}"
+        )
+    if space.default_cells < form.fewest_cells:
+        yield f"default_cells: {form.fewest_cells} or more {form.counts}; got {space.default_cells}"
+    if isinstance(space.keep, tuple) and len(space.keep) != len(space.targets):
+        last = " and the output" if form.output == "chosen" else ""
+        yield f"keep: a list has one number for each of the {space.nodes} nodes{last}; got {len(space.keep)}"
+
+
+def _graph_problems(space: Space, cell: Cell) -> Iterator[str]:
+    first, last = space.targets[0], space.targets[-1]
     for edge in cell.edges:
-        if not (edge.source < edge.target and INPUTS <= edge.target <= last):
+        if not (edge.source < edge.target and first <= edge.target <= last):
             yield (
                 f"cells.{cell.kind}: edge {edge.source}->{edge.target} is impossible; a target is a node "
-                f"({INPUTS} to {last}) and its source comes before it"
+                f"({first} to {last}) and its source comes before it"
             )
-    for node in range(INPUTS, last + 1):
-        usable = [edge for edge in cell.edges if edge.target == node and set(edge.ops) - exclude]
-        if len(usable) < keep:
+    if isinstance(space.keep, tuple) and len(space.keep) != len(space.targets):
+        return
+    for node in space.targets:
+        usable, kept = len(space.usable(cell, node)), space.kept(cell, node)
+        if usable < max(kept, 1):
             yield (
-                f"cells.{cell.kind}: node {node} has {len(usable)} usable incoming edges, "
-                f"and keep asks for {keep}"
+                f"cells.{cell.kind}: node {node} has {usable} usable incoming edges, "
+                f"and keep asks for {max(kept, 1)}"
             )
+    if space.form.chooses == "node":
+        yield from _block_problems(space, cell)
+
+
+def _block_problems(space: Space, cell: Cell) -> Iterator[str]:
+    *blocks, output = space.targets
+    for block in blocks:
+        if len({edge.ops for edge in cell.into(block)}) > 1:
+            yield f"cells.{cell.kind}: all edges into block {block} must list the same operations"
+    if any(edge.ops != ("identity",) for edge in cell.into(output)):
+        yield f"cells.{cell.kind}: edges into {output}, the output, must be [identity]"

@@ -18,6 +18,7 @@ from raynas.report.facts import Facts
 from raynas.report.pictures import Likeness, Multiple, Picture
 from raynas.report.stats import derived_counts
 from raynas.sweep.folder import SweepFolder, write_atomic
+from raynas.sweep.plan import Benchmark
 
 DECIDES = {
     "valid_loss": "the supernet’s validation loss",
@@ -25,15 +26,19 @@ DECIDES = {
 }
 
 
-def build_report(folder: SweepFolder) -> tuple[Path, Path]:
+TEXT_FORMS = {"darts": "DARTS’", "residual": "NAS-Bench-201’s", "blocks": "NAS-Bench-101’s"}
+
+
+def build_report(folder: SweepFolder, benchmark: Benchmark | None = None) -> tuple[Path, Path]:
     """Write ``report.html`` and ``report.md`` of a sweep, whatever its state, and return their paths.
 
     Also writes ``selection.json``, the plots of the Markdown as ``report/*.svg``, and, once a trial has
-    finished, the winner's genotype and drawings in ``best/``. Reads nothing but the folder; the same
-    folder gives the same bytes. Raises `RaynasError` when the folder's records are
+    finished, the winner's genotype and drawings in ``best/``. Reads nothing but the folder and the table of
+    trained accuracies it names (or ``benchmark``, instead of that); the same folder and table give the same
+    bytes. Raises `RaynasError` when the folder's records are
     missing or damaged, or it cannot be written.
     """
-    facts = f.gather(folder)
+    facts = f.gather(folder, benchmark)
     if facts.chosen:
         write_cells(facts.chosen, folder.best)
         facts.chosen.save(folder.best / "genotype.json")
@@ -48,19 +53,23 @@ def build_report(folder: SweepFolder) -> tuple[Path, Path]:
 
 def _content(facts: Facts, genotype_json: str) -> dict[str, Any]:
     """Return everything the templates name; both files are made from it, so they state the same."""
-    chosen = facts.chosen
+    chosen, winner = facts.chosen, facts.selection.winner
     started = any(record.reports for record in facts.records)
     curves, mixes, skips = pictures.curves(facts), pictures.operation_mix(facts), pictures.skip_counts(facts)
     likeness, failures = pictures.likeness(facts), f.failures(facts)
     measured = any(report.curvature for record in facts.records for report in record.reports)
     content: dict[str, Any] = {
         "facts": facts,
-        "winner": facts.selection.winner,
+        "winner": winner,
+        "winner_accuracy": f.measure(winner.trial.last, "table_accuracy", facts.yardstick)
+        if winner
+        else None,
         "scope": _scope(facts),
         "headline": _headline(facts),
         "cells": {kind: draw_cell(chosen, kind) for kind in chosen.kinds} if chosen else {},
         "genotype_json": genotype_json.rstrip(),
-        "genotype_darts": _darts(chosen) if chosen else "",
+        "genotype_text": _text(chosen) if chosen else "",
+        "form": TEXT_FORMS[chosen.skeleton] if chosen else "",
         "ranking": f.ranking(facts),
         "settings": f.setting_rows(facts),
         "curves": curves,
@@ -92,6 +101,8 @@ def _content(facts: Facts, genotype_json: str) -> dict[str, Any]:
     }
     content["sections"] = {key: title if not missing else "" for key, (title, missing) in candidates.items()}
     content["left_out"] = [missing for _, missing in candidates.values() if missing]
+    if facts.no_yardstick:
+        content["left_out"].append(f"accuracies of the table ({facts.no_yardstick})")
     if started and not measured:
         content["left_out"].append("λmax (curvature was not measured)")
     if started and not mixes:
@@ -153,7 +164,8 @@ def _captions(facts: Facts, likeness: Likeness | None) -> dict[str, str]:
     resume = f"“raynas resume {facts.sweep.name}” goes on with what has not ended. Begun with:"
     chance = likeness.chance if likeness else None
     return {
-        "ranking": f"By {DECIDES[facts.selection.by]} at the last epoch, smallest first. Losses in nats.",
+        "ranking": f"By {DECIDES[facts.selection.by]} at the last epoch, smallest first. Losses in nats."
+        + _table_words(facts),
         "settings": "Mean ± sample standard deviation over seeds of the ranked trials, at their last epoch.",
         "curves": "A line is a trial. A ring marks the chosen one, a cross where a trial failed or diverged. "
         "All panels of a measure share their axes.",
@@ -164,8 +176,18 @@ def _captions(facts: Facts, likeness: Likeness | None) -> dict[str, str]:
     }
 
 
+def _table_words(facts: Facts) -> str:
+    """Say which table the cells were looked up in, and that it decided nothing."""
+    if (found := facts.yardstick) is None:
+        return ""
+    return (
+        f" Table: the derived cell’s trained accuracy, {found.column} of {found.table.name}; regret: how far "
+        f"below the best there, {text.percent(found.best)} %. It was looked up only, and chose nothing."
+    )
+
+
 def _counts(facts: Facts) -> dict[str, Any] | None:
-    """Return mean edges an operation holds in the derived cells, ``normal / reduce``, a column a method."""
+    """Return how many edges an operation holds in the derived cells, ``normal / reduce``, by method."""
     genotypes: dict[str, list[Genotype]] = {}
     for record in facts.ranked:
         if record.last:
@@ -173,7 +195,7 @@ def _counts(facts: Facts) -> dict[str, Any] | None:
     if not genotypes:
         return None
     methods = [method for method in facts.methods if method in genotypes]
-    means = {m: [derived_counts(genotypes[m], kind) for kind in f.KINDS] for m in methods}
+    means = {m: [derived_counts(genotypes[m], kind) for kind in _kinds(genotypes[m])] for m in methods}
     used = [op for op in OPERATIONS if any(op in kind for kinds in means.values() for kind in kinds)]
     rows = {
         figures.operation_label(op): [
@@ -182,6 +204,11 @@ def _counts(facts: Facts) -> dict[str, Any] | None:
         for op in used
     }
     return {"methods": methods, "rows": rows}
+
+
+def _kinds(genotypes: list[Genotype]) -> list[str]:
+    """Return the kinds of cell that all of these have."""
+    return sorted(set.intersection(*(set(genotype.kinds) for genotype in genotypes)))
 
 
 def _likeness_rows(likeness: Likeness) -> list[tuple[str, str, int]]:
@@ -195,10 +222,10 @@ def _likeness_rows(likeness: Likeness) -> list[tuple[str, str, int]]:
     return [(label, text.spread_percent(spread), spread.count) for label, spread in spreads]
 
 
-def _darts(genotype: Genotype) -> str:
-    """Return DARTS' text form, or nothing for cells that it cannot express."""
+def _text(genotype: Genotype) -> str:
+    """Return the text form of the genotype's own field, or nothing for cells that it cannot express."""
     try:
-        return genotype.to_darts()
+        return genotype.to_text()
     except RaynasError:
         return ""
 

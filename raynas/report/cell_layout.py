@@ -14,7 +14,6 @@ from statistics import fmean
 
 from raynas.core.genotype import Choice, Genotype
 from raynas.core.ops.catalogue import OPERATIONS
-from raynas.core.space import INPUTS
 
 MARGIN = 20
 HEADING = 30
@@ -36,25 +35,31 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle: centre, width and height in pixels, and the text in it (``c_{k-2}`` for a subscript)."""
+    """A rectangle: centre, width and height in pixels, and the text in it (``c_{k-2}`` for a subscript).
+
+    ``op`` is the operation a block stands for, where operations belong to nodes.
+    """
 
     x: float
     y: float
     width: float
     height: float
     text: str
+    op: str | None = None
 
 
 @dataclass(frozen=True)
 class Wire:
     """One line through ``points``: horizontal from each odd one to the next, S-shaped in the gaps between.
 
-    ``choice`` and ``pill`` (the label) are None for the lines to the cell's output.
+    ``choice``, ``pill`` (the label) and ``title`` (what it says when pointed at) are None for lines that no
+    operation stands on.
     """
 
     points: tuple[Point, ...]
     choice: Choice | None
     pill: Box | None
+    title: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,25 +78,31 @@ class Layout:
 class _Graph:
     """The cell as columns of places: blocks, and a place for every line in each column that it passes.
 
-    Places are numbered: the cell's states first, then its ``output``, then the places where lines pass.
-    ``links`` lead from a place to one in the next column; ``chains`` hold the places of every line, by its
-    choice or, for a line to the output, by its node.
+    Places are numbered: the cell's states first, the last of them its ``output``, then the places where lines
+    pass. ``links`` lead from a place to one in the next column; ``chains`` hold the places of every line, by
+    its choice or, for a line from a node to an output that takes all, by that node.
     """
 
-    def __init__(self, choices: Sequence[Choice], nodes: int) -> None:
-        self.output = INPUTS + nodes
-        depth = dict.fromkeys(range(INPUTS), 0)
-        for choice in choices:  # ordered by target, so every source's depth is final
+    def __init__(self, genotype: Genotype, kind: str) -> None:
+        self.genotype, self.choices = genotype, genotype.cell(kind)
+        form = genotype.form
+        takes_all = form.output == "nodes"
+        self.output = genotype.targets[-1] + takes_all
+        self.per_node = form.chooses == "node"
+        self.labelled = set() if self.per_node else set(genotype.targets)
+        self.block = max(BLOCK, *(_block_width(c.op) for c in self.choices)) if self.per_node else BLOCK
+        depth = dict.fromkeys(range(form.inputs), 0)
+        for choice in self.choices:  # ordered by target, so every source's depth is final
             depth[choice.target] = max(depth.get(choice.target, 0), depth[choice.source] + 1)
-        depth[self.output] = max(depth.values()) + 1
+        depth[self.output] = max(depth.values()) + takes_all
         self.columns: list[list[int]] = [[] for _ in range(depth[self.output] + 1)]
         self.column: dict[int, int] = {}
         for state, column in sorted(depth.items()):
             self._add(state, column)
         self.chains: dict[Choice | int, list[int]] = {}
         self.links: list[tuple[int, int]] = []
-        ends: list[tuple[Choice | int, int, int]] = [(c, c.source, c.target) for c in choices]
-        ends += [(node, node, self.output) for node in range(INPUTS, self.output)]
+        ends: list[tuple[Choice | int, int, int]] = [(c, c.source, c.target) for c in self.choices]
+        ends += [(node, node, self.output) for node in genotype.targets if takes_all]
         count = self.output + 1
         for key, source, target in ends:
             passed = range(depth[source] + 1, depth[target])
@@ -114,14 +125,16 @@ class _Graph:
         """Return how much of its column a place fills: nothing for a line that passes."""
         if place > self.output:
             return 0.0
-        slots = (len(self.before[place]) - 1) * (APART if place == self.output else SLOT) + PILL + 8
+        slots = (len(self.before[place]) - 1) * self._pitch(place) + PILL + 8
         return float(max(slots, (len(self.after[place]) - 1) * PORT + PILL, BLOCK * 0.75))
 
     def in_port(self, left: int, right: int) -> float:
         """Return where a link ends, below the middle of its right place."""
         lines = self.before[right]
-        pitch = APART if right == self.output else SLOT
-        return (lines.index(left) - (len(lines) - 1) / 2) * pitch
+        return (lines.index(left) - (len(lines) - 1) / 2) * self._pitch(right)
+
+    def _pitch(self, place: int) -> int:
+        return SLOT if place in self.labelled or place > self.output else APART
 
     def out_port(self, left: int, right: int) -> float:
         """Return where a link begins, below the middle of its left place."""
@@ -167,11 +180,11 @@ class _Graph:
             lines.sort(key=rank.__getitem__)
 
     def _sweep(self, forward: bool) -> None:
-        """Sort each column by the mean rank of its neighbours on one side, column by column."""
+        """Sort each column by the mean rank of its neighbours (if any) on one side, column by column."""
         beside, inner = self.before if forward else self.after, range(1, len(self.columns) - 1)
         for index in inner if forward else reversed(inner):
             rank = self.ranks()
-            middle = {p: fmean(rank[q] for q in beside[p]) for p in self.columns[index]}
+            middle = {p: fmean(rank[q] for q in beside[p] or [p]) for p in self.columns[index]}
             self.columns[index].sort(key=middle.__getitem__)
 
     def _sift(self) -> None:
@@ -192,15 +205,16 @@ class _Graph:
 
 def layout(genotype: Genotype, kind: str) -> Layout:
     """Place one kind of cell; raises `RaynasError` on an unknown kind."""
-    graph = _Graph(genotype.cell(kind), genotype.nodes)
+    graph = _Graph(genotype, kind)
     graph.untangle()
     y = _rows(graph)
     top = MARGIN + HEADING - min(y[place] - graph.height(place) / 2 for place in y)
     y = {place: value + top for place, value in y.items()}
     spans = _spans(graph, y)
-    title, subtitle = f"{kind.capitalize()} cell", f"{genotype.space} · {genotype.digest()}"
+    title = f"{kind.capitalize()} cell" if len(genotype.kinds) > 1 else "Cell"
+    subtitle = f"{genotype.space} · {genotype.digest()}"
     blocks = [
-        Box(right - BLOCK / 2, y[place], BLOCK, graph.height(place), _name(place, graph.output))
+        _box(graph, place, right, y[place])
         for (_, right), places in zip(spans, graph.columns, strict=True)
         for place in places
         if place <= graph.output
@@ -210,7 +224,7 @@ def layout(genotype: Genotype, kind: str) -> Layout:
         height=max(y[place] + graph.height(place) / 2 for place in y) + MARGIN,
         title=title,
         subtitle=subtitle,
-        description=_formula(genotype.cell(kind), graph.output),
+        description=_formula(graph),
         blocks=tuple(blocks),
         wires=tuple(_wire(graph, key, y, spans) for key in graph.chains),
     )
@@ -255,14 +269,14 @@ def _spans(graph: _Graph, y: Mapping[int, float]) -> list[tuple[float, float]]:
     column = graph.column
     pills, climbs = [0.0] * len(graph.columns), [0.0] * len(graph.columns)
     for choice in graph.chains:
-        if isinstance(choice, Choice):
+        if isinstance(choice, Choice) and choice.target in graph.labelled:
             pills[column[choice.target]] = max(pills[column[choice.target]], _pill_width(choice.op))
     for left, right in graph.links:
         climbs[column[right]] = max(climbs[column[right]], abs(graph.climb(left, right, y)))
-    spans = [(float(MARGIN), float(MARGIN + BLOCK))]
+    spans = [(float(MARGIN), float(MARGIN + graph.block))]
     for pill, climb in zip(pills[1:], climbs[1:], strict=True):
         begin = spans[-1][1] + min(max(48, 0.6 * climb), 150)
-        spans.append((begin, begin + (pill + LEAD + TAIL if pill else 0) + BLOCK))
+        spans.append((begin, begin + (pill + LEAD + TAIL if pill else 0) + graph.block))
     return spans
 
 
@@ -274,31 +288,58 @@ def _wire(
     for left, right in pairwise(chain):
         level = y[right] + graph.in_port(left, right)
         begin, end = spans[graph.column[right]]
-        points += [(begin, level), (end - BLOCK if right == chain[-1] else end, level)]
-    if isinstance(key, int):
+        points += [(begin, level), (end - graph.block if right == chain[-1] else end, level)]
+    if isinstance(key, int) or key.target not in graph.labelled:
         return Wire(tuple(points), None, None)
     x, level = points[-1]
     width = _pill_width(key.op)
-    return Wire(tuple(points), key, Box(x - TAIL - width / 2, level, width, PILL, OPERATIONS[key.op].short))
+    pill = Box(x - TAIL - width / 2, level, width, PILL, OPERATIONS[key.op].short)
+    title = f"{_state(graph, key.source)} → {_state(graph, key.target)}: {key.op}"
+    return Wire(tuple(points), key, pill, title)
 
 
 def _pill_width(op: str) -> float:
     return LETTER * len(OPERATIONS[op].short) + PILL - 4
 
 
-def _name(place: int, output: int) -> str:
-    return {0: "c_{k-2}", 1: "c_{k-1}", output: "c_{k}"}.get(place, str(place - INPUTS))
+def _block_width(op: str) -> float:
+    return 8.2 * len(OPERATIONS[op].short) + 16
 
 
-def _formula(choices: Sequence[Choice], output: int) -> str:
+def _box(graph: _Graph, place: int, right: float, y: float) -> Box:
+    op = next((c.op for c in graph.choices if c.target == place < graph.output), None)
+    named = graph.per_node and op is not None
+    text = OPERATIONS[op].short if named and op else _name(graph, place)
+    return Box(right - graph.block / 2, y, graph.block, graph.height(place), text, op if named else None)
+
+
+def _name(graph: _Graph, place: int) -> str:
+    """Return what stands in a state's block; DARTS counts its nodes from 0, others count the input as 0."""
+    inputs = graph.genotype.form.inputs
+    if place == graph.output:
+        return "c_{k}"
+    return f"c_{{k-{inputs - place}}}" if place < inputs else str(place - (inputs if inputs > 1 else 0))
+
+
+def _state(graph: _Graph, place: int) -> str:
+    """Return a state's name in words: ``c_{k-2}``, ``c_{k-1}``, ``node 0``."""
+    name = _name(graph, place)
+    return name if name.startswith("c_") else f"node {name}"
+
+
+def _formula(graph: _Graph) -> str:
     """Say the cell in words: ``node 0 = skip_connect(c_{k-2}) + ...``."""
     sums = []
-    for node in range(INPUTS, output):
-        terms = [f"{c.op}({state_name(c.source)})" for c in choices if c.target == node]
-        sums.append(f"{state_name(node)} = {' + '.join(terms)}")
-    return "; ".join([*sums, "c_{k} = all nodes, concatenated"])
-
-
-def state_name(place: int) -> str:
-    """Return a state's name in words: ``c_{k-2}``, ``c_{k-1}``, ``node 0``."""
-    return _name(place, -1) if place < INPUTS else f"node {place - INPUTS}"
+    for node in graph.genotype.targets:
+        into = [choice for choice in graph.choices if choice.target == node]
+        states = [_state(graph, choice.source) for choice in into]
+        if not graph.per_node:
+            value = " + ".join(f"{c.op}({state})" for c, state in zip(into, states, strict=True))
+        elif node == graph.output:
+            value = ", ".join(states)
+        else:
+            value = f"{into[0].op}({' + '.join(states)})"
+        sums.append(f"{_state(graph, node)} = {value}")
+    if graph.genotype.form.output == "nodes":
+        sums.append("c_{k} = all nodes, concatenated")
+    return "; ".join(sums)

@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape, quoteattr
 from raynas.core.genotype import Genotype
 from raynas.core.ops.catalogue import OPERATIONS, Family
 from raynas.disk import disk_error, write_atomic
-from raynas.report.cell_layout import HEADING, MARGIN, TAIL, Box, Layout, Point, Wire, layout, state_name
+from raynas.report.cell_layout import HEADING, MARGIN, TAIL, Box, Layout, Point, Wire, layout
 
 INK, MUTED, LINE, EDGE, CARD, FILL = "#1f2328", "#59636e", "#8c959f", "#d0d7de", "#ffffff", "#eef1f4"
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -29,6 +29,8 @@ STYLES: Mapping[Family, tuple[str, Dashes]] = {
     "avg_pool": ("#a8408f", (0.1, 4)),
     "separable": ("#0072b2", ()),
     "dilated": ("#d55e00", ()),
+    "convolution": ("#7a4300", ()),
+    "rectified": ("#4b3f9e", ()),
     "noise": ("#8a6d00", (9, 4, 0.1, 4)),
 }
 
@@ -84,7 +86,8 @@ def _paint(drawing: Layout, canvas: _Canvas) -> None:
     for wire in drawing.wires:
         _paint_wire(wire, canvas)
     for block in drawing.blocks:
-        canvas.box(block, 8, FILL if _is_symbol(block.text) else CARD, MUTED, THIN)
+        rim, thick = (STYLES[OPERATIONS[block.op].family][0], THICK) if block.op else (MUTED, THIN)
+        canvas.box(block, 8, FILL if _is_symbol(block.text) else CARD, rim, thick)
         canvas.text(block.x, block.y + 0.35 * NUMBER, block.text, NUMBER, INK, "middle")
 
 
@@ -94,7 +97,7 @@ def _paint_wire(wire: Wire, canvas: _Canvas) -> None:
         return
     choice, pill = wire.choice, wire.pill
     colour, dashes = STYLES[OPERATIONS[choice.op].family]
-    canvas.group(f"{state_name(choice.source)} → {state_name(choice.target)}: {choice.op}")
+    canvas.group(wire.title or choice.op)
     canvas.curve(wire.points, colour, dashes, THICK)
     canvas.polygon(_arrow(wire.points[-1]), colour)
     canvas.box(pill, pill.height / 2, CARD, colour, RIM)

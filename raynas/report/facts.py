@@ -10,14 +10,15 @@ import yaml
 from raynas.core.genotype import Genotype
 from raynas.core.records import EpochReport
 from raynas.core.space import Space
+from raynas.errors import RaynasError
 from raynas.report.stats import Spread
 from raynas.report.text import axis_value
 from raynas.sweep.folder import SweepFolder, TrialFolder
-from raynas.sweep.plan import Sweep
+from raynas.sweep.plan import Benchmark, Sweep
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import Selection, select
+from raynas.tables.table import Yardstick
 
-KINDS = ("normal", "reduce")
 MEASURES = {
     "valid_loss": "validation loss",
     "discrete_loss": "discrete loss",
@@ -25,6 +26,8 @@ MEASURES = {
     "eig_max": "λmax",
     "skips_normal": "skips, normal",
     "skips_reduce": "skips, reduce",
+    "table_accuracy": "accuracy in the table",
+    "table_regret": "regret in the table",
 }
 
 
@@ -46,7 +49,8 @@ class Facts:
     ``records`` are the planned trials in plan order and ``settings`` the setting of each; ``strength_axes``
     names the varied axes besides method and seed, ``strengths`` their combinations in order of size.
     ``unplanned`` counts trials whose values are not suggested yet. ``as_of`` is the time of the last event
-    in unix seconds. ``space`` is None when trials use several spaces.
+    in unix seconds. ``space`` is None when trials use several spaces. ``yardstick`` is the column of the
+    table that the cells are looked up in, or None; ``no_yardstick`` then says why, if one was named.
     """
 
     sweep: Sweep
@@ -59,11 +63,19 @@ class Facts:
     as_of: float | None
     space: Space | None
     logs: frozenset[str]
+    yardstick: Yardstick | None = None
+    no_yardstick: str = ""
 
     @property
     def methods(self) -> tuple[str, ...]:
         """The methods in plan order."""
         return tuple(dict.fromkeys(setting.method for setting in self.settings))
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of cell of all trials, in order."""
+        found = {kind for record in self.records for report in record.reports for kind in report.skips}
+        return tuple(sorted(found))
 
     @property
     def ranked(self) -> tuple[TrialRecord, ...]:
@@ -96,9 +108,13 @@ class Facts:
         return self.count("waiting") == self.count("running") == 0
 
 
-def gather(folder: SweepFolder) -> Facts:
-    """Read a sweep's folder; raises `RaynasError` when its plan or a record is missing or damaged."""
+def gather(folder: SweepFolder, benchmark: Benchmark | None = None) -> Facts:
+    """Read a sweep's folder; raises `RaynasError` when its plan or a record is missing or damaged.
+
+    ``benchmark`` names a table to look the cells up in, instead of the sweep's own.
+    """
     sweep = folder.sweep()
+    yardstick, no_yardstick = _yardstick(benchmark or sweep.benchmark)
     trials = folder.trials()
     records = tuple(trial.record() for trial in trials)
     axes = _strength_axes(records)
@@ -115,24 +131,41 @@ def gather(folder: SweepFolder) -> Facts:
         as_of=max(times, default=None),
         space=_space(trials),
         logs=frozenset(trial.id for trial in trials if trial.log.is_file()),
+        yardstick=yardstick,
+        no_yardstick=no_yardstick,
     )
 
 
-def measure(report: EpochReport | None, name: str) -> float | None:
-    """Return one of `MEASURES` of a report, None when it was not measured."""
+def _yardstick(benchmark: Benchmark | None) -> tuple[Yardstick | None, str]:
+    """Open the table; a table that has gone since costs the report its column, not its existence."""
+    try:
+        return (benchmark.open() if benchmark else None), ""
+    except RaynasError as error:
+        return None, " ".join(str(error).split())
+
+
+def measure(report: EpochReport | None, name: str, yardstick: Yardstick | None = None) -> float | None:
+    """Return one of `MEASURES` of a report, None when it was not measured or is not in the table."""
     match name:
         case _ if report is None:
             return None
         case "eig_max":
             return report.curvature.eig_max if report.curvature else None
         case "skips_normal" | "skips_reduce":
-            return float(report.skips[name.removeprefix("skips_")])
+            skips = report.skips.get(name.removeprefix("skips_"))
+            return None if skips is None else float(skips)
+        case "table_accuracy":
+            return yardstick.accuracy(report.genotype) if yardstick else None
+        case "table_regret":
+            return yardstick.regret(report.genotype) if yardstick else None
         case _:
             return float(getattr(report, name))
 
 
-def last_measure(record: TrialRecord, name: str) -> float | None:
+def last_measure(record: TrialRecord, name: str, yardstick: Yardstick | None = None) -> float | None:
     """Return a measure at the last epoch; λmax at the last epoch where it was measured."""
+    if name.startswith("table_"):
+        return measure(record.last, name, yardstick)
     values = (measure(report, name) for report in reversed(record.reports))
     return next((value for value in values if value is not None), None)
 
@@ -144,6 +177,7 @@ class RankingRow:
     place: int | None
     record: TrialRecord
     values: dict[str, float | None]
+    skips: str
     seconds: float | None
     note: str
 
@@ -157,7 +191,8 @@ def ranking(facts: Facts) -> list[RankingRow]:
         RankingRow(
             place=places.get(record.id),
             record=record,
-            values={name: last_measure(record, name) for name in MEASURES},
+            values={name: last_measure(record, name, facts.yardstick) for name in MEASURES},
+            skips=" / ".join(str(count) for count in record.last.skips.values()) if record.last else "–",
             seconds=sum(report.seconds for report in record.reports) if record.reports else None,
             note=_note(record, notes.get(record.id, "")),
         )
@@ -188,7 +223,10 @@ def setting_rows(facts: Facts) -> list[SettingRow]:
     for setting in _ordered_settings(facts):
         members = [r for r, s in zip(facts.records, facts.settings, strict=True) if s == setting]
         counted = [record for record in members if record.id in ranked]
-        values = {name: Spread.of(last_measure(record, name) for record in counted) for name in MEASURES}
+        values = {
+            name: Spread.of(last_measure(record, name, facts.yardstick) for record in counted)
+            for name in MEASURES
+        }
         rows.append((setting, len(counted), len(members), values))
     means = [spread.mean for *_, values in rows if (spread := values[facts.selection.by])]
     smallest = min(means, default=None)

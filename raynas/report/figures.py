@@ -40,6 +40,12 @@ PALETTE: dict[str, tuple[str, str]] = {
     "op-sep_conv_5x5": ("#0072b2", "#2c8cc9"),
     "op-dil_conv_3x3": ("#f2a765", "#f3b27a"),
     "op-dil_conv_5x5": ("#d55e00", "#dd7526"),
+    "op-nor_conv_1x1": ("#b98a54", "#caa06e"),
+    "op-nor_conv_3x3": ("#7a4300", "#a36a2a"),
+    "op-maxpool3x3": ("#00875f", "#2aa884"),
+    "op-conv1x1-bn-relu": ("#8f86cf", "#a59ddd"),
+    "op-conv3x3-bn-relu": ("#4b3f9e", "#7468c9"),
+    "op-identity": ("#59636e", "#98a2ae"),
     "op-noise": ("#b89b2e", "#c9ae4b"),
 }
 STRENGTH_COLOURS = 6

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from raynas.report import figures
-from raynas.report.facts import KINDS, Facts, Setting, measure
+from raynas.report.facts import Facts, Setting, measure
 from raynas.report.figures import Curve, Frame
 from raynas.report.stats import Alike, alike, chance_share, mean_shares
 from raynas.report.text import slug
@@ -59,15 +59,16 @@ class Likeness:
 
 
 def curves(facts: Facts) -> list[Multiple]:
-    """Return λmax and validation loss over epochs; a measure that no trial has is left out."""
+    """Return λmax, validation loss and the cell's regret over epochs; what no trial has is left out."""
     rows = [
         ("eig_max", "λmax of the Hessian", "λmax / nats"),
         ("valid_loss", "Validation loss", "validation loss / nats"),
+        ("table_regret", "Regret in the table", "regret / %"),
     ]
     found = []
     for name, title, label in rows:
         lines = {record.id: [curve] for record in facts.records if (curve := _curve(facts, record, name))}
-        multiple = _line_multiple(facts, title, label, lines, name)
+        multiple = _line_multiple(facts, title, label, lines, name, from_zero=name == "table_regret")
         found += [multiple] if multiple else []
     return found
 
@@ -76,39 +77,40 @@ def skip_counts(facts: Facts) -> Multiple | None:
     """Return skip connections in the derived cells over epochs: solid for normal, dashed for reduce."""
     lines: dict[str, list[Curve]] = {}
     for record in facts.records:
-        both = (_curve(facts, record, f"skips_{kind}", dashed=kind == "reduce") for kind in KINDS)
+        both = (_curve(facts, record, f"skips_{kind}", dashed=kind == "reduce") for kind in facts.kinds)
         lines[record.id] = [curve for curve in both if curve]
     multiple = _line_multiple(facts, "Skip connections", "skips in the cell", lines, "skips", from_zero=True)
     if multiple is None:
         return None
-    kinds = (Key("normal cell", "var(--ink)", "line"), Key("reduce cell", "var(--ink)", "dash"))
+    dashes = {"normal": "line", "reduce": "dash"}
+    kinds = [Key(f"{kind} cell", "var(--ink)", dashes[kind]) for kind in facts.kinds if len(facts.kinds) > 1]
     return replace(multiple, legend=(*multiple.legend, *kinds))
 
 
 def operation_mix(facts: Facts) -> list[Multiple]:
-    """Return the share of each operation's weight over epochs, one row a kind of cell."""
+    """Return the share of each operation's weight over epochs, one row a group of α."""
     if facts.space is None:
         return []
     last = max((report.epoch for record in facts.records for report in record.reports), default=0)
     found = []
-    for kind in KINDS:
+    for group in (group for group in facts.space.groups if group.operations):
         panels, used = [], dict[str, None]()
         for place, method in enumerate(facts.methods):
             histories = [record.reports for record in _of_method(facts, method)]
-            if (mix := mean_shares(facts.space.cell(kind), histories)) is None:
+            if (mix := mean_shares(group, histories)) is None:
                 continue
             epochs, shares = mix
             used |= dict.fromkeys(shares)
             final = ", ".join(
                 f"{figures.operation_label(op)} {100 * s[-1]:.0f} %" for op, s in shares.items()
             )
-            name = _name("mix", kind, place, method)
+            name = _name("mix", group.name, place, method)
             svg = figures.share_panel(name, epochs, shares, last, _columns(facts))
-            alt = f"Share of weight by operation, {kind} cell, {method}; at the last epoch: {final}"
+            alt = f"Share of weight by operation, {group.title}, {method}; at the last epoch: {final}"
             panels.append(Picture(name, method, alt, svg))
         legend = tuple(Key(figures.operation_label(op), f"var(--op-{op})", "area") for op in used)
         if panels:
-            found.append(Multiple(f"{kind.capitalize()} cell", tuple(panels), legend, _columns(facts)))
+            found.append(Multiple(group.title.capitalize(), tuple(panels), legend, _columns(facts)))
     return found
 
 
@@ -153,8 +155,9 @@ def _line_multiple(
 
 def _curve(facts: Facts, record: TrialRecord, name: str, *, dashed: bool = False) -> Curve | None:
     """Return one of `MEASURES` over epochs; None when it has no finite value."""
-    values = ((report.epoch, measure(report, name)) for report in record.reports)
-    points = [(epoch, value) for epoch, value in values if value is not None and math.isfinite(value)]
+    values = ((report.epoch, measure(report, name, facts.yardstick)) for report in record.reports)
+    unit = 100.0 if name == "table_regret" else 1.0
+    points = [(epoch, unit * value) for epoch, value in values if value is not None and math.isfinite(value)]
     if not points:
         return None
     epochs, heights = zip(*points, strict=True)

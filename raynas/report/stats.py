@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 from raynas.core.genotype import Genotype
 from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.records import EpochReport
-from raynas.core.space import INPUTS, Cell, Space
+from raynas.core.space import Group, Space
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,20 @@ class Spread:
         return cls(fmean(known), stdev(known) if len(known) > 1 else None, len(known))
 
 
-def operation_shares(cell: Cell, rows: Sequence[Sequence[float]]) -> dict[str, float]:
-    """Return each operation's share of all weight in a cell, in catalogue order; shares sum to 1.
+def operation_shares(group: Group, rows: Sequence[Sequence[float]]) -> dict[str, float]:
+    """Return each operation's share of all weight in a group of α, in catalogue order; shares sum to 1.
 
     ``rows`` is [edges, operations] as in `EpochReport.weights`.
     """
     total: Counter[str] = Counter()
-    for edge, row in zip(cell.edges, rows, strict=True):
-        total.update(dict(zip(edge.ops, row, strict=True)))
+    for row, weights in zip(group.rows, rows, strict=True):
+        total.update(dict(zip(row.options, weights, strict=True)))
     weight = sum(total.values())
     return {op: total[op] / weight for op in OPERATIONS if op in total}
 
 
 def mean_shares(
-    cell: Cell, histories: Iterable[Sequence[EpochReport]]
+    group: Group, histories: Iterable[Sequence[EpochReport]]
 ) -> tuple[list[int], dict[str, list[float]]] | None:
     """Return epochs and, per operation, the share of weight averaged over the searches that reached them.
 
@@ -52,7 +52,7 @@ def mean_shares(
     found: dict[int, list[dict[str, float]]] = {}
     for reports in histories:
         for report in reports:
-            found.setdefault(report.epoch, []).append(operation_shares(cell, report.weights[cell.kind]))
+            found.setdefault(report.epoch, []).append(operation_shares(group, report.weights[group.name]))
     if not found:
         return None
     epochs = sorted(found)
@@ -61,8 +61,8 @@ def mean_shares(
 
 
 def derived_counts(genotypes: Sequence[Genotype], kind: str) -> dict[str, float]:
-    """Return the mean number of edges of one kind of cell that hold each operation, in catalogue order."""
-    counts = Counter(choice.op for genotype in genotypes for choice in genotype.cell(kind))
+    """Return how many edges of one kind of cell hold each operation, on average, in catalogue order."""
+    counts = Counter(op for genotype in genotypes for op in genotype.operations(kind))
     return {op: counts[op] / len(genotypes) for op in OPERATIONS if op in counts}
 
 
@@ -75,17 +75,17 @@ def common_share(one: Genotype, other: Genotype) -> float:
 def chance_share(space: Space) -> float:
     """Return the expected `common_share` of two cells drawn uniformly from the space.
 
-    Each node keeps ``keep`` of its usable incoming edges, each edge one of its allowed operations, both
-    uniformly and independently. So an edge is in both cells with probability (keep / edges)², and holds the
-    same operation with probability 1 / operations.
+    Each node keeps some of its usable incoming edges (`Space.kept`), each edge one of its allowed operations,
+    both uniformly and independently. So an edge is in both cells with probability (kept / edges)², and holds
+    the same operation with probability 1 / operations.
     """
     excluded, common, total = set(space.exclude), 0.0, 0
     for cell in space.cells:
-        for node in range(INPUTS, INPUTS + space.nodes):
-            usable = [len(set(edge.ops) - excluded) for edge in cell.edges if edge.target == node]
-            usable = [ops for ops in usable if ops]
-            common += sum((space.keep / len(usable)) ** 2 / ops for ops in usable)
-            total += space.keep
+        for node in space.targets:
+            usable = [len(set(edge.ops) - excluded) for edge in space.usable(cell, node)]
+            kept = space.kept(cell, node)
+            common += sum((kept / len(usable)) ** 2 / ops for ops in usable)
+            total += kept
     return common / total
 
 

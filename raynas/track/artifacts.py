@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,14 +23,17 @@ class Files:
     pictures: set[int]
 
     @classmethod
-    def of(cls, store: Store, run: Run) -> "Files":
-        """Ask the store; also right when an earlier uploader was killed half-way."""
+    def of(cls, store: Store, run: Run, kinds: Set[str]) -> "Files":
+        """Ask the store; also right when an earlier uploader was killed half-way.
+
+        ``kinds`` are the kinds of cell that an epoch's pictures show.
+        """
         kinds_by_step: dict[int, set[str]] = {}
         for name in store.files(run, "images"):
             # MLflow's name, as cell~normal+step+7+timestamp+…; the small copy is the last thing it writes.
             if match := re.fullmatch(r"cell\W(\w+?)\Wstep\W(\d+)\W.*\.webp", name):
                 kinds_by_step.setdefault(int(match[2]), set()).add(match[1])
-        complete = {step for step, kinds in kinds_by_step.items() if kinds >= {"normal", "reduce"}}
+        complete = {step for step, found in kinds_by_step.items() if found >= kinds}
         return cls(store.files(run, "genotypes"), complete)
 
 

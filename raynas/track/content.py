@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from raynas.core.config import SearchConfig
 from raynas.core.records import EpochReport
 from raynas.sweep.record import TrialRecord
+from raynas.tables.table import Yardstick
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,8 +56,11 @@ def params(record: TrialRecord) -> dict[str, str]:
     return {key: str(value) for key, value in values.items()}
 
 
-def metrics(report: EpochReport) -> dict[str, float]:
-    """Return the metrics of an epoch, finite or not; the slashes are how MLflow groups its charts."""
+def metrics(report: EpochReport, yardstick: Yardstick | None = None) -> dict[str, float]:
+    """Return the metrics of an epoch, finite or not; the slashes are how MLflow groups its charts.
+
+    With a table's ``yardstick`` also what its cell reaches there; a cell the table lacks has neither.
+    """
     values = {
         "loss/train": report.train_loss,
         "loss/valid": report.valid_loss,
@@ -73,6 +77,8 @@ def metrics(report: EpochReport) -> dict[str, float]:
     if (curvature := report.curvature) is not None:
         for name in ("eig_max", "eig_min", "eig_gap", "trace"):
             values[f"hessian/{name}"] = getattr(curvature, name)
+    if yardstick is not None and (accuracy := yardstick.accuracy(report.genotype)) is not None:
+        values |= {"test/table_accuracy": accuracy, "test/table_regret": yardstick.best - accuracy}
     return values
 
 

@@ -11,6 +11,7 @@ from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Sweep
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import Selection, select
+from raynas.tables.table import Yardstick
 from raynas.track.content import Status, metrics
 from raynas.track.feed import Feed
 from raynas.track.store import Run, Store
@@ -22,6 +23,8 @@ _BEST = {
     "best/discrete_loss": "loss/discrete",
     "best/discrete_acc": "acc/discrete",
     "best/eig_max": "hessian/eig_max",
+    "best/table_accuracy": "test/table_accuracy",
+    "best/table_regret": "test/table_regret",
 }
 
 
@@ -64,7 +67,7 @@ def overall(statuses: Iterable[str | None]) -> Status:
     return "FINISHED" if "FINISHED" in known else "FAILED"
 
 
-def send_results(store: Store, run: Run, folder: SweepFolder) -> None:
+def send_results(store: Store, run: Run, folder: SweepFolder, yardstick: Yardstick | None = None) -> None:
     """Write the winner and every result file there is to the sweep's run; right to repeat."""
     with TemporaryDirectory(prefix="raynas-") as scratch:
         for name in _FILES:
@@ -76,18 +79,23 @@ def send_results(store: Store, run: Run, folder: SweepFolder) -> None:
         store.upload(run, Path(scratch))
     selection = select(folder.records(), folder.sweep().select)
     if selection.winner is not None:
-        _send_winner(store, run, folder, selection, selection.winner.trial)
+        _send_winner(store, run, folder, selection, selection.winner.trial, yardstick)
 
 
 def _send_winner(
-    store: Store, run: Run, folder: SweepFolder, selection: Selection, winner: TrialRecord
+    store: Store,
+    run: Run,
+    folder: SweepFolder,
+    selection: Selection,
+    winner: TrialRecord,
+    yardstick: Yardstick | None,
 ) -> None:
     last = winner.last
     if last is None:
         return
     feed = Feed(folder.trial(winner.id))
     feed.read()
-    values = metrics(last)
+    values = metrics(last, yardstick)
     row = {name: values[key] for name, key in _BEST.items() if key in values}
     tags = {
         "raynas.winner": winner.id,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from raynas.core.config import SearchConfig
 from raynas.sweep.folder import SweepFolder
+from raynas.tables.table import Yardstick
 from raynas.track import content, parent
 from raynas.track.artifacts import Files, send_files
 from raynas.track.feed import Feed
@@ -36,6 +37,7 @@ class Uploader:
         self._folder = folder
         self._uri = uri
         self._sweep = folder.sweep()
+        self._yardstick: Yardstick | None = None
         self._progress = Progress(folder, uri)
         self.runs = 0
         self.epochs = 0
@@ -50,7 +52,12 @@ class Uploader:
         self._feeds: dict[str, Feed] = {}
 
     def open(self) -> None:
-        """Connect, and make or reopen the experiments and the sweep's runs in them."""
+        """Connect, and make or reopen the experiments and the sweep's runs in them.
+
+        Raises `RaynasError` when the sweep's table of trained accuracies is gone: epochs are sent once.
+        """
+        if self._yardstick is None and self._sweep.benchmark is not None:
+            self._yardstick = self._sweep.benchmark.open()
         if self._store is None:
             self._store = Store(self._uri)
             for trial in self._folder.trials():
@@ -90,7 +97,7 @@ class Uploader:
             for name, run in self._parents.items():
                 status = parent.overall(self._statuses(name))
                 self._connected.set_status(run, status, self._latest())
-                parent.send_results(self._connected, run, self._folder)
+                parent.send_results(self._connected, run, self._folder, self._yardstick)
                 self.steps += 1
 
     @property
@@ -158,7 +165,7 @@ class Uploader:
     def _send_epochs(self, child: _Child, there: set[int], feed: Feed, tags: dict[str, str]) -> None:
         fresh = [report for report in feed.record.reports if report.epoch not in there]
         rows = [
-            (report.epoch, feed.times[report.epoch], content.finite(content.metrics(report)))
+            (report.epoch, feed.times[report.epoch], content.finite(content.metrics(report, self._yardstick)))
             for report in fresh
         ]
         many = BATCH // max((len(row) for _, _, row in rows), default=1)
@@ -174,7 +181,8 @@ class Uploader:
         if feed is None or child is None:
             return
         if child.files is None:
-            child.files = Files.of(self._connected, child.run)
+            last = feed.record.last
+            child.files = Files.of(self._connected, child.run, set(last.genotype.kinds) if last else set())
         ended = child.run.status != "RUNNING"
         self.steps += send_files(self._connected, child.run, child.files, feed, ended)
         if ended:

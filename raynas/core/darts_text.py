@@ -1,0 +1,130 @@
+"""Reading DARTS' own text form of a cell, ``Genotype(normal=[('sep_conv_3x3', 1), ...], ...)``."""
+
+import ast
+
+from raynas.core.ops.catalogue import OPERATIONS
+from raynas.core.skeleton import SKELETONS
+from raynas.errors import RaynasError, short, unknown
+
+Triple = tuple[str, int, int]
+KINDS, INPUTS = SKELETONS["darts"].kinds, SKELETONS["darts"].inputs
+
+
+class DartsText:
+    """A walk over Python's syntax tree of DARTS' text form that accepts that form and nothing else."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text.lstrip()
+        # What `lstrip` took, so that errors count lines and columns in the text as given.
+        skipped = text[: len(text) - len(self.text)]
+        self.lines = skipped.count("\n")
+        self.columns = len(skipped) - (skipped.rfind("\n") + 1)
+
+    def cells(self) -> tuple[int, dict[str, list[Triple]]]:
+        """Return the number of nodes, and of each kind the operation, source and target of every edge."""
+        fields = self._fields()
+        cells: dict[str, list[Triple]] = {kind: self._cell(fields[kind]) for kind in KINDS}
+        nodes = len(cells["normal"]) // 2
+        if len(cells["reduce"]) != len(cells["normal"]):
+            raise self._error(
+                "the cells differ in size", fields["reduce"], f"{len(cells['normal'])} pairs, as in normal"
+            )
+        for kind in KINDS:
+            self._check_concat(kind, fields[f"{kind}_concat"], nodes)
+        return nodes, cells
+
+    def _fields(self) -> dict[str, ast.expr]:
+        wanted = [f"{kind}{suffix}" for kind in KINDS for suffix in ("", "_concat")]
+        form = f"Genotype({', '.join(f'{name}=...' for name in wanted)})"
+        call = self._call(form)
+        fields: dict[str, ast.expr] = {}
+        for keyword in call.keywords:
+            if keyword.arg not in wanted or keyword.arg in fields:
+                raise self._error(f"unexpected or repeated field {keyword.arg}", keyword.value, form)
+            fields[keyword.arg] = keyword.value
+        if missing := [name for name in wanted if name not in fields]:
+            raise self._error(f"{', '.join(missing)} missing", call, form)
+        return fields
+
+    def _call(self, form: str) -> ast.Call:
+        try:
+            body = ast.parse(self.text).body
+        except SyntaxError as error:
+            where = self._where(error.lineno or 1, (error.offset or 1) - 1)
+            raise RaynasError(f"not DARTS' text form: {error.msg}", got=where, expected=form) from None
+        except (ValueError, RecursionError, MemoryError) as error:
+            raise RaynasError(f"not DARTS' text form: {error}", expected=form) from None
+        match body:
+            case [ast.Expr(value=value)] | [ast.Assign(targets=[ast.Name()], value=value)]:
+                match value:
+                    case ast.Call(func=ast.Name(id="Genotype"), args=[]):
+                        return value
+                raise self._error("not DARTS' text form", value, form)
+        if not body:
+            raise RaynasError("no genotype in the text", got=repr(self.text), expected=form)
+        raise self._error("not DARTS' text form: one genotype, alone or as `NAME = ...`", body[-1], form)
+
+    def _cell(self, tree: ast.expr) -> list[Triple]:
+        pairs = self._items(tree, "a list of pairs, as [('sep_conv_3x3', 1), ...]")
+        if not pairs or len(pairs) % 2:
+            raise self._error(f"a cell with {len(pairs)} pairs", tree, "two pairs per node")
+        choices = []
+        for place, pair in enumerate(pairs):
+            match pair:
+                case ast.Tuple(elts=[op, source]) | ast.List(elts=[op, source]):
+                    target = INPUTS + place // 2
+                    choices.append((self._operation(op), self._source(source, target), target))
+                case _:
+                    raise self._error("not a pair", pair, "(operation, source), as ('sep_conv_3x3', 1)")
+        return choices
+
+    def _operation(self, tree: ast.expr) -> str:
+        match tree:
+            case ast.Constant(value=str(name)):
+                if name in OPERATIONS:
+                    return name
+                error = unknown("operation", name, OPERATIONS)
+                raise self._error(error.what, tree, error.expected, error.near)
+        raise self._error("not an operation's name", tree, "a quoted name, as 'sep_conv_3x3'")
+
+    def _source(self, tree: ast.expr, target: int) -> int:
+        source = self._number(tree)
+        if source >= target:
+            raise self._error(
+                f"node {target} cannot read state {source}", tree, f"a state from 0 to {target - 1}"
+            )
+        return source
+
+    def _check_concat(self, kind: str, tree: ast.expr, nodes: int) -> None:
+        whole = range(INPUTS, INPUTS + nodes)
+        match tree:
+            case ast.Call(func=ast.Name(id="range"), args=[start, stop], keywords=[]):
+                complete = range(self._number(start), self._number(stop)) == whole
+            case _:
+                items = self._items(tree, f"{whole} or {list(whole)}")
+                complete = sorted(map(self._number, items)) == list(whole)
+        if not complete:
+            raise self._error(
+                f"{kind}_concat is not all nodes; raynas' cells concatenate every node", tree, whole
+            )
+
+    def _items(self, tree: ast.expr, expected: str) -> list[ast.expr]:
+        if not isinstance(tree, ast.List | ast.Tuple):
+            raise self._error("not a list", tree, expected)
+        return tree.elts
+
+    def _number(self, tree: ast.expr) -> int:
+        match tree:
+            case ast.Constant(value=int(number)) if not isinstance(number, bool):
+                return number
+        raise self._error("not a whole number", tree, "0, 1, 2, ...")
+
+    def _where(self, line: int, column: int) -> str:
+        return f"line {line + self.lines}, column {column + 1 + (self.columns if line == 1 else 0)}"
+
+    def _error(
+        self, what: str, tree: ast.expr | ast.stmt, expected: object, near: str | None = None
+    ) -> RaynasError:
+        segment = " ".join((ast.get_source_segment(self.text, tree) or "").split())
+        got = f"{short(segment)} ({self._where(tree.lineno, tree.col_offset)})"
+        return RaynasError(what, got=got, expected=expected, near=near)

@@ -1,0 +1,44 @@
+"""Every space whose cells differ from DARTS' is searched, resumed and packed like any other."""
+
+import pytest
+import torch
+
+from raynas.core.checkpoint import dump, load
+from raynas.search import Pack, Search
+
+SPACES = ["nas-bench-201", "nb1shot1-1", "nb1shot1-2", "nb1shot1-3"]
+
+
+def small(space):
+    return {"space": space, "epochs": 2, "cells": 1 if space == "nas-bench-201" else 3}
+
+
+@pytest.mark.parametrize("method", ["darts", "darts-2nd"])
+@pytest.mark.parametrize("name", SPACES)
+def test_a_resumed_search_is_bit_identical(make_search_config, build, tmp_path, name, method):
+    config = make_search_config(method=method, **small(name))
+    space, splits = build(config)
+    whole = list(Search(config, space, splits))
+    first = Search(config, space, splits)
+    begun = [next(iter(first))]
+    (tmp_path / "checkpoint.pt").write_bytes(dump(first.state_dict()))
+    second = Search(config, space, splits)
+    second.load_state_dict(load(tmp_path / "checkpoint.pt"))
+    assert begun + list(second) == whole
+    assert whole[-1].genotype.space == name
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_search_in_a_pack_gives_the_numbers_it_gives_alone(make_search_config, build, name):
+    changes = [{"seed": 0}, {"seed": 3, "weight_decay": 1e-2, "clip": 0.5}, {"seed": 1}]
+    configs = [make_search_config(**small(name), **change) for change in changes]
+    space, splits = build(configs[0])
+    together = list(Pack(configs, space, splits, dtype=torch.float64))
+    for lane, config in enumerate(configs):
+        alone = Search(config, space, splits, dtype=torch.float64)
+        for outcomes, report in zip(together, alone, strict=True):
+            assert outcomes[lane].train_loss == pytest.approx(report.train_loss, rel=1e-9)
+            assert outcomes[lane].valid_loss == pytest.approx(report.valid_loss, rel=1e-9)
+            assert outcomes[lane].discrete_loss == pytest.approx(report.discrete_loss, rel=1e-9)
+            assert outcomes[lane].curvature.eig_max == pytest.approx(report.curvature.eig_max, rel=1e-6)
+            assert outcomes[lane].genotype == report.genotype
