@@ -17,7 +17,8 @@ DATA = {
 # Runs inside the fresh environment. Argument: DATA as JSON.
 INSIDE = """
 import importlib.resources, importlib.util, json, sys
-leaked = [name for name in ("trials", "search_spaces", "tests") if importlib.util.find_spec(name)]
+names = ("trials", "search_spaces", "tests", "benchmarks")
+leaked = [name for name in names if importlib.util.find_spec(name)]
 assert not leaked, f"installing raynas made these importable: {leaked}"
 package = importlib.resources.files("raynas")
 assert package.joinpath("py.typed").is_file()

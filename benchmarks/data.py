@@ -1,34 +1,33 @@
-"""Images a second of a feed against a per-sample torchvision loader, both on one core.
+"""Images a second of a feed against a per-sample torchvision loader, both in this process.
 
-    python benchmarks/data.py
-
-Both crop, mirror and normalise the same 32×32 images in batches of 64. The two run in turn; the ratio is the
-median over the rounds.
+Both crop, mirror and normalise the same 32×32 images in batches of 64.
 """
 
-import argparse
-import time
-from collections.abc import Iterable
-from statistics import median
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from benchmarks.lines import Line, at_least
+from benchmarks.setting import Setting
 from raynas.data.augment import Augment
 from raynas.data.dataset import from_arrays
 from raynas.data.feed import Feed, Images
 
+IMAGES = 4096
 BATCH = 64
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
+FASTER = 10.0
 
 
 class PerSample(Dataset[tuple[Tensor, int]]):
     """What DARTS' code does: one image at a time through PIL and torchvision's transforms."""
 
-    def __init__(self, pixels: np.ndarray, labels: np.ndarray) -> None:
+    def __init__(self, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
         self.pixels, self.labels = pixels, labels
         self.transform = transforms.Compose(
             [
@@ -47,33 +46,27 @@ class PerSample(Dataset[tuple[Tensor, int]]):
         return self.transform(self.pixels[index]), int(self.labels[index])
 
 
-def rate(batches: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """Return images a second of one pass."""
-    start = time.perf_counter()
-    images = sum(len(labels) for _, labels in batches)
-    return images / (time.perf_counter() - start)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=4096)
-    parser.add_argument("--rounds", type=int, default=5)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (args.images, 32, 32, 3), dtype=np.uint8)
-    labels = np.arange(args.images) % 10
+def run(setting: Setting, count: int = IMAGES) -> Iterator[Line]:
+    """Yield both rates and their ratio."""
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    labels = np.arange(count) % 10
     dataset = from_arrays("random", pixels, labels, mean=MEAN, std=STD)
     generator = torch.Generator().manual_seed(0)
-    feed = Feed(Images(dataset), np.arange(args.images), BATCH, generator, Augment(pad=4, flip=True))
+    images = Images(dataset, setting.device)
+    feed = Feed(images, np.arange(count), BATCH, generator, Augment(pad=4, flip=True))
     loader = DataLoader(PerSample(pixels, labels), BATCH, shuffle=True, drop_last=True)
-    ours, theirs = [], []
-    for _ in range(args.rounds):
-        ours.append(rate(feed.epoch()))
-        theirs.append(rate(loader))
-    ratio = median(a / b for a, b in zip(ours, theirs, strict=True))
-    print(f"feed {median(ours):,.0f} images/s   per-sample loader {median(theirs):,.0f}   ratio {ratio:.1f}")
+    work: dict[str, Callable[[], object]] = {
+        "feed": lambda: _exhaust(feed.epoch()),
+        "per-sample loader": lambda: _exhaust((x.to(setting.device), y) for x, y in loader),
+    }
+    seconds = setting.medians(work)
+    seen = count // BATCH * BATCH
+    for name, took in seconds.items():
+        yield Line(name, seen / took, "images/s")
+    gain = seconds["per-sample loader"] / seconds["feed"]
+    yield Line("feed / per-sample loader", gain, target=at_least(FASTER))
 
 
-if __name__ == "__main__":
-    main()
+def _exhaust(batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    for _ in batches:
+        pass
