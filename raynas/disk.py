@@ -26,12 +26,17 @@ def write_atomic(path: Path, data: bytes) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        temporary.replace(path)
-        sync_folder(path.parent)
+        replace(temporary, path)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
         raise disk_error(error, path) from error
+
+
+def replace(path: Path, other: Path) -> None:
+    """Give a file the name of another one in its folder, on disk when this returns; the other is gone."""
+    path.replace(other)
+    sync_folder(other.parent)
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -7,7 +7,7 @@ restored from it yields the same reports, bit for bit, as one that was never int
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 from torch.autograd import grad
 
-from raynas.core.bilevel import Batch, Bilevel, cross_entropy
+from raynas.core.abilities import check_abilities
+from raynas.core.bilevel import Batch, Bilevel, accuracy, cross_entropy
 from raynas.core.config import SearchConfig, check_alike
 from raynas.core.derive import derive
+from raynas.core.fan import active
 from raynas.core.flat import column, flatten
 from raynas.core.genotype import Genotype
 from raynas.core.hessian import curvature, shift_free_basis
@@ -35,7 +37,7 @@ from raynas.errors import RaynasError
 from raynas.methods import resolve
 from raynas.parts.updaters import Adam, Sgd, clip_norm
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 class Diverged(RaynasError):
@@ -50,7 +52,8 @@ class Pack:
 
     Iterating yields, per epoch, one `EpochReport` or `Diverged` for each search in order. ``images`` may be
     shared with other packs of the process. ``clock`` returns seconds. Raises `RaynasError` when the searches
-    differ in what `check_alike` forbids.
+    differ in what `check_alike` forbids. ``forms`` says how each shape of convolution is computed (see
+    `raynas.core.ops.forms`); it decides about rounding only, so a resumed search needs the same.
     """
 
     def __init__(
@@ -61,13 +64,16 @@ class Pack:
         device: torch.device | str = "cpu",
         *,
         images: Images | None = None,
+        forms: Mapping[str, str] | None = None,
         dtype: torch.dtype = torch.float32,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         check_alike(configs)
+        check_abilities(configs[0], torch.device(device))
         self.configs, self.space, self.splits = tuple(configs), space, splits
         self.config = configs[0]
         self.device, self.dtype, self.clock = torch.device(device), dtype, clock
+        self.forms = forms
         self.method = resolve(self.config.method)
         self.epoch = 0
         self.problem = self._build_problem()
@@ -81,9 +87,9 @@ class Pack:
         self.streams = {
             name: [stream(config.seed, name) for config in configs] for name in ("train", "valid")
         }
-        images = images or Images(splits.dataset, self.device)
-        self.train = self._feeds(images, splits.train, "train")
-        self.valid = self._feeds(images, splits.valid, "valid")
+        self.images = images or Images(splits.dataset, self.device)
+        self.train = self._feeds(splits.train, "train")
+        self.valid = self._feeds(splits.valid, "valid")
         self.probe = self._probe()
         self.basis = shift_free_basis(list(self.problem.masks.values()))
 
@@ -97,16 +103,19 @@ class Pack:
             config.cells or self.space.default_cells,
             [stream(each.seed, "weights") for each in self.configs],
             self.dtype,
+            forms=self.forms,
+            recompute=config.recompute,
         ).to(self.device)
         alphas = [stream(each.seed, "alphas") for each in self.configs]
-        problem = Bilevel(self.space, supernet, self.method.relaxation, alphas)
+        precision = torch.bfloat16 if config.precision == "bfloat16" else None
+        problem = Bilevel(self.space, supernet, self.method.relaxation, alphas, precision, config.compile)
         problem.noise = [stream(each.seed, "noise", self.device) for each in self.configs]
         return problem
 
-    def _feeds(self, images: Images, indices: Any, name: str) -> list[Feed]:
+    def _feeds(self, indices: Any, name: str) -> list[Feed]:
         augment = Augment.of(self.splits.dataset.recipe, self.config.data)
         return [
-            Feed(images, indices, self.config.batch, generator, augment, dtype=self.dtype)
+            Feed(self.images, indices, self.config.batch, generator, augment, dtype=self.dtype)
             for generator in self.streams[name]
         ]
 
@@ -148,7 +157,8 @@ class Pack:
         ]
         genotypes = self._derive(broken)
         with self._noise("discrete"):
-            discrete = self._evaluate(self.problem.one_hot(genotypes), Statistics.BATCH)
+            chosen = self.problem.one_hot(genotypes)
+            discrete = self._evaluate(chosen, Statistics.BATCH, active(chosen))
         due = self._curvature_due() and not all(broken)
         measured = self.measure_curvature() if due else [None] * len(broken)
         seconds = self.clock() - started
@@ -168,8 +178,8 @@ class Pack:
                     discrete_accuracy=discrete[lane][1],
                     learning_rate=self._learning_rate(self.configs[lane]),
                     genotype=genotype,
-                    weights=self._rows(lane),
-                    entropy=self._entropy(lane),
+                    weights=self.problem.rows(lane),
+                    entropy=self.problem.entropy(lane),
                     skips=genotype.count("skip_connect"),
                     curvature=measured[lane],
                     seconds=seconds,
@@ -212,20 +222,28 @@ class Pack:
         gradient = flatten(grad(losses.sum(), self.problem.parameters))
         self.sgd.step(self.problem.values, clip_norm(gradient, self._column("clip")), rates)
         self.problem.publish()
-        return torch.stack([losses.detach(), _accuracy(logits, train.labels)])
+        return torch.stack([losses.detach(), accuracy(logits, train.labels)])
 
     def _weights(self) -> dict[str, Tensor]:
         with torch.no_grad():
             return self.problem.weights(self.problem.alphas)
 
     @torch.no_grad()
-    def _evaluate(self, weights: dict[str, Tensor], statistics: Statistics) -> list[tuple[float, float]]:
-        """Pass over the validation half, not augmented; return each lane's mean loss and accuracy."""
+    def _evaluate(
+        self,
+        weights: dict[str, Tensor],
+        statistics: Statistics,
+        only: dict[str, Tensor] | None = None,
+    ) -> list[tuple[float, float]]:
+        """Pass over the validation half, not augmented; return each lane's mean loss and accuracy.
+
+        ``only`` marks the operations to compute, when the others have weight 0.
+        """
         totals = torch.zeros(2, len(self.configs), device=self.device, dtype=torch.float64)
         for images, labels in self.valid[0].plain(self.config.batch):
             batch = self._everyone(images, labels)
-            logits = self.problem.forward(batch, weights, statistics)
-            both = torch.stack([cross_entropy(logits, batch.labels), _accuracy(logits, batch.labels)])
+            logits = self.problem.forward(batch, weights, statistics, active=only)
+            both = torch.stack([cross_entropy(logits, batch.labels), accuracy(logits, batch.labels)])
             totals += both * len(labels)
         return _pairs(totals / len(self.splits.valid))
 
@@ -268,23 +286,6 @@ class Pack:
             yield
         finally:
             self.problem.noise = training
-
-    def _rows(self, lane: int) -> dict[str, list[list[float]]]:
-        """Return a lane's weights by kind, each edge's row cut to the operations it has."""
-        return {
-            cell.kind: [
-                row[: len(edge.ops)]
-                for row, edge in zip(self._weights()[cell.kind][lane].tolist(), cell.edges, strict=True)
-            ]
-            for cell in self.space.cells
-        }
-
-    def _entropy(self, lane: int) -> dict[str, float]:
-        """Return the mean entropy of a lane's edges by kind, in nats."""
-        return {
-            kind: float(torch.special.entr(rows[lane]).sum(-1).mean())
-            for kind, rows in self._weights().items()
-        }
 
     def _diverged(self, lane: int, loss: float) -> Diverged:
         rate = self._learning_rate(self.configs[lane])
@@ -332,6 +333,22 @@ class Pack:
         for name, generators in self._generators().items():
             generators[lane].set_state(state["streams"][name])
 
+    def keep(self, lanes: Sequence[int]) -> "Pack":
+        """Return a pack of some of these searches, each going on from where it stands."""
+        pack = Pack(
+            [self.configs[lane] for lane in lanes],
+            self.space,
+            self.splits,
+            self.device,
+            images=self.images,
+            forms=self.forms,
+            dtype=self.dtype,
+            clock=self.clock,
+        )
+        for place, lane in enumerate(lanes):
+            pack.load_state_dict(self.state_dict(lane), place)
+        return pack
+
     def _identity(self, lane: int) -> dict[str, Any]:
         """Return what must be equal for a state to fit: configuration, space and data."""
         return {
@@ -369,10 +386,6 @@ def _batches(feeds: Sequence[Feed], steps: int) -> Iterator[Batch]:
     for pairs in zip(*(feed.epoch(steps) for feed in feeds), strict=True):
         images, labels = zip(*pairs, strict=True)
         yield Batch(torch.stack(images), torch.stack(labels))
-
-
-def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    return (logits.argmax(2) == labels).double().mean(1)
 
 
 def _pairs(totals: Tensor) -> list[tuple[float, float]]:

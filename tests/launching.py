@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from raynas.core.genotype import Choice, Genotype
 from raynas.core.records import EpochReport
 from raynas.disk import write_atomic
 from raynas.errors import RaynasError
+from raynas.launch.driver import next_attempt
 from raynas.launch.observer import Observer
 from raynas.sweep.folder import SweepFolder, TrialFolder
 from raynas.sweep.plan import Distribution, Resources, Select, Strategy, Sweep, Track, Trial
@@ -26,21 +27,34 @@ CELL = (Choice("skip_connect", 0, 2), Choice("sep_conv_3x3", 1, 2))
 GENOTYPE = Genotype.of("darts", 1, {"normal": CELL, "reduce": CELL})
 
 
-def fake_trial(
-    folder: TrialFolder,
+def fake_trials(
+    trials: Sequence[TrialFolder],
     *,
     dataset: Any,
     device: torch.device,
-    attempt: int,
-    heartbeat: Callable[[EpochReport], None],
-) -> str:
-    """Do what `raynas.launch.trial.run_trial` does, with a logistic map for a search.
+    heartbeat: Callable[[int], None],
+    forms: Mapping[str, str] | None = None,
+) -> None:
+    """Do what `raynas.launch.trial.run_trials` does, with a logistic map for a search.
 
     The trial's method says what happens before an epoch: ``crash@2`` raises there once, ``broken@2`` every
     time, ``user@2`` raises a user error, ``nan@2`` diverges, ``slow`` takes 0.2 s an epoch, ``kill@2``
-    kills the process, once.
+    kills the process, once, ``memory@2`` runs out of memory as long as the trial is not alone.
     """
-    config = folder.config()
+    for trial in trials:
+        _fake_trial(trial, [each.id for each in trials], dataset, device, heartbeat)
+
+
+def _fake_trial(
+    folder: TrialFolder,
+    company: list[str],
+    dataset: Any,
+    device: torch.device,
+    heartbeat: Callable[[int], None],
+) -> None:
+    if folder.record().status in ("finished", "diverged"):
+        return
+    config, attempt = folder.config(), next_attempt(folder.record())
     torch.set_num_threads(config.threads)
     state = (
         json.loads(folder.checkpoint.read_text())
@@ -50,33 +64,34 @@ def fake_trial(
     folder.spool.append(
         "start", trial=folder.id, attempt=attempt, host=socket.gethostname(), pid=os.getpid(),
         device=str(device), threads=torch.get_num_threads(), from_epoch=state[0], images=len(dataset.images),
-        writeable=bool(dataset.images.flags.writeable), cwd=str(Path.cwd()),
+        writeable=bool(dataset.images.flags.writeable), cwd=str(Path.cwd()), pack=company,
     )  # fmt: skip
     what, _, where = str(config.method).partition("@")
     try:
         for epoch in range(state[0], config.epochs):
-            _happen(what if where == "" or epoch == int(where) else "", first=attempt == 1)
+            now = what if where == "" or epoch == int(where) else ""
+            _happen(now, first=attempt == 1, alone=len(company) == 1)
             x = 3.9 * state[1] * (1 - state[1])
             numbers = (x / divisor for divisor in range(1, 8))
             report = EpochReport(epoch, *numbers, GENOTYPE, {"normal": [[x]]}, {"normal": x}, {"normal": 1})
             folder.spool.append("epoch", report=report.to_json())
             state = [epoch + 1, x]
             write_atomic(folder.checkpoint, json.dumps(state).encode())
-            heartbeat(report)
+            heartbeat(epoch + 1)
     except RaynasError as error:
         status = "diverged" if what == "nan" else "failed"
         folder.spool.append("end", status=status, reason=error.what)
-        return status
+        return
     except Exception as error:
+        kind = "oom" if isinstance(error, MemoryError) else "crash"
         folder.spool.append(
-            "error", message=f"{type(error).__name__}: {error}", kind_of_error="crash", attempt=attempt
+            "error", message=f"{type(error).__name__}: {error}", kind_of_error=kind, attempt=attempt
         )
         raise
     folder.spool.append("end", status="finished", reason="")
-    return "finished"
 
 
-def _happen(what: str, *, first: bool) -> None:
+def _happen(what: str, *, first: bool, alone: bool) -> None:
     if what == "slow":
         time.sleep(0.2)
     elif what == "nan":
@@ -85,6 +100,8 @@ def _happen(what: str, *, first: bool) -> None:
         raise RaynasError("this batch is larger than the data")
     elif what == "broken" or (what == "crash" and first):
         raise ValueError("a bug")
+    elif what == "memory" and not alone:
+        raise MemoryError("too much")
     elif what == "kill" and first:
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -95,6 +112,7 @@ def make_sweep(
 ) -> SweepFolder:  # fmt: skip
     """Create a sweep folder: every method with every seed (and sample); ``keys`` of searches or resources."""
     resources = {key: keys.pop(key) for key in list(keys) if key in Resources.model_fields}
+    resources.setdefault("pack", 1)
     trials, base = [], {}
     for method in methods:
         fields: dict[str, Any] = {"space": "darts", "method": method, "epochs": epochs, "threads": threads}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from raynas.core.config import SearchConfig
+from raynas.core.derive import derive
 from raynas.core.genotype import Choice, Genotype
 from raynas.core.records import Curvature, EpochReport
 from raynas.core.space import Space
@@ -29,8 +30,8 @@ class Life:
         shared, own = random.Random(trial_id.split("-")[0]), random.Random(trial_id)
         self.space, self.noise = space, own
         self.drift = {
-            cell.kind: [[shared.gauss(0, 1) + own.gauss(0, 0.7) for _ in edge.ops] for edge in cell.edges]
-            for cell in space.cells
+            group.name: [[shared.gauss(0, 1) + own.gauss(0, 0.7) for _ in row.options] for row in group.rows]
+            for group in space.groups
         }
 
     def weights(self, epoch: int) -> dict[str, list[list[float]]]:
@@ -43,6 +44,8 @@ class Life:
 
     def genotype(self, weights: dict[str, list[list[float]]]) -> Genotype:
         """Derive the cell as DARTS does: each node keeps its two strongest edges."""
+        if self.space.skeleton != "darts":
+            return derive(self.space, weights)
         cells: dict[str, list[Choice]] = {}
         for cell in self.space.cells:
             best = [
@@ -73,7 +76,7 @@ class Life:
             learning_rate=0.025,
             genotype=cell,
             weights=weights,
-            entropy={"normal": 1.0, "reduce": 1.1},
+            entropy={group.name: 1.0 + 0.1 * place for place, group in enumerate(self.space.groups)},
             skips=cell.count("skip_connect"),
             curvature=Curvature(eig_max, -0.01, 0.05, 0.4) if curvature else None,
             seconds=1.5,

@@ -225,22 +225,29 @@ def test_a_report_that_cannot_be_written_is_told(capsys: Capture, stage: Stage) 
     assert f"winner: {IDS[3]}" in outcome.out
 
 
-@pytest.mark.parametrize(("most", "rounds"), [(1, "1 at once"), (None, "in 1 round")])
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "4 at once on this machine (8 CPU, 0 GPU); 1 round"),
+        (["resources.max_concurrent=1"], "1 at once on this machine (8 CPU, 0 GPU); how many like-shaped"),
+        (["resources.max_concurrent=1", "resources.pack=1"], "; 4 rounds"),
+        (["resources.max_concurrent=1", "resources.pack=2"], "; 2 rounds in packs of up to 2"),
+    ],
+)
 def test_a_dry_run_starts_nothing(
     capsys: Capture,
     stage: Stage,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    most: int | None,
-    rounds: str,
+    words: list[str],
+    told: str,
 ) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 8)
-    words = [f"resources.max_concurrent={most}"] if most else []
     outcome = raynas(capsys, "sweep", "four.yaml", "--dry-run", "resources.cpu=2", *words)
     assert outcome.code == 0
     assert all(trial in outcome.out for trial in IDS)
-    assert "each asks for 2 CPU and 0 GPU" in outcome.out
-    assert rounds in outcome.out
+    assert "each process asks for 2 CPU and 0 GPU" in outcome.out
+    assert told in outcome.out
     assert outcome.out.splitlines()[-1].startswith("next: raynas sweep four.yaml resources.cpu=2")
     assert stage.calls == []
     assert not (tmp_path / "runs").exists()

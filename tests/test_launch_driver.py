@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from launching import Memory, fake_trial, make_sweep, reports, starts, statuses
+from launching import Memory, fake_trials, make_sweep, reports, starts, statuses
 
 from raynas.core.config import DataConfig
 from raynas.errors import RaynasError
@@ -19,7 +19,7 @@ from raynas.sweep.folder import SweepFolder
 
 
 def local(
-    folder: SweepFolder, *observers: Observer, retry_failed: bool = False, run: Any = fake_trial
+    folder: SweepFolder, *observers: Observer, retry_failed: bool = False, run: Any = fake_trials
 ) -> None:
     LocalLauncher("cpu", run).run(folder, observers, retry_failed=retry_failed)
 
@@ -100,7 +100,7 @@ from pathlib import Path
 from raynas.launch.driver import only_driver, only_writer
 from raynas.sweep.folder import SweepFolder
 folder = SweepFolder(Path(sys.argv[1]))
-with only_driver(folder), only_writer(folder.trial("a-s0")):
+with only_driver(folder), only_writer([folder.trial("a-s0")]):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -115,7 +115,7 @@ def test_one_driver_and_one_writer_until_they_die(tmp_path: Path) -> None:
             with pytest.raises(RaynasError, match="running already") as caught:
                 local(folder)
             assert str(process.pid) in str(caught.value)
-            with pytest.raises(TimeoutError, match="a-s0"), only_writer(folder.trial("a-s0"), patience=0.3):
+            with pytest.raises(TimeoutError, match="a-s0"), only_writer([folder.trial("a-s0")], patience=0.3):
                 pass
         finally:
             process.kill()
@@ -123,11 +123,24 @@ def test_one_driver_and_one_writer_until_they_die(tmp_path: Path) -> None:
     assert statuses(folder) == {"a-s0": "finished"}
 
 
-def test_retries_count_each_trial_alone() -> None:
+def test_retries_count_each_trial_alone(tmp_path: Path) -> None:
+    folder = make_sweep(tmp_path / "s", ["a", "b"])
+    a, b = folder.trials()
     retries = Retries(2)
-    assert [retries.again("a") for _ in range(3)] == [True, True, False]
-    assert retries.again("b")
-    assert not Retries(0).again("a")
+    assert [retries.after_death([a], "gone") for _ in range(3)] == [[[a]], [[a]], []]
+    assert retries.after_death([b], "gone") == [[b]]
+    assert statuses(folder) == {"a-s0": "failed", "b-s0": "waiting"}
+    assert Retries(0).after_death([b], "gone") == []
+
+
+def test_a_pack_that_runs_out_of_memory_goes_on_in_halves(tmp_path: Path) -> None:
+    folder = make_sweep(tmp_path / "s", ["memory@1"], seeds=5, pack=5, retries=3)
+    local(folder)
+    assert set(statuses(folder).values()) == {"finished"}
+    assert {len(starts(folder, record.id)[-1]["pack"]) for record in folder.records()} == {1}
+    plain = make_sweep(tmp_path / "plain", ["a"], seeds=5)
+    local(plain)
+    assert list(reports(folder).values()) == list(reports(plain).values())
 
 
 @pytest.mark.parametrize(

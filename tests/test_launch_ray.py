@@ -1,5 +1,6 @@
 """The Ray launcher on a real Ray cluster on this machine, with searches that cost nothing."""
 
+import json
 import os
 import signal
 import subprocess
@@ -15,14 +16,15 @@ from typing import Any
 import pytest
 import ray
 import torch
-from launching import Memory, fake_trial, make_sweep, reports, starts, statuses
+from launching import Memory, fake_trials, make_sweep, reports, starts, statuses
 from ray import tune
 
 from raynas.errors import RaynasError
 from raynas.launch.device import trial_device
 from raynas.launch.local import LocalLauncher
 from raynas.launch.observer import Observer
-from raynas.launch.trial import run_trial
+from raynas.launch.packs import Packs
+from raynas.launch.trial import run_trials
 from raynas.launch.tune import RayLauncher
 from raynas.launch.tune_cluster import Ask, concurrency
 from raynas.launch.tune_plan import Plan, Watch
@@ -48,11 +50,11 @@ def cluster() -> Iterator[None]:
 
 
 def run(folder: SweepFolder, *observers: Observer, retry_failed: bool = False) -> None:
-    RayLauncher(run_trial=fake_trial).run(folder, observers, retry_failed=retry_failed)
+    RayLauncher(run_trials=fake_trials).run(folder, observers, retry_failed=retry_failed)
 
 
 def by_local(folder: SweepFolder) -> SweepFolder:
-    LocalLauncher("cpu", fake_trial).run(folder, ())
+    LocalLauncher("cpu", fake_trials).run(folder, ())
     return folder
 
 
@@ -208,7 +210,7 @@ def test_slots_of_a_node(ask: Ask, node: dict[str, float], slots: int) -> None:
 def test_memory_monitor_ends_a_tuner_not_the_sweep(
     cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = make_sweep(tmp_path / "s", ["slow", "victim"], seeds=2, epochs=4, max_concurrent=2, retries=1)
+    folder = make_sweep(tmp_path / "s", ["slow", "victim"], seeds=2, epochs=12, max_concurrent=2, retries=1)
     fit, calls = tune.Tuner.fit, []
 
     def fit_until_killed(tuner: Any) -> Any:
@@ -234,7 +236,7 @@ def test_memory_monitor_ends_a_tuner_not_the_sweep(
     }  # fmt: skip
     assert "memory monitor" in folder.trial("slow-s1").record().reason
     assert {record.id: len(record.errors) for record in folder.records() if record.errors} == {"slow-s1": 2}
-    plain = by_local(make_sweep(tmp_path / "plain", ["slow"], epochs=4))
+    plain = by_local(make_sweep(tmp_path / "plain", ["slow"], epochs=12))
     assert reports(folder)["slow-s0"] == reports(plain)["slow-s0"]
 
 
@@ -261,7 +263,7 @@ def test_addresses_that_are_refused(
 ) -> None:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     with pytest.raises(RaynasError, match=what) as caught:
-        RayLauncher(address, fake_trial).run(make_sweep(tmp_path / "s", ["a"]), ())
+        RayLauncher(address, fake_trials).run(make_sweep(tmp_path / "s", ["a"]), ())
     assert "ray job submit" in str(caught.value)
 
 
@@ -286,8 +288,8 @@ def test_same_bits_as_in_this_process(cluster: None, tmp_path: Path) -> None:
     small = {"data": {"name": "digits", "limit": 64}, "epochs": 2, "channels": 4, "cells": 3, "batch": 16}
     one, two = (make_sweep(tmp_path / name, ["darts"], threads=1, **small) for name in ("ray", "local"))
     threads = torch.get_num_threads()
-    RayLauncher(run_trial=run_trial).run(one, ())
-    LocalLauncher("cpu", run_trial).run(two, ())
+    RayLauncher(run_trials=run_trials).run(one, ())
+    LocalLauncher("cpu", run_trials).run(two, ())
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(False)
     assert statuses(one) == statuses(two) == {"darts-s0": "finished"}
@@ -297,7 +299,7 @@ def test_same_bits_as_in_this_process(cluster: None, tmp_path: Path) -> None:
 
 def test_says_when_nothing_starts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = make_sweep(tmp_path / "s", ["a"])
-    watch = Watch(folder, Plan(folder, Proposer(folder), 0), Memory(), Ask(1, 0.5))
+    watch = Watch(folder, Plan(folder, Proposer(folder), 0, Packs(folder, slots=1)), Memory(), Ask(1, 0.5))
     pending, running = SimpleNamespace(status="PENDING"), SimpleNamespace(status="RUNNING")
 
     def after(seconds: float, *trials: Any) -> list[str]:
@@ -318,15 +320,16 @@ def test_says_when_nothing_starts(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 DRIVE = """
 import os, signal, sys
 from pathlib import Path
-from launching import fake_trial
-from raynas.launch.trial import run_trial
+from launching import fake_trials
+from raynas.launch.packs import Packs
+from raynas.launch.trial import run_trials
 from raynas.launch.tune import RayLauncher
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.propose import Proposer
 
 before = dict(os.environ)
 for path in sys.argv[1:]:
-    RayLauncher(run_trial=fake_trial).run(SweepFolder(Path(path)), ())
+    RayLauncher(run_trials=fake_trials).run(SweepFolder(Path(path)), ())
 added = {name for name in set(os.environ) - set(before) if name.startswith(("RAY", "TUNE"))}
 assert added <= {"RAY_AUTH_MODE"}, added
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -401,3 +404,37 @@ def test_silence_and_nothing_left_behind(tmp_path: Path) -> None:
         for trial in folder.trials():
             for start in starts(folder, trial.id):
                 wait_for(partial(gone, start["pid"]))
+
+
+def test_packs_on_ray(cluster: None, tmp_path: Path) -> None:
+    methods = ["fine", "crash@2", "kill@1", "nan@1", "memory@1"]
+    folder, memory = make_sweep(tmp_path / "s", methods, seeds=3, pack=3, retries=3), Memory()
+    run(folder, memory)
+    ends = statuses(folder)
+    assert {name: {ends[f"{name}-s{seed}"] for seed in range(3)} for name in methods} == {
+        "fine": {"finished"}, "crash@2": {"finished"}, "kill@1": {"finished"}, "nan@1": {"diverged"},
+        "memory@1": {"finished"},
+    }  # fmt: skip
+    plain = reports(by_local(make_sweep(tmp_path / "plain", ["fine"], seeds=3)))
+    for name in set(methods) - {"nan@1"}:
+        assert [reports(folder)[f"{name}-s{s}"] for s in range(3)] == list(plain.values())
+    assert starts(folder, "fine-s1")[0]["pack"] == ["fine-s0", "fine-s1", "fine-s2"]
+    assert len({starts(folder, f"fine-s{seed}")[0]["pid"] for seed in range(3)}) == 1
+    assert starts(folder, "memory@1-s0")[-1]["pack"] == ["memory@1-s0"]
+    assert {record.id for record in memory.seen} == set(ends)
+
+
+def test_auto_measures_packs_once_and_keeps_them(cluster: None, tmp_path: Path) -> None:
+    small = {"data": {"name": "digits", "limit": 64}, "epochs": 3, "channels": 4, "cells": 3, "batch": 16}
+    folder = make_sweep(
+        tmp_path / "s", ["darts", "darts-2nd"], seeds=4, pack="auto", max_concurrent=2,
+        **{**small, "space": "tiny", "epochs": 40, "hessian": {"every": 0}},
+    )  # fmt: skip
+    RayLauncher().run(folder, ())
+    assert set(statuses(folder).values()) == {"finished"}
+    first = json.loads(folder.packs.read_text())["shapes"]
+    assert {entry["pack"] for entry in first} <= {1, 2, 4}
+    assert len(first) == 2
+    assert all(float(entry["seconds"]["1"]) > 0 for entry in first)
+    sizes = {len(starts(folder, f"darts-s{seed}")[0]["pack"]) for seed in range(4)}
+    assert sizes == {first[0]["pack"]}

@@ -34,7 +34,7 @@ name: a name
 spce: tiny
 warmup: 90
 learning_rate: fast
-cells: 2
+cells: 0
 data: {name: digits, vlaid: 0.2}
 grid: {method: [darts, dartz, 3], weight_decay: [3e-4, -1], data.valid: [2.0]}
 zip: {batch: [1, 2], channels: [3]}
@@ -154,6 +154,55 @@ def test_distributions_are_checked(tmp_path: Path, sample: str, path: str, messa
 @pytest.mark.parametrize("strategy", ["random-paired", "optuna"])
 def test_sampling_needs_ranges_and_a_count(tmp_path: Path, strategy: str) -> None:
     assert set(problems(tmp_path, f"{GOOD}strategy: {strategy}\n")) == {"sample", "samples"}
+
+
+@pytest.mark.parametrize(
+    ("grid", "alone"),
+    [
+        ("{batch: [8, 16], channels: [4, 8]}", "batch, channels"),
+        ("{batch: [8, 16], seed: [0, 1]}", None),
+        ("{batch: [8, 16], weight_decay: [1e-4, 1e-3]}", None),
+        ("{seed: [0, 1]}", None),
+        ("{}", None),
+    ],
+)
+def test_packs_of_unlike_shapes_are_told(tmp_path: Path, grid: str, alone: str | None) -> None:
+    text = GOOD + f"grid: {grid}\nresources: {{pack: 4}}\n"
+    if alone is None:
+        assert sweep_of(tmp_path, text).resources.pack == 4
+    else:
+        message = only(tmp_path, text, "resources.pack")
+        assert f"each differs in {alone}; " in message
+        assert "weight_decay" in message
+    assert sweep_of(tmp_path, text, "resources.pack=auto").resources.pack == "auto"
+
+
+def test_packs_of_zipped_and_sampled_searches(tmp_path: Path) -> None:
+    pack = GOOD + "resources: {pack: 2}\n"
+    only(tmp_path, pack + "zip: {batch: [8, 16], clip: [1, 2]}\n", "resources.pack")
+    sweep_of(tmp_path, pack + "zip: {batch: [8, 8], clip: [1, 2]}\n")
+    sampled = pack + "strategy: random-paired\nsamples: 3\n"
+    sweep_of(tmp_path, sampled + "sample: {clip: {log: [1, 2]}}\n")
+    only(tmp_path, sampled + "sample: {batch: {int: [8, 80]}}\n", "resources.pack")
+
+
+def no_compiler() -> str:
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    raise InvalidCxxCompiler
+
+
+def test_what_the_device_cannot_do_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = GOOD + "grid: {precision: [float32, bfloat16]}\ncompile: true\n"
+    sweep = sweep_of(tmp_path, text)
+    assert [trial.config.precision for trial in sweep.trials if trial.config] == ["float32", "bfloat16"]
+    monkeypatch.setattr("raynas.core.abilities.lacks_bfloat16", lambda kind: f"this {kind} cannot")
+    monkeypatch.setattr("torch._inductor.cpp_builder.get_cpp_compiler", no_compiler)
+    found = problems(tmp_path, text)
+    assert found == {
+        "grid.precision[1]": "this cpu cannot",
+        "compile": "torch.compile needs a C++ compiler, and none is found (g++, or what CXX names)",
+    }
 
 
 def test_a_space_that_does_not_exist_is_told_once(tmp_path: Path) -> None:
@@ -293,3 +342,11 @@ def test_a_wrong_override_is_named_as_it_was_typed(
 def test_the_file_itself_is_not_changed_by_overrides(tmp_path: Path) -> None:
     sweep_of(tmp_path, TEXT, "seed=0")
     assert (tmp_path / "try.yaml").read_text() == TEXT
+
+
+def test_what_the_fewest_cells_are_is_up_to_the_space(tmp_path: Path) -> None:
+    text = "grid: {space: [nas-bench-201, tiny], cells: [1, 3]}\n"
+    assert "at least 3 cells (cells in all); got 1" in only(tmp_path, text, "grid.cells[0]")
+    [trial] = sweep_of(tmp_path, "space: nas-bench-201\ncells: 1\n").trials
+    assert trial.config is not None
+    assert trial.config.cells == 1

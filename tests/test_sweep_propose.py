@@ -24,7 +24,8 @@ grid: {method: [darts, darts-2nd], seed: [0, 1]}
 def handed_out(proposer: Proposer) -> list[str]:
     """Take all that a proposer has."""
     trials = []
-    while (trial := proposer.next()) is not None:
+    while pack := proposer.next():
+        [trial] = pack
         trials.append(trial.id)
     return trials
 
@@ -34,7 +35,7 @@ def test_every_trial_once_in_plan_order(tmp_path: Path) -> None:
     proposer = Proposer(folder)
     assert proposer.pending() == 4
     assert handed_out(proposer) == [trial.id for trial in folder.sweep().trials]
-    assert (proposer.next(), proposer.pending()) == (None, 4)
+    assert (proposer.next(), proposer.pending()) == ([], 4)
     run(folder, "darts-wd0.0001-s1")
     proposer.tell("darts-wd0.0001-s1")
     assert proposer.pending() == 3
@@ -79,7 +80,8 @@ def drive(
     seen = []
     current = proposer()
     count = 0
-    while (trial := current.next()) is not None:
+    while pack := current.next():
+        [trial] = pack
         assert trial.config is not None
         seen.append((trial.id, trial.config.weight_decay, trial.config.batch))
         index = int(trial.id.split("try")[1].split("-")[0])
@@ -110,8 +112,7 @@ def test_a_driver_killed_after_any_trial_goes_on_with_the_same_suggestions(tmp_p
 def test_a_suggestion_is_the_same_for_all_seeds_and_written_before_it_is_handed_out(tmp_path: Path) -> None:
     folder = create(tmp_path, OPTUNA)
     assert folder.trials() == []
-    trial = Proposer(folder).next()
-    assert trial is not None
+    [trial] = Proposer(folder).next()
     assert trial.id == "darts-try0-s0"
     assert [planned.id for planned in folder.trials()] == ["darts-try0-s0", "darts-try0-s1"]
     first, second = (planned.config() for planned in folder.trials())
@@ -134,6 +135,40 @@ def test_a_kill_between_the_seeds_files_is_mended(tmp_path: Path) -> None:
     )
 
 
+def packs_of(proposer: Proposer, size: int) -> list[list[str]]:
+    """Take all that a proposer has, in packs of at most ``size``."""
+    packs = []
+    while pack := proposer.next(lambda config: size):
+        packs.append([trial.id for trial in pack])
+    return packs
+
+
+def test_packs_hold_trials_of_one_shape_dealt_out_evenly(tmp_path: Path) -> None:
+    text = "name: small\nspace: tiny\ngrid: {batch: [8, 16], weight_decay: [1e-4, 1e-3], seed: [0, 1, 2]}\n"
+    folder = create(tmp_path, text)
+    ids = [trial.id for trial in folder.sweep().trials]
+    assert packs_of(Proposer(folder), 4) == [ids[:3], ids[3:6], ids[6:9], ids[9:]]
+    assert packs_of(Proposer(folder), 100) == [ids[:6], ids[6:]]
+    assert packs_of(Proposer(folder), 1) == [[each] for each in ids]
+
+
+def test_an_interrupted_pack_goes_on_in_the_same_company(tmp_path: Path) -> None:
+    folder = create(tmp_path, GRID)
+    first, second, third, fourth = (trial.id for trial in folder.sweep().trials)
+    for each in (first, third, fourth):
+        folder.trial(each).spool.append("start", trial=each, attempt=1, pack=[fourth, first, third])
+    assert packs_of(Proposer(folder), 4) == [[fourth, first, third], [second]]
+    run(folder, first, status="diverged")
+    assert packs_of(Proposer(folder), 4) == [[second], [fourth, third]]
+
+
+def test_seeds_of_a_suggestion_go_into_one_pack(tmp_path: Path) -> None:
+    folder = create(tmp_path, OPTUNA)
+    assert [trial.id for trial in Proposer(folder).next(lambda config: 8)] == [
+        "darts-try0-s0", "darts-try0-s1",
+    ]  # fmt: skip
+
+
 def test_one_seed_that_is_not_zero_is_kept(tmp_path: Path) -> None:
     for text in (
         OPTUNA.replace("seed: [0, 1]", "seed: [3]"),
@@ -141,8 +176,7 @@ def test_one_seed_that_is_not_zero_is_kept(tmp_path: Path) -> None:
     ):
         where = tmp_path / str(len(text))
         where.mkdir()
-        trial = Proposer(create(where, text)).next()
-        assert trial is not None
+        [trial] = Proposer(create(where, text)).next()
         assert trial.config is not None
         assert (trial.id, trial.config.seed) == ("darts-try0-s3", 3)
 
@@ -152,7 +186,8 @@ def test_each_method_learns_from_its_own_trials_only(tmp_path: Path) -> None:
     folder = create(tmp_path, OPTUNA)
     proposer = Proposer(folder)
     points: dict[str, list[float]] = {"darts": [], "darts-2nd": []}
-    while (trial := proposer.next()) is not None:
+    while pack := proposer.next():
+        [trial] = pack
         assert trial.config is not None
         if trial.config.seed == 0:
             points[str(trial.config.method)].append(trial.config.weight_decay)

@@ -16,7 +16,7 @@ from raynas.core.genotype import Genotype
 from raynas.data.load import load_data
 from raynas.disk import DiskFull, write_atomic
 from raynas.launch import trial as trial_module
-from raynas.launch.trial import run_trial
+from raynas.launch.trial import run_trials
 from raynas.sweep.folder import TrialFolder
 from raynas.sweep.plan import Trial
 
@@ -29,9 +29,12 @@ def make_folder(path: Path, config: SearchConfig) -> TrialFolder:
     return folder
 
 
-def run(folder: TrialFolder, attempt: int = 1, heartbeat=lambda report: None) -> str:
-    dataset = load_data(folder.config().data)
-    return run_trial(folder, dataset=dataset, device=CPU, attempt=attempt, heartbeat=heartbeat)
+def run(*folders: TrialFolder, heartbeat=lambda epoch: None) -> str | list[str]:
+    """Run trials as one pack; return how they ended."""
+    dataset = load_data(folders[0].config().data)
+    run_trials(folders, dataset=dataset, device=CPU, heartbeat=heartbeat)
+    ends = [folder.record().status for folder in folders]
+    return ends[0] if len(ends) == 1 else ends
 
 
 def test_a_trial_records_everything(make_search_config, tmp_path):
@@ -40,11 +43,11 @@ def test_a_trial_records_everything(make_search_config, tmp_path):
     assert run(folder, heartbeat=beats.append) == "finished"
     record = folder.record()
     assert record.status == "finished"
-    assert list(record.reports) == beats
+    assert beats == [1, 2]
     assert [report.epoch for report in record.reports] == [0, 1]
     assert record.start["data"]["train"] + record.start["data"]["valid"] == 160
     assert record.start["threads"] == 1
-    assert Genotype.load(folder.path / "genotype.json") == beats[-1].genotype
+    assert Genotype.load(folder.path / "genotype.json") == record.last.genotype
 
 
 class Crash(Exception):
@@ -52,8 +55,8 @@ class Crash(Exception):
 
 
 def crash_at(epoch):
-    def heartbeat(report):
-        if report.epoch == epoch:
+    def heartbeat(done):
+        if done == epoch + 1:
             raise Crash("out of luck")
 
     return heartbeat
@@ -68,7 +71,7 @@ def test_a_crash_is_recorded_raised_and_resumed_to_the_same_bits(make_search_con
         run(broken, heartbeat=crash_at(1))
     assert broken.record().errors == ("Crash: out of luck",)
     assert "Traceback" in broken.log.read_text()
-    assert run(broken, attempt=2) == "finished"
+    assert run(broken) == "finished"
     assert broken.record().reports == whole.record().reports
     assert broken.record().start["from_epoch"] == 2
 
@@ -89,7 +92,7 @@ def test_a_kill_between_record_and_checkpoint_costs_nothing(make_search_config, 
         with pytest.raises(Crash):
             run(broken)
     assert len(broken.record().reports) == 1
-    run(broken, attempt=2)
+    run(broken)
     epochs = [event["report"]["epoch"] for event in broken.spool.events()[0] if event["kind"] == "epoch"]
     assert epochs == [0, 0, 1]
     assert broken.record().reports == whole.record().reports
@@ -108,12 +111,12 @@ def test_a_corrupt_checkpoint_fails_the_trial_and_keeps_its_records(make_search_
     with pytest.raises(Crash):
         run(folder, heartbeat=crash_at(0))
     folder.checkpoint.write_bytes(folder.checkpoint.read_bytes()[:1000])
-    assert run(folder, attempt=2) == "failed"
+    assert run(folder) == "failed"
     record = folder.record()
     assert "checkpoint is corrupt" in record.reason
     assert len(record.reports) == 1
     folder.checkpoint.unlink()
-    assert run(folder, attempt=3) == "finished"
+    assert run(folder) == "finished"
 
 
 def test_a_full_disk_is_one_clear_error_and_loses_nothing(make_search_config, tmp_path, monkeypatch):
@@ -128,14 +131,14 @@ def test_a_full_disk_is_one_clear_error_and_loses_nothing(make_search_config, tm
             run(folder)
     assert folder.record().status == "running"
     assert len(folder.record().reports) == 1
-    assert run(folder, attempt=2) == "finished"
+    assert run(folder) == "finished"
     assert len(folder.record().reports) == 2
 
 
 def test_running_out_of_memory_is_told_apart(make_search_config, tmp_path):
     folder = make_folder(tmp_path, make_search_config(epochs=1))
 
-    def exhaust(report):
+    def exhaust(done):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(torch.OutOfMemoryError):
@@ -153,6 +156,109 @@ def test_an_edited_space_file_does_not_reach_a_planned_trial(make_search_config,
     file.write_text(body.replace("OP", "max_pool_3x3"))
     run(folder)
     assert folder.space().cell("normal").edges[0].ops == ("skip_connect", "sep_conv_3x3")
+
+
+def make_pack(path: Path, configs: list[SearchConfig]) -> list[TrialFolder]:
+    folders = [TrialFolder(path / "trials" / f"t{index}") for index in range(len(configs))]
+    for folder, config in zip(folders, configs, strict=True):
+        folder.write(Trial(folder.id, config, {}))
+    return folders
+
+
+def reports(folders):
+    return [folder.record().reports for folder in folders]
+
+
+def test_members_of_a_pack_are_ordinary_trials(make_search_config, tmp_path):
+    configs = [make_search_config(epochs=2, seed=seed) for seed in range(3)]
+    pack, beats = make_pack(tmp_path / "pack", configs), []
+    assert run(*pack, heartbeat=beats.append) == ["finished"] * 3
+    assert beats == [1, 2]
+    for folder, config in zip(pack, configs, strict=True):
+        alone = make_folder(tmp_path / folder.id, config)
+        run(alone)
+        assert folder.record().start["pack"] == ["t0", "t1", "t2"]
+        assert Genotype.load(folder.path / "genotype.json") == alone.record().last.genotype
+        mine, its = folder.record().last, alone.record().last
+        assert mine.valid_loss == pytest.approx(its.valid_loss, rel=1e-3)
+        assert not folder.following.exists()
+
+
+def test_a_member_that_diverges_leaves_the_pack_and_nobody_else_notices(make_search_config, tmp_path):
+    wild = {"learning_rate": 1e30, "clip": 1e30}
+    configs = [make_search_config(epochs=3, seed=seed, **(wild if seed == 1 else {})) for seed in range(3)]
+    pack = make_pack(tmp_path / "pack", configs)
+    assert run(*pack) == ["finished", "diverged", "finished"]
+    assert "lower learning_rate" in pack[1].record().reason
+    calm = make_pack(tmp_path / "calm", [configs[0], configs[2]])
+    run(*calm)
+    for one, other in zip((pack[0], pack[2]), calm, strict=True):
+        assert len(one.record().reports) == 3
+        assert one.record().last.genotype == other.record().last.genotype
+        assert one.record().last.valid_loss == pytest.approx(other.record().last.valid_loss, rel=1e-3)
+
+
+@pytest.mark.parametrize("writes", range(7))
+def test_a_pack_killed_at_any_write_resumes_to_the_same_bits(
+    make_search_config, tmp_path, monkeypatch, writes
+):
+    """Three members write their states beside the old ones, then each takes its place: seven moments."""
+    configs = [make_search_config(epochs=2, seed=seed, data={"limit": 64}) for seed in range(3)]
+    whole = make_pack(tmp_path / "whole", configs)
+    run(*whole)
+    broken, left = make_pack(tmp_path / "broken", configs), [6 + writes]
+
+    def mortal(work):
+        def call(*arguments):
+            if "checkpoint" in str(arguments[0]):
+                if left[0] == 0:
+                    raise Crash("killed")
+                left[0] -= 1
+            return work(*arguments)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trial_module, "write_atomic", mortal(write_atomic))
+        patch.setattr(trial_module, "replace", mortal(trial_module.replace))
+        if writes < 6:
+            with pytest.raises(Crash):
+                run(*broken)
+        else:
+            run(*broken)
+    if writes < 6:
+        run(*broken)
+    assert reports(broken) == reports(whole)
+    assert [folder.record().status for folder in broken] == ["finished"] * 3
+    starts = [len({event["from_epoch"] for event in folder.spool.events()[0] if event["kind"] == "start"})
+              for folder in broken]  # fmt: skip
+    assert len(set(starts)) == 1
+
+
+def test_members_at_different_epochs_go_on_apart(make_search_config, tmp_path):
+    configs = [make_search_config(epochs=2, seed=seed) for seed in range(2)]
+    pack = make_pack(tmp_path / "pack", configs)
+    with pytest.raises(Crash):
+        run(*pack, heartbeat=crash_at(0))
+    pack[1].checkpoint.unlink()
+    assert run(*pack) == ["finished", "finished"]
+    assert [folder.record().start["from_epoch"] for folder in pack] == [1, 0]
+
+
+def test_a_corrupt_checkpoint_fails_its_trial_alone(make_search_config, tmp_path):
+    pack = make_pack(tmp_path / "pack", [make_search_config(epochs=2, seed=seed) for seed in range(2)])
+    with pytest.raises(Crash):
+        run(*pack, heartbeat=crash_at(0))
+    pack[0].checkpoint.write_bytes(b"nonsense")
+    assert run(*pack) == ["failed", "finished"]
+    assert "checkpoint is corrupt" in pack[0].record().reason
+
+
+def test_a_crash_is_recorded_with_every_member(make_search_config, tmp_path):
+    pack = make_pack(tmp_path / "pack", [make_search_config(epochs=2, seed=seed) for seed in range(2)])
+    with pytest.raises(Crash):
+        run(*pack, heartbeat=crash_at(0))
+    assert [folder.record().errors for folder in pack] == [("Crash: out of luck",)] * 2
 
 
 SEARCH = """

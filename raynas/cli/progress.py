@@ -88,13 +88,13 @@ class Progress:
         return max(left - (now - self._moved), 0.0)
 
     def shares(self) -> str:
-        """Say what the running trials hold: ``0.75 GPU`` or ``6 CPUs``."""
-        running = self.running()
+        """Say what the running trials hold: ``0.75 GPU`` or ``6 CPUs``; those of a pack hold it together."""
+        packs = {tuple((r.start or {}).get("pack", [r.id])): r for r in self.running()}
         if self.sweep.resources.gpu:
-            held = len(running) * self.sweep.resources.gpu
+            held = len(packs) * self.sweep.resources.gpu
             return f"{held:g} GPU{'s' if held > 1 else ''}"
         cpu = self.sweep.resources.cpu
-        held = sum(cpu if cpu is not None else record.config.threads for record in running)
+        held = sum(cpu if cpu is not None else record.config.threads for record in packs.values())
         return f"{held:g} CPU{'' if held == 1 else 's'}"
 
     def ranking(self) -> tuple[Ranked, ...]:

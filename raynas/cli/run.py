@@ -1,6 +1,7 @@
 """`raynas search`, `sweep` and `resume`: running trials, and what is said once they have ended."""
 
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
@@ -252,6 +253,19 @@ def _at_once(planned: "Sweep", address: str | None) -> str:
         where = f"this machine ({here['CPU']:g} CPU, {here['GPU']:g} GPU)"
     if fit == 0:
         return f"each asks for {ask}: more than {where} has"
-    return (
-        f"each asks for {ask}: {fit} at once on {where}, in {plural(-(-len(planned.trials) // fit), 'round')}"
-    )
+    return f"each process asks for {ask}: {fit} at once on {where}; {_packs(planned, fit)}"
+
+
+def _packs(planned: "Sweep", fit: int) -> str:
+    """Say how the searches are dealt out to processes."""
+    from raynas.core.config import shape_of
+    from raynas.launch.packs import dealt
+
+    if planned.resources.pack == "auto" and len(planned.trials) > fit:
+        return "how many like-shaped searches share one (pack: auto) is measured at the start"
+    most = planned.resources.pack if isinstance(planned.resources.pack, int) else 1
+    # What is still to be suggested counts as shapes of their own.
+    shapes = Counter(shape_of(trial.config) if trial.config else trial.id for trial in planned.trials)
+    packs = [size for count in shapes.values() for size in dealt(count, most)]
+    of = f" in packs of up to {max(packs)}" if max(packs) > 1 else ""
+    return f"{plural(-(-len(packs) // fit), 'round')}{of}"

@@ -67,7 +67,9 @@ class SearchConfig(Frozen):
     warmup: NonNegativeInt = Field(0, description="first epochs that train the weights only")
     batch: PositiveInt = Field(64, description="images a step, for weights and for α")
     channels: PositiveInt | None = Field(None, description="channels of the first cell; the space's own")
-    cells: PositiveInt | None = Field(None, description="cells in the supernet; the space's own")
+    cells: PositiveInt | None = Field(
+        None, description="cells in the supernet (of `nas-bench-201`: in each stage); the space's own"
+    )
     learning_rate: float = Field(0.025, gt=0, description="of the weights, at the start")
     learning_rate_min: float = Field(0.001, ge=0, description="of the weights, at the end of the cosine")
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -76,6 +78,16 @@ class SearchConfig(Frozen):
     arch_learning_rate: float = Field(3e-4, gt=0, description="Adam's, on α")
     arch_weight_decay: float = Field(1e-3, ge=0, description="L2 strength on α")
     hessian: HessianConfig = Field(default_factory=HessianConfig)
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="of the supernet's arithmetic; weights, α, second order and curvature stay float32",
+    )
+    compile: bool = Field(
+        False, description="let torch.compile fuse the supernet; for long searches on a GPU"
+    )
+    recompute: bool = Field(
+        False, description="keep no activations of a cell, compute them again; less memory, more time"
+    )
     threads: PositiveInt = Field(1, description="CPU threads; other counts give other roundings")
     deterministic: bool = Field(True, description="let torch use deterministic algorithms only")
 
@@ -105,6 +117,11 @@ LANE_FIELDS = frozenset(
     }
 )
 """What searches of one pack may differ in; everything else decides a shape or the course of the loop."""
+
+
+def shape_of(config: SearchConfig) -> str:
+    """Return a text that is the same for exactly those searches that can advance in one pack."""
+    return config.model_dump_json(exclude=set(LANE_FIELDS))
 
 
 def check_alike(configs: Sequence[SearchConfig]) -> None:

@@ -1,6 +1,8 @@
 """Which device a search computes on, and how much of it."""
 
 import os
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 
@@ -51,3 +53,21 @@ def trial_device(share: float) -> torch.device:
         # Ray only keeps the books: without a fence one greedy trial takes its neighbours' memory.
         torch.cuda.set_per_process_memory_fraction(HEADROOM * share, 0)
     return torch.device("cuda:0")
+
+
+def memory_share(device: torch.device, share: float) -> float:
+    """Return the MiB that the tensors of one trial may fill: of its GPU, or of what this machine has free.
+
+    ``share`` is the trial's part of the GPU, or one over the number of trials at once on a CPU.
+    """
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        return HEADROOM * min(share, 1.0) * total / 2**20
+    free = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    with suppress(OSError, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    with suppress(OSError, ValueError):  # a container's own limit; "max" for none
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        free.append(int(Path("/sys/fs/cgroup/memory.max").read_text()) - used)
+    return HEADROOM * share * min(free) / 2**20

@@ -6,13 +6,12 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
-from raynas.core.config import DataConfig
-from raynas.core.records import EpochReport
+from raynas.core.config import DataConfig, SearchConfig
 from raynas.disk import disk_error
 from raynas.errors import RaynasError
 from raynas.sweep.folder import SweepFolder, TrialFolder
@@ -24,20 +23,24 @@ if TYPE_CHECKING:
     from raynas.data.dataset import Dataset
 
 ENDED = frozenset({"finished", "diverged", "failed"})
+OVER = ENDED - {"failed"}
 
 
-class RunTrial(Protocol):
-    """What runs one trial from where its folder stands to its end; `raynas.launch.trial.run_trial`."""
+class RunTrials(Protocol):
+    """What runs like-shaped trials from where their folders stand to their ends; see `raynas.launch.trial`.
+
+    ``heartbeat`` is called after each epoch with the number of epochs done.
+    """
 
     def __call__(
         self,
-        folder: TrialFolder,
+        trials: Sequence[TrialFolder],
         *,
         dataset: "Dataset",
         device: "torch.device",
-        attempt: int,
-        heartbeat: Callable[[EpochReport], None],
-    ) -> str: ...
+        heartbeat: Callable[[int], None],
+        forms: Mapping[str, str] | None = None,
+    ) -> None: ...
 
 
 class Retries:
@@ -47,10 +50,43 @@ class Retries:
         self._limit = limit
         self._failures: Counter[str] = Counter()
 
-    def again(self, trial_id: str) -> bool:
-        """Count one more failure of a trial; return whether it may be started once more."""
-        self._failures[trial_id] += 1
-        return self._failures[trial_id] <= self._limit
+    def after_death(
+        self, pack: Sequence[TrialFolder], words: str, kind: str = "crash"
+    ) -> list[list[TrialFolder]]:
+        """Return the packs to start again after a pack's process died; ``kind`` is crash or oom.
+
+        Deaths are recorded, and trials that died too often are given up. A pack that ran out of memory goes
+        on as two. Only trials that finished or diverged are left alone: a failed one may have been started
+        again.
+        """
+        again, kinds = [], set()
+        for trial in pack:
+            if trial.record().status in OVER:
+                continue
+            kinds.add(note_death(trial, words, kind))
+            self._failures[trial.id] += 1
+            if self._failures[trial.id] <= self._limit:
+                again.append(trial)
+            else:
+                give_up(trial)
+        middle = -(-len(again) // 2) if "oom" in kinds else len(again)
+        return [part for part in (again[:middle], again[middle:]) if part]
+
+
+def waiting_configs(folder: SweepFolder, retry_failed: bool) -> list[SearchConfig]:
+    """Return the configurations of the trials to come; of those not suggested yet what is known."""
+    sweep = folder.sweep()
+    ended = ENDED - {"failed"} if retry_failed else ENDED
+    done = {record.id for record in folder.records() if record.status in ended}
+    configs = []
+    for trial in sweep.trials:
+        if trial.id in done:
+            continue
+        if trial.config is not None:
+            configs.append(trial.config)
+        elif trial.slot is not None:
+            configs.append(SearchConfig.model_validate(sweep.base[trial.slot[0]]))
+    return configs
 
 
 def data_key(config: DataConfig) -> str:
@@ -64,14 +100,19 @@ def next_attempt(record: TrialRecord) -> int:
     return (record.start["attempt"] if record.start else 0) + 1
 
 
-def note_death(trial: TrialFolder, words: str, kind: str = "crash") -> None:
-    """Record the death of a trial's process, unless the process did so itself; ``kind`` is crash or oom."""
+def note_death(trial: TrialFolder, words: str, kind: str = "crash") -> str:
+    """Record the death of a trial's process, unless the process did so itself; ``kind`` is crash or oom.
+
+    Returns the kind on record.
+    """
     events, _ = trial.spool.events()
-    if not events or events[-1]["kind"] != "error":
-        attempt = max(next_attempt(trial.record()) - 1, 1)
-        trial.spool.append("error", message=words, kind_of_error=kind, attempt=attempt)
-        with suppress(OSError), trial.log.open("a", encoding="utf-8") as log:
-            log.write(f"attempt {attempt}: {words}\n\n")
+    if events and events[-1]["kind"] == "error":
+        return str(events[-1]["kind_of_error"])
+    attempt = max(next_attempt(trial.record()) - 1, 1)
+    trial.spool.append("error", message=words, kind_of_error=kind, attempt=attempt)
+    with suppress(OSError), trial.log.open("a", encoding="utf-8") as log:
+        log.write(f"attempt {attempt}: {words}\n\n")
+    return kind
 
 
 def give_up(trial: TrialFolder) -> None:
@@ -99,18 +140,20 @@ def only_driver(folder: SweepFolder) -> Iterator[None]:
 
 
 @contextmanager
-def only_writer(trial: TrialFolder, patience: float = 60.0) -> Iterator[None]:
-    """Be the only process that runs a trial, waiting up to ``patience`` seconds for the one before.
+def only_writer(trials: Sequence[TrialFolder], patience: float = 60.0) -> Iterator[None]:
+    """Be the only process that runs some trials, waiting up to ``patience`` seconds for the one before.
 
     After a driver was killed its trials die a few seconds later, perhaps after the next driver started.
     Raises `TimeoutError`.
     """
-    with _opened(trial.path / ".lock") as file:
-        until = time.monotonic() + patience
-        while not _locked(file):
-            if time.monotonic() > until:
-                raise TimeoutError(f"another process still runs trial {trial.id} after {patience:.0f} s")
-            time.sleep(0.2)
+    until = time.monotonic() + patience
+    with ExitStack() as stack:
+        for trial in trials:
+            file = stack.enter_context(_opened(trial.path / ".lock"))
+            while not _locked(file):
+                if time.monotonic() > until:
+                    raise TimeoutError(f"another process still runs trial {trial.id} after {patience:.0f} s")
+                time.sleep(0.2)
         yield
 
 

@@ -1,40 +1,40 @@
-"""Running a sweep's trials in this process, one after another."""
+"""Running a sweep's trials in this process, one pack after another."""
 
 import gc
+from collections import deque
 from collections.abc import Sequence
 
 import torch
 
-from raynas.core.records import EpochReport
+from raynas.core.config import DataConfig, SearchConfig
 from raynas.data.dataset import Dataset
 from raynas.data.load import load_data
 from raynas.errors import RaynasError
 from raynas.launch.device import local_device
 from raynas.launch.driver import (
     Retries,
-    RunTrial,
+    RunTrials,
     data_key,
-    give_up,
-    next_attempt,
-    note_death,
     only_driver,
     only_writer,
+    waiting_configs,
 )
 from raynas.launch.observer import Observer, Observers
-from raynas.launch.trial import run_trial
+from raynas.launch.packs import Packs, measure_task
+from raynas.launch.trial import run_trials
 from raynas.sweep.folder import SweepFolder, TrialFolder
 from raynas.sweep.propose import Proposer
 
 
 class LocalLauncher:
-    """Runs trials one after another on one device, with the numbers that `RayLauncher` would give.
+    """Runs trials pack after pack on one device, with the numbers that `RayLauncher` would give.
 
     ``device`` is ``cpu``, ``cuda``, or ``auto`` for CUDA if there is any.
     """
 
-    def __init__(self, device: str = "auto", run_trial: RunTrial = run_trial) -> None:
+    def __init__(self, device: str = "auto", run_trials: RunTrials = run_trials) -> None:
         self._device = device
-        self._run_trial = run_trial
+        self._run_trials = run_trials
         self._data: tuple[str, Dataset] | None = None
 
     def run(self, folder: SweepFolder, observers: Sequence[Observer], retry_failed: bool = False) -> None:
@@ -49,47 +49,56 @@ class LocalLauncher:
         with only_driver(folder):
             proposer = Proposer(folder, retry_failed=retry_failed)
             retries = Retries(folder.sweep().resources.retries)
+            packs = Packs(folder, slots=1)
             everyone.on_start(folder)
             try:
-                while (planned := proposer.next()) is not None:
-                    trial = folder.trial(planned.id)
-                    self._to_its_end(trial, device, retries, everyone)
-                    everyone.on_trial(trial.record())
-                    proposer.tell(trial.id)
+                self._measure(packs, waiting_configs(folder, retry_failed), device)
+                while planned := proposer.next(packs.size):
+                    trials = [folder.trial(each.id) for each in planned]
+                    self._to_their_ends(trials, packs, device, retries, everyone)
+                    for trial in trials:
+                        everyone.on_trial(trial.record())
+                        proposer.tell(trial.id)
             finally:
                 everyone.on_end(folder)
 
-    def _to_its_end(
-        self, trial: TrialFolder, device: torch.device, retries: Retries, everyone: Observer
-    ) -> None:
-        def heartbeat(report: EpochReport) -> None:
-            everyone.on_trial(trial.record())
-            everyone.on_tick()
+    def _measure(self, packs: Packs, configs: Sequence[SearchConfig], device: torch.device) -> None:
+        tasks = packs.tasks(configs, self._dataset, gpu=1.0)
+        packs.record({shape: (task, measure_task(task, device)) for shape, task in tasks.items()})
 
-        dataset = self._dataset(trial)
-        with only_writer(trial):
-            while True:
-                attempt = next_attempt(trial.record())
-                try:
-                    self._run_trial(
-                        trial, dataset=dataset, device=device, attempt=attempt, heartbeat=heartbeat
-                    )
-                except RaynasError:
-                    raise  # the disk is full: so it will be for every trial
-                except Exception as error:
-                    note_death(trial, f"{type(error).__name__}: {error}")
-                    if not retries.again(trial.id):
-                        give_up(trial)
-                        return
-                else:
-                    return
+    def _to_their_ends(
+        self,
+        trials: list[TrialFolder],
+        packs: Packs,
+        device: torch.device,
+        retries: Retries,
+        everyone: Observer,
+    ) -> None:
+        """Run a pack; start it again when it crashes, in halves when it ran out of memory."""
+        dataset = self._dataset(trials[0].config().data)
+        forms = packs.forms(trials[0].config())
+        waiting = deque([trials])
+        while waiting:
+            pack = waiting.popleft()
+
+            def heartbeat(epoch: int, pack: list[TrialFolder] = pack) -> None:
+                for trial in pack:
+                    everyone.on_trial(trial.record())
+                everyone.on_tick()
+
+            try:
+                with only_writer(pack):
+                    self._run_trials(pack, dataset=dataset, device=device, heartbeat=heartbeat, forms=forms)
+            except RaynasError:
+                raise  # the disk is full: so it will be for every trial
+            except Exception as error:
+                waiting.extend(retries.after_death(pack, f"{type(error).__name__}: {error}"))
                 gc.collect()
                 torch.cuda.empty_cache()  # after CUDA ran out of memory; nothing on a CPU
 
-    def _dataset(self, trial: TrialFolder) -> Dataset:
-        """Load the trial's data; the last set is kept, as trials in a row mostly share it."""
-        config = trial.config().data
-        key = data_key(config)
+    def _dataset(self, data: DataConfig) -> Dataset:
+        """Load a data set; the last is kept, as trials in a row mostly share it."""
+        key = data_key(data)
         if self._data is None or self._data[0] != key:
-            self._data = (key, load_data(config))
+            self._data = (key, load_data(data))
         return self._data[1]

@@ -6,7 +6,7 @@ sweep is a fresh Tuner over the trials that have not ended.
 """
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -15,11 +15,14 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
 from raynas.core.config import SearchConfig
+from raynas.data.dataset import Dataset
 from raynas.data.load import load_data
 from raynas.errors import RaynasError
-from raynas.launch.driver import ENDED, RunTrial, data_key, only_driver
+from raynas.launch.device import trial_device
+from raynas.launch.driver import RunTrials, data_key, only_driver, waiting_configs
 from raynas.launch.observer import Observer, Observers
-from raynas.launch.trial import run_trial
+from raynas.launch.packs import Packs, Steps, Task, measure_task
+from raynas.launch.trial import run_trials
 from raynas.launch.tune_cluster import Ask, cluster, concurrency
 from raynas.launch.tune_plan import Plan, Watch
 from raynas.launch.tune_trainable import storage_digest, train
@@ -34,9 +37,9 @@ class RayLauncher:
     in the environment, a cluster is started on this machine and ended with the sweep.
     """
 
-    def __init__(self, address: str | None = None, run_trial: RunTrial = run_trial) -> None:
+    def __init__(self, address: str | None = None, run_trials: RunTrials = run_trials) -> None:
         self._address = address
-        self._run_trial = run_trial
+        self._run_trials = run_trials
 
     def run(self, folder: SweepFolder, observers: Sequence[Observer], retry_failed: bool = False) -> None:
         """Run every trial that has not ended, and with ``retry_failed`` those that failed, to their ends.
@@ -49,33 +52,43 @@ class RayLauncher:
         everyone = Observers(observers)
         with only_driver(folder):
             proposer = Proposer(folder, retry_failed=retry_failed)
-            plan = Plan(folder, proposer, folder.sweep().resources.retries)
-            if plan.left:
+            if proposer.pending():
                 with cluster(self._address) as grows:
-                    self._run(folder, plan, everyone, _configs(folder, retry_failed), grows)
+                    self._run(folder, proposer, everyone, waiting_configs(folder, retry_failed), grows)
             else:
                 everyone.on_start(folder)
                 everyone.on_end(folder)
 
     def _run(
-        self, folder: SweepFolder, plan: Plan, everyone: Observer, configs: list[SearchConfig], grows: bool
+        self,
+        folder: SweepFolder,
+        proposer: Proposer,
+        everyone: Observer,
+        configs: list[SearchConfig],
+        grows: bool,
     ) -> None:
         resources = folder.sweep().resources
         ask = Ask(resources.cpu or max(config.threads for config in configs), resources.gpu)
-        at_once = concurrency(ask, resources.max_concurrent, plan.left, grows=grows)
-        trainable = tune.with_resources(
-            tune.with_parameters(
-                train,
-                sweep=str(folder.path),
-                digest=storage_digest(folder),
-                share=ask.gpu,
-                datasets=_shared_data(configs),
-                run_trial=self._run_trial,
-            ),
-            {"cpu": ask.cpu, "gpu": ask.gpu},
-        )
+        at_once = concurrency(ask, resources.max_concurrent, proposer.pending(), grows=grows)
+        datasets = _load_data(configs)
+        shared = {key: ray.put(dataset) for key, dataset in datasets.items()}
         everyone.on_start(folder)
         try:
+            # Where nodes come as they are needed, what counts is the work each of them gets done.
+            packs = Packs(folder, slots=1 if grows else at_once)
+            _measure(packs, configs, datasets, ask)
+            plan = Plan(folder, proposer, resources.retries, packs)
+            trainable = tune.with_resources(
+                tune.with_parameters(
+                    train,
+                    sweep=str(folder.path),
+                    digest=storage_digest(folder),
+                    share=ask.gpu,
+                    datasets=shared,
+                    run_trials=self._run_trials,
+                ),
+                {"cpu": ask.cpu, "gpu": ask.gpu},
+            )
             for number in count():
                 watch = Watch(folder, plan, everyone, ask)
                 tuner = _tuner(trainable, plan, watch, at_once, _scratch(folder) / str(number), ask)
@@ -84,6 +97,27 @@ class RayLauncher:
         finally:
             shutil.rmtree(_scratch(folder), ignore_errors=True)
             everyone.on_end(folder)
+
+
+def _measure(packs: Packs, configs: list[SearchConfig], datasets: Mapping[str, Dataset], ask: Ask) -> None:
+    """Measure the shapes of which nothing is known yet, on the share of a device that their trials get."""
+    waiting = packs.tasks(configs, lambda data: datasets[data_key(data)], ask.gpu)
+    measure = ray.remote(num_cpus=ask.cpu, num_gpus=ask.gpu, max_retries=0)(_measure_here)
+    found = {shape: measure.remote(task) for shape, task in waiting.items()}
+    packs.record({shape: (waiting[shape], _result(steps)) for shape, steps in found.items()})
+
+
+def _measure_here(task: Task) -> Steps:
+    return measure_task(task, trial_device(task.share))
+
+
+def _result(steps: ray.ObjectRef) -> Steps:
+    """Return what was measured, or nothing where that failed: the trials will say what is wrong."""
+    try:
+        found: Steps = ray.get(steps)
+    except ray.exceptions.RayError:
+        return Steps("unknown")
+    return found
 
 
 def _tuner(trainable: object, plan: Plan, watch: Watch, at_once: int, scratch: Path, ask: Ask) -> tune.Tuner:
@@ -126,30 +160,13 @@ def _fitted(tuner: tune.Tuner, plan: Plan, watch: Watch) -> bool:
     return True
 
 
-def _configs(folder: SweepFolder, retry_failed: bool) -> list[SearchConfig]:
-    """Return the configurations of the trials to come; of those not suggested yet what is known."""
-    sweep = folder.sweep()
-    ended = ENDED - {"failed"} if retry_failed else ENDED
-    done = {record.id for record in folder.records() if record.status in ended}
-    configs = []
-    for trial in sweep.trials:
-        if trial.id in done:
-            continue
-        if trial.config is not None:
-            configs.append(trial.config)
-        elif trial.slot is not None:
-            configs.append(SearchConfig.model_validate(sweep.base[trial.slot[0]]))
-    return configs
-
-
-def _shared_data(configs: Iterable[SearchConfig]) -> dict[str, ray.ObjectRef]:
-    """Load every data set once and put it where all trials of a node read it without a copy."""
-    shared = {}
+def _load_data(configs: Iterable[SearchConfig]) -> dict[str, Dataset]:
+    """Load every data set once; all trials of a node will read it without a copy."""
+    datasets = {}
     for key, data in {data_key(config.data): config.data for config in configs}.items():
-        dataset = load_data(data)
-        dataset.fingerprint()  # kept with the data set, so that no trial computes it again
-        shared[key] = ray.put(dataset)
-    return shared
+        datasets[key] = load_data(data)
+        datasets[key].fingerprint()  # kept with the data set, so that no trial computes it again
+    return datasets
 
 
 def _scratch(folder: SweepFolder) -> Path:

@@ -13,8 +13,9 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
 
 from raynas.errors import RaynasError
-from raynas.launch.driver import ENDED, Retries, give_up, note_death
+from raynas.launch.driver import ENDED, OVER, Retries, give_up
 from raynas.launch.observer import Observer
+from raynas.launch.packs import Packs
 from raynas.launch.tune_cluster import Ask
 from raynas.launch.tune_trainable import UNFIT
 from raynas.sweep.folder import SweepFolder
@@ -24,18 +25,19 @@ log = logging.getLogger(__name__)
 
 
 class Plan(Searcher):  # type: ignore[misc]
-    """The trials still to run, in the order in which they are handed out; one that crashed is next again.
+    """The packs still to run, in the order in which they are handed out; one that crashed is next again.
 
     It outlives a Tuner: when Ray ends one early, the next Tuner goes on with the same plan.
     """
 
-    def __init__(self, folder: SweepFolder, proposer: Proposer, retries: int) -> None:
+    def __init__(self, folder: SweepFolder, proposer: Proposer, retries: int, packs: Packs) -> None:
         super().__init__()
         self._folder = folder
         self._proposer = proposer
         self._retries = Retries(retries)
-        self._again: deque[str] = deque()
-        self.live: set[str] = set()
+        self._packs = packs
+        self._again: deque[list[str]] = deque()
+        self.live: list[list[str]] = []
 
     @property
     def left(self) -> int:
@@ -43,47 +45,45 @@ class Plan(Searcher):  # type: ignore[misc]
         return self._proposer.pending()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return the next trial as Tune's configuration; None to be asked again, FINISHED for no more."""
+        """Return the next pack as Tune's configuration; None to be asked again, FINISHED for no more."""
         if self._again:
-            search = self._again.popleft()
-        elif (trial := self._proposer.next()) is not None:
-            search = trial.id
+            pack = self._again.popleft()
+        elif trials := self._proposer.next(self._packs.size):
+            pack = [trial.id for trial in trials]
         else:
             # A crashed trial may come back, and a sampler may wait for results: ask again while any runs.
             return None if self.live else Searcher.FINISHED
-        self.live.add(search)
-        return {"searches": [search]}
+        self.live.append(pack)
+        return {"searches": pack, "forms": self._packs.forms(self._folder.trial(pack[0]).config())}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Do nothing: Tune calls this before its callbacks, and `Watch` has to close a dead trial first."""
 
-    def ended(self, search: str) -> None:
-        """Take in that a trial's process is done with it."""
-        self.live.discard(search)
-        trial = self._folder.trial(search)
-        if trial.record().status not in ENDED:
-            give_up(trial)
-        self._proposer.tell(search)
+    def ended(self, pack: list[str]) -> None:
+        """Take in that the process of a pack is done with it."""
+        self.live.remove(pack)
+        for trial_id in pack:
+            trial = self._folder.trial(trial_id)
+            if trial.record().status not in ENDED:
+                give_up(trial)
+            self._proposer.tell(trial_id)
 
-    def died(self, search: str, words: str, kind: str = "crash") -> None:
-        """Take in that a trial's process died: it is next again, or has failed once it died too often."""
-        trial = self._folder.trial(search)
-        if trial.record().status in ("finished", "diverged"):
-            self.ended(search)  # it died after its end
-            return
-        note_death(trial, words, kind)
-        if self._retries.again(search):
-            self.stopped(search)
-        else:
-            give_up(trial)
-            self.ended(search)
+    def died(self, pack: list[str], words: str, kind: str = "crash") -> None:
+        """Take in that a pack's process died: what had not ended is next again, until it died too often."""
+        self.live.remove(pack)
+        again = self._retries.after_death([self._folder.trial(each) for each in pack], words, kind)
+        self._again.extend([trial.id for trial in part] for part in again)
+        for trial_id in set(pack) - {trial.id for part in again for trial in part}:
+            self._proposer.tell(trial_id)
 
-    def stopped(self, search: str) -> None:
-        """Take in that a trial was stopped by no fault of its own: it is next again."""
-        self.live.discard(search)
-        self._again.append(search)
+    def stopped(self, pack: list[str]) -> None:
+        """Take in that a pack was stopped by no fault of its own: it is next again."""
+        self.live.remove(pack)
+        left = [each for each in pack if self._folder.trial(each).record().status not in OVER]
+        if left:
+            self._again.append(left)
 
     def broken_off(self, error: BaseException) -> None:
         """Take in that Ray ended the Tuner because its memory monitor killed workers; all trials stopped.
@@ -91,12 +91,12 @@ class Plan(Searcher):  # type: ignore[misc]
         The killed ones are those whose processes Ray's message names, or all if it names none.
         """
         named = {int(pid) for pid in re.findall(r"Selected to kill: .*?\bpid=(\d+)", str(error))}
-        killed = {search for search in self.live if self._process(search) in named} or set(self.live)
-        for search in sorted(self.live):
-            if search in killed:
-                self.died(search, "its process was killed by Ray's memory monitor", "oom")
+        killed = [pack for pack in self.live if self._process(pack) in named] or list(self.live)
+        for pack in list(self.live):
+            if pack in killed:
+                self.died(pack, "its process was killed by Ray's memory monitor", "oom")
             else:
-                self.stopped(search)
+                self.stopped(pack)
 
     def save(self, checkpoint_path: str) -> None:
         """Write nothing: a sweep is resumed from its folder, never from Tune's snapshots."""
@@ -108,9 +108,9 @@ class Plan(Searcher):  # type: ignore[misc]
         # Tune pickles its searcher into snapshots that nobody reads; observers and studies do not pickle.
         return {}
 
-    def _process(self, search: str) -> int | None:
-        start = self._folder.trial(search).record().start
-        return start["pid"] if start else None
+    def _process(self, pack: list[str]) -> int | None:
+        starts = [start for each in pack if (start := self._folder.trial(each).record().start)]
+        return starts[0]["pid"] if starts else None
 
 
 class Watch(Callback):  # type: ignore[misc]
@@ -137,23 +137,23 @@ class Watch(Callback):  # type: ignore[misc]
         if (unfit := result.get(UNFIT)) is not None:
             self.unfit = unfit
             raise RaynasError(unfit)
-        self._look(_search(trial))
+        self._look(_pack(trial))
 
     def on_trial_complete(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
-        """Close the trial."""
-        self._plan.ended(_search(trial))
-        self._look(_search(trial))
+        """Close the trials."""
+        self._plan.ended(_pack(trial))
+        self._look(_pack(trial))
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """Plan the trial again, or let it have failed."""
+        """Plan the trials again, or let them have failed."""
         if trial.num_failures:
-            self._plan.died(_search(trial), _last_words(trial))
+            self._plan.died(_pack(trial), _last_words(trial))
         else:
             # Ray does not count the loss of a node that announced its end, as spot nodes do.
-            self._plan.stopped(_search(trial))
-        self._look(_search(trial))
+            self._plan.stopped(_pack(trial))
+        self._look(_pack(trial))
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         """Once a second: show what the trials have spooled meanwhile."""
@@ -161,21 +161,21 @@ class Watch(Callback):  # type: ignore[misc]
         if now - self._ticked < 1.0:
             return
         self._ticked = now
-        for search in sorted(self._plan.live):
-            self._look(search)
+        for pack in self._plan.live:
+            self._look(pack)
         self._observer.on_tick()
         self._mind_the_wait(trials, now)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as for `Plan`
 
-    def _look(self, search: str) -> None:
-        trial = self._folder.trial(search)
-        with suppress(OSError):  # no spool yet, or shared storage that hiccups: the next tick looks again
-            size = trial.spool.path.stat().st_size
-            if size != self._sizes.get(search, 0):
-                self._sizes[search] = size
-                self._observer.on_trial(trial.record())
+    def _look(self, pack: list[str]) -> None:
+        for trial in map(self._folder.trial, pack):
+            with suppress(OSError):  # no spool yet, or shared storage that hiccups: the next tick looks again
+                size = trial.spool.path.stat().st_size
+                if size != self._sizes.get(trial.id, 0):
+                    self._sizes[trial.id] = size
+                    self._observer.on_trial(trial.record())
 
     def _mind_the_wait(self, trials: list[TuneTrial], now: float) -> None:
         waiting = sum(trial.status == TuneTrial.PENDING for trial in trials)
@@ -187,9 +187,8 @@ class Watch(Callback):  # type: ignore[misc]
             self._patience *= 2
 
 
-def _search(trial: TuneTrial) -> str:
-    [search] = trial.config["searches"]
-    return str(search)
+def _pack(trial: TuneTrial) -> list[str]:
+    return list(trial.config["searches"])
 
 
 def _last_words(trial: TuneTrial) -> str:

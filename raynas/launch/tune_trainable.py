@@ -9,10 +9,9 @@ from typing import Any
 import ray
 from ray import tune
 
-from raynas.core.records import EpochReport
 from raynas.errors import RaynasError
 from raynas.launch.device import trial_device
-from raynas.launch.driver import RunTrial, data_key, next_attempt, only_writer
+from raynas.launch.driver import RunTrials, data_key, only_writer
 from raynas.sweep.folder import SweepFolder
 
 UNFIT = "unfit"
@@ -26,26 +25,25 @@ def train(
     digest: str,
     share: float,
     datasets: Mapping[str, ray.ObjectRef],
-    run_trial: RunTrial,
+    run_trials: RunTrials,
 ) -> None:
-    """Run the searches named in ``config``, one after another, each from where its folder stands.
+    """Run the searches named in ``config`` as one pack, each from where its folder stands.
 
     Reports to Tune are a heartbeat only: all that counts is in the trial's folder. Nothing may stand in a
     ``finally`` here, since Tune kills a trial that it stops before its ``finally`` is done. A `RaynasError`
-    that `run_trial` did not deal with is about this node and would hit every trial on it: it is reported,
+    that `run_trials` did not deal with is about this node and would hit every trial on it: it is reported,
     so that the driver ends the sweep, rather than raised, which would only be retried here.
     """
     folder = SweepFolder(Path(sweep))
     try:
         check_storage(folder, digest)
-        for trial_id in config["searches"]:
-            trial = folder.trial(trial_id)
-            dataset = ray.get(datasets[data_key(trial.config().data)])
-            device = trial_device(share)
-            with only_writer(trial):
-                attempt = next_attempt(trial.record())
-                tune.report({"attempt": attempt})  # of a trial that ends without a report Tune prints a line
-                run_trial(trial, dataset=dataset, device=device, attempt=attempt, heartbeat=_heartbeat)
+        trials = [folder.trial(trial_id) for trial_id in config["searches"]]
+        dataset = ray.get(datasets[data_key(trials[0].config().data)])
+        device = trial_device(share)
+        with only_writer(trials):
+            tune.report({"epoch": 0})  # of a trial that ends without a report Tune prints a line
+            forms = config["forms"]
+            run_trials(trials, dataset=dataset, device=device, heartbeat=_heartbeat, forms=forms)
     except RaynasError as error:
         tune.report({UNFIT: f"{error}"})
 
@@ -68,5 +66,5 @@ def storage_digest(folder: SweepFolder) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest() if folder.exists else ""
 
 
-def _heartbeat(report: EpochReport) -> None:
-    tune.report({"epoch": report.epoch, "valid_loss": report.valid_loss})
+def _heartbeat(epoch: int) -> None:
+    tune.report({"epoch": epoch})

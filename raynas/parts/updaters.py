@@ -29,7 +29,7 @@ class Sgd:
 
     def step(self, values: Tensor, gradient: Tensor, learning_rate: Tensor) -> None:
         """Move ``values`` [lanes, numbers] in place."""
-        self.velocity = self.direction(values, gradient)
+        self.velocity.mul_(self.momentum).add_(gradient).add_(self.weight_decay * values)
         values.sub_(learning_rate * self.velocity)
 
     def state(self, lane: int) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """Checks of a sweep file that go beyond types: do the names exist, do the numbers fit together."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from raynas.core.config import DataConfig
@@ -8,6 +9,9 @@ from raynas.errors import Problem, RaynasError
 from raynas.library import load_space
 from raynas.sweep.draft import Draft, Setting, same
 from raynas.sweep.keys import nest
+from raynas.sweep.plan import Benchmark
+from raynas.tables.file import open_file
+from raynas.tables.table import column_of
 
 MOST_TRIALS = 10_000
 
@@ -19,7 +23,7 @@ def check_meaning(draft: Draft, samples: int | None) -> list[Problem]:
     count = draft.size * (samples or 1)
     if count > MOST_TRIALS:
         return [Problem("grid", f"{count} trials are more than {MOST_TRIALS}; narrow the grid")]
-    extremes = {"epochs": min, "warmup": max}
+    extremes = {"epochs": min, "warmup": max, "cells": min}
     sampled = {
         key: extremes[key](d.values) if key in extremes else d.values[0] for key, d in draft.sample.items()
     }
@@ -34,6 +38,27 @@ def check_meaning(draft: Draft, samples: int | None) -> list[Problem]:
                 seen.add(mark)
                 for problem in check(subject):
                     problems[Problem(paths.get(problem.path, problem.path), problem.message)] = None
+    return list(problems)
+
+
+def check_benchmark(benchmark: Benchmark, draft: Draft) -> list[Problem]:
+    """Check that the table is there and has the data set, and that it can hold every space's cells."""
+    try:
+        table = open_file(Path(benchmark.table))
+    except RaynasError as error:
+        return [Problem("benchmark.table", str(error))]
+    problems: dict[Problem, None] = {}
+    try:
+        column_of(table.columns, benchmark.data)
+    except RaynasError as error:
+        problems[Problem("benchmark.data", str(error))] = None
+    for name in {setting.leaves["space"] for setting in draft.settings() if "space" in setting.leaves}:
+        try:
+            reason = table.misfit(load_space(name))
+        except RaynasError:
+            continue  # reported, once, by the check of the space itself
+        if reason is not None:
+            problems[Problem("benchmark.table", reason)] = None
     return list(problems)
 
 
@@ -61,6 +86,18 @@ def _space(leaves: dict[str, Any]) -> Iterator[Problem]:
             yield Problem("space", str(error))
 
 
+def _cells(leaves: dict[str, Any]) -> Iterator[Problem]:
+    if leaves.get("cells") is None:
+        return
+    try:
+        form = load_space(leaves["space"]).form
+    except (KeyError, RaynasError):
+        return  # reported, once, by the check of the space itself
+    if leaves["cells"] < form.fewest_cells:
+        needed = f"{form.fewest_cells} cell{'s' if form.fewest_cells > 1 else ''}"
+        yield Problem("cells", f"a supernet has at least {needed} ({form.counts}); got {leaves['cells']}")
+
+
 def _method(leaves: dict[str, Any]) -> Iterator[Problem]:
     from raynas.methods import resolve  # brings torch
 
@@ -84,6 +121,7 @@ def _data(leaves: dict[str, Any]) -> Iterator[Problem]:
 
 _CHECKS: dict[Check, tuple[str, ...]] = {
     _space: ("space",),
+    _cells: ("space", "cells"),
     _method: ("method",),
     _epochs: ("epochs", "warmup"),
     _data: ("data",),

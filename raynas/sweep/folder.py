@@ -44,6 +44,11 @@ class TrialFolder:
         return self.path / "checkpoint.pt"
 
     @property
+    def following(self) -> Path:
+        """The state one epoch later, until those of the whole pack are on disk and take their places."""
+        return self.path / "checkpoint.next.pt"
+
+    @property
     def log(self) -> Path:
         """Tracebacks and warnings."""
         return self.path / "log.txt"
@@ -104,6 +109,11 @@ class SweepFolder:
     def best(self) -> Path:
         """Where the winner's genotype and drawings go."""
         return self.path / "best"
+
+    @property
+    def packs(self) -> Path:
+        """What was measured before the first trial: steps, packs and convolution forms."""
+        return self.path / "packs.json"
 
     @property
     def exists(self) -> bool:

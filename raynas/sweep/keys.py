@@ -29,8 +29,6 @@ LEAVES: tuple[str, ...] = tuple(
 KEYS = (*LEAVES, *_GROUPS)
 """Every key a sweep file may vary: the leaves, and the groups (``data``, ``hessian``) as a whole."""
 
-FEWEST_CELLS = 3
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -126,8 +124,6 @@ def _get(config: SearchConfig, leaf: str) -> Any:
 def _implausible(leaf: str, given: object, value: object) -> str | None:
     if isinstance(given, bool) and not isinstance(value, bool):
         return f"expected a number; got {given}"
-    if leaf == "cells" and isinstance(value, int) and value < FEWEST_CELLS:
-        return f"a supernet has at least {FEWEST_CELLS} cells (two of them reduce); got {value}"
     return None
 
 

@@ -1,17 +1,19 @@
 """Reading a sweep file: overridden from the command line, checked all at once, resolved to trials."""
 
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from raynas.core.config import LANE_FIELDS
 from raynas.errors import FileProblems, Problem, RaynasError
 from raynas.library import explain, read_yaml
-from raynas.sweep.check import check_meaning
+from raynas.sweep.check import check_benchmark, check_meaning
 from raynas.sweep.config import SWEEP_KEYS, SweepConfig
-from raynas.sweep.draft import Draft, read_draft
+from raynas.sweep.draft import Draft, read_draft, same
 from raynas.sweep.keys import KEYS, unknown_key
 from raynas.sweep.overrides import apply_overrides
 from raynas.sweep.plan import Sweep
@@ -35,7 +37,9 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, command: str | None
     draft, wrong = read_draft(config.base, config.grid, config.zip, config.sample)
     problems += wrong
     problems += [*_strategy_problems(config, draft), *_track_problems(config)]
+    problems += [*_pack_problems(config, draft), *_device_problems(config, draft)]
     problems += check_meaning(draft, config.samples)
+    problems += check_benchmark(config.benchmark, draft) if config.benchmark else []
     if not any("space" in place for place in (config.base, config.grid, config.zip)):
         problems.append(Problem("space", "is missing: a search space's name (`raynas ls spaces`) or a file"))
     if problems:
@@ -77,6 +81,48 @@ def _strategy_problems(config: SweepConfig, draft: Draft) -> list[Problem]:
             message = f"only {count} different points were found in `sample`; got {config.samples}"
             problems.append(Problem("samples", message))
     return problems
+
+
+def _pack_problems(config: SweepConfig, draft: Draft) -> list[Problem]:
+    """Find a wish for packs that no two searches can share."""
+    if config.resources.pack in (1, "auto") or draft.size * (config.samples or 1) == 1:
+        return []
+    shapes = Counter(
+        same({leaf: value for leaf, value in setting.leaves.items() if leaf not in LANE_FIELDS})
+        for setting in draft.settings()
+    )
+    seeds = len(draft.seeds.entries) if draft.seeds else 1
+    samples = (config.samples or 1) if set(draft.sample) <= LANE_FIELDS else 1
+    if not shapes or max(shapes.values()) * seeds * samples > 1:
+        return []
+    varied = [axis.key for axis in (*draft.grid, *draft.zip)] + list(draft.sample)
+    shaping = ", ".join(key for key in varied if key not in LANE_FIELDS)
+    return [
+        Problem(
+            "resources.pack",
+            f"no two searches can share a pack, for each differs in {shaping}; those of a pack may differ "
+            f"in {', '.join(sorted(LANE_FIELDS))}",
+        )
+    ]
+
+
+def _device_problems(config: SweepConfig, draft: Draft) -> list[Problem]:
+    """Find options that the device cannot do, as far as this machine can tell."""
+    entries = [*draft.base, *(entry for axis in (*draft.grid, *draft.zip) for entry in axis.entries)]
+    wishes = [
+        (entry.path, wish)
+        for entry in entries
+        for wish in ("precision", "compile")
+        if entry.leaves.get(wish) in ("bfloat16", True)
+    ]
+    if not wishes:
+        return []
+    from raynas.core.abilities import lacks_bfloat16, lacks_compiler  # brings torch
+
+    lacks = {"precision": lacks_bfloat16, "compile": lacks_compiler}
+    kind = "cuda" if config.resources.gpu else "cpu"
+    found = ((path, lacks[wish](kind)) for path, wish in wishes)
+    return [Problem(path, reason) for path, reason in found if reason]
 
 
 def _track_problems(config: SweepConfig) -> list[Problem]:

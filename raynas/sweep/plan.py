@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from raynas.core.config import Frozen, SearchConfig
+from raynas.tables.file import open_file
+from raynas.tables.table import Yardstick
 
 Strategy = Literal["grid", "random-paired", "optuna"]
 
@@ -20,6 +23,9 @@ class Resources(Frozen):
     gpu: float = Field(0, ge=0, description="GPUs a trial: 0, a share 1/n, or a whole number")
     max_concurrent: PositiveInt | None = Field(None, description="most trials at once; as many as fit")
     retries: NonNegativeInt = Field(3, description="how often a crashed trial is started again")
+    pack: PositiveInt | Literal["auto"] = Field(
+        "auto", description="most like-shaped trials that advance together in one process; auto measures"
+    )
 
     @field_validator("gpu")
     @classmethod
@@ -47,6 +53,24 @@ class Track(Frozen):
     """Where the runs are recorded."""
 
     mlflow: str | None = Field("sqlite:///mlflow.db", description="MLflow's address; null for none")
+
+
+class Benchmark(Frozen):
+    """The public table in which each epoch's cell is looked up; it decides nothing."""
+
+    table: str = Field(description="path of a .csv or .parquet file of trained accuracies")
+    data: str = Field(
+        description="a data set of the table, for its test accuracies, or one of its columns by name"
+    )
+
+    @field_validator("table")
+    @classmethod
+    def _absolute(cls, table: str) -> str:
+        return str(Path(table).expanduser().absolute())
+
+    def open(self) -> Yardstick:
+        """Read the table; raises `RaynasError` when it is missing, damaged, or lacks the data set."""
+        return Yardstick.of(open_file(Path(self.table)), self.data)
 
 
 @dataclass(frozen=True)
@@ -114,6 +138,7 @@ class Sweep:
     versions: dict[str, str | None]
     git: dict[str, Any] | None
     base: dict[str, dict[str, Any]] = field(default_factory=dict)
+    benchmark: Benchmark | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data; `from_json` gives back an equal sweep."""
@@ -131,6 +156,7 @@ class Sweep:
             "resources": self.resources.model_dump(mode="json"),
             "select": self.select.model_dump(mode="json"),
             "track": self.track.model_dump(mode="json"),
+            "benchmark": None if self.benchmark is None else self.benchmark.model_dump(mode="json"),
             "resolved": self.resolved,
             "base": self.base,
             "trials": [trial.to_json() for trial in self.trials],
@@ -158,4 +184,5 @@ class Sweep:
             versions=data["versions"],
             git=data["git"],
             base=data["base"],
+            benchmark=Benchmark.model_validate(data["benchmark"]) if data.get("benchmark") else None,
         )

@@ -1,10 +1,11 @@
 """What runs next: the one place that decides it, whatever launches the trials."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from raynas.core.config import SearchConfig, shape_of
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Distribution, Trial
 from raynas.sweep.record import TrialRecord
@@ -30,7 +31,10 @@ class Sample:
 
 
 class Proposer:
-    """Hands out the trials of a sweep that have not ended, in plan order, each once.
+    """Hands out the trials of a sweep that have not ended, in plan order, each once, in packs.
+
+    A pack holds trials of one shape (see `shape_of`). Trials that were started together before are handed
+    out together again, so that what was interrupted goes on in the same company, to the same bits.
 
     Under the strategy ``optuna`` a sample's values are suggested when its first trial comes up, and are
     written to the folder for all its seeds before that trial is handed out. A suggestion depends only on
@@ -49,30 +53,75 @@ class Proposer:
                 self._slots.setdefault(trial.slot, []).append(trial)
         self._ended: dict[str, float | None] = {}
         self._points: dict[Slot, dict[str, Any]] = {}
+        self._companies: dict[str, list[str]] = {}
+        self._shapes: dict[str, str] = {}
         slots = {trial.id: trial.slot for trial in self._sweep.trials}
         for record in folder.records():
             if not (retry_failed and record.status == "failed"):
                 self._note(record)
+            self._companies[record.id] = list((record.start or {}).get("pack", []))
             if (slot := slots[record.id]) is not None:
                 self._points[slot] = {key: record.axes[key] for key in self._sweep.sample}
-        self._queue = iter([trial for trial in self._sweep.trials if trial.id not in self._ended])
+        self._queue = {
+            trial.id: self._filled(trial) if trial.slot in self._points else trial
+            for trial in self._sweep.trials
+            if trial.id not in self._ended
+        }
 
     def pending(self) -> int:
         """Return how many trials have not ended, handed out or not."""
         return len(self._sweep.trials) - len(self._ended)
 
-    def next(self) -> Trial | None:
-        """Return the next trial to run, with its configuration, or None when all were handed out."""
-        trial = next(self._queue, None)
-        if trial is None or trial.slot is None:
-            return trial
-        if trial.slot not in self._points:
-            self._points[trial.slot] = self._suggest(trial.slot)
-        siblings = [self._filled(sibling) for sibling in self._slots[trial.slot]]
-        for sibling in siblings:
+    def next(self, size: Callable[[SearchConfig], int] = lambda config: 1) -> list[Trial]:
+        """Return the next trials to run as one pack, with their configurations; empty when all are out.
+
+        ``size`` says how many searches of a configuration's shape advance together at most. Where there are
+        more, they are dealt out evenly.
+        """
+        first = next(iter(self._queue.values()), None)
+        if first is None:
+            return []
+        if first.slot is not None:
+            self._settle(first.slot)
+            first = self._queue[first.id]
+        if company := self._companies.get(first.id):
+            pack = [trial for trial_id in company if (trial := self._queue.get(trial_id)) is not None]
+        else:
+            pack = self._alike(first, size)
+        for trial in pack:
+            if trial.slot is not None:
+                self._settle(trial.slot)
+            del self._queue[trial.id]
+        return pack
+
+    def _alike(self, first: Trial, size: Callable[[SearchConfig], int]) -> list[Trial]:
+        """Return the first of the trials of one shape that have not been started in other company."""
+        if first.config is None or (most := size(first.config)) <= 1:
+            return [first]
+        shape = self._shape(first)
+        alike = [
+            trial
+            for trial in self._queue.values()
+            if not self._companies.get(trial.id) and self._shape(trial) == shape
+        ]
+        packs = -(-len(alike) // most)
+        return alike[: -(-len(alike) // packs)]
+
+    def _shape(self, trial: Trial) -> str | None:
+        """Return the trial's shape, None while its values were not suggested."""
+        if trial.id not in self._shapes and trial.config is not None:
+            self._shapes[trial.id] = shape_of(trial.config)
+        return self._shapes.get(trial.id)
+
+    def _settle(self, slot: Slot) -> None:
+        """Have a slot's values suggested, and written for all its seeds; a kill may have come between."""
+        if slot not in self._points:
+            self._points[slot] = self._suggest(slot)
+        for sibling in map(self._filled, self._slots[slot]):
             if not (folder := self._folder.trial(sibling.id)).planned:
                 folder.write(sibling)
-        return next(sibling for sibling in siblings if sibling.id == trial.id)
+            if sibling.id in self._queue:
+                self._queue[sibling.id] = sibling
 
     def tell(self, trial_id: str) -> None:
         """Take note of a trial that was handed out and has ended, by reading its record."""

@@ -1,0 +1,217 @@
+"""How many like-shaped searches advance together: measured once a sweep, recorded, and dealt out."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from raynas.core.config import DataConfig, SearchConfig, shape_of
+from raynas.core.space import Space
+from raynas.data.dataset import Dataset
+from raynas.disk import write_atomic
+from raynas.errors import RaynasError
+from raynas.launch.device import memory_share
+from raynas.library import load_space
+from raynas.measure import FORMS_STEPS, LONGEST, measure_faster_forms, measure_packs
+from raynas.sweep.folder import SweepFolder
+
+PATIENCE = 0.03
+"""Part of a sweep's estimated time that measuring may take."""
+
+FEWEST_STEPS = 8
+"""With less patience than these steps of one search nothing is measured."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One shape of a sweep, ready to be measured anywhere: an example, and how much of it there is.
+
+    ``shape`` is that of an image, (channels, height, width); ``steps`` is the number of steps of one search,
+    ``count`` how many there are, ``most`` the largest pack of use, ``share`` that of a GPU or of this
+    machine's memory.
+    """
+
+    config: SearchConfig
+    space: Space
+    shape: tuple[int, int, int]
+    classes: int
+    steps: int
+    count: int
+    most: int
+    share: float
+
+    @property
+    def patience(self) -> float:
+        """As how many steps of one search measuring may last."""
+        return PATIENCE * self.steps * self.count
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What measuring one shape found: seconds of one step by the pack's size, forms of convolution."""
+
+    device: str
+    seconds: dict[int, float] = field(default_factory=dict)
+    forms: dict[str, str] = field(default_factory=dict)
+
+    def of(self, size: int) -> float:
+        """Return the seconds of a step of a pack of ``size``, interpolated between what was measured."""
+        below = max(known for known in self.seconds if known <= size)
+        above = min((known for known in self.seconds if known >= size), default=below)
+        if above == below:
+            return self.seconds[below] * size / below
+        part = (size - below) / (above - below)
+        return self.seconds[below] * (1 - part) + self.seconds[above] * part
+
+
+def measure_task(task: Task, device: torch.device) -> Steps:
+    """Measure one shape on a device, in a small part of the time its searches will take."""
+    torch.set_num_threads(task.config.threads)
+    memory = memory_share(device, task.share)
+    arguments = (task.config, task.space, task.shape, task.classes, device)
+    forms: dict[str, str] = {}
+    try:
+        seconds = measure_packs(*arguments, most=task.most, memory=memory, patience=task.patience)
+        if seconds:
+            best = max(seconds, key=lambda size: size / seconds[size])
+            if FORMS_STEPS * seconds[best] <= min(task.patience * seconds[1], LONGEST):
+                forms = measure_faster_forms(*arguments, size=best)
+    except RaynasError:
+        return Steps(device.type)  # the trials themselves will say what is wrong
+    return Steps(device.type, seconds, forms)
+
+
+class Packs:
+    """The packs of a sweep: ``size`` of a configuration says how many of its shape advance together.
+
+    With ``resources.pack`` a number nothing is measured. What ``auto`` measured stands in the sweep's
+    folder, and is kept on a resume, because the size of a pack changes the rounding of its numbers.
+    """
+
+    def __init__(self, folder: SweepFolder, slots: int) -> None:
+        self._file = folder.packs
+        self._fixed = folder.sweep().resources.pack
+        self._slots = max(slots, 1)
+        self._sizes: dict[str, int] = {}
+        self._steps: dict[str, Steps] = {}
+        for entry in _read(self._file):
+            self._sizes[entry["shape"]] = entry["pack"]
+            seconds = {int(size): value for size, value in entry["seconds"].items()}
+            self._steps[entry["shape"]] = Steps(entry["device"], seconds, entry["forms"])
+
+    def size(self, config: SearchConfig) -> int:
+        """Return the largest pack for a configuration; of a shape not measured, 1."""
+        return self._sizes.get(shape_of(config), 1) if self._fixed == "auto" else self._fixed
+
+    def forms(self, config: SearchConfig) -> dict[str, str]:
+        """Return how the convolutions of a configuration's shape are computed, as measured."""
+        steps = self._steps.get(shape_of(config))
+        return steps.forms if steps else {}
+
+    def tasks(
+        self, configs: Sequence[SearchConfig], dataset_of: Callable[[DataConfig], Dataset], gpu: float
+    ) -> dict[str, Task]:
+        """Return what has still to be measured, by shape, for the searches to come.
+
+        ``gpu`` is the share that each of them will get, 0 for none.
+        """
+        tasks: dict[str, Task] = {}
+        # No pack is larger than leaves every slot something to do.
+        most = -(-len(configs) // self._slots)
+        if self._fixed != "auto":
+            return tasks
+        for config in configs:
+            shape = shape_of(config)
+            if shape in tasks:
+                tasks[shape] = replace(tasks[shape], count=tasks[shape].count + 1)
+            elif shape not in self._sizes:
+                dataset = dataset_of(config.data)
+                train = int(len(dataset.labels) * (1 - config.data.valid))
+                tasks[shape] = Task(
+                    config=config,
+                    space=load_space(config.space),
+                    shape=dataset.shape,
+                    classes=dataset.classes,
+                    steps=config.epochs * max(train // config.batch, 1),
+                    count=1,
+                    most=most,
+                    share=gpu or 1 / self._slots,
+                )
+        return {
+            shape: replace(task, most=min(most, task.count))
+            for shape, task in tasks.items()
+            if task.patience >= FEWEST_STEPS
+        }
+
+    def record(self, found: Mapping[str, tuple[Task, Steps]]) -> None:
+        """Choose sizes for newly measured shapes and write all that is known to the folder."""
+        if not found:
+            return
+        groups = {shape: (task.count, task.steps, steps) for shape, (task, steps) in found.items()}
+        self._sizes |= choose(groups, self._slots)
+        self._steps |= {shape: steps for shape, (_, steps) in found.items()}
+        entries = [
+            {"shape": shape, "pack": size, **asdict(self._steps[shape])}
+            for shape, size in self._sizes.items()
+        ]
+        write_atomic(self._file, (json.dumps({"version": 1, "shapes": entries}, indent=1) + "\n").encode())
+
+
+def choose(groups: Mapping[str, tuple[int, int, Steps]], slots: int) -> dict[str, int]:
+    """Return the size of each group's packs that ends all groups soonest on ``slots`` slots.
+
+    A group is (searches, steps of each, what was measured). A larger pack has more throughput, but fewer
+    packs may leave slots idle: every limit on the size is tried, with each group at the best size under it.
+    """
+    limits = sorted({size for _, _, steps in groups.values() for size in steps.seconds}) or [1]
+    plans = [
+        {name: _best(steps, count, limit) for name, (count, _, steps) in groups.items()} for limit in limits
+    ]
+    return min(plans, key=lambda plan: _makespan(groups, plan, slots))
+
+
+def _best(steps: Steps, count: int, limit: int) -> int:
+    sizes = [size for size in steps.seconds if size <= min(limit, count)] or [1]
+    return max(sizes, key=lambda size: size / steps.seconds.get(size, 1.0))
+
+
+def _makespan(groups: Mapping[str, tuple[int, int, Steps]], sizes: Mapping[str, int], slots: int) -> float:
+    """Return when the last slot ends if each takes the next pack as soon as it is free."""
+    free = [0.0] * max(slots, 1)
+    for name, (count, length, steps) in groups.items():
+        if not steps.seconds:
+            continue
+        for size in dealt(count, sizes[name]):
+            slot = free.index(min(free))
+            free[slot] += length * steps.of(size)
+    return max(free)
+
+
+def dealt(count: int, most: int) -> list[int]:
+    """Return the sizes of the packs that ``count`` searches are dealt out to, as even as can be."""
+    sizes = []
+    while count:
+        packs = -(-count // most)
+        sizes.append(-(-count // packs))
+        count -= sizes[-1]
+    return sizes
+
+
+def _read(file: Path) -> Sequence[dict[str, Any]]:
+    if not file.exists():
+        return []
+    try:
+        data = json.loads(file.read_bytes())
+        return [
+            {key: entry[key] for key in ("shape", "pack", "device", "seconds", "forms")}
+            for entry in data["shapes"]
+        ]
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise RaynasError(
+            "the record of the sweep's packs cannot be read",
+            got=f"{file}: {type(error).__name__}",
+            next_step=f"delete {file.name} to have them measured again",
+        ) from None
