@@ -201,3 +201,21 @@ def test_a_single_path_costs_a_fraction_of_the_mixture():
     run = Pass(Statistics.BATCH, seeds())
     whole = multiplications(net, images, weights, run)
     assert multiplications(net, images, weights, replace(run, active=active(weights))) < whole / 4
+
+
+@pytest.mark.parametrize("operation", ["skip_connect", "sep_conv_3x3", "max_pool_3x3"])
+def test_a_single_operation_in_a_whole_cell(operation):
+    space, net = make("tiny")
+    weights = single_path(space, 1)
+    weights["reduce"].zero_()
+    weights["reduce"][0, 0, space.cell("reduce").edges[0].ops.index(operation)] = 1
+    compare(space, net, weights)
+
+
+def test_statistics_may_move_again_before_the_first_pass_is_differentiated():
+    space, net = make("tiny")
+    leaves = {kind: w.requires_grad_() for kind, w in random_weights(space).items()}
+    losses = [
+        net(random_images(1), leaves, Pass(Statistics.UPDATE, seeds())).square().mean() for _ in range(2)
+    ]
+    assert all(bool(g.isfinite().all()) for g in gradients(sum(losses), net, leaves))

@@ -197,8 +197,11 @@ def _partial(plan: FanPlan) -> Iterator[Row]:
 
 
 def _widen(numbers: Tensor, channels: int) -> Tensor:
-    """Repeat each number for every channel."""
-    return numbers.unsqueeze(1).expand(-1, channels).reshape(-1)
+    """Repeat each number for every channel, in memory of its own.
+
+    A single number would stay a view of stride 0, past whose end the backward pass of batch norm reads.
+    """
+    return numbers.unsqueeze(1).expand(-1, channels).reshape(-1).contiguous()
 
 
 class Fan(nn.Module):

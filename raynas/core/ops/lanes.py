@@ -102,7 +102,8 @@ class Norm(nn.Module):
         mean: Tensor | None = None
         variance: Tensor | None = None
         if run.statistics is not Statistics.BATCH:
-            mean, variance = self.mean.view(-1), self.variance.view(-1)
+            # `.data`, so that several passes may move them before the first is differentiated.
+            mean, variance = self.mean.data.view(-1), self.variance.data.view(-1)
         training = run.statistics is not Statistics.RUNNING
         if run.twice and training:
             return normalise_twice(x, mean, variance, scale, shift)
