@@ -4,7 +4,7 @@ import re
 from collections.abc import Hashable, Iterable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -118,9 +118,10 @@ def _keys(model: type[BaseModel], path: Iterable[int | str]) -> list[str]:
     """Return the keys known at ``path`` inside ``model``."""
     for part in path:
         field = model.model_fields.get(str(part))
-        inner = field.annotation if field else None
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            model = inner
+        annotation = field.annotation if field else None
+        for inner in (annotation, *get_args(annotation)):  # a model, or a model or nothing
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                model = inner
     return list(model.model_fields)
 
 

@@ -19,7 +19,7 @@ Capture = pytest.CaptureFixture[str]
 
 VERBS = (
     *("ls", "show", "cp", "check", "search", "sweep", "resume"),
-    *("status", "select", "report", "draw", "track", "ui"),
+    *("status", "select", "report", "draw", "lookup", "tabulate", "track", "ui"),
 )
 
 
@@ -357,6 +357,26 @@ def test_draw_reads_the_text_of_darts(capsys: Capture, here: Path) -> None:
     (here / "cell.txt").write_text(text.replace("range", "exec"))
     assert raynas(capsys, "draw", "cell.txt").code == 2
     assert raynas(capsys, "draw", "nothing.json").code == 2
+
+
+def test_draw_reads_the_text_of_nas_bench_201(capsys: Capture, here: Path) -> None:
+    (here / "cell.txt").write_text("|nor_conv_3x3~0|+|none~0|avg_pool_3x3~1|")
+    assert parsed(capsys, "draw", "cell.txt")["genotype"]["space"] == "nas-bench-201"
+    assert (here / "cell-normal.svg").is_file()
+    (here / "cell.txt").write_text("|nor_conv_3x3~0|+|none~0|")
+    assert "group 2" in raynas(capsys, "draw", "cell.txt").err
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("nas-bench-201", ["3, each keeping all edges", "15,625", "on each of 6 edges: none, skip_connect,"]),
+        ("nb1shot1-1", ["4, keeping 1, 2, 2, 2, 2 edges", "14,580", "on each of 10 edges: maxpool3x3,"]),
+    ],
+)
+def test_show_says_what_a_benchmarks_space_is(capsys: Capture, name: str, lines: list[str]) -> None:
+    out = raynas(capsys, "show", name).out
+    assert all(line in out for line in lines)
 
 
 def test_a_sweep_without_a_finished_trial_has_no_cell_to_draw(capsys: Capture, here: Path) -> None:

@@ -18,7 +18,7 @@ SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8")
 FLOORS = (
     {"errors", "disk"},
     {"core"},
-    {"parts", "data", "library"},
+    {"parts", "data", "library", "tables"},
     {"methods"},
     {"search", "measure"},
     {"sweep"},
@@ -97,7 +97,7 @@ def test_every_data_file_is_declared():
 def test_no_common_name_is_installed():
     """Names as common as `trials` and `tests` are importable from the checkout only."""
     script = "import importlib.util, sys; sys.exit(any(map(importlib.util.find_spec, sys.argv[1:])))"
-    command = [sys.executable, "-I", "-c", script, "trials", "search_spaces", "tests"]
+    command = [sys.executable, "-I", "-c", script, "trials", "search_spaces", "tests", "benchmarks"]
     assert subprocess.run(command, check=False, cwd=PACKAGE).returncode == 0
 
 

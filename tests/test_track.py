@@ -15,6 +15,7 @@ from track_folders import OPS, diverged, end, epochs, make_sweep, play, report, 
 from raynas.core.genotype import Genotype
 from raynas.errors import RaynasError
 from raynas.sweep.folder import SweepFolder
+from raynas.sweep.plan import Benchmark
 from raynas.track.mlflow import MlflowTracker, Patience, replay
 
 QUICK = Patience(start=30, first=0.2, longest=0.5, flush=120, stuck=60)
@@ -69,6 +70,33 @@ def track(
     during(tracker)
     tracker.on_end(folder)
     return tracker
+
+
+def test_each_epoch_has_its_accuracy_and_regret_in_a_table(tmp_path: Path, uri: str) -> None:
+    skips, convs = (
+        f"|{op}~0|+|{op}~0|{op}~1|+|{op}~0|{op}~1|{op}~2|" for op in ("skip_connect", "nor_conv_3x3")
+    )
+    table = tmp_path / "table.csv"
+    table.write_text(f"arch,cifar10_test_200\n{skips},54\n{convs},94\n", encoding="utf-8")
+    benchmark = Benchmark(table=str(table), data="cifar10")
+    folder = make_sweep(tmp_path / "judged", seeds=1, benchmark=benchmark, space="nas-bench-201")
+    cells = [Genotype.from_text(text) for text in (skips, convs)]
+    start(folder, "darts-s0")
+    epochs(folder, "darts-s0", *(report(epoch, genotype=cell) for epoch, cell in enumerate(cells)))
+    end(folder, "darts-s0")
+    table.rename(tmp_path / "away.csv")
+    with pytest.raises(RaynasError, match="no such table"):
+        replay(folder, uri)
+    (tmp_path / "away.csv").rename(table)
+    replay(folder, uri)
+    seen = Seen(uri, "judged")
+    run = seen.children["darts-s0"]
+    for key, values in {"accuracy": [0.54, 0.94], "regret": [0.4, 0.0]}.items():
+        history = seen.client.get_metric_history(run.info.run_id, f"test/table_{key}")
+        found = [metric.value for metric in sorted(history, key=lambda metric: metric.step)]
+        assert found == pytest.approx(values)
+    [parent] = seen.parents
+    assert parent.data.metrics["best/table_accuracy"] == pytest.approx(0.94)
 
 
 def once(steps: dict[str, list[int]], count: int) -> None:

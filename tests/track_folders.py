@@ -8,7 +8,7 @@ from raynas.core.config import SearchConfig
 from raynas.core.genotype import Choice, Genotype
 from raynas.core.records import Curvature, EpochReport
 from raynas.sweep.folder import SweepFolder
-from raynas.sweep.plan import Resources, Select, Sweep, Track, Trial
+from raynas.sweep.plan import Benchmark, Resources, Select, Sweep, Track, Trial
 
 OPS = ("skip_connect", "sep_conv_3x3", "max_pool_3x3")
 
@@ -41,7 +41,12 @@ def report(epoch: int, op: str = "skip_connect", **changes: Any) -> EpochReport:
 
 
 def make_sweep(
-    path: Path, seeds: int = 2, epochs: int = 6, created: str = "2026-01-02T03:04:05+00:00", **config: Any
+    path: Path,
+    seeds: int = 2,
+    epochs: int = 6,
+    created: str = "2026-01-02T03:04:05+00:00",
+    benchmark: Benchmark | None = None,
+    **config: Any,
 ) -> SweepFolder:
     values = {"space": "tiny", "data": {"name": "digits"}, "epochs": epochs} | config
     configs = [SearchConfig.model_validate(values | {"seed": seed}) for seed in range(seeds)]
@@ -60,6 +65,7 @@ def make_sweep(
         command=f"raynas sweep {path.name}",
         versions={},
         git=None,
+        benchmark=benchmark,
     )
     folder = SweepFolder(path)
     folder.create(sweep, f"name: {path.name}\n")

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,7 @@ def space(name: str, measure: bool = False) -> dict[str, Any]:
         "fingerprint": found.fingerprint(),
         "nodes": found.nodes,
         "keep": found.keep,
+        "skeleton": found.skeleton,
         "exclude": list(found.exclude),
         "cells": {
             cell.kind: {f"{edge.source}->{edge.target}": list(edge.ops) for edge in cell.edges}
@@ -48,6 +49,7 @@ def space(name: str, measure: bool = False) -> dict[str, Any]:
         "architectures": architectures(found),
         "default_channels": found.default_channels,
         "default_cells": found.default_cells,
+        "cells_are": found.form.counts,
         "parameters": sum(each.numel() for each in supernet.parameters()),
         "measured": _measure(SearchConfig(space=str(path)), found, _SHAPE, _CLASSES) if measure else None,
         "yaml": path.read_text(encoding="utf-8"),
@@ -55,15 +57,21 @@ def space(name: str, measure: bool = False) -> dict[str, Any]:
 
 
 def architectures(space: "Space") -> int:
-    """Count the genotypes of a space: every choice of kept edges and of one operation on each.
+    """Count the genotypes of a space: every choice of kept edges, and of one operation on each.
+
+    A choice block has one operation for all its edges.
 
     Drawings that compute the same function count separately, as in the 10^18 of Liu et al. 2019.
     """
     total = 1
     for cell in space.cells:
-        for node in {edge.target for edge in cell.edges}:
-            usable = [len(set(edge.ops) - set(space.exclude)) for edge in cell.edges if edge.target == node]
-            total *= sum(math.prod(kept) for kept in combinations(usable, space.keep))
+        for node in space.targets:
+            usable = [len(set(edge.ops) - set(space.exclude)) for edge in space.usable(cell, node)]
+            kept = space.kept(cell, node)
+            if space.form.chooses == "edge":
+                total *= sum(math.prod(some) for some in combinations(usable, kept))
+            else:
+                total *= math.comb(len(usable), kept) * usable[0]
     return total
 
 
@@ -72,15 +80,17 @@ def print_space(facts: Mapping[str, Any]) -> None:
     shown = {
         "source": facts["source"],
         "file": facts["file"],
-        "nodes": f"{facts['nodes']}, each keeping {facts['keep']} edges; never {', '.join(facts['exclude'])}",
+        "nodes": f"{facts['nodes']}, {_keeping(facts['keep'])}{_never(facts['exclude'])}",
         "architectures": f"{facts['architectures']:,} ({facts['architectures']:.1e})",
-        "supernet": f"{facts['default_cells']} cells, {facts['default_channels']} channels: "
+        "supernet": f"{facts['default_cells']} {facts['cells_are']}, {facts['default_channels']} channels: "
         f"{facts['parameters']:,} parameters on 32×32 colour images, 10 classes",
         **_measured_text(facts["measured"]),
     }
     print_fields({"name": f"{facts['name']}: {facts['title']}", **shown})
-    for kind, edges in facts["cells"].items():
+    for kind, every in facts["cells"].items():
         say()
+        # Edges into an output that chooses what it reads hold no operation.
+        edges = {edge: ops for edge, ops in every.items() if ops != ["identity"]}
         if len({tuple(ops) for ops in edges.values()}) == 1:
             say(f"{kind} cell, on each of {len(edges)} edges: {', '.join(next(iter(edges.values())))}")
             continue
@@ -89,6 +99,16 @@ def print_space(facts: Mapping[str, Any]) -> None:
             say(f"  {edge:<6}{', '.join(ops)}")
     say()
     say(facts["yaml"].rstrip())
+
+
+def _keeping(keep: int | str | Sequence[int]) -> str:
+    if isinstance(keep, int | str):
+        return f"each keeping {keep} edges"
+    return f"keeping {', '.join(map(str, keep))} edges"
+
+
+def _never(exclude: Sequence[str]) -> str:
+    return f"; never {', '.join(exclude)}" if exclude else ""
 
 
 def method(name: str) -> dict[str, Any]:

@@ -51,13 +51,35 @@ def select(
     next_step("report", name, *runs_option(runs))
 
 
-def report(name: SweepName, as_json: AsJson = False, runs: Runs = DEFAULT_RUNS) -> None:
+def report(
+    name: SweepName,
+    table: Annotated[
+        str | None,
+        typer.Option(
+            "--table", metavar="FILE", help="Look cells up in this table; the one of the sweep's `benchmark`."
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="NAME", help="A data set or column of the table given."),
+    ] = None,
+    as_json: AsJson = False,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
     """Write a sweep's report, as HTML and as Markdown, whatever its state."""
     from raynas.report.build import build_report
     from raynas.sweep.folder import SweepFolder
+    from raynas.sweep.plan import Benchmark
 
+    if (table is None) != (data is None):
+        raise RaynasError(
+            "`--table` and `--data` go together", expected="--table accuracy.csv --data cifar10"
+        )
     folder = SweepFolder.find(runs, name)
-    html, markdown = build_report(folder)
+    benchmark = Benchmark(table=table, data=data) if table is not None and data is not None else None
+    if benchmark is not None:
+        benchmark.open()  # what was just typed must be right; the sweep's own table may have gone
+    html, markdown = build_report(folder, benchmark)
     if as_json:
         print_json({"html": str(html), "markdown": str(markdown)})
         return
@@ -83,7 +105,7 @@ def draw(
     from raynas.library import names
     from raynas.report.draw import write_cells
 
-    genotype, place = _cell(cell, runs)
+    genotype, place = find_cell(cell, runs)
     paths = write_cells(genotype, to or place)
     if as_json:
         print_json({"genotype": genotype.to_json(), "files": [str(path) for path in paths]})
@@ -93,7 +115,7 @@ def draw(
     next_step(*(["show", genotype.space] if genotype.space in names("search_spaces") else ["ls", "spaces"]))
 
 
-def _cell(cell: str, runs: Path) -> "tuple[Genotype, Path]":
+def find_cell(cell: str, runs: Path) -> "tuple[Genotype, Path]":
     """Return the cell, and the folder its drawings go to if no other is asked for."""
     from raynas.core.genotype import Genotype
     from raynas.sweep.folder import SweepFolder
@@ -102,9 +124,9 @@ def _cell(cell: str, runs: Path) -> "tuple[Genotype, Path]":
     if path.is_file():
         if path.suffix == ".json":
             return Genotype.load(path), path.parent
-        return Genotype.from_darts(path.read_text(encoding="utf-8", errors="replace")), path.parent
+        return Genotype.from_text(path.read_text(encoding="utf-8", errors="replace")), path.parent
     if path.suffix in {".json", ".txt"}:
-        raise RaynasError(f"no file {cell!r}", expected="a genotype.json, DARTS' text, or a sweep's name")
+        raise RaynasError(f"no file {cell!r}", expected="a genotype.json, a text form, or a sweep's name")
     from raynas.sweep.select import select as rank
 
     folder = SweepFolder.find(runs, cell)

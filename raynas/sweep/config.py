@@ -7,7 +7,7 @@ from pydantic import Field, PositiveInt, field_validator
 
 from raynas.core.config import Frozen
 from raynas.errors import nearest
-from raynas.sweep.plan import Resources, Select, Strategy, Track
+from raynas.sweep.plan import Benchmark, Resources, Select, Strategy, Track
 
 _REFUSED = {
     "asha": "it stops trials by early accuracy, which hides the late collapse that a search is watched for",
@@ -28,6 +28,7 @@ class SweepConfig(Frozen):
     resources: Resources = Field(default_factory=Resources)
     select: Select = Field(default_factory=Select)
     track: Track = Field(default_factory=Track)
+    benchmark: Benchmark | None = Field(None, description="the table that each epoch's cell is looked up in")
 
     @field_validator("name")
     @classmethod

@@ -10,7 +10,7 @@ from raynas.errors import Problem
 from raynas.sweep.keys import KEYS, flatten, unknown_key
 
 AXES = ("grid", "zip", "sample")
-_SECTIONS = ("resources", "select", "track")
+_SECTIONS = ("resources", "select", "track", "benchmark")
 _PLAIN = ("name", "samples", "strategy")
 
 

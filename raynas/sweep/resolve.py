@@ -59,6 +59,7 @@ def resolve(config: SweepConfig, draft: Draft, command: str) -> Sweep:
         versions=_versions(),
         git=_git(),
         base=base,
+        benchmark=config.benchmark,
     )
 
 
@@ -96,6 +97,7 @@ def _echo(config: SweepConfig, draft: Draft) -> dict[str, Any]:
         "resources": config.resources.model_dump(mode="json"),
         "select": config.select.model_dump(mode="json"),
         "track": config.track.model_dump(mode="json"),
+        **({"benchmark": config.benchmark.model_dump(mode="json")} if config.benchmark else {}),
     }
 
 

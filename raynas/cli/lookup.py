@@ -1,0 +1,86 @@
+"""`raynas lookup` and `raynas tabulate`: what a public table says of one cell, and making such a table."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs
+from raynas.cli.output import console, next_step, print_json, say, table
+from raynas.cli.results import find_cell
+
+if TYPE_CHECKING:
+    from raynas.core.genotype import Genotype
+
+
+def lookup(
+    cell: Annotated[
+        str,
+        typer.Argument(
+            metavar="CELL",
+            help="A genotype.json, a file with a text form, NAS-Bench-201's text form itself, or a sweep "
+            "(its best cell).",
+        ),
+    ],
+    file: Annotated[
+        Path, typer.Option("--table", metavar="FILE", help="A .csv or .parquet file of trained accuracies.")
+    ],
+    as_json: AsJson = False,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Look a cell up in a table of trained accuracies."""
+    from raynas.errors import RaynasError
+    from raynas.tables.file import open_file
+
+    found = open_file(file.expanduser())
+    genotype = _cell(cell, runs)
+    entry = found.look_up(genotype)
+    if entry is None:
+        raise RaynasError(
+            "the table does not hold this cell",
+            got=f"{genotype.digest()}, a cell of {genotype.space}",
+            expected=f"one of the {len(found.rows)} in {found.path}",
+        )
+    rows: dict[str, dict[str, Any]] = {
+        column: {
+            "accuracy": accuracy,
+            "best": found.best[column],
+            "regret": found.best[column] - accuracy,
+        }
+        for column, accuracy in entry.accuracies.items()
+    }
+    sizes = {"parameters": entry.parameters, "flops": entry.flops}
+    if as_json:
+        print_json({"cell": genotype.digest(), "table": str(found.path), "accuracies": rows, **sizes})
+        return
+    shown = table(
+        "column", "accuracy / %", "best / %", "regret / %", right=["accuracy / %", "best / %", "regret / %"]
+    )
+    for column, row in rows.items():
+        shown.add_row(column, *(f"{100 * value:.2f}" for value in row.values()))
+    console().print(shown)
+    for name, size in sizes.items():
+        if size is not None:
+            say(f"{name}  {size:g}")
+    next_step("show", genotype.space)
+
+
+def _cell(cell: str, runs: Path) -> "Genotype":
+    from raynas.core.genotype import Genotype
+
+    return Genotype.from_text(cell) if cell.lstrip().startswith("|") else find_cell(cell, runs)[0]
+
+
+def tabulate(
+    source: Annotated[
+        Path,
+        typer.Argument(help="NATS-Bench's topology folder or .pickle.pbz2, or NAS-Bench-101's .tfrecord."),
+    ],
+    to: Annotated[Path, typer.Argument(metavar="FILE", help="The table to write, as nb201.csv.")],
+) -> None:
+    """Write the official files of NAS-Bench-201 (needs nats_bench) or NAS-Bench-101 as a table."""
+    from raynas.tables.official import tabulate as write
+
+    count = write(source.expanduser(), to.expanduser())
+    say(f"{count} cells in {to}")
+    next_step("lookup", "SWEEP", "--table", str(to))

@@ -1,0 +1,202 @@
+"""Tables kept in one file, CSV or Parquet: a row for every cell, a column for every kind of accuracy."""
+
+import csv
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raynas.core import nasbench201
+from raynas.core.genotype import Genotype
+from raynas.core.space import Space
+from raynas.errors import RaynasError, short
+from raynas.tables.table import COLUMN, Entry, missing
+
+KEYS = {"arch": "residual", "hash": "blocks"}
+"""What names the cell of a row, and the skeleton of such cells: NAS-Bench-201's text form, or the hash that
+NAS-Bench-101 gives a cell of choice blocks."""
+
+SIZES = ("parameters", "flops")
+_HELD = {"residual": "NAS-Bench-201's cells", "blocks": "NAS-Bench-101's cells"}
+
+
+@dataclass(frozen=True)
+class FileTable:
+    """A table that is held in memory: ``rows`` by the text that names their cell.
+
+    ``skeleton`` is that of its cells; ``nodes`` and ``operations`` are those that NAS-Bench-201's text
+    forms in it show (0 and empty in a table by hash).
+    """
+
+    path: Path
+    skeleton: str
+    columns: tuple[str, ...]
+    best: Mapping[str, float]
+    rows: Mapping[str, Entry]
+    nodes: int
+    operations: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.path.name
+
+    def look_up(self, genotype: Genotype) -> Entry | None:
+        """Return what the table says of a cell, None where it does not hold it."""
+        if genotype.skeleton != self.skeleton:
+            return None
+        return self.rows.get(genotype.canonical() if self.skeleton == "blocks" else genotype.to_text())
+
+    def misfit(self, space: Space) -> str | None:
+        """Say why the table cannot hold the cells of a space; None when it can."""
+        if space.skeleton != self.skeleton:
+            return (
+                f"{self.name} holds {_HELD[self.skeleton]} (skeleton {self.skeleton}); "
+                f"those of {space.name} are of the skeleton {space.skeleton}"
+            )
+        if self.skeleton != "residual":
+            return None
+        if space.nodes != self.nodes:
+            return f"{self.name} holds cells of {self.nodes} nodes; those of {space.name} have {space.nodes}"
+        used = {op for cell in space.cells for edge in cell.edges for op in edge.ops} - set(space.exclude)
+        if foreign := used - self.operations:
+            return f"{self.name} holds no cell with {', '.join(sorted(foreign))}, as {space.name} has"
+        return None
+
+
+def open_file(path: Path) -> FileTable:
+    """Read a table from a ``.csv`` or ``.parquet`` file.
+
+    Raises `RaynasError` for a file that is missing, of another kind, or not as docs/spaces.md has it, with
+    the row where that shows.
+    """
+    if path.is_dir() or path.name.endswith((".pickle.pbz2", ".tfrecord")):
+        raise RaynasError(
+            "official files are not read as they are",
+            got=path,
+            expected="a .csv or .parquet file",
+            next_step=f"raynas tabulate {shlex.quote(str(path))} table.csv, once",
+        )
+    if not path.is_file():
+        raise missing(path)
+    match path.suffix.lower():
+        case ".csv":
+            return _read_csv(path)
+        case ".parquet":
+            return _read_parquet(path)
+    raise RaynasError("not a table that raynas reads", got=path, expected="a .csv or .parquet file")
+
+
+def _read_csv(path: Path) -> FileTable:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = csv.reader(file, strict=True)
+            header = next(lines, [])
+            return _table(path, header, _whole(lines, header, path))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RaynasError("the table cannot be read", got=f"{path}: {error}", expected="CSV, UTF-8") from None
+
+
+def _whole(lines: Iterable[list[str]], header: Sequence[str], path: Path) -> Iterator[Sequence[str]]:
+    for number, line in enumerate(lines, start=2):
+        if len(line) == len(header):
+            yield line
+        elif line:
+            raise RaynasError(
+                f"line {number} of the table has {len(line)} fields",
+                got=path,
+                expected=f"{len(header)}, as the first line",
+            )
+
+
+def _read_parquet(path: Path) -> FileTable:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise RaynasError(
+            "reading a Parquet file needs pyarrow", got=path, next_step="pip install 'raynas[parquet]'"
+        ) from None
+    try:
+        found = parquet.read_table(path)
+    except (OSError, ArrowException) as error:
+        raise RaynasError("the table cannot be read", got=f"{path}: {error}", expected="Parquet") from None
+    columns = [column.to_pylist() for column in found.columns]
+    return _table(path, found.column_names, zip(*columns, strict=True))
+
+
+def _table(path: Path, header: Sequence[str], lines: Iterable[Sequence[Any]]) -> FileTable:
+    """Build the table; values are numbers, their texts, or nothing (None, empty)."""
+    keys = [name for name in header if name in KEYS]
+    columns = tuple(name for name in header if COLUMN.fullmatch(name))
+    if len(keys) != 1 or not columns or len(set(header)) != len(header):
+        raise RaynasError(
+            "the table's columns are not as they must be",
+            got=f"{path}: {short(', '.join(header))}",
+            expected="one of arch and hash, and accuracies named data_part_epochs, as cifar10_test_200; "
+            "each once",
+        )
+    skeleton, key = KEYS[keys[0]], header.index(keys[0])
+    places = {name: header.index(name) for name in (*columns, *SIZES) if name in header}
+    raw: dict[str, dict[str, float]] = {}
+    for number, line in enumerate(lines, start=2):
+        name = str(line[key]).strip()
+        if name in raw:
+            raise RaynasError("the table has a cell twice", got=f"{path}, row {number}: {name}")
+        raw[name] = {
+            column: _number(value, f"{path}, row {number}, {column}")
+            for column, place in places.items()
+            if (value := line[place]) not in (None, "")
+        }
+    nodes, operations = _vocabulary(raw, path) if skeleton == "residual" else (0, frozenset[str]())
+    rows = _entries(raw, columns, path)
+    best = {
+        column: max(entry.accuracies[column] for entry in rows.values() if column in entry.accuracies)
+        for column in columns
+        if any(column in entry.accuracies for entry in rows.values())
+    }
+    return FileTable(path, skeleton, tuple(best), best, rows, nodes, operations)
+
+
+def _number(value: object, place: str) -> float:
+    try:
+        number = float(str(value))
+    except ValueError:
+        raise RaynasError("not a number in the table", got=f"{place}: {short(repr(value))}") from None
+    if not 0 <= number < float("inf"):
+        raise RaynasError("an impossible number in the table", got=f"{place}: {value}", expected="0 or more")
+    return number
+
+
+def _entries(raw: Mapping[str, Mapping[str, float]], columns: Sequence[str], path: Path) -> dict[str, Entry]:
+    """Turn rows into entries; accuracies are percentages if any is above 1."""
+    largest = max((row[column] for row in raw.values() for column in columns if column in row), default=None)
+    if largest is None:
+        raise RaynasError("the table has no accuracies", got=path)
+    if largest > 100:
+        raise RaynasError("an accuracy above 100 % in the table", got=f"{path}: {largest:g}")
+    unit = 100.0 if largest > 1 else 1.0
+    return {
+        name: Entry(
+            {column: row[column] / unit for column in columns if column in row},
+            row.get("parameters"),
+            row.get("flops"),
+        )
+        for name, row in raw.items()
+    }
+
+
+def _vocabulary(names: Iterable[str], path: Path) -> tuple[int, frozenset[str]]:
+    """Return the nodes of the cells, and every operation in them."""
+    nodes: set[int] = set()
+    operations: set[str] = set()
+    for name in names:
+        nodes.add(name.count("+") + 1)
+        operations.update(re.findall(r"\|([^|~]+)~", name))
+    if len(nodes) != 1 or not operations:
+        first = next(iter(names), "no row")
+        raise RaynasError(
+            "not cells of one benchmark", got=f"{path}: {short(first)}", expected=nasbench201.FORM
+        )
+    return nodes.pop(), frozenset(operations)
