@@ -50,27 +50,27 @@ class SecondOrder:
 
     def __call__(self, problem: Bilevel, train: Batch, valid: Batch, sgd: Sgd, rates: Tensor) -> Tensor:
         """Use the same training batch for the unrolled step and for the mixed term."""
-        noise = [generator.get_state() for generator in problem.noise]
+        before = [generator.get_state() for generator in problem.generators()]
         alphas = problem.alphas.detach().requires_grad_()
         exact = self.mixed == "exact"
         inner = problem.losses(train, alphas, twice=exact).sum()
-        slope = flatten(grad(inner, problem.parameters, create_graph=exact))
+        slope = flatten(grad(inner, problem.parameters, create_graph=exact, materialize_grads=True))
         ahead = (problem.values - rates * sgd.direction(problem.values, slope.detach())).requires_grad_()
         direct, direction = grad(problem.losses(valid, alphas, values=ahead).sum(), [alphas, ahead])
         if exact:
             mixed = grad((slope * direction).sum(), alphas)[0]
         else:
-            mixed = self._difference(problem, train, direction, noise)
+            mixed = self._difference(problem, train, direction, before)
         return direct - rates * mixed
 
     def _difference(
-        self, problem: Bilevel, train: Batch, direction: Tensor, noise: Sequence[Tensor]
+        self, problem: Bilevel, train: Batch, direction: Tensor, before: Sequence[Tensor]
     ) -> Tensor:
-        """Evaluate both sides with the same noise, or the difference would measure the noise."""
+        """Evaluate both sides with the same chance, or the difference would measure it."""
         radius = self.radius / direction.norm(dim=1, keepdim=True)
         slopes = []
         for sign in (1, -1):
-            for generator, state in zip(problem.noise, noise, strict=True):
+            for generator, state in zip(problem.generators(), before, strict=True):
                 generator.set_state(state)
             alphas = problem.alphas.detach().requires_grad_()
             values = problem.values + sign * radius * direction

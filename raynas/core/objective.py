@@ -1,0 +1,43 @@
+"""What the loop and its parts tell each other of one step: draws go in, one loss a lane comes out."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from raynas.core.policy import Draw, Policy
+
+
+class Outcome(NamedTuple):
+    """Losses [lanes] to be differentiated, and logits [lanes, N, classes] that accuracy is taken from."""
+
+    losses: Tensor
+    logits: Tensor
+
+
+Score = Callable[[Draw], Outcome]
+"""Runs the supernet once: each lane's mean cross entropy under a draw, and the logits."""
+
+
+class Objective(Protocol):
+    """Turns draws into one loss a lane.
+
+    ``draw`` makes a fresh draw at flat logits ``flat``, ``score`` runs the supernet with it.
+    """
+
+    def __call__(self, policy: Policy, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome: ...
+
+
+Costs = Mapping[str, Tensor]
+"""What every option costs, [rows, options] by group of α, in millions (of operations, or of parameters)."""
+
+
+class Penalty(Protocol):
+    """Returns the losses [lanes] with its term in.
+
+    ``flat`` are the logits, ``draw`` what the step multiplied in, ``costs`` what every operation costs.
+    """
+
+    def __call__(
+        self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
+    ) -> Tensor: ...

@@ -1,0 +1,124 @@
+"""SGAS: edges are decided one after the other, and what is decided is frozen."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from raynas.core.policy import Policy, Tables
+from raynas.parts.relaxations import masked_softmax
+from raynas.parts.stages import Controller, Histories, Score, strongest, without_excluded
+
+ROUND_OFF = 1e-6
+
+
+@dataclass(frozen=True)
+class Greedy(Controller):
+    """SGAS: one edge after the other is decided, the most important and most certain first (Li et al. 2020).
+
+    Importance is the mass of operations that may be chosen, certainty one less the entropy of their shares
+    over its maximum, and with ``criterion`` 2 stability, the overlap with the last ``memory`` epochs, counts
+    as well: each scaled to [0, 1] over all edges of a cell, decided ones included, and multiplied. Once a
+    node has as many decided edges as it keeps, its others die. Decisions are spread evenly between the
+    shares ``first`` and ``last`` of the search (with 50 epochs and 8 decisions: after epochs 9, 14, … 44). A
+    criterion that is the same for all edges decides nothing; the authors' code lets the first edge win then.
+    """
+
+    criterion: Literal[1, 2] = 1
+    first: Annotated[float, Field(ge=0, le=1)] = 0.18
+    last: Annotated[float, Field(ge=0, le=1)] = 0.88
+    memory: Annotated[int, Field(ge=1)] = 4
+
+    def __call__(self, policy: Policy, histories: Histories, score: Score) -> Tables | None:
+        """Take the decisions due by now, in every lane and cell."""
+        alive = {name: mask.clone() for name, mask in policy.alive.items()}
+        with torch.no_grad():
+            logits = policy.layout.tables(policy.logits(policy.alphas))
+        for name, nodes in policy.layout.nodes.items():
+            if nodes is None:
+                continue
+            keep = {node: policy.space.kept(policy.space.cell(name), node) for node in nodes}
+            due = self._due(policy.progress.epoch - 1, policy.progress.epochs, sum(keep.values()))
+            weights = masked_softmax(logits[name].cpu(), policy.layout.alive[name])
+            for lane, mask in enumerate(alive[name]):
+                rows = _Rows(
+                    weights[lane], without_excluded(policy, name, policy.layout.alive[name]), nodes, keep
+                )
+                past = [torch.tensor(_padded(r.weights[name], mask)) for r in histories[lane][-self.memory :]]
+                stability = _overlap(weights[lane], past, mask) if self.criterion == 2 else None
+                for _ in range(due - rows.decided(mask)):
+                    if not rows.decide(mask, stability):
+                        break
+        return alive
+
+    def _due(self, finished: int, epochs: int, decisions: int) -> int:
+        """Return how many decisions are due once epoch ``finished`` is over."""
+        last = max(min(round(self.last * epochs), epochs - 2), 0)
+        first = min(round(self.first * epochs), last)
+        if finished < first:
+            return 0
+        if finished >= last:
+            return decisions
+        return 1 + (finished - first) * (decisions - 1) // (last - first)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """One cell of one lane in the eyes of `Greedy`: undecided weights, what may be chosen, the graph."""
+
+    weights: Tensor
+    allowed: Tensor
+    nodes: tuple[int, ...]
+    keep: Mapping[int, int]
+
+    def decided(self, alive: Tensor) -> int:
+        return int((alive.sum(-1) == 1).sum())
+
+    def decide(self, alive: Tensor, stability: Tensor | None) -> bool:
+        """Decide one more edge in place; returns False when none is open."""
+        open_rows = alive.sum(-1) > 1
+        if not bool(open_rows.any()):
+            return False
+        mass = self.weights.masked_fill(~self.allowed, 0.0)
+        importance = mass.sum(-1)
+        shares = mass / importance.clamp_min(torch.finfo(mass.dtype).tiny).unsqueeze(-1)
+        most = self.allowed.sum(-1).clamp_min(2).to(mass).log()
+        certainty = 1 - torch.special.entr(shares).sum(-1) / most
+        scores = _scaled(importance) * _scaled(certainty)
+        if stability is not None:
+            scores = scores * _scaled(stability)
+        row = int(scores.masked_fill(~open_rows, -1.0).argmax())
+        alive[row] = strongest(self.weights[row], alive[row] & self.allowed[row], 1)
+        node = self.nodes[row]
+        mates = torch.tensor([target == node for target in self.nodes])
+        if int((mates & (alive.sum(-1) == 1)).sum()) >= self.keep[node]:
+            alive[mates & (alive.sum(-1) > 1)] = False
+        return True
+
+
+def _scaled(values: Tensor) -> Tensor:
+    """Stretch values to [0, 1]; differences that are round-off count as none."""
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low) if float(high - low) > ROUND_OFF else torch.ones_like(values)
+
+
+def _padded(rows: Sequence[Sequence[float]], like: Tensor) -> list[list[float]]:
+    return [[*row, *[0.0] * (like.shape[-1] - len(row))] for row in rows]
+
+
+def _overlap(weights: Tensor, past: Sequence[Tensor], alive: Tensor) -> Tensor:
+    """Return each row's mean histogram intersection with past epochs.
+
+    A row that had been decided by then reports its decision; its frozen weights are what it is compared with.
+    """
+    if not past:
+        return torch.ones_like(weights[:, 0])
+    overlaps = []
+    for before in past:
+        settled = ((before > 0).sum(-1, keepdim=True) < 2) & (alive.sum(-1, keepdim=True) < 2)
+        known = torch.where(settled, weights, before.to(weights))
+        overlaps.append(torch.minimum(weights, known).sum(-1))
+    return torch.stack(overlaps).mean(0)

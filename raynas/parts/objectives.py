@@ -1,0 +1,120 @@
+"""What one or several draws make of a step: one loss a lane, to be differentiated in α and in the weights.
+
+Every objective has the value of a mean cross entropy; how its gradient in α comes about is what differs. So
+the α-step, the weight step and a joint step can treat all of them alike.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from raynas.core.objective import Outcome, Score
+from raynas.core.policy import Draw, Policy
+
+
+@dataclass(frozen=True)
+class OneDraw:
+    """The loss of a single draw: what every method does whose draws are differentiable."""
+
+    def __call__(self, policy: Policy, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
+        """Draw once and run once."""
+        return score(draw())
+
+
+@dataclass(frozen=True)
+class Importance:
+    """PARSEC: −log of the mean likelihood of ``samples`` draws (Casale, Gordon, Fusi 2019).
+
+    Its gradients weigh draws by ω = softmax over them of the batch's log-likelihood: Σ ω ∇_w loss for the
+    weights, −Σ ω ∇_α log p(draw) for α. The log-likelihood is ``sharpness`` times the mean over the batch;
+    the sum (sharpness = batch size) makes ω one-hot at once. One draw would always be pulled towards itself,
+    so at least two are needed.
+    """
+
+    samples: Annotated[int, Field(ge=2)] = 16
+    sharpness: Annotated[float, Field(gt=0)] = 1.0
+
+    def __call__(self, policy: Policy, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
+        """Return −log mean exp(−sharpness·loss)/sharpness."""
+        losses, likelihoods, outcomes = _several(self.samples, policy, flat, draw, score)
+        # p/sg(p) is 1, but carries ∇ log p.
+        evidence = (likelihoods - likelihoods.detach() - self.sharpness * losses).logsumexp(0)
+        return Outcome((math.log(self.samples) - evidence) / self.sharpness, outcomes[0].logits)
+
+
+@dataclass(frozen=True)
+class Reinforce:
+    """The score-function gradient, (loss − baseline)·∇ log p (Williams 1992); the baseline: the others' mean.
+
+    The baseline does not depend on its own draw, so the gradient has no bias; ProxylessNAS' moving average is
+    nearly the current mean as well.
+    """
+
+    samples: Annotated[int, Field(ge=2)] = 10
+
+    def __call__(self, policy: Policy, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
+        """Return the mean loss of the draws."""
+        losses, likelihoods, outcomes = _several(self.samples, policy, flat, draw, score)
+        fixed = losses.detach()
+        advantage = (fixed - fixed.mean(0)) * self.samples / (self.samples - 1)
+        chance = (advantage * (likelihoods - likelihoods.detach())).mean(0)
+        return Outcome(losses.mean(0) + chance, outcomes[0].logits)
+
+
+@dataclass(frozen=True)
+class Natural:
+    """ASNG-NAS: the natural gradient on the simplex, the mean of u·(θ − draw) (Akimoto et al. 2019).
+
+    The best quarter of the draws (at least one) has utility u = 1 and the worst −1, all others and all draws
+    of equal loss 0. Its gradient means anything only where the relaxed weights are α itself.
+    """
+
+    samples: Annotated[int, Field(ge=2)] = 2
+
+    def __call__(self, policy: Policy, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
+        """Return the mean loss of the draws."""
+        draws = [draw() for _ in range(self.samples)]
+        outcomes = [score(each) for each in draws]
+        losses = torch.stack([outcome.losses for outcome in outcomes])
+        utilities = self._utilities(losses.detach())
+        tables = policy.layout.tables(flat)
+        pull = torch.zeros_like(losses[0])
+        for utility, each in zip(utilities, draws, strict=True):
+            for name, theta in tables.items():
+                away = (each.weights[name].detach() - theta.detach()) * (theta - theta.detach())
+                pull = pull - utility * away.flatten(1).sum(1) / self.samples
+        return Outcome(losses.mean(0) + pull, outcomes[0].logits)
+
+    def _utilities(self, losses: Tensor) -> Tensor:
+        """Rank the draws of each lane; ``losses`` is [samples, lanes]."""
+        extreme = math.ceil(self.samples / 4)
+        order = losses.argsort(dim=0, stable=True)
+        utilities = torch.zeros_like(losses)
+        utilities.scatter_(0, order[:extreme], 1.0)
+        utilities.scatter_(0, order[-extreme:], -1.0)
+        return utilities.masked_fill((losses == losses[0]).all(0), 0.0)
+
+
+def log_probability(policy: Policy, flat: Tensor, draw: Draw) -> Tensor:
+    """Return each lane's log p of a one-hot draw, [lanes], with the relaxed weights as probabilities."""
+    total = flat.new_zeros(len(flat))
+    for name, weights in policy.relax(flat).items():
+        chosen = draw.weights[name].detach() > 0
+        tiny = torch.finfo(weights.dtype).tiny
+        total = total + torch.where(chosen, weights.clamp_min(tiny).log(), 0.0).flatten(1).sum(1)
+    return total
+
+
+def _several(
+    samples: int, policy: Policy, flat: Tensor, draw: Callable[[], Draw], score: Score
+) -> tuple[Tensor, Tensor, list[Outcome]]:
+    """Return the losses and log-probabilities of several draws, both [samples, lanes], and all outcomes."""
+    draws = [draw() for _ in range(samples)]
+    outcomes = [score(each) for each in draws]
+    likelihoods = torch.stack([log_probability(policy, flat, each) for each in draws])
+    return torch.stack([outcome.losses for outcome in outcomes]), likelihoods, outcomes

@@ -1,0 +1,263 @@
+"""What a step multiplies in: the mean weights, or a random draw that can be differentiated with respect to α.
+
+How a draw's gradient comes about is part of the draw. A straight-through sample is ``hard + p − sg(p)`` and a
+score-function one ``hard·(1 + log p − sg(log p))`` (sg stops the gradient): both have the value of the hard
+sample, so every estimator works with every sampler.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.autograd import Function
+
+from raynas.core.policy import Draw, Losses, Policy, Tables
+from raynas.core.progress import Positive, number
+from raynas.parts.relaxations import concentration, masked_softmax
+
+Execute = Literal["all", "chosen"]
+
+SMALLEST = 1e-12
+"""Least weight of a Dirichlet draw, whose gradient has a pole at 0."""
+
+
+def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
+    """Return exactly the value of ``hard`` with the gradient of ``soft``."""
+    return hard + (soft - soft.detach())
+
+
+def one_hot(scores: Tensor, mask: Tensor) -> Tensor:
+    """Mark each row's largest allowed entry; ties go to the lowest index, a row without any stays 0."""
+    best = scores.masked_fill(~mask, -float("inf")).argmax(-1, keepdim=True)
+    return torch.zeros_like(scores).scatter(-1, best, 1.0).masked_fill(~mask, 0.0)
+
+
+def safe_log(weights: Tensor) -> Tensor:
+    """Return the logarithm, finite also at 0."""
+    return weights.clamp_min(torch.finfo(weights.dtype).tiny).log()
+
+
+@dataclass(frozen=True)
+class Mean:
+    """No chance: the relaxed weights. ``execute: chosen`` leaves out of the computation what has weight 0."""
+
+    random: ClassVar[bool] = False
+    execute: Execute = "all"
+
+    def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
+        """Return the relaxation at these logits."""
+        weights = policy.relax(flat)
+        return Draw(weights, _nonzero(weights) if self.execute == "chosen" else None)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """VIM-NAS: noise on the logits before they are relaxed, logits + std·ξ with ξ ~ N(0, 1).
+
+    ``learned`` makes it logits·(1 + √a·ξ) with one learned log a a row, as variational dropout does (ablation
+    -D; the exact form is not published and assumed).
+    """
+
+    random: ClassVar[bool] = True
+    std: Annotated[float, Field(ge=0)] = 1.0
+    learned: bool = False
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """The numbers it learns, one a row."""
+        return ("log variance",) if self.learned else ()
+
+    def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
+        """Draw fresh noise for every entry."""
+        logits = flat[:, : policy.layout.entries]
+        noise = self.std * policy.dice.normal(logits)
+        if self.learned:
+            deviations = [
+                (rows / 2).exp().repeat_interleave(policy.layout.shapes[name][1], 1)
+                for name, rows in policy.layout.column(flat, "log variance").items()
+            ]
+            noise = noise * torch.cat(deviations, 1) * logits
+        return Draw(policy.relax(logits + noise))
+
+
+@dataclass(frozen=True)
+class Gumbel:
+    """The concrete distribution: softmax((log p + G)/temperature) with standard Gumbel G.
+
+    Soft as in SNAS (Xie et al. 2019), or ``hard``: one-hot with the soft sample's gradient (GDAS, Dong &
+    Yang 2019). Several ``samples`` are joined by their element-wise maximum and divided by their sum (DATA,
+    Chang et al. 2019). ``execute: chosen`` computes the chosen operations alone; the others contribute their
+    (vanishing) weight itself instead of their output, as GDAS' code does, which gives every logit a
+    gradient.
+    """
+
+    random: ClassVar[bool] = True
+    temperature: Positive = 1.0
+    hard: bool = False
+    samples: Annotated[int, Field(ge=1)] = 1
+    execute: Execute = "all"
+
+    def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
+        """Draw fresh Gumbel noise for every entry and sample."""
+        tables = {
+            name: self._sample(policy, weights, policy.masks[name])
+            for name, weights in policy.relax(flat).items()
+        }
+        if self.execute == "all":
+            return Draw(tables)
+        chosen = {name: weights.detach() > 0 for name, weights in tables.items()}
+        return Draw(
+            {name: weights.masked_fill(~chosen[name], 0.0) for name, weights in tables.items()},
+            chosen,
+            {name: weights.masked_fill(chosen[name], 0.0).sum(-1) for name, weights in tables.items()},
+        )
+
+    def _sample(self, policy: Policy, weights: Tensor, mask: Tensor) -> Tensor:
+        drawn = []
+        for _ in range(self.samples):
+            scores = (safe_log(weights) + policy.dice.gumbel(weights)) / number(self.temperature)
+            soft = masked_softmax(scores, mask)
+            drawn.append(straight_through(one_hot(soft, mask), soft) if self.hard else soft)
+        if self.samples == 1:
+            return drawn[0]
+        joined = torch.stack(drawn).amax(0)
+        return joined / torch.where(mask.any(-1, keepdim=True), joined.sum(-1, keepdim=True), 1.0)
+
+
+class _Dirichlet(Function):
+    """A Dirichlet draw with its pathwise gradient, dA_i/dβ_j through the marginal Beta distributions."""
+
+    @staticmethod
+    def forward(ctx, draw: Tensor, beta: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(draw, beta)
+        return draw.clone()
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[None, Tensor]:  # type: ignore[no-untyped-def]
+        draw, beta = ctx.saved_tensors
+        total = beta.sum(-1, keepdim=True).expand_as(beta)
+        slope = torch._dirichlet_grad(draw, beta, total)
+        return None, slope * (gradient - (draw * gradient).sum(-1, keepdim=True))
+
+
+@dataclass(frozen=True)
+class Dirichlet:
+    """DrNAS: each row is a Dirichlet draw with concentrations elu(α) + 1 (Chen et al. 2021).
+
+    What is not alive is set to 0 and the row divided by its sum: a draw from the Dirichlet of the rest.
+    """
+
+    random: ClassVar[bool] = True
+
+    def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
+        """Draw fresh weights for every row."""
+        tables = policy.layout.tables(flat).items()
+        return Draw({name: self._sample(policy, logits, policy.masks[name]) for name, logits in tables})
+
+    def _sample(self, policy: Policy, logits: Tensor, mask: Tensor) -> Tensor:
+        beta = concentration(logits)
+        lanes = zip(policy.dice.generators, beta.detach().double().cpu(), strict=True)
+        drawn = torch.stack([torch._sample_dirichlet(rows, generator=g) for g, rows in lanes])
+        sample: Tensor = _Dirichlet.apply(drawn.to(logits).clamp_min(SMALLEST), beta)
+        alive = sample.masked_fill(~mask, 0.0)
+        return alive / torch.where(mask.any(-1, keepdim=True), alive.sum(-1, keepdim=True), 1.0)
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One operation a row, drawn with the relaxed weights as probabilities.
+
+    ``gradient`` says what α learns from it: ``score`` is DSNAS' local credit ⟨∂L/∂Z, Z⟩·∇log p (Hu et al.
+    2020), with only the chosen operations computed; ``straight-through`` computes all and hands their
+    gradients to p (ProxylessNAS, mode full); ``none`` leaves α to an objective that weighs whole draws.
+    """
+
+    random: ClassVar[bool] = True
+    gradient: Literal["score", "straight-through", "none"] = "none"
+
+    def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
+        """Draw by the largest of log p + Gumbel noise, so that what has no probability is never drawn."""
+        tables: Tables = {}
+        for name, weights in policy.relax(flat).items():
+            mask = policy.masks[name] & (weights > 0)
+            hard = one_hot(safe_log(weights.detach()) + policy.dice.gumbel(weights), mask)
+            if self.gradient == "straight-through":
+                hard = straight_through(hard, weights)
+            elif self.gradient == "score":
+                hard = hard * (1 + (safe_log(weights) - safe_log(weights).detach()))
+            tables[name] = hard
+        return Draw(tables, None if self.gradient == "straight-through" else _nonzero(tables))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """ProxylessNAS, mode two: two operations a row are drawn without replacement, one of them is switched on.
+
+    Their probabilities are divided by their sum; α learns from both outputs, as if the pair were all there
+    is (Cai et al. 2019, section 3.2.1). What was not drawn gets no gradient. The authors' code makes no step
+    when `none` is switched on; here α learns from the other output then.
+    """
+
+    random: ClassVar[bool] = True
+
+    def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
+        """Take the two largest of log p + Gumbel noise: a draw without replacement."""
+        tables: Tables = {}
+        pairs: Tables = {}
+        logits = policy.layout.tables(flat)
+        for name, weights in policy.relax(flat.detach()).items():
+            mask = policy.masks[name] & (weights > 0)
+            scores = safe_log(weights) + policy.dice.gumbel(weights)
+            first = one_hot(scores, mask)
+            second = one_hot(scores, mask & (first == 0))
+            pair = (first + second) > 0
+            # Not the weights divided by their sum: round-off would leave tiny gradients outside the pair, and
+            # Adam would make whole steps of them.
+            shared = policy.relaxation(logits[name], pair)
+            hard = one_hot(safe_log(shared.detach()) + policy.dice.gumbel(weights), pair)
+            tables[name] = straight_through(hard, shared)
+            pairs[name] = pair
+        return Draw(tables, pairs)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """NASP: one operation an edge, the best edges of each node, everything else exactly 0 (Yao et al. 2020).
+
+    The gradient at the projected point is handed to α unchanged. Ties go to the lowest index. ``execute:
+    all`` computes every operation, so that every one gets its gradient (α-steps); ``chosen`` only what is
+    left on.
+    """
+
+    random: ClassVar[bool] = False
+    execute: Execute = "all"
+
+    def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
+        """Project each group's relaxed weights."""
+        tables: Tables = {}
+        for name, weights in policy.relax(flat).items():
+            hard = one_hot(weights.detach(), policy.masks[name])
+            kept = _best_rows(policy, name, weights.detach().masked_fill(hard == 0, -float("inf")).amax(-1))
+            tables[name] = straight_through(hard.masked_fill(~kept.unsqueeze(-1), 0.0), weights)
+        return Draw(tables, _nonzero(tables) if self.execute == "chosen" else None)
+
+
+def _best_rows(policy: Policy, name: str, strengths: Tensor) -> Tensor:
+    """Mark, for every node, the rows [lanes, rows] of as many edges as it keeps, strongest first."""
+    kept = torch.zeros_like(strengths, dtype=torch.bool)
+    nodes = policy.layout.nodes[name]
+    if nodes is None:
+        return ~kept
+    cell = policy.space.cell(name)
+    for node in dict.fromkeys(nodes):
+        rows = [row for row, target in enumerate(nodes) if target == node]
+        order = strengths[:, rows].argsort(dim=1, descending=True, stable=True)
+        best = torch.tensor(rows, device=order.device)[order[:, : policy.space.kept(cell, node)]]
+        kept.scatter_(1, best, True)
+    return kept
+
+
+def _nonzero(tables: Tables) -> Tables:
+    return {name: weights.detach() != 0 for name, weights in tables.items()}

@@ -1,0 +1,135 @@
+"""Schedules: numbers that change from epoch to epoch, and the annealing of the weights' learning rate."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal, Protocol
+
+from pydantic import Field
+
+from raynas.core.progress import Progress, Schedule
+from raynas.core.records import EpochReport
+
+
+@dataclass(frozen=True)
+class Linear(Schedule):
+    """Goes in equal steps from ``start`` in the first epoch to ``end``.
+
+    With ``reach`` the last epoch has ``end`` (GDAS' temperature, scheduled drop path); without it the epoch
+    after the last one would (SDARTS' ε and DARTS-' β). It stays at its last value while fine tuning.
+    """
+
+    start: float
+    end: float
+    reach: bool = True
+
+    def __call__(self, progress: Progress) -> float:
+        """Return start + (end − start)·epoch/steps."""
+        steps = max(progress.epochs - self.reach, 1)
+        return self.start + (self.end - self.start) * min(progress.epoch / steps, 1.0)
+
+
+@dataclass(frozen=True)
+class Exponential(Schedule):
+    """Is multiplied by ``factor`` after each epoch: ASAP's temperature is 1.6·0.95^epoch."""
+
+    start: float
+    factor: Annotated[float, Field(gt=0)]
+
+    def __call__(self, progress: Progress) -> float:
+        """Return start·factor^epoch."""
+        return self.start * self.factor**progress.epoch
+
+
+@dataclass(frozen=True)
+class PhasedDropout(Schedule):
+    """The dropout of P-DARTS on skip connections: one rate a stage, falling within it.
+
+    During the stage's warm-up it falls linearly, and once α is trained it starts again from the rate and
+    falls by exp(−``decay``) an epoch. Stages beyond the list have its last rate. Source: the code of Chen et
+    al. 2019.
+    """
+
+    rates: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = (0.0, 0.4, 0.7)
+    decay: Annotated[float, Field(ge=0)] = 0.2
+
+    def __call__(self, progress: Progress) -> float:
+        """Return rate·(E − e − 1)/E before α is trained and rate·exp(−decay·(e − warmup)) from then on."""
+        rate = self.rates[min(progress.stage, len(self.rates) - 1)]
+        epoch, epochs = progress.stage_epoch, progress.stage_epochs
+        if epoch < progress.warmup:
+            return rate * (epochs - epoch - 1) / epochs
+        return rate * math.exp(-self.decay * (epoch - progress.warmup))
+
+
+class Annealing(Protocol):
+    """Gives the weights' learning rate of an epoch between ``low`` and ``high``.
+
+    ``reports`` are those of the epochs before this one.
+    """
+
+    def __call__(
+        self, low: float, high: float, progress: Progress, reports: Sequence[EpochReport]
+    ) -> float: ...
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Half a cosine from high to low, over the search or each stage (Loshchilov & Hutter 2017)."""
+
+    over: Literal["search", "stage"] = "search"
+
+    def __call__(self, low: float, high: float, progress: Progress, reports: Sequence[EpochReport]) -> float:
+        """Return low + (high − low)·(1 + cos(π·share))/2."""
+        share = progress.share if self.over == "search" else progress.stage_epoch / progress.stage_epochs
+        return low + (high - low) * (1 + math.cos(math.pi * share)) / 2
+
+
+@dataclass(frozen=True)
+class PowerCosine:
+    """Cosine power annealing (Hundt, Jain, Hager 2019): the cosine c becomes p^(c + 1), scaled to [0, 1].
+
+    ``power`` 1 is the cosine; the larger it is, the earlier the rate falls. The first ``warmup`` epochs climb
+    linearly to ``high``.
+    """
+
+    power: Annotated[float, Field(ge=1)] = 2.0
+    warmup: Annotated[int, Field(ge=0)] = 0
+
+    def __call__(self, low: float, high: float, progress: Progress, reports: Sequence[EpochReport]) -> float:
+        """Return low + (high − low)·(p^(c + 1) − p)/(p² − p)."""
+        if progress.epoch < self.warmup:
+            return high * (progress.epoch + 1) / self.warmup
+        share = min((progress.epoch - self.warmup) / max(progress.epochs - self.warmup, 1), 1.0)
+        height = (1 + math.cos(math.pi * share)) / 2
+        if self.power != 1:
+            height = (self.power ** (height + 1) - self.power) / (self.power**2 - self.power)
+        return low + (high - low) * height
+
+
+@dataclass(frozen=True)
+class BoldDriver:
+    """Grows the rate while the training loss falls and cuts it when the loss rises (Battiti 1989).
+
+    Starts at ``high`` and never goes below ``low``.
+    """
+
+    grow: Annotated[float, Field(ge=1)] = 1.05
+    cut: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+    def __call__(self, low: float, high: float, progress: Progress, reports: Sequence[EpochReport]) -> float:
+        """Return the last epoch's rate, times ``grow`` or ``cut``."""
+        if len(reports) < 2:
+            return high
+        before, last = reports[-2:]
+        factor = self.grow if last.train_loss < before.train_loss else self.cut
+        return max(last.learning_rate * factor, low)
+
+
+@dataclass(frozen=True)
+class Steady:
+    """The same rate in every epoch."""
+
+    def __call__(self, low: float, high: float, progress: Progress, reports: Sequence[EpochReport]) -> float:
+        """Return ``high``."""
+        return high

@@ -1,0 +1,233 @@
+"""Stage controllers: what changes between epochs. They take operations away and lay out the search in stages.
+
+Taking away is all they do to a policy: they return what stays alive. So lanes may differ and remain in one
+pack. Methods differ in when they look and in what they call weak.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, Protocol, TypeVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from raynas.core.policy import Draw, Policy, Tables
+from raynas.core.records import EpochReport
+from raynas.core.space import Space
+from raynas.errors import RaynasError
+
+Histories = Sequence[Sequence[EpochReport]]
+"""Every lane's reports so far."""
+
+Score = Callable[[Draw], tuple[Tensor, Tensor]]
+"""Loss and accuracy of every lane under given weights, [lanes] each; changes nothing."""
+
+Candidate = TypeVar("Candidate")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of ``epochs`` epochs.
+
+    ``build`` replaces what the supernet is built with (``cells``, ``partial``); ``weights`` and ``alphas``
+    say what becomes of those of the stage before. With ``rate`` the weights' learning rate is this share of
+    the largest instead of annealed, and their momentum starts anew.
+    """
+
+    epochs: int
+    build: Mapping[str, int] = field(default_factory=dict)
+    weights: Literal["keep", "fresh", "widen"] = "keep"
+    alphas: Literal["keep", "fresh"] = "keep"
+    rate: float | None = None
+
+
+class Stages(Protocol):
+    """Lays out a search and prunes it; its score is loss and accuracy on the validation half."""
+
+    def plan(self, epochs: int, space: Space) -> tuple[Stage, ...]:
+        """Return the stages of a search of ``epochs`` epochs; they may add epochs of fine tuning."""
+
+    def __call__(self, policy: Policy, histories: Histories, score: Score) -> Tables | None:
+        """Return what stays alive [lanes, rows, options] from this epoch on; None: everything that is."""
+
+
+class Controller:
+    """Base of stage controllers: one stage, judged by the validation half."""
+
+    def plan(self, epochs: int, space: Space) -> tuple[Stage, ...]:
+        """Return a single stage."""
+        return (Stage(epochs),)
+
+
+def _in_parts(epochs: int, parts: int) -> list[int]:
+    """Divide epochs as evenly as can be, the first parts getting the rest."""
+    if epochs < parts:
+        raise RaynasError(
+            "a search in stages needs an epoch for each", got=f"epochs: {epochs}", expected=f"{parts} or more"
+        )
+    return [epochs // parts + (part < epochs % parts) for part in range(parts)]
+
+
+def side_by_side(
+    candidates: Mapping[int, Sequence[Candidate]],
+    measure: Callable[[Mapping[int, Candidate]], Sequence[Tensor]],
+) -> dict[int, list[tuple[float, ...]]]:
+    """Measure the candidates of every lane: each lane's first in one go, then each lane's second, and so on.
+
+    ``measure`` takes one candidate for some of the lanes and returns tensors [lanes].
+    """
+    found: dict[int, list[tuple[float, ...]]] = {lane: [] for lane in candidates}
+    for place in range(max((len(each) for each in candidates.values()), default=0)):
+        chosen = {lane: each[place] for lane, each in candidates.items() if place < len(each)}
+        measured = measure(chosen)
+        for lane in chosen:
+            found[lane].append(tuple(float(values[lane]) for values in measured))
+    return found
+
+
+def strongest(weights: Tensor, alive: Tensor, keep: int) -> Tensor:
+    """Keep the ``keep`` heaviest alive options of each row [..., options]; ties go to the lowest index."""
+    order = weights.masked_fill(~alive, -float("inf")).argsort(dim=-1, descending=True, stable=True)
+    kept = torch.zeros_like(alive).scatter(-1, order[..., :keep], True)
+    return kept & alive
+
+
+def _present(policy: Policy) -> Tables:
+    """Return the relaxed weights as they are now, on the CPU."""
+    with torch.no_grad():
+        tables = policy.relax(policy.logits(policy.alphas))
+    return {name: weights.cpu() for name, weights in tables.items()}
+
+
+@dataclass(frozen=True)
+class Deepen(Controller):
+    """P-DARTS: one stage for each depth, each with fewer operations an edge, all weights and α started anew.
+
+    ``keep`` is how many operations an edge has in each stage, chosen by their weights at the end of the stage
+    before; in the last stage operations that may never be chosen are gone as well. Source: Chen et al. 2019.
+    """
+
+    cells: tuple[Annotated[int, Field(ge=1)], ...] = (5, 11, 17)
+    keep: tuple[Annotated[int, Field(ge=1)], ...] = (8, 5, 3)
+
+    def __post_init__(self) -> None:
+        if len(self.keep) != len(self.cells):
+            raise RaynasError(
+                "cells and keep have one number a stage",
+                got=f"{self.cells} and {self.keep}",
+                expected="as many",
+            )
+
+    def plan(self, epochs: int, space: Space) -> tuple[Stage, ...]:
+        """Divide the epochs evenly."""
+        lengths = zip(_in_parts(epochs, len(self.cells)), self.cells, strict=True)
+        return tuple(Stage(length, {"cells": cells}, "fresh", "fresh") for length, cells in lengths)
+
+    def __call__(self, policy: Policy, histories: Histories, score: Score) -> Tables | None:
+        """Prune at the start of every stage but the first."""
+        stage = policy.progress.stage
+        if policy.progress.stage_epoch or not stage:
+            return None
+        alive = dict(policy.alive)
+        if stage == len(self.cells) - 1:
+            alive = {name: without_excluded(policy, name, mask) for name, mask in alive.items()}
+        weights = _present(policy)
+        return {name: strongest(weights[name], mask, self.keep[stage]) for name, mask in alive.items()}
+
+
+def incoming(policy: Policy, name: str, alive: Tensor, node: int) -> list[int]:
+    """Return the rows of a node's live edges; ``alive`` is one lane's [rows, options]."""
+    nodes = policy.layout.nodes[name] or ()
+    return [row for row, target in enumerate(nodes) if target == node and bool(alive[row].any())]
+
+
+def crowded(policy: Policy, name: str, alive: Tensor) -> list[int]:
+    """Return the nodes of a cell that have more live edges than they keep."""
+    nodes = policy.layout.nodes[name]
+    if nodes is None:
+        return []
+    cell = policy.space.cell(name)
+    kept = {node: policy.space.kept(cell, node) for node in nodes}
+    return [node for node in kept if len(incoming(policy, name, alive, node)) > kept[node]]
+
+
+def without_excluded(policy: Policy, name: str, alive: Tensor) -> Tensor:
+    """Take away [..., rows, options] what may never be chosen, from rows that have something else."""
+    options = policy.layout.options[name]
+    width = alive.shape[-1]
+    allowed = torch.tensor(
+        [[c < len(row) and row[c] not in policy.space.exclude for c in range(width)] for row in options]
+    )
+    left = alive & allowed
+    return torch.where(left.any(-1, keepdim=True), left, alive)
+
+
+@dataclass(frozen=True)
+class Widen(Controller):
+    """DrNAS, progressive: in each stage more channels pass through fewer operations; weights are widened.
+
+    Of every edge the ``keep`` heaviest operations stay, and one channel in ``partial`` goes through them.
+    Source: Chen et al. 2021, section 3.4.
+    """
+
+    partial: tuple[Annotated[int, Field(ge=1)], ...] = (6, 4)
+    keep: tuple[Annotated[int, Field(ge=1)], ...] = (7, 4)
+
+    def __post_init__(self) -> None:
+        if len(self.keep) != len(self.partial):
+            raise RaynasError(
+                "partial and keep have one number a stage",
+                got=f"{self.partial} and {self.keep}",
+                expected="as many",
+            )
+
+    def plan(self, epochs: int, space: Space) -> tuple[Stage, ...]:
+        """Divide the epochs evenly."""
+        lengths = zip(_in_parts(epochs, len(self.partial)), self.partial, strict=True)
+        return tuple(Stage(length, {"partial": partial}, "widen") for length, partial in lengths)
+
+    def __call__(self, policy: Policy, histories: Histories, score: Score) -> Tables | None:
+        """Prune at the start of every stage but the first."""
+        stage = policy.progress.stage
+        if policy.progress.stage_epoch or not stage:
+            return None
+        weights = _present(policy)
+        return {name: strongest(weights[name], mask, self.keep[stage]) for name, mask in policy.alive.items()}
+
+
+@dataclass(frozen=True)
+class DropWeak(Controller):
+    """ASAP: before every epoch what weighs less than ``share`` of a uniform weight dies (Noy et al. 2020).
+
+    The threshold is share/number of operations of the edge; its heaviest operation never dies.
+    """
+
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.4
+
+    def __call__(self, policy: Policy, histories: Histories, score: Score) -> Tables | None:
+        """Prune with this epoch's temperature."""
+        weights = _present(policy)
+        alive = {}
+        for name, mask in policy.alive.items():
+            options = policy.layout.masks[name].sum(-1, keepdim=True)
+            heavy = mask & (weights[name] >= self.share / options)
+            alive[name] = torch.where(heavy.any(-1, keepdim=True), heavy, strongest(weights[name], mask, 1))
+        return alive
+
+
+@dataclass(frozen=True)
+class FixEarly(Controller):
+    """DSNAS: an edge is fixed once its heaviest operation leads the second by ``margin`` (Hu et al. 2020)."""
+
+    margin: Annotated[float, Field(gt=0, lt=1)] = 0.3
+
+    def __call__(self, policy: Policy, histories: Histories, score: Score) -> Tables | None:
+        """Look at every edge that is still open."""
+        weights = _present(policy)
+        alive = {}
+        for name, mask in policy.alive.items():
+            best = weights[name].topk(min(2, mask.shape[-1]), dim=-1).values
+            lead = best[..., :1] - best[..., 1:].sum(-1, keepdim=True)
+            alive[name] = torch.where(lead >= self.margin, strongest(weights[name], mask, 1), mask)
+        return alive

@@ -1,0 +1,205 @@
+"""Stop rules: pure functions of a search's reports that may end it and say which epoch's cell counts.
+
+They know nothing but the reports, so they resume exactly and are tested on recorded curves.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, Literal, Protocol, runtime_checkable
+
+from pydantic import Field, InstanceOf
+
+from raynas.core.ops.catalogue import OPERATIONS
+from raynas.core.records import EpochReport
+from raynas.core.space import Space
+
+LEARNABLE = frozenset({"separable", "dilated", "convolution", "rectified"})
+"""Families of operations that have weights of their own."""
+
+
+@dataclass(frozen=True)
+class Regularise:
+    """What to do instead of ending (R-DARTS-ADA): go back, and on with more weight decay, ``times`` times.
+
+    The paper's script multiplies by 10 from 3e-4 up to 3e-2: twice.
+    """
+
+    weight_decay: Annotated[float, Field(gt=1)] = 10.0
+    times: Annotated[int, Field(ge=1)] = 2
+
+
+@dataclass(frozen=True)
+class Ending:
+    """A search is over: the cell of the report of ``epoch`` is the one that counts.
+
+    With ``again`` it goes back to the end of that epoch and on from there, as long as that is allowed.
+    """
+
+    epoch: int
+    reason: str
+    again: Regularise | None = None
+
+
+@runtime_checkable
+class StopRule(Protocol):
+    """Looks at all reports of a search so far, in order; returns None while it should go on."""
+
+    def __call__(self, reports: Sequence[EpochReport], space: Space) -> Ending | None: ...
+
+
+@dataclass(frozen=True)
+class EigenvalueGrowth:
+    """R-DARTS-ES: stop when the largest eigenvalue grows fast, and return the cell from before it did.
+
+    Eigenvalues are averaged over the last ``window`` measurements, and an average belongs to the window's
+    middle. When it exceeds ``factor`` times the average of ``delta`` measurements earlier, and that earlier
+    middle is no earlier than epoch ``after``, the search goes back to it. Measured every second epoch
+    (``hessian: {every: 2}``) this is the authors' code: factor 1.3 over 8 epochs; the paper says 1/0.75 over
+    5. Averages that are not positive never trigger. Source: Zela et al. 2020, section 5.2.
+    """
+
+    factor: Annotated[float, Field(gt=1)] = 1.3
+    window: Annotated[int, Field(ge=1)] = 5
+    delta: Annotated[int, Field(ge=1)] = 4
+    after: Annotated[int, Field(ge=0)] = 10
+    then: InstanceOf[Regularise] | None = None
+
+    @property
+    def solo(self) -> bool:
+        """Whether the search must run alone: one that goes back cannot stay in step with others."""
+        return self.then is not None
+
+    def __call__(self, reports: Sequence[EpochReport], space: Space) -> Ending | None:
+        """Compare the newest average with an earlier one, if this epoch was measured."""
+        if not reports or reports[-1].curvature is None:
+            return None
+        measured = [(r.epoch, r.curvature.eig_max) for r in reports if r.curvature is not None]
+        back = len(measured) - 1 - self.window // 2 - self.delta
+        if back < 0 or len(measured) - self.delta < (self.window + 1) // 2:
+            return None
+        epoch = measured[back][0]
+        newest, earlier = self._average(measured), self._average(measured[: -self.delta])
+        if epoch < self.after or earlier <= 0 or newest <= self.factor * earlier:
+            return None
+        rise = (
+            f"the largest eigenvalue rose {newest / earlier:.2f} times (from {earlier:.3g} to {newest:.3g})"
+        )
+        return Ending(epoch, rise, self.then)
+
+    def _average(self, measured: Sequence[tuple[int, float]]) -> float:
+        values = [value for _, value in measured[-self.window :]]
+        return sum(values) / len(values)
+
+
+@dataclass(frozen=True)
+class SkipCount:
+    """DARTS+, rule 1: stop when a cell has ``most`` skip connections or more (Liang et al. 2019).
+
+    Counted in the derived cell, not in the mixture.
+    """
+
+    most: Annotated[int, Field(ge=1)] = 2
+    kind: Literal["normal", "reduce"] = "normal"
+
+    def __call__(self, reports: Sequence[EpochReport], space: Space) -> Ending | None:
+        """Look at the newest genotype."""
+        if not reports or (skips := reports[-1].skips.get(self.kind, 0)) < self.most:
+            return None
+        return Ending(reports[-1].epoch, f"{skips} skip connections in the {self.kind} cell")
+
+
+@dataclass(frozen=True)
+class RankStable:
+    """DARTS+, rule 2: stop when no edge's order of learnable operations has changed for ``epochs`` epochs."""
+
+    epochs: Annotated[int, Field(ge=1)] = 10
+
+    def __call__(self, reports: Sequence[EpochReport], space: Space) -> Ending | None:
+        """Compare the orders of the newest reports; operations without weights do not count."""
+        newest = reports[-self.epochs - 1 :]
+        if len(newest) <= self.epochs or len({_orders(report, space) for report in newest}) > 1:
+            return None
+        return Ending(newest[-1].epoch, f"no order of operations has changed for {self.epochs} epochs")
+
+
+def _orders(report: EpochReport, space: Space) -> tuple[tuple[int, ...], ...]:
+    orders = []
+    for group in space.groups:
+        for row, weights in zip(group.rows, report.weights[group.name], strict=True):
+            columns = [
+                column
+                for column, option in enumerate(row.options)
+                if not group.operations or OPERATIONS[option].family in LEARNABLE
+            ]
+            orders.append(tuple(sorted(columns, key=lambda column: -weights[column])))
+    return tuple(orders)
+
+
+@dataclass(frozen=True)
+class Converged:
+    """Stop when no row of weights moves any more, by its Kullback-Leibler divergence from the epoch before.
+
+    For ``patience`` epochs in a row the largest over all rows is at most ``tolerance`` (in nats). VIM-NAS'
+    criterion is not published; this one is assumed.
+    """
+
+    tolerance: Annotated[float, Field(gt=0)] = 1e-2
+    patience: Annotated[int, Field(ge=1)] = 1
+
+    def __call__(self, reports: Sequence[EpochReport], space: Space) -> Ending | None:
+        """Compare each of the newest reports with the one before it."""
+        newest = reports[-self.patience - 1 :]
+        if len(newest) <= self.patience:
+            return None
+        moved = max(_divergence(b, a) for a, b in pairwise(newest))
+        if moved > self.tolerance:
+            return None
+        return Ending(newest[-1].epoch, f"the weights have settled (divergence {moved:.2g} nats)")
+
+
+def _divergence(new: EpochReport, old: EpochReport) -> float:
+    """Return the largest KL(new ‖ old) of any row; rows are divided by their sums first."""
+    largest = 0.0
+    for name, rows in new.weights.items():
+        for row, before in zip(rows, old.weights[name], strict=True):
+            total, total_before = sum(row), sum(before)
+            if total <= 0 or total_before <= 0:
+                continue
+            pairs = [(p / total, q / total_before) for p, q in zip(row, before, strict=True) if p > 0]
+            if any(q <= 0 for _, q in pairs):
+                return math.inf
+            largest = max(largest, sum(p * math.log(p / q) for p, q in pairs))
+    return largest
+
+
+@dataclass(frozen=True)
+class AllDecided:
+    """Stop when every edge has one operation left, or none (SGAS, ASAP)."""
+
+    def __call__(self, reports: Sequence[EpochReport], space: Space) -> Ending | None:
+        """Look at the newest weights."""
+        if not reports:
+            return None
+        rows = [row for table in reports[-1].weights.values() for row in table]
+        if any(sum(weight > 0 for weight in row) > 1 for row in rows):
+            return None
+        return Ending(reports[-1].epoch, "every edge is decided")
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """Stop as soon as one of several rules says so."""
+
+    rules: tuple[InstanceOf[StopRule], ...]
+
+    @property
+    def solo(self) -> bool:
+        """Whether one of the rules must run alone."""
+        return any(getattr(rule, "solo", False) for rule in self.rules)
+
+    def __call__(self, reports: Sequence[EpochReport], space: Space) -> Ending | None:
+        """Ask the rules in order."""
+        endings = (rule(reports, space) for rule in self.rules)
+        return next((ending for ending in endings if ending is not None), None)

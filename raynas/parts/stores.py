@@ -1,0 +1,131 @@
+"""What is learned: a table of logits, or a network that generates the table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from raynas.core.policy import Layout
+
+KERNEL = 3
+INPUTS = 3
+"""Channels of the noise a generator reads (ConvReLUBN(3, 14, 3): 3 in, 14 out, 3×3)."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """α is the logits: mean + spread·N(0, 1), each number on its own (DARTS: 0 and 1e-3).
+
+    ``start: uniform`` makes every row a uniform distribution instead (ASNG-NAS).
+    """
+
+    entrywise: ClassVar[bool] = True
+    mean: float = 0.0
+    spread: Annotated[float, Field(ge=0)] = 1e-3
+    start_from: Literal["normal", "uniform"] = "normal"
+
+    def start(
+        self, layout: Layout, generators: Sequence[torch.Generator], memory: dict[str, Tensor]
+    ) -> Tensor:
+        """Draw the operations' logits first, so that they do not depend on what else is learned."""
+        if self.start_from == "uniform":
+            rows = [mask / mask.sum(-1, keepdim=True).clamp_min(1) for mask in layout.alive.values()]
+            flat = torch.cat([*(row.flatten() for row in rows), torch.zeros(layout.numbers - layout.entries)])
+            return flat.double().expand(len(generators), -1).clone()
+        sizes = [layout.entries, layout.numbers - layout.entries]
+        drawn = [
+            torch.cat([torch.randn(size, generator=g, dtype=torch.float64) for size in sizes])
+            for g in generators
+        ]
+        return self.mean + self.spread * torch.stack(drawn)
+
+    def logits(self, alphas: Tensor, layout: Layout, memory: Mapping[str, Tensor]) -> Tensor:
+        """Return α."""
+        return alphas
+
+
+@dataclass(frozen=True)
+class Generator:
+    """The network of VIM-NAS: a small CNN turns fixed noise into the table of logits (Wang et al. 2021).
+
+    Blocks of 3×3 convolution, ReLU and batch normalisation, with ``hidden`` feature maps between them: (14,)
+    is ConvReLUBN(3, 14, 3)–ConvReLUBN(14, 1, 3), () the ablation -S, four times 14 the ablation -L. One
+    network and one noise input [3, rows, options] for each group of α. Batch normalisation always uses the
+    map's own statistics, so the logits start with mean 0 and deviation 1. ``last: plain`` ends in the
+    convolution alone.
+
+    The paper leaves open how the two kinds of cell share the network and how it is initialised; assumed here:
+    not at all, and as PyTorch's convolutions are.
+    """
+
+    entrywise: ClassVar[bool] = False
+    hidden: tuple[Annotated[int, Field(gt=0)], ...] = (14,)
+    last: Literal["block", "plain"] = "block"
+
+    def start(
+        self, layout: Layout, generators: Sequence[torch.Generator], memory: dict[str, Tensor]
+    ) -> Tensor:
+        """Draw each group's input noise, which stays as it is, and its network's parameters."""
+        groups = []
+        for name, (rows, width) in layout.shapes.items():
+            shape = (INPUTS, rows, width + len(layout.extras))
+            noise = [torch.randn(shape, generator=g, dtype=torch.float64) for g in generators]
+            memory[_key(name)] = torch.stack(noise)
+            groups.append(torch.stack([self._parameters(g) for g in generators]))
+        return torch.cat(groups, 1)
+
+    def _parameters(self, generator: torch.Generator) -> Tensor:
+        pieces = []
+        for inputs, outputs in self._widths():
+            bound = (inputs * KERNEL**2) ** -0.5
+            count = outputs * inputs * KERNEL**2 + outputs
+            drawn = torch.rand(count, generator=generator, dtype=torch.float64)
+            pieces += [(2 * drawn - 1) * bound, torch.ones(outputs), torch.zeros(outputs)]
+        return torch.cat(pieces)
+
+    def _widths(self) -> list[tuple[int, int]]:
+        widths = (INPUTS, *self.hidden, 1)
+        return list(pairwise(widths))
+
+    def logits(self, alphas: Tensor, layout: Layout, memory: Mapping[str, Tensor]) -> Tensor:
+        """Run every group's network on its noise; lanes are groups of channels."""
+        networks = alphas.chunk(len(layout.shapes), 1)
+        maps = [
+            self._generate(parameters, memory[_key(name)])
+            for name, parameters in zip(layout.shapes, networks, strict=True)
+        ]
+        extras = [
+            table[..., width + place]
+            for place in range(len(layout.extras))
+            for table, (_, width) in zip(maps, layout.shapes.values(), strict=True)
+        ]
+        tables = [
+            table[..., :width].flatten(1)
+            for table, (_, width) in zip(maps, layout.shapes.values(), strict=True)
+        ]
+        return torch.cat([*tables, *extras], 1)
+
+    def _generate(self, parameters: Tensor, noise: Tensor) -> Tensor:
+        """Map noise [lanes, 3, rows, columns] to [lanes, rows, columns]."""
+        lanes = len(noise)
+        x = noise.flatten(0, 1).unsqueeze(0)
+        layers = self._widths()
+        for index, (inputs, outputs) in enumerate(layers):
+            sizes = [outputs * inputs * KERNEL**2, outputs, outputs, outputs]
+            weight, bias, scale, shift, parameters = torch.split(
+                parameters, [*sizes, parameters.shape[1] - sum(sizes)], 1
+            )
+            kernel = weight.reshape(lanes * outputs, inputs, KERNEL, KERNEL)
+            x = F.conv2d(x, kernel, bias.flatten(), padding=KERNEL // 2, groups=lanes)
+            if self.last == "block" or index < len(layers) - 1:
+                x = F.batch_norm(F.relu(x), None, None, scale.flatten(), shift.flatten(), training=True)
+        return x[0]
+
+
+def _key(group: str) -> str:
+    return f"generator input/{group}"

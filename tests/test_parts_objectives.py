@@ -1,0 +1,258 @@
+"""Objectives: their gradients in α and in the weights against enumeration; penalties against closed forms."""
+
+import math
+
+import pytest
+import torch
+from policies import make_policy, randomly, small_space
+from torch.autograd import grad
+
+from raynas.core.policy import Draw
+from raynas.parts.objectives import Importance, Natural, OneDraw, Outcome, Reinforce, log_probability
+from raynas.parts.penalties import Anchor, Cost, SampleDistance, ZeroOne
+from raynas.parts.relaxations import DirichletMean, Scales, Sigmoid
+from raynas.parts.samplers import Categorical, Mean
+from raynas.parts.stores import Table
+
+COSTS = torch.tensor([1.0, 2.0, -0.5], dtype=torch.float64)
+
+
+def lanes_of(count, seed=0, **parts):
+    """Return a policy of two edges with one α in all lanes, for averages over lanes."""
+    space = small_space(nodes=1, keep=2)
+    policy = make_policy(space, lanes=count, sampler=Categorical("none"), seed=seed, **parts)
+    row = torch.tensor([0.8, -0.4, 0.1, 0.2, 0.0, -0.3], dtype=torch.float64)
+    policy.alphas = torch.cat([row, torch.zeros(6, dtype=torch.float64)]).expand(count, -1).clone()
+    return policy
+
+
+def losses_of(weights, parameter=1.0):
+    """A loss of the two edges' choices that does not add up over them."""
+    rows = (weights["normal"] * COSTS).sum(-1)
+    return parameter * rows.prod(1) + rows[:, 0]
+
+
+def run(objective, policy, flat, parameter=1.0):
+    def score(draw):
+        return Outcome(losses_of(draw.weights, parameter), torch.zeros(policy.lanes, 1, 2))
+
+    return objective(policy, flat, lambda: policy.draw(flat), score).losses
+
+
+def enumerated(policy, value):
+    """Return E[value] over all choices of both edges as a function of one lane's α, and α."""
+    alphas = policy.alphas[0, :6].clone().requires_grad_()
+    rows = alphas.view(2, 3).softmax(-1)
+    eye = torch.eye(3, dtype=torch.float64)
+    total = 0
+    for i in range(3):
+        for j in range(3):
+            loss = losses_of({"normal": torch.stack([eye[i], eye[j]]).unsqueeze(0)})[0]
+            total = total + rows[0, i] * rows[1, j] * value(loss)
+    return total, alphas
+
+
+def assert_unbiased(slopes, expected):
+    error = slopes.std(0) / len(slopes) ** 0.5
+    assert bool(((slopes.mean(0) - expected).abs() < 4 * error).all())
+
+
+def test_one_draw_is_the_loss_itself():
+    policy = randomly(make_policy(small_space()))
+    flat = policy.alphas.clone().requires_grad_()
+    expected = losses_of(policy.mean(flat).weights)
+    torch.testing.assert_close(run(OneDraw(), policy, flat), expected)
+
+
+def test_log_probability_of_a_draw():
+    policy = lanes_of(3)
+    draw = policy.draw(policy.alphas)
+    chosen = [draw.weights[name].argmax(-1) for name in ("normal", "reduce")]
+    logs = [policy.layout.tables(policy.alphas)[name].log_softmax(-1) for name in ("normal", "reduce")]
+    expected = sum(
+        log.gather(2, pick.unsqueeze(-1)).sum((1, 2)) for log, pick in zip(logs, chosen, strict=True)
+    )
+    torch.testing.assert_close(log_probability(policy, policy.alphas, draw), expected)
+
+
+def test_reinforce_has_the_exact_gradient_on_average():
+    policy = lanes_of(20_000)
+    flat = policy.alphas.clone().requires_grad_()
+    parameter = torch.ones(policy.lanes, dtype=torch.float64, requires_grad=True)
+    losses = run(Reinforce(3), policy, flat, parameter)
+    slopes, weights = grad(losses.sum(), [flat, parameter])
+    expected, alphas = enumerated(policy, lambda loss: loss)
+    assert_unbiased(slopes[:, :6], grad(expected, alphas)[0])
+    assert float(losses.detach().mean()) == pytest.approx(expected.item(), abs=0.03)
+    assert bool(weights.any())
+
+
+def test_equal_rewards_teach_reinforce_nothing():
+    policy = lanes_of(5)
+    flat = policy.alphas.clone().requires_grad_()
+    outcome = Reinforce(4)(
+        policy,
+        flat,
+        lambda: policy.draw(flat),
+        lambda draw: Outcome(torch.full((5,), 2.0), torch.zeros(5, 1, 2)),
+    )
+    assert bool((outcome.losses == 2.0).all())
+    assert not grad(outcome.losses.sum(), flat)[0].any()
+
+
+def test_importance_weights_are_the_softmax_of_the_likelihoods():
+    policy = lanes_of(4)
+    flat = policy.alphas.clone().requires_grad_()
+    parameter = torch.ones(4, dtype=torch.float64, requires_grad=True)
+    draws, losses = [], []
+
+    def draw():
+        draws.append(policy.draw(flat))
+        return draws[-1]
+
+    def score(each):
+        losses.append(losses_of(each.weights, parameter))
+        return Outcome(losses[-1], torch.zeros(4, 1, 2))
+
+    found = Importance(5, sharpness=2.0)(policy, flat, draw, score)
+    slopes, weights = grad(found.losses.sum(), [flat, parameter], retain_graph=True)
+    omega = (-2.0 * torch.stack(losses).detach()).softmax(0)
+    logs = torch.stack([log_probability(policy, flat, each) for each in draws])
+    torch.testing.assert_close(omega.sum(0), torch.ones(4, dtype=torch.float64))
+    torch.testing.assert_close(slopes, grad(-(omega * logs).sum() / 2.0, flat, retain_graph=True)[0])
+    torch.testing.assert_close(weights, grad((omega * torch.stack(losses)).sum(), parameter)[0])
+    value = -(-2.0 * torch.stack(losses)).exp().mean(0).log() / 2.0
+    torch.testing.assert_close(found.losses, value)
+
+
+def test_importance_approaches_the_gradient_of_the_log_evidence():
+    policy = lanes_of(300)
+    flat = policy.alphas.clone().requires_grad_()
+    slopes = grad(run(Importance(200), policy, flat).sum(), flat)[0][:, :6]
+    evidence, alphas = enumerated(policy, lambda loss: (-loss).exp())
+    torch.testing.assert_close(slopes.mean(0), grad(-evidence.log(), alphas)[0], rtol=0, atol=0.01)
+
+
+def test_the_natural_gradient_is_utility_times_draw_minus_theta():
+    policy = make_policy(
+        small_space(),
+        lanes=3,
+        store=Table(start_from="uniform"),
+        relaxation=Scales(),
+        sampler=Categorical("none"),
+    )
+    flat = policy.alphas.clone().requires_grad_()
+    draws = []
+
+    def draw():
+        draws.append(policy.draw(flat))
+        return draws[-1]
+
+    def score(each):
+        return Outcome(losses_of(each.weights), torch.zeros(3, 1, 2))
+
+    found = Natural(2)(policy, flat, draw, score)
+    slopes = policy.layout.tables(grad(found.losses.sum(), flat)[0])["normal"]
+    first, second = (losses_of(each.weights) for each in draws)
+    utility = (second - first).sign().view(-1, 1, 1)
+    a, b = (each.weights["normal"] for each in draws)
+    torch.testing.assert_close(slopes, -utility * ((a - 1 / 3) - (b - 1 / 3)) / 2)
+    torch.testing.assert_close(found.losses, (first + second) / 2)
+
+
+def test_equal_losses_have_no_natural_gradient():
+    policy = lanes_of(3, relaxation=Scales(), store=Table(start_from="uniform"))
+    policy.alphas.fill_(1 / 3)
+    flat = policy.alphas.clone().requires_grad_()
+    outcome = Natural(6)(
+        policy, flat, lambda: policy.draw(flat), lambda draw: Outcome(torch.ones(3), torch.zeros(3, 1, 2))
+    )
+    assert not grad(outcome.losses.sum(), flat)[0].any()
+
+
+@pytest.mark.parametrize("samples", [2, 4, 8])
+def test_as_many_draws_are_praised_as_blamed(samples):
+    losses = torch.rand(samples, 3, generator=torch.Generator().manual_seed(0))
+    utilities = Natural(samples)._utilities(losses)
+    assert bool((utilities.sum(0) == 0).all())
+    assert bool((utilities.gather(0, losses.argmin(0, keepdim=True)) == 1).all())
+    assert int((utilities[:, 0] == 1).sum()) == math.ceil(samples / 4)
+
+
+# Penalties
+
+
+def slope_of(penalty, policy, draw=None, costs=None):
+    flat = policy.alphas.clone().requires_grad_()
+    draw = draw or Draw(policy.relax(flat))
+    losses = penalty(torch.ones(policy.lanes, dtype=torch.float64), policy, flat, draw, costs)
+    return losses, policy.layout.tables(grad(losses.sum(), flat)[0])["normal"]
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_zero_one_pushes_outwards_and_rests_at_a_half(power):
+    policy = randomly(make_policy(relaxation=Sigmoid()))
+    losses, slopes = slope_of(ZeroOne(10.0, power), policy)
+    weights = torch.cat([rows.flatten(1) for rows in policy.relax(policy.alphas).values()], 1)
+    torch.testing.assert_close(losses, 1 - 10 * (weights - 0.5).abs().pow(power).mean(1))
+    logits = policy.layout.tables(policy.alphas)["normal"]
+    assert torch.equal(slopes.sign(), -logits.sign())
+    policy.alphas.zero_()
+    assert not slope_of(ZeroOne(10.0, power), policy)[1].any()
+
+
+def test_the_anchor_is_the_divergence_from_a_uniform_dirichlet():
+    policy = make_policy(relaxation=DirichletMean())
+    policy.alphas.zero_()
+    losses, slopes = slope_of(Anchor(), policy)
+    torch.testing.assert_close(losses, torch.ones(2, dtype=torch.float64))
+    torch.testing.assert_close(slopes, torch.zeros_like(slopes))
+    randomly(policy)
+    beta = torch.nn.functional.elu(policy.alphas).view(2, 10, 4) + 1
+    total = beta.sum(-1)
+    closed = (
+        total.lgamma()
+        - beta.lgamma().sum(-1)
+        - math.lgamma(4)
+        + ((beta - 1) * (beta.digamma() - total.digamma().unsqueeze(-1))).sum(-1)
+    )
+    torch.testing.assert_close(slope_of(Anchor(0.1), policy)[0], 1 + 0.1 * closed.sum(1))
+
+
+def test_sample_distance_pulls_probabilities_to_the_draw():
+    policy = lanes_of(4)
+    draw = policy.draw(policy.alphas)
+    losses, slopes = slope_of(SampleDistance(), policy, draw)
+    weights = policy.relax(policy.alphas)
+    distance = sum((weights[name] - draw.weights[name]).abs().sum((1, 2)) for name in weights)
+    torch.testing.assert_close(losses, 1 + distance / 4)
+    chosen = draw.weights["normal"] == 1
+    assert bool((slopes[chosen] < 0).all())
+
+
+@pytest.mark.parametrize("form", ["add", "multiply"])
+def test_expected_cost(form):
+    policy = randomly(make_policy(small_space()))
+    price = {name: torch.tensor([[0.0, 3.0, 1.0], [0.0, 5.0, 2.0]]) for name in ("normal", "reduce")}
+    losses, slopes = slope_of(Cost(0.3, form), policy, costs=price)
+    weights = policy.relax(policy.alphas)
+    expected = sum((rows * price[name]).sum((1, 2)) for name, rows in weights.items())
+    even = 2 * (4 / 3 + 7 / 3)
+    closed = (
+        1 + 0.3 * (expected / even - 1)
+        if form == "add"
+        else ((expected * 1e6).log() / math.log(even * 1e6)) ** 0.3
+    )
+    torch.testing.assert_close(losses, closed)
+    assert bool((slopes[..., 0] < 0).all())
+    assert bool((slopes[..., 1] > 0).all())
+    with pytest.raises(TypeError, match="cost"):
+        slope_of(Cost(), policy)
+
+
+def test_the_mean_sampler_costs_what_a_uniform_mixture_costs_at_zero():
+    policy = make_policy(small_space(), sampler=Mean(), store=Table(spread=0.0))
+    price = {name: torch.rand(2, 3) for name in ("normal", "reduce")}
+    torch.testing.assert_close(
+        slope_of(Cost(0.3), policy, costs=price)[0], torch.ones(2, dtype=torch.float64)
+    )

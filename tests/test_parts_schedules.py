@@ -1,0 +1,128 @@
+"""Schedules and annealings against closed forms and the sources' numbers."""
+
+import math
+from dataclasses import dataclass
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from raynas.core.progress import Progress, Value, now, number, scheduled
+from raynas.parts.samplers import Gumbel
+from raynas.parts.schedules import (
+    BoldDriver,
+    Cosine,
+    Exponential,
+    Linear,
+    PhasedDropout,
+    PowerCosine,
+    Steady,
+)
+
+
+def at(epoch, epochs=50, **more):
+    return Progress(epoch, epochs, **more)
+
+
+def test_linear_reaches_its_end_in_the_last_epoch_or_one_later():
+    gdas = Linear(10, 0.1)
+    assert [gdas(at(epoch, 250)) for epoch in (0, 249)] == [10, pytest.approx(0.1)]
+    assert gdas(at(100, 250)) == pytest.approx(10 - 9.9 * 100 / 249)
+    sdarts = Linear(0.03, 0.3, reach=False)
+    assert [sdarts(at(epoch)) for epoch in (0, 25, 49)] == pytest.approx([0.03, 0.165, 0.03 + 0.27 * 49 / 50])
+    assert sdarts(at(60)) == pytest.approx(0.3)
+    assert Linear(3, 5)(at(0, 1)) == 3
+
+
+def test_asaps_temperature():
+    schedule = Exponential(1.6, 0.95)
+    assert schedule(at(0)) == 1.6
+    assert schedule(at(10)) == pytest.approx(0.958, abs=5e-4)
+
+
+def test_p_darts_dropout_jumps_back_when_alpha_training_starts():
+    schedule = PhasedDropout((0.1, 0.4))
+
+    def rate(epoch, stage=1):
+        return schedule(at(25 + epoch, 75, stage=stage, first=25, last=50, warmup=10))
+
+    assert [rate(0), rate(9), rate(10)] == pytest.approx([0.384, 0.24, 0.4])
+    assert rate(24) == pytest.approx(0.024, abs=5e-4)
+    assert rate(10, stage=5) == pytest.approx(0.4)
+    assert schedule(at(0, 75, stage=0, first=0, last=25, warmup=10)) == pytest.approx(0.1 * 24 / 25)
+
+
+def test_now_replaces_schedules_by_numbers_and_nothing_else():
+    part = Gumbel(Linear(1, 0), hard=True)
+    settled = now(part, at(49))
+    assert settled == Gumbel(0.0, hard=True)
+    assert scheduled(part, at(49)) == {"temperature": 0.0}
+    fixed = Gumbel(0.5)
+    assert now(fixed, at(3)) is fixed
+    with pytest.raises(TypeError, match="now"):
+        number(Linear(1, 0))
+
+
+def test_settings_take_numbers_in_their_range_or_schedules():
+    @dataclass(frozen=True)
+    class Any:
+        value: Value
+
+    assert TypeAdapter(Any).validate_python({"value": "3"}).value == 3
+    assert TypeAdapter(Gumbel).validate_python({"temperature": Linear(1, 0)}).temperature == Linear(1, 0)
+    with pytest.raises(ValidationError):
+        TypeAdapter(Gumbel).validate_python({"temperature": 0})
+
+
+def test_progress_within_a_stage():
+    progress = at(30, 75, stage=1, first=25, last=50)
+    assert (progress.stage_epoch, progress.stage_epochs, progress.share) == (5, 25, 0.4)
+    assert at(7).stage_epochs == 50
+    assert [at(49).fine_tuning, at(50).fine_tuning] == [False, True]
+
+
+def test_cosine_over_the_search_and_over_a_stage():
+    assert Cosine()(0.001, 0.025, at(0), []) == 0.025
+    assert Cosine()(0.0, 1.0, at(25), []) == pytest.approx(0.5)
+    staged = at(37, 75, stage=1, first=25, last=50)
+    assert Cosine("stage")(0.0, 1.0, staged, []) == pytest.approx((1 + math.cos(math.pi * 12 / 25)) / 2)
+
+
+@pytest.mark.parametrize(
+    ("power", "high", "low", "values"),
+    [
+        (2, 0.025, 1e-4, [0.025, 0.0202, 0.0104, 0.0028, 1e-4]),
+        (10, 0.1, 7.5e-4, [0.1, 0.0684, 0.0246, 0.0052, 7.5e-4]),
+    ],
+)
+def test_cosine_power_annealing_has_the_published_values(power, high, low, values):
+    found = [PowerCosine(power)(low, high, at(epoch, 100), []) for epoch in (0, 25, 50, 75, 100)]
+    assert found == pytest.approx(values, abs=5e-5)
+    every = [PowerCosine(power)(low, high, at(epoch, 100), []) for epoch in range(101)]
+    assert every == sorted(every, reverse=True)
+
+
+def test_cosine_power_annealing_with_power_one_is_the_cosine_and_its_warm_up_is_linear():
+    for epoch in range(50):
+        assert PowerCosine(1)(0.001, 0.025, at(epoch), []) == Cosine()(0.001, 0.025, at(epoch), [])
+    warm = PowerCosine(2, warmup=5)
+    assert [warm(0.0, 1.0, at(epoch), []) for epoch in range(6)] == pytest.approx(
+        [0.2, 0.4, 0.6, 0.8, 1.0, 1.0]
+    )
+
+
+@dataclass
+class Report:
+    train_loss: float
+    learning_rate: float
+
+
+def test_the_bold_driver_follows_the_loss():
+    losses, rates, reports = [3, 2, 2.5, 2.4, 2.3], [], []
+    for loss in losses:
+        rates.append(BoldDriver(1.1, 0.5)(0.3, 1.0, at(len(reports)), reports))
+        reports.append(Report(loss, rates[-1]))
+    rates.append(BoldDriver(1.1, 0.5)(0.3, 1.0, at(5), reports))
+    assert rates == pytest.approx([1, 1, 1.1, 0.55, 0.605, 0.6655])
+    reports.append(Report(9.0, 0.4))
+    assert BoldDriver(1.1, 0.5)(0.3, 1.0, at(6), reports) == 0.3
+    assert Steady()(0.1, 0.2, at(40), reports) == 0.2

@@ -1,0 +1,120 @@
+"""Every part is frozen plain configuration that pydantic can build and whose ranges it enforces."""
+
+from dataclasses import FrozenInstanceError, fields, is_dataclass
+from importlib import import_module
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from raynas.parts.greedy import Greedy
+from raynas.parts.modifiers import DropPath, PartialChannels, SkipDropout
+from raynas.parts.objectives import Importance, Reinforce
+from raynas.parts.penalties import Cost, ZeroOne
+from raynas.parts.perturbations import Attack, UniformNoise
+from raynas.parts.projection import PerturbAndProject
+from raynas.parts.relaxations import Softmax
+from raynas.parts.rules import AdamRule, Adaptive, Clamp, ClipNorm, KeepMass, Proximal
+from raynas.parts.samplers import Categorical, Gaussian, Gumbel, Mean
+from raynas.parts.schedules import BoldDriver, Exponential, Linear, PhasedDropout, PowerCosine
+from raynas.parts.stages import DropWeak, FixEarly
+from raynas.parts.stops import AnyOf, EigenvalueGrowth, RankStable, Regularise, SkipCount
+from raynas.parts.stores import Generator, Table
+
+MODULES = [
+    "derivations",
+    "greedy",
+    "modifiers",
+    "objectives",
+    "penalties",
+    "perturbations",
+    "projection",
+    "relaxations",
+    "rules",
+    "samplers",
+    "schedules",
+    "stages",
+    "stops",
+    "stores",
+]
+NEEDED = {
+    "Linear": {"start": 1.0, "end": 0.0},
+    "Exponential": {"start": 1.0, "factor": 0.9},
+    "AnyOf": {"rules": ()},
+}
+
+
+def kinds():
+    for module in MODULES:
+        name = f"raynas.parts.{module}"
+        for kind in vars(import_module(name)).values():
+            public = is_dataclass(kind) and isinstance(kind, type) and not kind.__name__.startswith("_")
+            if public and kind.__module__ == name and kind.__name__ not in {"Ending", "Stage"}:
+                yield kind
+
+
+@pytest.mark.parametrize("kind", list(kinds()), ids=lambda kind: kind.__name__)
+def test_a_part_is_frozen_hashable_and_built_from_plain_values(kind):
+    part = kind(**NEEDED.get(kind.__name__, {}))
+    hash(part)
+    settings = {field.name: getattr(part, field.name) for field in fields(part)}
+    assert TypeAdapter(kind).validate_python(settings) == part
+    with pytest.raises((FrozenInstanceError, TypeError)):
+        part.anything = 1
+    assert kind.__doc__
+
+
+def test_parts_may_hold_parts():
+    rule = TypeAdapter(AdamRule).validate_python({"before": [ClipNorm(5)], "after": [Clamp(), KeepMass()]})
+    assert rule == AdamRule(before=(ClipNorm(5),), after=(Clamp(), KeepMass()))
+    assert TypeAdapter(AnyOf).validate_python({"rules": [SkipCount(), RankStable()]}).rules[1] == RankStable()
+    stop = TypeAdapter(EigenvalueGrowth).validate_python({"then": Regularise()})
+    assert stop.then == Regularise()
+    for kind, settings in ((AnyOf, {"rules": ["skips"]}), (AdamRule, {"after": [3]})):
+        with pytest.raises(ValidationError):
+            TypeAdapter(kind).validate_python(settings)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        (Softmax, {"temperature": 0}),
+        (Gumbel, {"temperature": -1}),
+        (Gumbel, {"samples": 0}),
+        (Gumbel, {"execute": "one"}),
+        (Gaussian, {"std": -1}),
+        (Categorical, {"gradient": "magic"}),
+        (Mean, {"execute": "nothing"}),
+        (UniformNoise, {"epsilon": 1}),
+        (Attack, {"steps": 0}),
+        (Importance, {"samples": 1}),
+        (Reinforce, {"samples": 1}),
+        (Table, {"spread": -1}),
+        (Generator, {"hidden": [0]}),
+        (AdamRule, {"betas": [0.5, 1]}),
+        (Proximal, {"strength": -1}),
+        (Adaptive, {"alpha": 1}),
+        (ClipNorm, {"largest": 0}),
+        (ZeroOne, {"strength": -1}),
+        (ZeroOne, {"power": 3}),
+        (Cost, {"measure": "time"}),
+        (Exponential, {"start": 1, "factor": 0}),
+        (PhasedDropout, {"rates": [1.0]}),
+        (PowerCosine, {"power": 0.5}),
+        (BoldDriver, {"cut": 1}),
+        (DropWeak, {"share": 1}),
+        (PartialChannels, {"k": 0}),
+        (DropPath, {"probability": 1}),
+        (SkipDropout, {"rate": -0.1}),
+        (FixEarly, {"margin": 0}),
+        (Greedy, {"criterion": 3}),
+        (PerturbAndProject, {"interval": 0}),
+        (EigenvalueGrowth, {"factor": 1}),
+        (Regularise, {"weight_decay": 1}),
+        (SkipCount, {"most": 0}),
+        (Linear, {"start": "high", "end": 0}),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "-".join(value),
+)
+def test_nonsense_settings_are_refused(kind, settings):
+    with pytest.raises(ValidationError):
+        TypeAdapter(kind).validate_python(settings)

@@ -1,0 +1,161 @@
+"""Stop rules on recorded curves."""
+
+import pytest
+
+from raynas.core.derive import derive
+from raynas.core.records import Curvature, EpochReport
+from raynas.library import load_space
+from raynas.parts.stops import (
+    AllDecided,
+    AnyOf,
+    Converged,
+    EigenvalueGrowth,
+    RankStable,
+    Regularise,
+    SkipCount,
+)
+
+SPACE = load_space("tiny")
+FLAT = [[0.25] * 4 for _ in range(5)]
+
+
+def report(epoch, normal=None, eig=None):
+    weights = {"normal": normal or FLAT, "reduce": FLAT}
+    genotype = derive(SPACE, weights)
+    curvature = None if eig is None else Curvature(eig, -1.0, 0.0, 0.0)
+    return EpochReport(
+        epoch, 0, 0, 0, 0, 0, 0, 0.1, genotype, weights, {}, genotype.count("skip_connect"), curvature
+    )
+
+
+def first_stop(rule, reports):
+    """Return the epoch after which a rule ends the search, and its ending."""
+    for last in range(1, len(reports) + 1):
+        if ending := rule(reports[:last], SPACE):
+            return reports[last - 1].epoch, ending
+    return None
+
+
+def curve(value, epochs=50, every=2):
+    return [report(epoch, eig=value(epoch) if epoch % every == 0 else None) for epoch in range(epochs)]
+
+
+def stops_at(value, rule=EigenvalueGrowth(), **more):  # noqa: B008 - a frozen part
+    found = first_stop(rule, curve(value, **more))
+    return found and (found[0], found[1].epoch)
+
+
+def test_growth_by_a_fifth_per_measurement_from_epoch_20_stops_at_28_and_returns_16():
+    assert stops_at(lambda epoch: 1.2 ** max((epoch - 20) / 2, 0)) == (28, 16)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (lambda epoch: 1.0, None),
+        (lambda epoch: 1.03**epoch, None),
+        (lambda epoch: 1.04**epoch, (22, 10)),
+        (lambda epoch: 1.3 if epoch == 30 else 1.0, None),
+        (lambda epoch: 3.0 if epoch == 30 else 1.0, (30, 18)),
+        (lambda epoch: -(1.2**epoch), None),
+    ],
+    ids=["constant", "three per cent", "four per cent", "small spike", "large spike", "negative"],
+)
+def test_published_behaviour_of_eigenvalue_stopping(value, expected):
+    assert stops_at(value) == expected
+
+
+def test_the_paper_form_and_earlier_starts():
+    paper = EigenvalueGrowth(factor=1 / 0.75, delta=5, after=4)
+    assert stops_at(lambda epoch: 1.2**epoch, paper, every=1) == (11, 4)
+    assert stops_at(lambda epoch: 1.2**epoch, EigenvalueGrowth(after=0)) == (12, 0)
+    assert stops_at(lambda epoch: 1.2**epoch, EigenvalueGrowth(after=0, window=1, delta=1)) == (2, 0)
+
+
+def test_unmeasured_epochs_say_nothing_and_the_rule_says_why():
+    growing = curve(lambda epoch: 1.2**epoch)
+    [epoch, ending] = first_stop(EigenvalueGrowth(), growing)
+    assert EigenvalueGrowth()(growing[: epoch + 2], SPACE) is None
+    assert "eigenvalue rose" in ending.reason
+    assert ending.again is None
+    again = EigenvalueGrowth(then=Regularise(10.0, 2))
+    assert first_stop(again, growing)[1].again == Regularise(10.0, 2)
+    assert [EigenvalueGrowth().solo, again.solo, AnyOf((SkipCount(), again)).solo] == [False, True, True]
+    assert not AnyOf((SkipCount(),)).solo
+
+
+SKIP, SEP = [0.1, 0.1, 0.6, 0.2], [0.1, 0.1, 0.2, 0.6]
+
+
+def test_darts_plus_counts_skips_of_the_derived_cell():
+    cells = [
+        [SKIP, SEP, SEP, SEP, SEP],
+        [SKIP, SEP, SEP, SEP, SKIP],
+        [SKIP, SEP, SKIP, SEP, [0.1, 0.2, 0.3, 0.4]],
+    ]
+    reports = [report(epoch, cell) for epoch, cell in enumerate(cells)]
+    assert [r.skips["normal"] for r in reports] == [1, 1, 2]
+    epoch, ending = first_stop(SkipCount(2), reports)
+    assert (epoch, ending.epoch) == (2, 2)
+    assert first_stop(SkipCount(2, "reduce"), reports) is None
+    assert first_stop(SkipCount(3), reports) is None
+
+
+def test_rank_stability_ignores_operations_without_weights():
+    space = load_space("darts")
+
+    def cell(first, second, third):
+        row = [0.05, third, 0.01, 0.02, first, second, 0.03, 0.04]
+        return {kind: [list(row) for _ in range(14)] for kind in ("normal", "reduce")}
+
+    def made(epoch, weights):
+        genotype = derive(space, weights)
+        return EpochReport(epoch, 0, 0, 0, 0, 0, 0, 0.1, genotype, weights, {}, {})
+
+    rule = RankStable(3)
+    shuffled = [made(e, cell(0.5, 0.3, third)) for e, third in enumerate((0.1, 0.9, 0.4, 0.2))]
+    assert rule(shuffled, space).epoch == 3
+    assert rule(shuffled[:3], space) is None
+    swapped = [*shuffled[:2], made(2, cell(0.3, 0.5, 0.1)), *shuffled[3:]]
+    assert rule(swapped, space) is None
+
+
+def test_convergence_is_the_largest_divergence_of_any_row():
+    near, far = [0.26, 0.25, 0.25, 0.24], [0.7, 0.1, 0.1, 0.1]
+    rows = [[far, *FLAT[1:]], FLAT, [near, *FLAT[1:]], [near, *FLAT[1:]]]
+    reports = [report(epoch, cell) for epoch, cell in enumerate(rows)]
+    assert first_stop(Converged(1e-2), reports)[0] == 2
+    assert first_stop(Converged(1e-5), reports)[0] == 3
+    assert first_stop(Converged(1e-2, patience=2), reports)[0] == 3
+    assert first_stop(Converged(1e-5, patience=2), reports) is None
+    assert first_stop(Converged(10.0), [report(0, [[0.0, 0.0, 0.5, 0.5], *FLAT[1:]]), report(1)]) is None
+
+
+def test_all_decided():
+    one, gone = [0.0, 0.0, 1.0, 0.0], [0.0] * 4
+    done = report(3, [one, one, gone, one, one])
+    decided = EpochReport(
+        3,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0.1,
+        done.genotype,
+        {"normal": done.weights["normal"], "reduce": [one] * 5},
+        {},
+        {},
+    )
+    assert AllDecided()([decided], SPACE).epoch == 3
+    assert AllDecided()([done], SPACE) is None
+
+
+def test_any_of_several_rules():
+    reports = [report(epoch, [SKIP] * 5) for epoch in range(3)]
+    either = AnyOf((RankStable(1), SkipCount(9)))
+    assert first_stop(either, reports)[0] == 1
+    assert first_stop(AnyOf((SkipCount(2), RankStable(1))), reports)[0] == 0
+    rules = (EigenvalueGrowth(), SkipCount(), RankStable(), Converged(), AllDecided())
+    assert all(rule([], SPACE) is None for rule in rules)
