@@ -4,10 +4,36 @@ It shares the fused supernet's parameters (so gradients can be compared paramete
 else: every formula is spelled out again in the simplest form.
 """
 
+from dataclasses import dataclass, field
+
 import torch
 import torch.nn.functional as F
 
 KERNELS = {"sep_conv_3x3": 3, "sep_conv_5x5": 5, "dil_conv_3x3": 3, "dil_conv_5x5": 5}
+
+
+@dataclass
+class Extras:
+    """What a method adds to the edges of one lane; ``drops`` is that lane's own generator."""
+
+    offsets: dict = field(default_factory=dict)
+    carry: dict = field(default_factory=dict)
+    drop_path: float = 0.0
+    skip_dropout: float = 0.0
+    auxiliary: float = 0.0
+    drops: torch.Generator | None = None
+
+    def draw(self, state, channels, targets, skips):
+        """Return the masks of all edges out of a state: [N, targets], and [N, H, W, targets, channels]."""
+        n, _, height, width = state.shape
+        paths = entries = None
+        if self.drop_path:
+            drawn = torch.rand(n, targets, generator=self.drops)
+            paths = (drawn >= self.drop_path).to(state) / (1 - self.drop_path)
+        if self.skip_dropout and skips:
+            drawn = torch.rand(n, height, width, targets, channels, generator=self.drops)
+            entries = (drawn >= self.skip_dropout).to(state) / (1 - self.skip_dropout)
+        return paths, entries
 
 
 def norm(x):
@@ -62,10 +88,11 @@ def find(cell, spec, source, target, name):
     return cell.fans[source].operations[names.index(name)], targets[name].index(target)
 
 
-def plain_forward(net, images, weights, lane=0):
+def plain_forward(net, images, weights, lane=0, extras=None):
     """Return logits [N, classes] of images [N, C, H, W] under weights {group of α: [rows, options]}."""
     stack = {"darts": darts_stack, "residual": residual_stack, "blocks": blocks_stack}[net.space.skeleton]
-    return stack(net, images, weights, lane).mean((2, 3)) @ net.head[lane].T + net.bias[lane]
+    more = [] if extras is None else [extras]
+    return stack(net, images, weights, lane, *more).mean((2, 3)) @ net.head[lane].T + net.bias[lane]
 
 
 def scaled_norm(module, x, lane):
@@ -128,7 +155,8 @@ def blocks_stack(net, images, weights, lane):
     return norm(conv(F.relu(x), net.tail.weight[lane]))
 
 
-def darts_stack(net, images, weights, lane):
+def darts_stack(net, images, weights, lane, extras=None):
+    extras = extras or Extras()
     space = net.space
     before = x = images
     for index, weight in enumerate(net.stem.convolutions):
@@ -149,17 +177,55 @@ def darts_stack(net, images, weights, lane):
             else:
                 states.append(norm(F.conv2d(F.relu(state), parts[0])))
         spec = space.cell(cell.kind)
+        kept = []
         for node in range(2, 2 + space.nodes):
+            kept += [masks(cell, spec, states, source, extras) for source in range(len(kept), node)]
             total = 0
             for row, edge in enumerate(spec.edges):
-                if edge.target != node:
-                    continue
-                stride = 2 if cell.kind == "reduce" and edge.source < 2 else 1
-                for column, name in enumerate(edge.ops):
-                    if name != "none":
-                        module, place = find(cell, spec, edge.source, edge.target, name)
-                        value = apply(name, module, states[edge.source], lane, place, stride)
-                        total = total + weights[cell.kind][row, column] * value
+                if edge.target == node:
+                    out = darts_edge(net, cell, row, states, weights, kept[edge.source], lane, extras)
+                    total = total + out
             states.append(total)
         before, previous = previous, torch.cat(states[2:], 1)
     return previous
+
+
+def masks(cell, spec, states, source, extras):
+    nodes = 2 + len({edge.target for edge in spec.edges}) - max(source + 1, 2)
+    skips = any("skip_connect" in edge.ops for edge in spec.edges if edge.source == source)
+    stays = cell.kind == "normal" or source >= 2
+    return extras.draw(states[source], cell.channels, nodes, skips and stays)
+
+
+def darts_edge(net, cell, row, states, weights, kept, lane, extras):
+    """Everything one edge sends: its mixture, what by-passes it, shuffled as PC-DARTS does on every edge."""
+    spec = net.space.cell(cell.kind)
+    edge = spec.edges[row]
+    stride = 2 if cell.kind == "reduce" and edge.source < 2 else 1
+    place = edge.target - max(edge.source + 1, 2)
+    paths, entries = kept
+    x, rest = states[edge.source][:, : cell.channels], states[edge.source][:, cell.channels :]
+    mixed = 0
+    for column, name in enumerate(edge.ops):
+        if name != "none":
+            module, index = find(cell, spec, edge.source, edge.target, name)
+            value = apply(name, module, x, lane, index, stride)
+            if name == "skip_connect" and stride == 1 and entries is not None:
+                value = value * entries[:, :, :, place].permute(0, 3, 1, 2)
+            mixed = mixed + weights[cell.kind][row, column] * value
+    if extras.auxiliary:
+        index = [e.target for e in spec.edges if e.source == edge.source].index(edge.target)
+        module = cell.fans[edge.source].auxiliary.operation
+        mixed = mixed + extras.auxiliary * apply("skip_connect", module, x, lane, index, stride)
+    if extras.offsets:
+        mixed = mixed + extras.offsets[cell.kind][row]
+    if stride == 2 and rest.numel():
+        rest = F.max_pool2d(rest, 2, 2, ceil_mode=True)
+    if extras.carry:
+        rest = rest * extras.carry[cell.kind][row]
+    out = torch.cat([mixed, rest], 1) if rest.numel() else mixed
+    if net.partial > 1:
+        n, channels, height, width = out.shape
+        cut = out.view(n, net.partial, channels // net.partial, height, width)
+        out = cut.transpose(1, 2).reshape(n, channels, height, width)
+    return out if paths is None else out * paths[:, place, None, None, None]

@@ -13,9 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from raynas.core.ops.fused import Shared, Source, form_of, fused
+from raynas.core.auxiliary import AuxiliarySkip
+from raynas.core.ops.fused import Identity, Shared, Source, form_of, fused
 from raynas.core.ops.lanes import Lanes, Pass, interleave, nchw, nhwc
-from raynas.core.ops.paths import Path, chosen_places, to_paths
+from raynas.core.ops.paths import Path, chosen_places, pick, to_paths
 from raynas.core.space import Cell
 
 Weights = Mapping[str, Tensor]
@@ -41,12 +42,16 @@ class Row(NamedTuple):
 
 
 class FanPlan(NamedTuple):
-    """Which operations leave one state, and to which of the ``targets`` nodes that may read it."""
+    """Which operations leave one state, and to which of the ``targets`` nodes that may read it.
+
+    ``edges`` are the places of its edges among the cell's, target by target; None where there is no edge.
+    """
 
     source: int
     targets: int
     stride: int
     rows: tuple[Row, ...]
+    edges: tuple[int | None, ...]
 
 
 def fan_plans(cell: Cell, targets: Sequence[int]) -> tuple[FanPlan, ...]:
@@ -70,7 +75,9 @@ def fan_plans(cell: Cell, targets: Sequence[int]) -> tuple[FanPlan, ...]:
             Row(name, tuple(positions), tuple(entries), form_of(name, stride).shared)
             for name, (positions, entries) in rows.items()
         )
-        plans.append(FanPlan(source, len(reached), stride, flat))
+        leaving = {edge.target: index for index, edge in enumerate(cell.edges) if edge.source == source}
+        edges = tuple(leaving.get(target) for target in reached)
+        plans.append(FanPlan(source, len(reached), stride, flat, edges))
     return tuple(plans)
 
 
@@ -79,12 +86,15 @@ class FanWeights(NamedTuple):
 
     ``shared`` [lanes, shared operations, 1, targets, 1] weights what is mixed by a matrix product. By row,
     ``paths`` says where the other operations are computed (None: nowhere), and ``scales`` holds their weights
-    for each pair and channel.
+    for each pair and channel. ``offset`` [1, lanes·targets·channels, 1, 1] is added to the sums, and
+    ``carry`` [lanes, targets, 1] weighs what by-passes the operations.
     """
 
     shared: Tensor | None
     paths: Sequence[Path | None]
     scales: Sequence[Tensor | None]
+    offset: Tensor | None = None
+    carry: Tensor | None = None
 
 
 class Mixture(nn.Module):
@@ -92,6 +102,9 @@ class Mixture(nn.Module):
 
     index: Tensor
     sums: Tensor
+    leaving: Tensor
+    there: Tensor
+    nodes: Tensor
 
     def __init__(self, lanes: int, cell: Cell, targets: Sequence[int]) -> None:
         super().__init__()
@@ -117,10 +130,35 @@ class Mixture(nn.Module):
             for position in row.positions
         ]
         self.register_buffer("sums", torch.tensor(sums, dtype=torch.long), persistent=False)
+        leaving = [edge for plan in self.plans for edge in plan.edges]
+        into = [edge.target - targets[0] for edge in cell.edges]
+        self.register_buffer("leaving", torch.tensor([edge or 0 for edge in leaving]), persistent=False)
+        self.register_buffer("there", torch.tensor([edge is not None for edge in leaving]), persistent=False)
+        self.register_buffer("nodes", torch.tensor(into), persistent=False)
 
-    def forward(self, weights: Tensor, channels: int, mask: Tensor | None = None) -> list[FanWeights]:
-        """Return the fans' weights in a cell of ``channels``; ``mask`` is what `Pass.active` has for it."""
-        return self._whole(weights, channels) if mask is None else self._paths(weights, channels, mask)
+    def forward(
+        self,
+        weights: Tensor,
+        channels: int,
+        mask: Tensor | None = None,
+        offsets: Tensor | None = None,
+        carry: Tensor | None = None,
+    ) -> list[FanWeights]:
+        """Return the fans' weights in a cell whose operations have ``channels``.
+
+        ``mask``, ``offsets`` and ``carry`` are what `Pass` has for this kind of cell. All offsets of a node
+        are added at once, to what the first state sends to it.
+        """
+        found = self._whole(weights, channels) if mask is None else self._paths(weights, channels, mask)
+        if offsets is not None:
+            sums = offsets.new_zeros(self.lanes, self.plans[0].targets).index_add(1, self.nodes, offsets)
+            wide = _widen(sums.flatten(), channels).view(1, -1, 1, 1)
+            found[0] = found[0]._replace(offset=wide)
+        if carry is not None:
+            cut = (carry.index_select(1, self.leaving) * self.there).unsqueeze(2)
+            pieces = torch.split(cut, [plan.targets for plan in self.plans], 1)
+            found = [fan._replace(carry=piece) for fan, piece in zip(found, pieces, strict=True)]
+        return found
 
     def _whole(self, weights: Tensor, channels: int) -> list[FanWeights]:
         flat = weights.flatten().index_select(0, self.index)
@@ -211,55 +249,112 @@ class Fan(nn.Module):
 
     def __init__(self, lanes: Lanes, plan: FanPlan, channels: int, norm_pools: bool = True) -> None:
         super().__init__()
-        self.lanes, self.channels = len(lanes), channels
+        self.plan, self.lanes, self.channels = plan, len(lanes), channels
         self.targets, self.stride = plan.targets, plan.stride
         self.operations = nn.ModuleList(
             fused(lanes, row.name, len(row.positions), channels, plan.stride, norm_pools) for row in plan.rows
         )
+        self.auxiliary: AuxiliarySkip | None = None
         self.register_buffer("pattern", _pattern(plan, channels).to(lanes.dtype), persistent=False)
 
-    def forward(self, x: Tensor, run: Pass, weights: FanWeights, arrived: Tensor | None = None) -> Tensor:
+    def add_auxiliary(self, lanes: Lanes) -> None:
+        """Give every edge one more skip; its parameters are drawn now."""
+        if any(edge is not None for edge in self.plan.edges):
+            self.auxiliary = AuxiliarySkip(lanes, self.plan.edges, self.channels, self.stride)
+
+    def forward(
+        self,
+        x: Tensor,
+        run: Pass,
+        weights: FanWeights,
+        arrived: Tensor | None = None,
+        kept: Tensor | None = None,
+    ) -> Tensor:
         """Add the contribution of the state ``x`` [N, lanes·channels, H, W] to what has arrived.
 
-        Both are [N, lanes·targets·channels, H', W'].
+        Both are [N, lanes·targets·channels, H', W']; ``kept`` [N, 1, 1, lanes, targets, 1] scales what each
+        edge contributes to an image.
         """
         source = Source(x, run, self.lanes)
-        total = arrived
+        total = arrived if kept is None else None
+        skips = self._kept_skips(source) if run.skip_dropout else None
         if weights.shared is not None:
-            total = _plus(total, self._mix(source, weights.shared))
+            total = self._mix(total, source, weights.shared, skips)
         some: list[tuple[Tensor, Tensor]] = []
         for operation, path, scale in zip(self.operations, weights.paths, weights.scales, strict=True):
             if path is None:
                 continue
             z = operation(source, scale, path)
-            if path.targets is None:
-                total = _plus(total, z)
-            else:
-                some.append((path.targets, torch.unflatten(nhwc(z), 3, (-1, self.channels))))
+            if skips is not None and isinstance(operation, Identity):
+                z = z * pick(nchw(skips.flatten(3)), self.lanes * self.targets, path.targets)
+            total = self._add(total, z, path.targets, some)
+        if self.auxiliary is not None and run.auxiliary:
+            z, targets = self.auxiliary(source)
+            total = self._add(total, z, targets, some)
         if total is None:
             total = self._nothing(x)
-        return self._scatter(total, some) if some else total
+        if some:
+            total = self._scatter(total, some)
+        if kept is not None:
+            total = _plus(arrived, self._each(total, kept))
+        return total if weights.offset is None else total + weights.offset.to(total.dtype)
 
-    def _mix(self, source: Source, weights: Tensor) -> Tensor:
-        """Return the weighted sums of the shared operations' results, for every target."""
+    def _add(
+        self, total: Tensor | None, z: Tensor, targets: Tensor | None, some: list[tuple[Tensor, Tensor]]
+    ) -> Tensor | None:
+        """Add a result that leads to all targets to the total; put one that leads to ``some`` with those."""
+        if targets is None:
+            return _plus(total, z)
+        some.append((targets, torch.unflatten(nhwc(z), 3, (-1, self.channels))))
+        return total
+
+    def _kept_skips(self, source: Source) -> Tensor | None:
+        """Return which entries of skips are kept, [N, H, W, lanes, targets, channels], if there are any."""
+        if not any(isinstance(operation, Identity) for operation in self.operations):
+            return None
+        n, _, height, width = source.x.shape
+        size = (n, height, width, self.targets, self.channels)
+        return source.run.survivors(source.run.skip_dropout, size, source.x)
+
+    def _mix(self, total: Tensor | None, source: Source, weights: Tensor, skips: Tensor | None) -> Tensor:
+        """Add the weighted sums of the shared operations' results, for every target."""
+        matrix = weights * self.pattern
+        shared = [operation for operation in self.operations if isinstance(operation, Shared)]
         whole = Path(self.lanes)
-        results = [
-            operation.once(source, whole) for operation in self.operations if isinstance(operation, Shared)
-        ]
+        if skips is not None:
+            alone = [row for row, operation in enumerate(shared) if isinstance(operation, Identity)]
+            x = torch.unflatten(nhwc(source.x), 3, (self.lanes, 1, self.channels))
+            for row in alone:
+                numbers = torch.diagonal(
+                    matrix[:, row], dim1=1, dim2=3
+                )  # a number for each target and channel
+                total = _plus(total, nchw((x * (skips * numbers)).flatten(3)))
+            others = [row for row in range(len(shared)) if row not in alone]
+            if not others:
+                return total  # type: ignore[return-value]
+            matrix, shared = matrix[:, others], [shared[row] for row in others]
+        return _plus(total, self._product([operation.once(source, whole) for operation in shared], matrix))
+
+    def _product(self, results: Sequence[Tensor], matrix: Tensor) -> Tensor:
+        """Multiply results [N, lanes·channels, H', W'] by a matrix as `pattern` is, for each lane."""
         wide = interleave(results, self.lanes)
         n, _, height, width = wide.shape
-        matrix = weights * self.pattern
         if self.lanes == 1:
-            mixed = torch.mm(nhwc(wide).flatten(0, 2), matrix.view(wide.shape[1], -1))
+            mixed = torch.mm(nhwc(wide).flatten(0, 2), matrix.reshape(wide.shape[1], -1))
         else:
             by_lane = nhwc(wide).reshape(-1, self.lanes, len(results) * self.channels).transpose(0, 1)
             mixed = torch.bmm(by_lane, matrix.flatten(3, 4).flatten(1, 2)).transpose(0, 1)
         return nchw(mixed.reshape(n, height, width, -1))
 
+    def _each(self, total: Tensor, factors: Tensor) -> Tensor:
+        """Multiply every target's channels by their factors [N, 1, 1, lanes, targets, 1]."""
+        cut = torch.unflatten(nhwc(total), 3, (self.lanes, self.targets, self.channels))
+        return nchw((cut * factors).flatten(3))
+
     def _scatter(self, total: Tensor, some: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         """Add results [N, H', W', pairs, channels] to the sums they lead to."""
         sums = torch.cat([targets for targets, _ in some])
-        results = torch.cat([z for _, z in some], 3)
+        results = torch.cat([z for _, z in some], 3).to(total.dtype)  # under autocast, skips stay float32
         summed = torch.unflatten(nhwc(total), 3, (-1, self.channels)).index_add(3, sums, results)
         return nchw(summed.flatten(3))
 

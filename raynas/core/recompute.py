@@ -2,7 +2,7 @@
 
 Memory then grows with the number of cells only by what passes between them, and a step computes every cell
 twice. The second time must give the same numbers and leave no trace: it sees the parameters of the first
-time, draws the same noise, and moves no running statistics.
+time, draws the same noise, drops the same entries, and moves no running statistics.
 """
 
 from dataclasses import replace
@@ -28,7 +28,8 @@ def recomputed(cell: nn.Module, before: Tensor, previous: Tensor, weights: Any, 
         if isinstance(module, Norm)
         for key, buffer in module.named_buffers()
     }
-    states = [generator.get_state() for generator in run.noise]
+    streams = (run.noise, run.drops)
+    states = [[generator.get_state() for generator in stream] for stream in streams]
     again = False
 
     def compute(before: Tensor, previous: Tensor) -> Tensor:
@@ -37,11 +38,14 @@ def recomputed(cell: nn.Module, before: Tensor, previous: Tensor, weights: Any, 
             again = True
             return cell(before, previous, weights, run)  # type: ignore[no-any-return]
         copies = {name: buffer.clone() for name, buffer in statistics.items()}
-        noise = [
-            torch.Generator(generator.device).set_state(state)
-            for generator, state in zip(run.noise, states, strict=True)
-        ]
-        arguments = (before, previous, weights, replace(run, noise=noise))
+        noise, drops = (
+            [
+                torch.Generator(generator.device).set_state(state)
+                for generator, state in zip(stream, kept, strict=True)
+            ]
+            for stream, kept in zip(streams, states, strict=True)
+        )
+        arguments = (before, previous, weights, replace(run, noise=noise, drops=drops))
         return functional_call(cell, {**parameters, **copies}, arguments)  # type: ignore[no-any-return]
 
     out: Tensor = checkpoint(compute, before, previous, use_reentrant=False, preserve_rng_state=False)

@@ -37,12 +37,27 @@ class Pass:
     ``active`` says which weights may be other than 0: a mask [lanes, edges, operations] on the CPU for each
     kind of cell. The rest is not computed: it needs no gradient and its running statistics stay as they are.
     None computes everything.
+
+    What a method adds to its edges, by kind of cell or as one number; all of it costs nothing where it is
+    left out or 0:
+    ``offsets`` [lanes, edges] are numbers added to every entry of what an edge's operations give.
+    ``carry`` [lanes, edges] weighs the channels that by-pass an edge's operations (None: 1); a supernet
+    without partial channels has none and ignores it.
+    ``drop_path`` is the chance of an edge to give 0 for an image, ``skip_dropout`` that of each entry of a
+    skip at stride 1; what stays is scaled up to the same mean. ``drops`` holds a generator per lane for both.
+    ``auxiliary`` scales the additional skip of a supernet that was built with it.
     """
 
     statistics: Statistics
     noise: Sequence[torch.Generator]
     twice: bool = False
     active: Mapping[str, Tensor] | None = None
+    offsets: Mapping[str, Tensor] | None = None
+    carry: Mapping[str, Tensor] | None = None
+    drop_path: float = 0.0
+    skip_dropout: float = 0.0
+    auxiliary: float = 0.0
+    drops: Sequence[torch.Generator] = ()
 
     def convolve(
         self,
@@ -57,6 +72,17 @@ class Pass:
         if self.twice:
             return convolve_twice(x, weight, stride, padding, dilation, groups, weight_twice=False)
         return F.conv2d(x, weight, None, stride, padding, dilation, groups)
+
+    def survivors(self, chance: float, size: Sequence[int], like: Tensor) -> Tensor:
+        """Draw which entries are not dropped: 0 with ``chance``, else 1/(1 − chance).
+
+        ``size`` is that of one lane, (N, H, W, targets, channels), of which any may be 1; the result has the
+        lanes before the targets. Each lane draws from its own of ``drops``, so it draws what it would alone.
+        """
+        drawn = [
+            torch.rand(*size, generator=g, device=g.device, dtype=torch.float32) >= chance for g in self.drops
+        ]
+        return torch.stack(drawn, 3).to(like).div(1 - chance)
 
 
 class Lanes:
