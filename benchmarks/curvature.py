@@ -34,7 +34,8 @@ def run(setting: Setting) -> Iterator[Line]:
     for _ in range(STEPS):
         step()
     loop = PlainLoop(setting.size, setting.device)
-    images, labels = pack.probe.images[0].contiguous(), pack.probe.labels[0]
+    probe = pack.evaluator.probe
+    images, labels = probe.images[0].contiguous(), probe.labels[0]
     seconds = setting.medians({"step": step, "ours": pack.measure_curvature})
     rows, entries = _row_by_row(setting, loop, images, labels)
     [measured] = pack.measure_curvature()

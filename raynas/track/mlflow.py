@@ -146,7 +146,8 @@ class MlflowTracker(Observer):
     def _failed(self, error: Exception) -> None:
         self._uploader.forget()
         why = reason(error)
-        self.message = f"MLflow at {shown(self.uri)}: {why}; the sweep goes on, uploads are tried again"
+        if not self._stopped:  # what was said at the end of the sweep stands
+            self.message = f"MLflow at {shown(self.uri)}: {why}; the sweep goes on, uploads are tried again"
         if why not in self._troubles:
             self._troubles.add(why)
             write_failure(self._folder.path, type(self).__name__, error)
