@@ -8,34 +8,33 @@ restored from it yields the same reports, bit for bit, as one that was never int
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import grad
 
 from raynas.core.abilities import check_abilities
-from raynas.core.bilevel import Batch, Bilevel, accuracy, cross_entropy
+from raynas.core.bilevel import Batch
 from raynas.core.config import SearchConfig, check_alike
-from raynas.core.derive import derive
-from raynas.core.fan import active
-from raynas.core.flat import column, flatten
+from raynas.core.flat import column
 from raynas.core.genotype import Genotype
-from raynas.core.hessian import curvature, shift_free_basis
 from raynas.core.memory import peak_memory, reset_peak_memory
 from raynas.core.ops.lanes import Statistics
-from raynas.core.records import Curvature, EpochReport
+from raynas.core.policy import Draw
+from raynas.core.progress import Progress, scheduled
+from raynas.core.records import Curvature, Ended, EpochReport
 from raynas.core.space import Space
 from raynas.core.streams import stream
-from raynas.core.supernet import Supernet
 from raynas.data.augment import Augment
 from raynas.data.feed import Feed, Images
 from raynas.data.split import Splits
 from raynas.errors import RaynasError
+from raynas.evaluation import Evaluator, Pair, entropy_of, pairs, rows_of
 from raynas.methods import resolve
-from raynas.parts.updaters import Adam, Sgd, clip_norm
+from raynas.parts.stages import Stage
+from raynas.parts.stops import Ending
+from raynas.training import Trainer
 
 STATE_VERSION = 2
 
@@ -50,10 +49,11 @@ Outcome = EpochReport | Diverged
 class Pack:
     """K searches of one shape that advance together; lanes never influence each other.
 
-    Iterating yields, per epoch, one `EpochReport` or `Diverged` for each search in order. ``images`` may be
-    shared with other packs of the process. ``clock`` returns seconds. Raises `RaynasError` when the searches
-    differ in what `check_alike` forbids. ``forms`` says how each shape of convolution is computed (see
-    `raynas.core.ops.forms`); it decides about rounding only, so a resumed search needs the same.
+    Iterating yields, per epoch, one `EpochReport` or `Diverged` for each search in order. A search that its
+    method ends early says so in its report; what the pack reports of it after that means nothing. ``images``
+    may be shared with other packs of the process. ``clock`` returns seconds. Raises `RaynasError` when the
+    searches differ in what `check_alike` forbids. ``forms`` says how each shape of convolution is computed
+    (see `raynas.core.ops.forms`); it decides about rounding only, so a resumed search needs the same.
     """
 
     def __init__(
@@ -75,42 +75,29 @@ class Pack:
         self.device, self.dtype, self.clock = torch.device(device), dtype, clock
         self.forms = forms
         self.method = resolve(self.config.method)
+        if self.method.solo and len(configs) > 1:
+            raise RaynasError(
+                f"searches with {self.method.name} cannot advance in one pack", got=len(configs)
+            )
+        self.stages = self._stages()
         self.epoch = 0
-        self.problem = self._build_problem()
-        self.sgd = Sgd(self.problem.values, self._column("momentum"), self._column("weight_decay"))
-        self.adam = Adam(
-            self.problem.alphas,
-            self._column("arch_learning_rate"),
-            self._column("arch_weight_decay"),
-            self.method.betas,
-        )
+        self.progress = self._progress()
+        self.trainer = Trainer(configs, self.method, space, splits.dataset, self.device, dtype, forms)
+        self.problem = self.trainer.problem
+        self.problem.begin(self.progress)
         self.streams = {
             name: [stream(config.seed, name) for config in configs] for name in ("train", "valid")
         }
         self.images = images or Images(splits.dataset, self.device)
         self.train = self._feeds(splits.train, "train")
         self.valid = self._feeds(splits.valid, "valid")
-        self.probe = self._probe()
-        self.basis = shift_free_basis(list(self.problem.masks.values()))
-
-    def _build_problem(self) -> Bilevel:
-        config, dataset = self.config, self.splits.dataset
-        supernet = Supernet(
-            self.space,
-            dataset.shape,
-            dataset.classes,
-            config.channels or self.space.default_channels,
-            config.cells or self.space.default_cells,
-            [stream(each.seed, "weights") for each in self.configs],
-            self.dtype,
-            forms=self.forms,
-            recompute=config.recompute,
-        ).to(self.device)
-        alphas = [stream(each.seed, "alphas") for each in self.configs]
-        precision = torch.bfloat16 if config.precision == "bfloat16" else None
-        problem = Bilevel(self.space, supernet, self.method.relaxation, alphas, precision, config.compile)
-        problem.noise = [stream(each.seed, "noise", self.device) for each in self.configs]
-        return problem
+        self.evaluator = Evaluator(
+            self.problem, self.configs, self.valid[0], self.method.relaxation.shift_free, clock
+        )
+        self.basis = self.evaluator.basis
+        self.history: list[list[EpochReport]] = [[] for _ in configs]
+        self.past: list[dict[int, dict[str, Any]]] = [{} for _ in configs]
+        self.restarts = [0 for _ in configs]
 
     def _feeds(self, indices: Any, name: str) -> list[Feed]:
         augment = Augment.of(self.splits.dataset.recipe, self.config.data)
@@ -119,21 +106,15 @@ class Pack:
             for generator in self.streams[name]
         ]
 
-    def _probe(self) -> Batch:
-        """Draw the fixed images on which curvature is measured; one set for a whole sweep, so λ compares."""
-        hessian = self.config.hessian
-        generator = stream(self.config.data.split_seed, "probe")
-        batches = self.valid[0].probe(hessian.batches, hessian.batch or self.config.batch, generator)
-        images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
-        return self._everyone(images, labels)
+    def _stages(self) -> tuple[Stage, ...]:
+        if self.method.stages is None:
+            return (Stage(self.config.epochs),)
+        return self.method.stages.plan(self.config.epochs, self.space)
 
-    def _column(self, name: str) -> Tensor:
-        return column([getattr(config, name) for config in self.configs], self.problem.values)
-
-    def _everyone(self, images: Tensor, labels: Tensor) -> Batch:
-        """Show the same images to every lane."""
-        lanes = len(self.configs)
-        return Batch(images.expand(lanes, *images.shape), labels.expand(lanes, *labels.shape))
+    @property
+    def epochs(self) -> int:
+        """How many epochs a search has that is not ended early, fine tuning included."""
+        return sum(stage.epochs for stage in self.stages)
 
     @property
     def parameters_count(self) -> int:
@@ -141,154 +122,179 @@ class Pack:
         return self.problem.values.shape[1]
 
     def __iter__(self) -> Iterator[list[Outcome]]:
-        while self.epoch < self.config.epochs:
-            yield self.advance()
+        while self.epoch < self.epochs:
+            outcomes = self.advance()
+            yield outcomes
+            if all(isinstance(each, EpochReport) and each.ended for each in outcomes):
+                return
 
     def advance(self) -> list[Outcome]:
         """Run one epoch: train, validate, derive, measure curvature; return what each search has to say."""
         started = self.clock()
         reset_peak_memory(self.device)
-        rates = column([self._learning_rate(config) for config in self.configs], self.problem.values)
-        train = self.train_epoch(rates)
-        with self._noise("validate"):
-            valid = self._evaluate(self._weights(), Statistics.RUNNING)
+        self._begin()
+        rates = [self._learning_rate(lane) for lane in range(len(self.configs))]
+        train = self.train_epoch(column(rates, self.problem.values))
+        mean = self.problem.mean()
+        valid = self._look(mean, Statistics.RUNNING, "validate")
         broken = [
             not all(math.isfinite(value) for value in (*a, *b)) for a, b in zip(train, valid, strict=True)
         ]
-        genotypes = self._derive(broken)
-        with self._noise("discrete"):
-            chosen = self.problem.one_hot(genotypes)
-            discrete = self._evaluate(chosen, Statistics.BATCH, active(chosen))
+        genotypes = [None if bad else self._derive(mean, lane) for lane, bad in enumerate(broken)]
+        discrete = self._look(self.problem.one_hot(genotypes), Statistics.BATCH, "discrete")
         due = self._curvature_due() and not all(broken)
         measured = self.measure_curvature() if due else [None] * len(broken)
         seconds = self.clock() - started
         outcomes: list[Outcome] = []
         for lane, genotype in enumerate(genotypes):
             if genotype is None:
-                outcomes.append(self._diverged(lane, train[lane][0]))
+                outcomes.append(self._diverged(lane, train[lane][0], rates[lane]))
                 continue
-            outcomes.append(
-                EpochReport(
-                    epoch=self.epoch,
-                    train_loss=train[lane][0],
-                    train_accuracy=train[lane][1],
-                    valid_loss=valid[lane][0],
-                    valid_accuracy=valid[lane][1],
-                    discrete_loss=discrete[lane][0],
-                    discrete_accuracy=discrete[lane][1],
-                    learning_rate=self._learning_rate(self.configs[lane]),
-                    genotype=genotype,
-                    weights=self.problem.rows(lane),
-                    entropy=self.problem.entropy(lane),
-                    skips=genotype.count("skip_connect"),
-                    curvature=measured[lane],
-                    seconds=seconds,
-                    peak_memory=peak_memory(self.device),
-                )
-            )
+            losses = (train[lane], valid[lane], discrete[lane])
+            report = self._report(lane, mean, genotype, losses, rates[lane], measured[lane])
+            outcomes.append(replace(report, seconds=seconds, peak_memory=peak_memory(self.device)))
         self.epoch += 1
-        return outcomes
+        return [
+            self._judge(lane, each) if isinstance(each, EpochReport) else each
+            for lane, each in enumerate(outcomes)
+        ]
 
-    def _learning_rate(self, config: SearchConfig) -> float:
-        """Return the cosine's value at this epoch (Loshchilov & Hutter 2017, without restarts)."""
+    def _begin(self) -> None:
+        """Start an epoch: schedules take their values, stages take operations away."""
+        self.progress = self._progress()
+        self.problem.begin(self.progress)
+        stage = self.stages[self.progress.stage]
+        if stage.rate is not None and not self.progress.stage_epoch:
+            self.trainer.forget_momentum()
+        if self.method.stages is not None:
+            alive = self.method.stages(self.problem.policy, self.history, self._score)
+            if alive is not None:
+                self.problem.policy.prune(alive)
+
+    def _progress(self) -> Progress:
+        first = index = 0
+        while self.epoch >= first + self.stages[index].epochs and index < len(self.stages) - 1:
+            first, index = first + self.stages[index].epochs, index + 1
+        epochs = self.config.epochs
+        warmup = self.config.warmup if first < epochs else 0
+        return Progress(self.epoch, epochs, index, first, first + self.stages[index].epochs, warmup)
+
+    def _learning_rate(self, lane: int) -> float:
+        config, stage = self.configs[lane], self.stages[self.progress.stage]
+        if stage.rate is not None:
+            return config.learning_rate * stage.rate
         low, high = config.learning_rate_min, config.learning_rate
-        return low + (high - low) * (1 + math.cos(math.pi * self.epoch / config.epochs)) / 2
+        return self.method.annealing(low, high, self.progress, self.history[lane])
 
-    def train_epoch(self, rates: Tensor) -> list[tuple[float, float]]:
-        """Train for one epoch, α before weights in every step; return each lane's mean loss and accuracy."""
+    def train_epoch(self, rates: Tensor) -> list[Pair]:
+        """Train for one epoch at rates [lanes, 1]; return each lane's mean loss and accuracy."""
         totals = torch.zeros(2, len(self.configs), device=self.device, dtype=torch.float64)
         steps = 0
         for train, valid in self.batches():
-            if self.epoch >= self.config.warmup:
-                self.step_alphas(train, valid, rates)
-            totals += self.step_weights(train, rates)
+            totals += self.trainer.step(train, valid, rates, move_alphas=self._alphas_due(steps))
             steps += 1
-        return _pairs(totals / steps)
+        return pairs(totals / steps)
+
+    def _alphas_due(self, step: int) -> bool:
+        """Tell whether α moves in this step: after the warm-up, and in every so many steps only."""
+        rests = self.method.estimator is None or self.progress.stage_epoch < self.progress.warmup
+        return not rests and step % self.method.every == 0
 
     def batches(self) -> Iterator[tuple[Batch, Batch]]:
         """Yield one epoch's pairs of a training and a validation batch, all lanes' side by side."""
         steps = self.train[0].steps_per_epoch
         return zip(_batches(self.train, steps), _batches(self.valid, steps), strict=True)
 
-    def step_alphas(self, train: Batch, valid: Batch, rates: Tensor) -> None:
-        """Move α once; ``rates`` [lanes, 1] are the weights' learning rates, for methods that look ahead."""
-        gradient = self.method.estimator(self.problem, train, valid, self.sgd, rates)
-        self.adam.step(self.problem.alphas, gradient)
+    def _look(self, draw: Draw, statistics: Statistics, purpose: str) -> list[Pair]:
+        return self.evaluator.look(draw, statistics, purpose, self.epoch)
 
-    def step_weights(self, train: Batch, rates: Tensor) -> Tensor:
-        """Move the weights once; return each lane's loss and accuracy before the step, [2, lanes]."""
-        logits = self.problem.forward(train, self._weights(), Statistics.UPDATE)
-        losses = cross_entropy(logits, train.labels)
-        gradient = flatten(grad(losses.sum(), self.problem.parameters))
-        self.sgd.step(self.problem.values, clip_norm(gradient, self._column("clip")), rates)
-        self.problem.publish()
-        return torch.stack([losses.detach(), accuracy(logits, train.labels)])
+    def _score(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        """Return each lane's loss and accuracy, [lanes], on the validation half, for stages to compare."""
+        losses, right = torch.tensor(self._look(draw, Statistics.BATCH, "score"), dtype=torch.float64).T
+        return losses, right
 
-    def _weights(self) -> dict[str, Tensor]:
-        with torch.no_grad():
-            return self.problem.weights(self.problem.alphas)
-
-    @torch.no_grad()
-    def _evaluate(
-        self,
-        weights: dict[str, Tensor],
-        statistics: Statistics,
-        only: dict[str, Tensor] | None = None,
-    ) -> list[tuple[float, float]]:
-        """Pass over the validation half, not augmented; return each lane's mean loss and accuracy.
-
-        ``only`` marks the operations to compute, when the others have weight 0.
-        """
-        totals = torch.zeros(2, len(self.configs), device=self.device, dtype=torch.float64)
-        for images, labels in self.valid[0].plain(self.config.batch):
-            batch = self._everyone(images, labels)
-            logits = self.problem.forward(batch, weights, statistics, active=only)
-            both = torch.stack([cross_entropy(logits, batch.labels), accuracy(logits, batch.labels)])
-            totals += both * len(labels)
-        return _pairs(totals / len(self.splits.valid))
-
-    def _derive(self, broken: Sequence[bool]) -> list[Genotype | None]:
-        weights = {kind: rows.tolist() for kind, rows in self._weights().items()}
-        return [
-            None if bad else derive(self.space, {kind: rows[lane] for kind, rows in weights.items()})
-            for lane, bad in enumerate(broken)
-        ]
+    def _derive(self, mean: Draw, lane: int) -> Genotype:
+        return self.method.derivation(
+            self.space, {name: rows[lane].tolist() for name, rows in mean.weights.items()}
+        )
 
     def _curvature_due(self) -> bool:
-        every, last = self.config.hessian.every, self.epoch == self.config.epochs - 1
+        every, last = self.config.hessian.every, self.epoch == self.epochs - 1
         return every > 0 and (last or self.epoch % every == 0)
 
     def measure_curvature(self) -> list[Curvature]:
         """Measure the validation loss's curvature in α on the probe images; changes nothing."""
-        hessian, started = self.config.hessian, self.clock()
-        with self._noise("curvature"):
-            measured = curvature(
-                # The weights enter as plain numbers, so that no derivative in them is computed.
-                lambda alphas: self.problem.losses(self.probe, alphas, self.problem.values, twice=True),
-                self.problem.alphas,
-                self.basis,
-                [stream(config.seed, "curvature") for config in self.configs],
-                zeros=sum(len(mask) for mask in self.problem.masks.values()),
-                steps=hessian.steps,
-                tolerance=hessian.tolerance,
-                spectrum=hessian.spectrum,
-            )
-        seconds = self.clock() - started
-        return [replace(each, seconds=seconds) for each in measured]
+        return self.evaluator.measure_curvature(self.epoch)
 
-    @contextmanager
-    def _noise(self, purpose: str) -> Iterator[None]:
-        """Let noise operations draw from streams of this purpose and epoch, and leave training's alone."""
-        training = self.problem.noise
-        name = f"noise/{purpose}/{self.epoch}"
-        self.problem.noise = [stream(config.seed, name, self.device) for config in self.configs]
-        try:
-            yield
-        finally:
-            self.problem.noise = training
+    def _report(
+        self,
+        lane: int,
+        mean: Draw,
+        genotype: Genotype,
+        losses: tuple[Pair, Pair, Pair],
+        rate: float,
+        measured: Curvature | None,
+    ) -> EpochReport:
+        train, valid, discrete = losses
+        return EpochReport(
+            epoch=self.epoch,
+            train_loss=train[0],
+            train_accuracy=train[1],
+            valid_loss=valid[0],
+            valid_accuracy=valid[1],
+            discrete_loss=discrete[0],
+            discrete_accuracy=discrete[1],
+            learning_rate=rate,
+            genotype=genotype,
+            weights=rows_of(self.space, mean.weights, lane),
+            entropy=entropy_of(mean.weights, lane),
+            skips=genotype.count("skip_connect"),
+            curvature=measured,
+            extra=self._extra(lane),
+            restart=self.restarts[lane],
+        )
 
-    def _diverged(self, lane: int, loss: float) -> Diverged:
-        rate = self._learning_rate(self.configs[lane])
+    def _extra(self, lane: int) -> dict[str, float]:
+        """Return the values of the method's schedules, and what is alive once something no longer is."""
+        values = [scheduled(part, self.progress) for _, part in self.method.parts()]
+        extra = {name: float(value) for each in values for name, value in each.items()}
+        alive = sum(int(mask[lane].sum()) for mask in self.problem.policy.alive.values())
+        if self.method.stages is not None:
+            extra["alive"] = float(alive)
+        return extra
+
+    def _judge(self, lane: int, report: EpochReport) -> EpochReport:
+        """Ask the stop rule about a lane's reports; the last one says so if the search is over."""
+        history = self.history[lane]
+        history.append(report)
+        if self.method.returning and report.curvature is not None:
+            self._remember(lane)
+        ending = self.method.stop and self.method.stop(history, self.space)
+        if ending and ending.again:
+            if self.restarts[lane] < ending.again.times:
+                self._go_back(lane, ending)
+        elif ending:
+            history[-1] = replace(report, ended=Ended(ending.epoch, ending.reason))
+            return history[-1]
+        return report
+
+    def _remember(self, lane: int) -> None:
+        """Keep this epoch's state as long as the stop rule may go back to it."""
+        reach = max(rule.window // 2 + rule.delta + 1 for rule in self.method.returning)
+        past = self.past[lane]
+        past[self.epoch - 1] = self._moving(lane)
+        self.past[lane] = dict(sorted(past.items())[-reach:])
+
+    def _go_back(self, lane: int, ending: Ending) -> None:
+        """Return to the end of an earlier epoch, with more weight decay from there on."""
+        self._restore(lane, self.past[lane][ending.epoch])
+        self.epoch = ending.epoch + 1
+        self.past[lane] = {epoch: kept for epoch, kept in self.past[lane].items() if epoch <= ending.epoch}
+        self.history[lane] = self.history[lane][: self.epoch]
+        self.restarts[lane] += 1
+        self.trainer.regularise(lane, self.restarts[lane])
+
+    def _diverged(self, lane: int, loss: float, rate: float) -> Diverged:
         return Diverged(
             f"the search diverged in epoch {self.epoch}",
             got=f"training loss {loss} at learning rate {rate:.4g}",
@@ -303,12 +309,16 @@ class Pack:
             "version": STATE_VERSION,
             "identity": self._identity(lane),
             "epoch": self.epoch,
-            "supernet": {n: t[lane].clone() for n, t in self.problem.supernet.state_dict().items()},
-            "alphas": self.problem.alphas[lane].clone(),
-            "sgd": self.sgd.state(lane),
-            "adam": self.adam.state(lane),
-            "streams": {name: g[lane].get_state() for name, g in self._generators().items()},
+            **self._moving(lane),
+            "history": [report.to_json() for report in self.history[lane]],
+            "past": dict(self.past[lane]),
+            "restarts": self.restarts[lane],
         }
+
+    def _moving(self, lane: int) -> dict[str, Any]:
+        """Return what every step changes."""
+        streams = {name: generators[lane].get_state() for name, generators in self.streams.items()}
+        return {**self.trainer.state(lane), "streams": streams}
 
     def load_state_dict(self, state: dict[str, Any], lane: int = 0) -> None:
         """Put one search back to where ``state`` was taken; raises `RaynasError` if it is another's."""
@@ -324,13 +334,15 @@ class Pack:
                 next_step="resume with the configuration it was made with, or delete the checkpoint",
             )
         self.epoch = state["epoch"]
-        for name, tensor in self.problem.supernet.state_dict().items():
-            tensor[lane] = state["supernet"][name]
-        self.problem.values[lane] = flatten([p.detach() for p in self.problem.parameters])[lane]
-        self.problem.alphas[lane] = state["alphas"]
-        self.sgd.restore(lane, state["sgd"])
-        self.adam.restore(lane, state["adam"])
-        for name, generators in self._generators().items():
+        self._restore(lane, state)
+        self.history[lane] = [EpochReport.from_json(report) for report in state["history"]]
+        self.past[lane] = dict(state["past"])
+        self.restarts[lane] = state["restarts"]
+        self.trainer.regularise(lane, self.restarts[lane])
+
+    def _restore(self, lane: int, state: Mapping[str, Any]) -> None:
+        self.trainer.restore(lane, state)
+        for name, generators in self.streams.items():
             generators[lane].set_state(state["streams"][name])
 
     def keep(self, lanes: Sequence[int]) -> "Pack":
@@ -357,9 +369,6 @@ class Pack:
             "data_fingerprint": self.splits.record()["hash"],
         }
 
-    def _generators(self) -> dict[str, list[torch.Generator]]:
-        return {**self.streams, "noise": self.problem.noise}
-
 
 class Search(Pack):
     """One search: an iterator of `EpochReport`s; raises `Diverged` when the loss is no longer finite."""
@@ -383,10 +392,6 @@ class Search(Pack):
 
 def _batches(feeds: Sequence[Feed], steps: int) -> Iterator[Batch]:
     """Yield ``steps`` shuffled batches, each lane's own images side by side."""
-    for pairs in zip(*(feed.epoch(steps) for feed in feeds), strict=True):
-        images, labels = zip(*pairs, strict=True)
+    for each in zip(*(feed.epoch(steps) for feed in feeds), strict=True):
+        images, labels = zip(*each, strict=True)
         yield Batch(torch.stack(images), torch.stack(labels))
-
-
-def _pairs(totals: Tensor) -> list[tuple[float, float]]:
-    return [(float(loss), float(accuracy)) for loss, accuracy in totals.T.tolist()]

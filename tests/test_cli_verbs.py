@@ -81,7 +81,7 @@ def test_a_mistyped_verb_is_told_the_nearest(capsys: Capture) -> None:
     [
         (("ls", "spaecs"), "spaces"),
         (("show", "tinny"), "tiny"),
-        (("show", "--kind", "method", "drats"), "darts"),
+        (("show", "--kind", "method", "darst"), "darts"),
         (("cp", "tinny", "x"), "tiny"),
         (("check", "tinny"), "tiny"),
         (("status", "for"), "four"),

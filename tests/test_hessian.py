@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
+from problems import bilevel
 
-from raynas.core.bilevel import Batch, Bilevel
+from raynas.core.bilevel import Batch
 from raynas.core.hessian import curvature, shift_free_basis
 from raynas.core.supernet import Supernet
 from raynas.library import load_space
-from raynas.parts.relaxations import Softmax
 from raynas.search import Search
 
 
@@ -98,7 +98,7 @@ def test_a_flat_loss_and_a_broken_lane():
 def test_supernet_curvature_equals_the_exact_matrix(name):
     space = load_space(name)
     net = Supernet(space, (1, 8, 8), 3, 4, 3, seeds(), torch.float64)
-    problem = Bilevel(space, net, Softmax(), seeds())
+    problem = bilevel(space, net, seeds())
     g = seeds()[0]
     batch = Batch(
         torch.randn(1, 8, 1, 8, 8, generator=g, dtype=torch.float64), torch.randint(0, 3, (1, 8), generator=g)
@@ -110,7 +110,7 @@ def test_supernet_curvature_equals_the_exact_matrix(name):
 
     matrix = torch.autograd.functional.hessian(lambda a: losses(a[None])[0], problem.alphas[0])
     exact = torch.linalg.eigvalsh(matrix)
-    masks = list(problem.masks.values())
+    masks = list(problem.policy.layout.masks.values())
     basis = shift_free_basis(masks)
     assert len(basis) == sum(int(mask.sum()) - len(mask) for mask in masks)
     zeros = sum(len(mask) for mask in masks)

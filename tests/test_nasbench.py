@@ -6,11 +6,11 @@ from itertools import combinations, product
 import pytest
 import torch
 from oracle import find
+from problems import bilevel
 from torch import nn
 
 from raynas.cli.describe import architectures
 from raynas.core import nasbench101, nasbench201
-from raynas.core.bilevel import Bilevel
 from raynas.core.derive import derive, selected
 from raynas.core.genotype import Choice, Genotype
 from raynas.core.network import Network
@@ -18,7 +18,6 @@ from raynas.core.ops.lanes import Pass, Statistics
 from raynas.core.supernet import Supernet
 from raynas.errors import RaynasError
 from raynas.library import load_space
-from raynas.parts.relaxations import Softmax
 
 OPS_201 = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 ONE_SHOT = ("nb1shot1-1", "nb1shot1-2", "nb1shot1-3")
@@ -308,9 +307,9 @@ def test_one_hot_supernet_equals_the_discrete_network(seed):
     net = Supernet(space, (3, 8, 8), 3, 4, 2, generators, torch.float64)
     network = Network(genotype, (3, 8, 8), 3, 4, 2, affine=False).double()
     copy_weights(net, network, space)
-    problem = Bilevel(space, net, Softmax(), generators)
+    draw = bilevel(space, net, generators).one_hot([genotype])
     images = torch.randn(1, 4, 3, 8, 8, generator=generators[0], dtype=torch.float64)
-    mixed = net(images, problem.one_hot([genotype]), Pass(Statistics.BATCH, generators))[0]
+    mixed = net(images, draw.weights, Pass(Statistics.BATCH, generators))[0]
     torch.testing.assert_close(mixed, network(images[0]), rtol=1e-9, atol=1e-9)
 
 
@@ -338,7 +337,7 @@ def test_a_one_hot_cell_of_blocks_ignores_all_it_has_not_chosen(name):
     space, genotype = random_genotype(name, 1)
     generators = [torch.Generator().manual_seed(0)]
     net = Supernet(space, (3, 8, 8), 3, 4, 3, generators, torch.float64)
-    weights = Bilevel(space, net, Softmax(), generators).one_hot([genotype])
+    weights = bilevel(space, net, generators).one_hot([genotype]).weights
     images = torch.randn(1, 4, 3, 8, 8, generator=generators[0], dtype=torch.float64)
     net(images, weights, Pass(Statistics.BATCH, generators)).square().sum().backward()
     matrix, _ = genotype.to_nasbench101()

@@ -20,7 +20,7 @@ FLOORS = (
     {"core"},
     {"parts", "data", "library", "tables"},
     {"methods"},
-    {"search", "measure"},
+    {"search", "training", "evaluation", "measure"},
     {"sweep"},
     {"launch", "track", "report"},
     {"cli"},

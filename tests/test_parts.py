@@ -2,15 +2,15 @@
 
 import pytest
 import torch
+from problems import bilevel, relaxed
 from torch.func import functional_call
 
-from raynas.core.bilevel import Batch, Bilevel, cross_entropy
+from raynas.core.bilevel import Batch, cross_entropy
 from raynas.core.flat import column, flatten, unflatten
 from raynas.core.ops.lanes import Pass, Statistics
 from raynas.core.supernet import Supernet
 from raynas.library import load_space
 from raynas.parts.estimators import FirstOrder, SecondOrder
-from raynas.parts.relaxations import Softmax
 from raynas.parts.updaters import Adam, Sgd, clip_norm
 
 
@@ -74,7 +74,7 @@ def setting(request):
     space = load_space(request.param)
     generators = [torch.Generator().manual_seed(seed) for seed in range(2)]
     net = Supernet(space, (1, 8, 8), 3, 4, 3, generators, torch.float64)
-    problem = Bilevel(space, net, Softmax(), generators)
+    problem = bilevel(space, net, generators)
     problem.noise = [torch.Generator().manual_seed(7 + lane) for lane in range(2)]
     g = torch.Generator().manual_seed(1)
 
@@ -99,7 +99,7 @@ def full_differentiation(problem, train, valid, sgd, rates):
     logits = functional_call(
         problem.supernet,
         dict(zip(problem.names, leaves, strict=True)),
-        (train.images, problem.weights(alphas), Pass(Statistics.BATCH, problem.noise)),
+        (train.images, relaxed(problem, alphas), Pass(Statistics.BATCH, problem.noise)),
     )
     inner = cross_entropy(logits, train.labels).sum()
     slope = flatten(torch.autograd.grad(inner, leaves, create_graph=True))
@@ -131,7 +131,8 @@ def test_finite_difference_approaches_the_exact_gradient(setting):
 class Quadratic:
     """L_train = ½‖w − Bα‖² + quartic·(w·Bα)⁴/4 and L_valid = ½‖w − c‖², in the shape of a `Bilevel`."""
 
-    noise = ()
+    def generators(self):
+        return []
 
     def __init__(self, quartic):
         g = torch.Generator().manual_seed(0)

@@ -3,8 +3,9 @@
 import pytest
 import torch
 from oracle import plain_forward
+from problems import bilevel, relaxed
 
-from raynas.core.bilevel import Batch, Bilevel
+from raynas.core.bilevel import Batch
 from raynas.core.derive import derive
 from raynas.core.network import Network
 from raynas.core.ops import forms
@@ -14,7 +15,6 @@ from raynas.core.space import SpaceFile
 from raynas.core.supernet import Supernet
 from raynas.errors import RaynasError
 from raynas.library import load_space, names
-from raynas.parts.relaxations import Softmax
 
 ALL_SPACES = sorted(names("search_spaces"))
 SPACES = [
@@ -125,19 +125,19 @@ def test_running_statistics_follow_the_batches_as_pytorchs_do():
 
 def test_equal_weights_on_an_edge_give_the_mean_of_its_operations():
     space, net = make("darts")
-    problem = Bilevel(space, net, Softmax(), seeds())
-    weights = problem.weights(torch.zeros_like(problem.alphas))
+    problem = bilevel(space, net, seeds())
+    weights = relaxed(problem, torch.zeros_like(problem.alphas))
     assert all(torch.allclose(w, torch.full_like(w, 1 / 8)) for w in weights.values())
 
 
 def test_shifting_a_row_of_alpha_changes_nothing():
     space, net = make("s3")
-    problem = Bilevel(space, net, Softmax(), seeds())
+    problem = bilevel(space, net, seeds())
     images = torch.randn(1, 3, 3, 8, 8, generator=seeds()[0], dtype=torch.float64)
     batch = Batch(images, torch.tensor([[0, 1, 2]]))
     alphas = problem.alphas.clone().requires_grad_()
     problem.losses(batch, alphas).sum().backward()
-    rows = problem.logits(alphas.grad)["normal"]
+    rows = problem.policy.layout.tables(alphas.grad)["normal"]
     torch.testing.assert_close(rows.sum(-1), torch.zeros_like(rows.sum(-1)), atol=1e-12, rtol=0)
     shifted = problem.losses(batch, problem.alphas + 0.7)
     torch.testing.assert_close(shifted, problem.losses(batch, problem.alphas), rtol=1e-10, atol=1e-12)
@@ -152,12 +152,12 @@ def test_padded_entries_get_no_weight(tmp_path):
     )
     space = load_space(str(file))
     net = Supernet(space, (1, 8, 8), 2, 4, 3, seeds(), torch.float64)
-    problem = Bilevel(space, net, Softmax(), seeds())
-    normal = problem.weights(problem.alphas)["normal"][0]
+    problem = bilevel(space, net, seeds())
+    normal = relaxed(problem, problem.alphas)["normal"][0]
     assert normal[0].tolist() == [1, 0, 0]
     torch.testing.assert_close(normal.sum(-1), torch.ones(2, dtype=torch.float64))
     images = torch.randn(1, 3, 1, 8, 8, generator=seeds()[0], dtype=torch.float64)
-    compare(net, images, problem.weights(problem.alphas))
+    compare(net, images, relaxed(problem, problem.alphas))
 
 
 def test_noise_ignores_its_input_and_is_fresh_at_every_call():
@@ -176,15 +176,15 @@ def test_noise_ignores_its_input_and_is_fresh_at_every_call():
 @pytest.mark.parametrize("name", ALL_SPACES)
 def test_every_weight_and_every_alpha_gets_a_gradient(name):
     space, net = make(name, cells=4)
-    problem = Bilevel(space, net, Softmax(), seeds())
+    problem = bilevel(space, net, seeds())
     images = torch.randn(1, 4, 3, 8, 8, generator=seeds()[0], dtype=torch.float64)
     alphas = problem.alphas.clone().requires_grad_()
     problem.noise = seeds()
     problem.losses(Batch(images, torch.tensor([[0, 1, 2, 0]])), alphas).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
-    rows = problem.logits(alphas.grad)
+    rows = problem.policy.layout.tables(alphas.grad)
     for group in space.groups:
-        real = problem.masks[group.name]
+        real = problem.policy.layout.masks[group.name]
         assert (rows[group.name][0][real] != 0).all()
 
 
@@ -216,9 +216,9 @@ def test_one_hot_supernet_equals_the_discrete_network():
     genotype = derive(space, {k: w[0] for k, w in weights.items()})
     network = Network(genotype, (3, 8, 8), 3, 4, 3, affine=False).double()
     copy_weights(net, network, space)
-    problem = Bilevel(space, net, Softmax(), seeds())
+    problem = bilevel(space, net, seeds())
     images = torch.randn(1, 4, 3, 8, 8, generator=seeds()[0], dtype=torch.float64)
-    mixed = net(images, problem.one_hot([genotype]), Pass(Statistics.BATCH, seeds()))[0]
+    mixed = net(images, problem.one_hot([genotype]).weights, Pass(Statistics.BATCH, seeds()))[0]
     torch.testing.assert_close(mixed, network(images[0]), rtol=1e-9, atol=1e-9)
 
 

@@ -99,3 +99,21 @@ def test_an_event_that_is_not_whole_is_a_damaged_record(event: dict[str, Any]) -
     with pytest.raises(RaynasError, match="record is damaged") as caught:
         folded(START, event)
     assert "darts-s0" in str(caught.value)
+
+
+def test_a_search_that_goes_back_replaces_what_it_had_said() -> None:
+    def again(number: int, restart: int) -> dict[str, Any]:
+        event = epoch(number, loss=10.0 * restart)
+        return {**event, "report": {**event["report"], "restart": restart}}
+
+    record = folded(*(again(number, 0) for number in range(4)), again(2, 1), again(2, 1))
+    assert [(report.epoch, report.restart) for report in record.reports] == [(0, 0), (1, 0), (2, 1)]
+
+
+def test_the_epoch_that_counts_may_be_an_earlier_one() -> None:
+    last = epoch(2)
+    last = {**last, "report": {**last["report"], "ended": {"epoch": 1, "reason": "why"}}}
+    record = folded(epoch(0), epoch(1), last)
+    assert record.last is not None
+    assert record.final is not None
+    assert (record.last.epoch, record.final.epoch) == (2, 1)

@@ -87,7 +87,7 @@ def test_counts_and_unique_ids_for_any_grid_and_zip(tmp_path: Path) -> None:
         "method": [
             "darts",
             "darts-2nd",
-            {"base": "darts", "betas": [0, 0.9]},
+            {"base": "darts", "updater": {"use": "adam", "betas": [0, 0.9]}},
             {"base": "darts", "name": "x"},
         ],
         "weight_decay": [0.1, 0.10000001, 0.2, "3e-4"],
@@ -147,9 +147,9 @@ def test_labels_of_methods() -> None:
     assert method_label("darts") == "darts"
     assert method_label({"base": "darts", "name": "es"}) == "darts-es"
     assert method_label({"base": "darts", "name": "darts-es"}) == "darts-es"
-    unnamed = method_label({"base": "darts", "betas": [0, 1], "estimator": "x"})
+    unnamed = method_label({"base": "darts", "every": 2, "estimator": "x"})
     assert re.fullmatch(r"darts-[0-9a-f]{8}", unnamed)
-    assert unnamed == method_label({"estimator": "x", "betas": [0, 1], "base": "darts"})
+    assert unnamed == method_label({"estimator": "x", "every": 2, "base": "darts"})
 
 
 def test_a_very_long_label_is_cut_and_stays_unique() -> None:

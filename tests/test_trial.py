@@ -198,6 +198,25 @@ def test_a_member_that_diverges_leaves_the_pack_and_nobody_else_notices(make_sea
         assert one.record().last.valid_loss == pytest.approx(other.record().last.valid_loss, rel=1e-3)
 
 
+def test_members_that_their_method_stops_end_and_the_rest_goes_on(make_search_config, tmp_path):
+    """Each ends at the epoch at which it ends alone, with that epoch's cell and the reason."""
+    method = {"base": "darts", "stop": {"use": "skip-count", "most": 2}}
+    configs = [make_search_config(method=method, seed=seed, epochs=3) for seed in range(4)]
+    folders = make_pack(tmp_path, configs)
+    assert run(*folders) == ["finished"] * 4
+    lengths = set()
+    for folder, config in zip(folders, configs, strict=True):
+        alone = make_folder(tmp_path / str(config.seed), config)
+        run(alone)
+        record, expected = folder.record(), alone.record()
+        assert len(record.reports) == len(expected.reports)
+        assert record.reason == expected.reason
+        assert (record.last.ended is not None) == ("skip connections" in record.reason)
+        assert Genotype.load(folder.path / "genotype.json") == record.final.genotype
+        lengths.add(len(record.reports))
+    assert len(lengths) > 1
+
+
 @pytest.mark.parametrize("writes", range(7))
 def test_a_pack_killed_at_any_write_resumes_to_the_same_bits(
     make_search_config, tmp_path, monkeypatch, writes

@@ -122,10 +122,20 @@ def print_method(facts: Mapping[str, Any]) -> None:
     """Print a method: one line a part."""
     flat = {"name": f"{facts['name']}: {facts['title']}"}
     flat |= {key: value for key, value in facts.items() if key not in {"name", "title", "parts"}}
-    for slot, part in facts.get("parts", {}).items():
-        settings = {key: value for key, value in part.items() if key != "use"}
-        flat[slot] = ", ".join([part["use"], *(f"{key}={value}" for key, value in settings.items())])
+    flat["defaults"] = ", ".join(f"{key}={value}" for key, value in facts.get("defaults", {}).items())
+    flat |= {slot: _part_text(part) for slot, part in facts.get("parts", {}).items()}
     print_fields(flat)
+
+
+def _part_text(part: Any) -> str:
+    """Write a part as `use(setting=value, …)`, parts within parts alike; empty settings are left out."""
+    if isinstance(part, list | tuple):
+        return ", ".join(map(_part_text, part))
+    if not isinstance(part, Mapping):
+        return str(part)
+    settings = {key: value for key, value in part.items() if key != "use" and value not in (None, [])}
+    inner = ", ".join(f"{key}={_part_text(value)}" for key, value in settings.items())
+    return f"{part['use']}({inner})" if inner else str(part["use"])
 
 
 def operation(name: str) -> dict[str, Any]:

@@ -166,7 +166,7 @@ def _rows(running: list[TrialRecord], width: int) -> Table:
     for header in _HEADERS[1:] if narrow else _HEADERS:
         table.add_column(header, justify="right", no_wrap=True)
     for record in running:
-        done, total = len(record.reports), record.config.epochs
+        done, total = len(record.reports), record.epochs
         first: list[RenderableType] = [record.id, f"{done}/{total}"]
         numbers: list[RenderableType] = [*_numbers(record)]
         middle = numbers[1:] if narrow else [ProgressBar(total=total, completed=done, width=bar), *numbers]
@@ -193,7 +193,7 @@ def _numbers(record: TrialRecord) -> list[str | Text]:
 
 def _line(record: TrialRecord) -> str:
     """Return a trial's newest epoch as one plain line."""
-    head = f"{record.id}  epoch {len(record.reports)}/{record.config.epochs}"
+    head = f"{record.id}  epoch {len(record.reports)}/{record.epochs}"
     if record.last is None:
         return head
     train, valid, accuracy, eig_max, skipped, seconds = (str(cell).strip() for cell in _numbers(record))

@@ -66,7 +66,10 @@ class Progress:
     @property
     def epochs_done(self) -> int:
         """Epochs finished; a trial that ended counts with all of its epochs."""
-        return sum(r.config.epochs if r.status in ENDED else len(r.reports) for r in self._all())
+        return sum(
+            r.config.epochs if r.status in ENDED else min(len(r.reports), r.config.epochs)
+            for r in self._all()
+        )
 
     @property
     def epochs_planned(self) -> int:
@@ -146,7 +149,7 @@ def record_json(record: TrialRecord) -> dict[str, object]:
         "seed": record.config.seed,
         "axes": record.axes,
         "epoch": len(record.reports),
-        "epochs": record.config.epochs,
+        "epochs": record.epochs,
         "train_loss": last and last.train_loss,
         "valid_loss": last and last.valid_loss,
         "valid_accuracy": last and last.valid_accuracy,

@@ -131,8 +131,8 @@ def find_cell(cell: str, runs: Path) -> "tuple[Genotype, Path]":
 
     folder = SweepFolder.find(runs, cell)
     winner = rank(folder.records(), folder.sweep().select).winner
-    if winner is None or winner.trial.last is None:
+    if winner is None or winner.trial.final is None:
         raise RaynasError(
             f"the sweep {cell!r} has no best cell: no trial finished", next_step=f"raynas status {cell}"
         )
-    return winner.trial.last.genotype, folder.best
+    return winner.trial.final.genotype, folder.best

@@ -178,7 +178,7 @@ def _say_interrupted(folder: "SweepFolder", words: "Sequence[str]") -> None:
     ended = progress.planned - counts["running"] - counts["waiting"]
     say(f"interrupted: {ended} of {plural(progress.planned, 'search', 'searches')} ended")
     for record in progress.running():
-        say(f"  {record.id} is saved up to epoch {len(record.reports)} of {record.config.epochs}")
+        say(f"  {record.id} is saved up to epoch {len(record.reports)} of {record.epochs}")
     say(f"all of it is in {folder.path}")
     next_step("resume", folder.name, *words)
 

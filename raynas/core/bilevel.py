@@ -5,8 +5,9 @@ The upper level chooses α on the validation half, the lower level trains the we
 given weights and given α; this is the one place that computes it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,20 +15,15 @@ from torch import Tensor
 from torch.func import functional_call
 
 from raynas.core.derive import selected
+from raynas.core.fan import active
 from raynas.core.flat import flatten, unflatten
 from raynas.core.genotype import Genotype
+from raynas.core.objective import Objective, Outcome, Penalty, Score
 from raynas.core.ops.lanes import Pass, Statistics
+from raynas.core.policy import Draw, Losses, Policy, Sampler, Tables
+from raynas.core.progress import Progress, now
 from raynas.core.space import Space
 from raynas.core.supernet import Supernet
-
-
-class Relaxation(Protocol):
-    """From α to weights: maps logits [lanes, edges, operations] to weights of the same shape.
-
-    ``mask`` [edges, operations] marks the operations an edge has; all other entries must get weight 0.
-    """
-
-    def __call__(self, logits: Tensor, mask: Tensor) -> Tensor: ...
 
 
 class Batch(NamedTuple):
@@ -38,112 +34,90 @@ class Batch(NamedTuple):
 
 
 class Bilevel:
-    """A supernet, its α and their loss, for K lanes.
+    """A supernet, its policy and their losses, for K lanes.
 
-    ``alphas`` is a flat matrix [lanes, numbers] over all kinds of cell in the space's order, ``values`` the
-    flat matrix of the supernet's parameters; both are what the updaters move in place. ``precision`` is that
-    of the supernet's arithmetic in training and evaluation: passes that are differentiated twice stay as
-    they are, for second derivatives drown in bfloat16's rounding. ``compiled`` sends training's other passes
-    through torch.compile.
+    ``values`` is the flat matrix [lanes, numbers] of the supernet's parameters, α the policy's; both are what
+    the updaters move in place. The parts say what a step multiplies in and what becomes of several draws.
+    ``precision`` is that of the supernet's arithmetic in training and evaluation: passes that are
+    differentiated twice stay as they are, for second derivatives drown in bfloat16's rounding. ``compiled``
+    sends training's other passes through torch.compile.
     """
 
     def __init__(
         self,
         space: Space,
         supernet: Supernet,
-        relax: Relaxation,
-        generators: Sequence[torch.Generator],
+        policy: Policy,
         precision: torch.dtype | None = None,
         compiled: bool = False,
+        *,
+        objective: Objective,
+        weight_sampler: Sampler | None = None,
+        penalties: Sequence[Penalty] = (),
     ) -> None:
         self.space = space
         self.supernet = supernet
+        self.policy = policy
         self.precision = precision
         self.fast: Callable[..., Tensor] = torch.compile(supernet) if compiled else supernet
-        self.relax = relax
+        self.objective = objective
+        self._scheduled = (weight_sampler, tuple(penalties))
+        self.begin(policy.progress)
         self.parameters: list[Tensor] = list(supernet.parameters())
         self.names = [name for name, _ in supernet.named_parameters()]
         self.values = flatten([parameter.detach() for parameter in self.parameters])
         self._views = unflatten(self.values, self.parameters)  # see the values, which only move in place
-        like = self.parameters[0]
-        self.masks: dict[str, Tensor] = {
-            group.name: torch.tensor(
-                [[column < len(row.options) for column in range(group.width)] for row in group.rows],
-                device=like.device,
-            )
-            for group in space.groups
-        }
-        self.alphas = self._start(generators).to(like)
         self.noise: list[torch.Generator] = []
+        self.drops: list[torch.Generator] = []
 
-    def _start(self, generators: Sequence[torch.Generator]) -> Tensor:
-        """Draw α = 1e-3·N(0, 1), each lane from its own generator."""
-        numbers = sum(mask.numel() for mask in self.masks.values())
-        return torch.stack(
-            [1e-3 * torch.randn(numbers, generator=g, dtype=torch.float64) for g in generators]
-        )
+    def begin(self, progress: Progress) -> None:
+        """Start an epoch: every schedule takes its value of this epoch."""
+        self.policy.begin(progress)
+        sampler, penalties = self._scheduled
+        self.weight_sampler = now(sampler, progress)
+        self.penalties = tuple(now(penalty, progress) for penalty in penalties)
+
+    @property
+    def alphas(self) -> Tensor:
+        """Flat α [lanes, numbers] over all groups in the space's order."""
+        return self.policy.alphas
 
     @property
     def lanes(self) -> int:
         """How many searches advance together."""
         return len(self.alphas)
 
-    def logits(self, alphas: Tensor) -> dict[str, Tensor]:
-        """Cut flat α [lanes, numbers] into logits [lanes, edges, operations] by kind."""
-        pieces = torch.split(alphas, [mask.numel() for mask in self.masks.values()], 1)
-        return {
-            kind: piece.reshape(-1, *mask.shape)
-            for (kind, mask), piece in zip(self.masks.items(), pieces, strict=True)
-        }
-
-    def weights(self, alphas: Tensor) -> dict[str, Tensor]:
-        """Return the architecture weights [lanes, edges, operations] at flat α."""
-        return {kind: self.relax(logits, self.masks[kind]) for kind, logits in self.logits(alphas).items()}
-
-    @torch.no_grad()
-    def rows(self, lane: int) -> dict[str, list[list[float]]]:
-        """Return a lane's weights at its α by kind, each row cut to the options it has."""
-        weights = self.weights(self.alphas[lane : lane + 1])
-        return {
-            group.name: [
-                values[: len(row.options)]
-                for values, row in zip(weights[group.name][0].tolist(), group.rows, strict=True)
-            ]
-            for group in self.space.groups
-        }
-
-    @torch.no_grad()
-    def entropy(self, lane: int) -> dict[str, float]:
-        """Return the mean entropy of a lane's rows by kind, in nats."""
-        weights = self.weights(self.alphas[lane : lane + 1])
-        return {kind: float(torch.special.entr(rows).sum(-1).mean()) for kind, rows in weights.items()}
-
-    def one_hot(self, genotypes: Sequence[Genotype | None]) -> dict[str, Tensor]:
+    def one_hot(self, genotypes: Sequence[Genotype | None]) -> Draw:
         """Return weights that leave on just what each lane's genotype has chosen, each with weight 1."""
-        weights = {kind: torch.zeros_like(rows) for kind, rows in self.logits(self.alphas).items()}
+        like = self.policy.layout.tables(self.policy.logits(self.alphas).detach())
+        weights = {kind: torch.zeros_like(rows) for kind, rows in like.items()}
         for lane, genotype in enumerate(genotypes):
             if genotype is None:
                 continue
             for group, entries in selected(self.space, genotype).items():
                 for row, option in entries:
                     weights[group][lane, row, option] = 1
-        return weights
+        return Draw(weights, active(weights))
 
     def forward(
         self,
         batch: Batch,
-        weights: dict[str, Tensor],
+        draw: Draw,
         statistics: Statistics = Statistics.BATCH,
         values: Tensor | None = None,
         twice: bool = False,
-        active: Mapping[str, Tensor] | None = None,
+        training: bool = False,
     ) -> Tensor:
         """Return logits [lanes, N, classes]; ``values`` replaces the supernet's parameters when given.
 
-        ``twice`` prepares the pass for having its gradient differentiated; ``active`` leaves out what it
-        marks as of weight 0 (see `Pass`).
+        ``twice`` prepares the pass for having its gradient differentiated; what modifiers add to ``training``
+        is left out of every other pass.
         """
-        arguments = (batch.images, weights, Pass(statistics, self.noise, twice, active))
+        run = Pass(statistics, self.noise, twice, draw.active, draw.offsets, draw.carry)
+        if training:
+            fields = {name: value for each in self.policy.modifiers for name, value in each.run().items()}
+            run = replace(run, drops=self.drops, **fields)
+        arguments = (batch.images, draw.weights, run)
         lower = self.precision is not None and not twice
         with torch.autocast(batch.images.device.type, self.precision, enabled=lower):
             if values is None:
@@ -161,9 +135,83 @@ class Bilevel:
         values: Tensor | None = None,
         twice: bool = False,
     ) -> Tensor:
-        """Return each lane's mean cross entropy in nats, [lanes], with the batch's own statistics."""
-        logits = self.forward(batch, self.weights(alphas), values=values, twice=twice)
+        """Return each lane's α-step's loss in nats, [lanes], with the batch's own statistics."""
+        return self.outcome(batch, alphas, Statistics.BATCH, values, twice).losses
+
+    def outcome(
+        self,
+        batch: Batch,
+        alphas: Tensor,
+        statistics: Statistics,
+        values: Tensor | None = None,
+        twice: bool = False,
+    ) -> Outcome:
+        """Return what the objective makes of the sampler's draws at flat α, penalties included."""
+        draws: list[Draw] = []
+
+        def draw() -> Draw:
+            draws.append(self.policy.draw(alphas))
+            return draws[-1]
+
+        flat = self.policy.logits(alphas)
+        score = self._scorer(batch, statistics, values, twice)
+        losses, logits = self.objective(self.policy, flat, draw, score)
+        for penalty in self.penalties:
+            losses = penalty(losses, self.policy, flat, draws[0])
+        return Outcome(losses, logits)
+
+    def lower(self, batch: Batch) -> Outcome:
+        """Return the weight step's outcome: its own sampler, α as it is, running statistics moved."""
+        alphas = self.alphas.detach()
+        attack = self._attacked(batch)
+        score = self._scorer(batch, Statistics.UPDATE)
+        return self.objective(
+            self.policy,
+            self.policy.logits(alphas),
+            lambda: self.policy.draw(alphas, self.weight_sampler, attack),
+            score,
+        )
+
+    def at(self, batch: Batch, flat: Tensor) -> Tensor:
+        """Return each lane's loss [lanes] at given logits, without chance, ready to be differentiated twice.
+
+        The weights enter as plain numbers, so that no derivative in them is computed.
+        """
+        logits = self.forward(batch, self.policy.mean(flat), values=self.values, twice=True)
         return cross_entropy(logits, batch.labels)
+
+    def mean(self) -> Draw:
+        """Return what the policy stands for without chance, as plain numbers."""
+        with torch.no_grad():
+            return self.policy.mean(self.policy.logits(self.alphas))
+
+    def _scorer(
+        self, batch: Batch, statistics: Statistics, values: Tensor | None = None, twice: bool = False
+    ) -> Score:
+        def score(draw: Draw) -> Outcome:
+            logits = self.forward(batch, draw, statistics, values, twice, training=True)
+            return Outcome(cross_entropy(logits, batch.labels), logits)
+
+        return score
+
+    def _attacked(self, batch: Batch) -> Losses:
+        """Return the loss as a function of weights; the same noise each time, or it would be compared."""
+        noise = [generator.get_state() for generator in self.noise]
+
+        def loss(weights: Tables) -> Tensor:
+            for generator, state in zip(self.noise, noise, strict=True):
+                generator.set_state(state)
+            draw = self.policy.finish(Draw(weights), self.policy.logits(self.alphas))
+            logits = self.forward(batch, draw, Statistics.RUNNING)
+            for generator, state in zip(self.noise, noise, strict=True):
+                generator.set_state(state)
+            return cross_entropy(logits, batch.labels)
+
+        return loss
+
+    def generators(self) -> list[torch.Generator]:
+        """Return everything that one evaluation of a loss draws from."""
+        return [*self.noise, *self.drops, *self.policy.dice.generators]
 
     def publish(self) -> None:
         """Copy the flat ``values`` into the supernet after an updater has moved them."""

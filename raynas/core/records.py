@@ -26,6 +26,14 @@ class Curvature:
 
 
 @dataclass(frozen=True)
+class Ended:
+    """A search is over before its last epoch: why, and the epoch whose cell counts."""
+
+    epoch: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class EpochReport:
     """One epoch of one search.
 
@@ -33,7 +41,10 @@ class EpochReport:
     supernet's on the validation half; ``discrete_loss`` that of the supernet with only the genotype's
     edges and operations left on. ``weights`` maps a cell kind to its [edges, operations] rows;
     ``entropy`` is the mean entropy of those rows in nats; ``skips`` counts skip connections in the
-    genotype. ``seconds`` and ``peak_memory`` (MiB) are measurements and do not take part in equality.
+    genotype. ``extra`` holds what only this method has: its schedules' values by name, and how many options
+    are ``alive`` once some are not. ``ended`` says that this is the search's last report. ``restart`` counts
+    how often the search has gone back: the report of a later one replaces those of its epoch and after.
+    ``seconds`` and ``peak_memory`` (MiB) are measurements and do not take part in equality.
     """
 
     epoch: int
@@ -49,6 +60,9 @@ class EpochReport:
     entropy: dict[str, float]
     skips: dict[str, int]
     curvature: Curvature | None = None
+    extra: dict[str, float] = field(default_factory=dict)
+    ended: Ended | None = None
+    restart: int = 0
     seconds: float = field(default=0.0, compare=False)
     peak_memory: float = field(default=0.0, compare=False)
 
@@ -66,4 +80,6 @@ class EpochReport:
             if values.get("spectrum") is not None:
                 values["spectrum"] = tuple(values["spectrum"])
             known["curvature"] = Curvature(**values)
+        if (ended := data.get("ended")) is not None:
+            known["ended"] = Ended(ended["epoch"], ended["reason"])
         return cls(**known)

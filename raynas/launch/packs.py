@@ -16,6 +16,7 @@ from raynas.errors import RaynasError
 from raynas.launch.device import memory_share
 from raynas.library import load_space
 from raynas.measure import FORMS_STEPS, LONGEST, measure_faster_forms, measure_packs
+from raynas.methods import resolve
 from raynas.sweep.folder import SweepFolder
 
 PATIENCE = 0.03
@@ -104,7 +105,8 @@ class Packs:
 
     def size(self, config: SearchConfig) -> int:
         """Return the largest pack for a configuration; of a shape not measured, 1."""
-        return self._sizes.get(shape_of(config), 1) if self._fixed == "auto" else self._fixed
+        most = self._sizes.get(shape_of(config), 1) if self._fixed == "auto" else self._fixed
+        return 1 if most == 1 or _solo(config) else most
 
     def forms(self, config: SearchConfig) -> dict[str, str]:
         """Return how the convolutions of a configuration's shape are computed, as measured."""
@@ -125,6 +127,8 @@ class Packs:
             return tasks
         for config in configs:
             shape = shape_of(config)
+            if _solo(config):
+                continue
             if shape in tasks:
                 tasks[shape] = replace(tasks[shape], count=tasks[shape].count + 1)
             elif shape not in self._sizes:
@@ -158,6 +162,13 @@ class Packs:
             for shape, size in self._sizes.items()
         ]
         write_atomic(self._file, (json.dumps({"version": 1, "shapes": entries}, indent=1) + "\n").encode())
+
+
+def _solo(config: SearchConfig) -> bool:
+    try:
+        return resolve(config.method).solo
+    except RaynasError:
+        return False  # the trials themselves will say what is wrong
 
 
 def choose(groups: Mapping[str, tuple[int, int, Steps]], slots: int) -> dict[str, int]:

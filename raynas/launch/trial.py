@@ -124,7 +124,7 @@ def _run_team(
     trials = [member.trial for member in team[1]]
     try:
         pack: Pack | None = _pack(team, dataset, device, forms)
-        while pack is not None and pack.epoch < pack.config.epochs:
+        while pack is not None and pack.epoch < pack.epochs:
             pack, trials = _advance(pack, trials, live)
             heartbeat(pack.epoch if pack else 0)
     except DiskFull:
@@ -134,9 +134,7 @@ def _run_team(
             _fail(trial, error, live)
         return
     for trial in trials:
-        if (last := trial.record().last) is not None:
-            last.genotype.save(trial.path / "genotype.json")
-        _end(trial, "finished", "", live)
+        _finish(trial, "", live)
 
 
 def _pack(
@@ -161,20 +159,24 @@ def _pack(
 def _advance(
     pack: Pack, trials: list[TrialFolder], live: list[TrialFolder]
 ) -> tuple[Pack | None, list[TrialFolder]]:
-    """Run one epoch; return what is left of the pack once those that diverged have ended.
+    """Run one epoch; return what is left of the pack once those that diverged or stopped have ended.
 
-    They end last: the others must not be found at an epoch that they have yet to compute without them.
+    They end last: the others must not be found at an epoch that they have yet to compute without them. One
+    that its method has stopped keeps the checkpoint of the epoch before, from which it would stop again.
     """
     outcomes = pack.advance()
     left = []
     for lane, (trial, outcome) in enumerate(zip(trials, outcomes, strict=True)):
         if not isinstance(outcome, Diverged):
             trial.spool.append("epoch", report=outcome.to_json())
-            left.append(lane)
+            if outcome.ended is None:
+                left.append(lane)
     _save([trials[lane] for lane in left], [pack.state_dict(lane) for lane in left])
     for trial, outcome in zip(trials, outcomes, strict=True):
         if isinstance(outcome, Diverged):
             _end(trial, "diverged", str(outcome), live)
+        elif outcome.ended is not None:
+            _finish(trial, outcome.ended.reason, live)
     if not left:
         return None, []
     going = pack if len(left) == len(trials) else pack.keep(left)
@@ -217,6 +219,7 @@ def _start(trial: TrialFolder, pack: Pack, company: Sequence[str], forms: Mappin
         },
         data=pack.splits.record(),
         parameters=pack.parameters_count,
+        epochs=pack.epochs,
         from_epoch=pack.epoch,
         pack=list(company),
         forms=dict(forms or {}),
@@ -227,6 +230,12 @@ def _fail(trial: TrialFolder, error: RaynasError, live: list[TrialFolder]) -> No
     attempt = next_attempt(trial.record())
     trial.spool.append("error", message=str(error), kind_of_error="user", attempt=attempt)
     _end(trial, "failed", str(error), live)
+
+
+def _finish(trial: TrialFolder, reason: str, live: list[TrialFolder]) -> None:
+    if (final := trial.record().final) is not None:
+        final.genotype.save(trial.path / "genotype.json")
+    _end(trial, "finished", reason, live)
 
 
 def _end(trial: TrialFolder, status: Ended, reason: str, live: list[TrialFolder]) -> None:

@@ -190,8 +190,8 @@ def _counts(facts: Facts) -> dict[str, Any] | None:
     """Return how many edges an operation holds in the derived cells, ``normal / reduce``, by method."""
     genotypes: dict[str, list[Genotype]] = {}
     for record in facts.ranked:
-        if record.last:
-            genotypes.setdefault(facts.setting(record).method, []).append(record.last.genotype)
+        if record.final:
+            genotypes.setdefault(facts.setting(record).method, []).append(record.final.genotype)
     if not genotypes:
         return None
     methods = [method for method in facts.methods if method in genotypes]

@@ -86,7 +86,7 @@ class Facts:
     def chosen(self) -> Genotype | None:
         """The winner's derived cell."""
         winner = self.selection.winner
-        return winner.trial.last.genotype if winner and winner.trial.last else None
+        return winner.trial.final.genotype if winner and winner.trial.final else None
 
     def setting(self, record: TrialRecord) -> Setting:
         """Return the setting of one of the records."""

@@ -120,7 +120,7 @@ def likeness(facts: Facts) -> Likeness | None:
     Groups are settings, so that only the seed differs inside one; methods if no setting has two trials.
     """
     ranked = sorted(facts.ranked, key=lambda record: _place(facts, record))
-    cells = [record.last.genotype for record in ranked if record.last]
+    cells = [record.final.genotype for record in ranked if record.final]
     if len(cells) < 2:
         return None
     settings = [facts.setting(record) for record in ranked]

@@ -99,12 +99,19 @@ def _cells(leaves: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _method(leaves: dict[str, Any]) -> Iterator[Problem]:
-    from raynas.methods import resolve  # brings torch
+    from raynas.methods import reasons, resolve  # brings torch
 
     try:
-        resolve(leaves["method"])
+        method = resolve(leaves["method"])
     except RaynasError as error:
         yield Problem("method", str(error))
+        return
+    try:
+        space = load_space(leaves["space"])
+    except (RaynasError, KeyError):
+        space = None  # reported by its own check
+    for reason in reasons(method, space, leaves):
+        yield Problem("method", reason)
 
 
 def _epochs(leaves: dict[str, Any]) -> Iterator[Problem]:
@@ -122,7 +129,7 @@ def _data(leaves: dict[str, Any]) -> Iterator[Problem]:
 _CHECKS: dict[Check, tuple[str, ...]] = {
     _space: ("space",),
     _cells: ("space", "cells"),
-    _method: ("method",),
+    _method: ("method", "space", "channels", "hessian.every"),
     _epochs: ("epochs", "warmup"),
     _data: ("data",),
 }

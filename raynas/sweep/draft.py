@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from raynas.errors import Problem
+from raynas.errors import Problem, RaynasError
 from raynas.sweep.keys import KEYS, Entry, check_value, defaults, unknown_key
 from raynas.sweep.plan import Distribution
 from raynas.sweep.sampling import read_distribution
@@ -67,14 +67,25 @@ class Draft:
         rows = list(zip(*(axis.entries for axis in self.zip), strict=True)) if self.zip else [()]
         for row in rows:
             for picks in product(*(axis.entries for axis in grid)):
-                leaves = dict(start)
+                given: dict[str, Any] = {}
                 paths: dict[str, str] = {}
                 entries = [*row, *picks]
                 for entry in (*self.base, *entries):
-                    leaves |= entry.leaves
+                    given |= entry.leaves
                     paths |= {leaf: entry.path_of(leaf) for leaf in entry.leaves}
+                leaves = start | _of_the_method(given, start) | given
                 values = zip(axes, entries, strict=True)
                 yield Setting(leaves, paths, {a.key: entry.value for a, entry in values if a.varies})
+
+
+def _of_the_method(given: Mapping[str, Any], start: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the leaves that the method of a setting brings along; none where there is no such method."""
+    from raynas.methods import defaults_of  # brings torch
+
+    try:
+        return defaults_of(given.get("method", start["method"]), given.get("epochs"))
+    except RaynasError:
+        return {}  # reported, once, by the check of the method itself
 
 
 def same(leaves: Mapping[str, Any]) -> str:

@@ -38,6 +38,19 @@ class TrialRecord:
         return self.reports[-1] if self.reports else None
 
     @property
+    def final(self) -> EpochReport | None:
+        """The report whose cell counts: the latest epoch's, or that of the epoch its method went back to."""
+        last = self.last
+        if last is None or last.ended is None:
+            return last
+        return next((report for report in self.reports if report.epoch == last.ended.epoch), last)
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs it has if nothing ends it early: a method may add some to its configuration's."""
+        return int((self.start or {}).get("epochs", self.config.epochs))
+
+    @property
     def method_name(self) -> str:
         """The method's name; for a method given as a mapping its base and name (or a short hash)."""
         return method_label(self.config.method)
@@ -49,7 +62,9 @@ def fold(
     """Fold events in the order they were written into a record; kinds of events not known are passed over.
 
     ``finished`` and ``diverged`` are final. A start after ``failed`` is a new attempt. An epoch that was
-    run again after a kill keeps its first report. Raises `RaynasError` for an event that is not whole.
+    run again after a kill keeps its first report, but a search that goes back of its own accord (`restart`)
+    replaces what it had said of that epoch and later ones. Raises `RaynasError` for an event that is not
+    whole.
     """
     status: Status = "waiting"
     reason = ""
@@ -63,9 +78,8 @@ def fold(
                     start = dict(event)
                     if status not in ("finished", "diverged"):
                         status, reason = "running", ""
-                case "epoch" if event["report"]["epoch"] not in reports:
-                    report = EpochReport.from_json(event["report"])
-                    reports[report.epoch] = report
+                case "epoch":
+                    _take(EpochReport.from_json(event["report"]), reports)
                 case "error":
                     errors.append(event["message"])
                 case "end" if status not in ("finished", "diverged"):
@@ -82,3 +96,13 @@ def fold(
         start=start,
         errors=tuple(errors),
     )
+
+
+def _take(report: EpochReport, reports: dict[int, EpochReport]) -> None:
+    """Add a report to those of a trial, in place."""
+    newest = max((each.restart for each in reports.values()), default=0)
+    if report.restart > newest:
+        for epoch in [epoch for epoch in reports if epoch >= report.epoch]:
+            del reports[epoch]
+    if report.restart >= newest:
+        reports.setdefault(report.epoch, report)

@@ -2,7 +2,7 @@
 
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -82,7 +82,9 @@ def _echo(config: SweepConfig, draft: Draft) -> dict[str, Any]:
     axes = (*draft.grid, *draft.zip)
     varied = {leaf for axis in axes for entry in axis.entries for leaf in entry.leaves} | set(draft.sample)
     given = {leaf: value for entry in draft.base for leaf, value in entry.leaves.items()}
-    fixed = defaults() | given
+    every = [setting.leaves for setting in draft.settings()]
+    # What a method brings along is written out where all methods of the sweep agree on it.
+    fixed = {leaf: value for leaf, value in (defaults() | every[0]).items() if _agreed(leaf, every)} | given
     fields = {
         **nest({leaf: fixed[leaf] for leaf in LEAVES if leaf in fixed and leaf not in varied}),
         "grid": {axis.key: [entry.value for entry in axis.entries] for axis in draft.grid},
@@ -99,6 +101,10 @@ def _echo(config: SweepConfig, draft: Draft) -> dict[str, Any]:
         "track": config.track.model_dump(mode="json"),
         **({"benchmark": config.benchmark.model_dump(mode="json")} if config.benchmark else {}),
     }
+
+
+def _agreed(leaf: str, settings: Sequence[Mapping[str, Any]]) -> bool:
+    return all(leaf in each and each[leaf] == settings[0].get(leaf) for each in settings)
 
 
 def _versions() -> dict[str, str | None]:

@@ -87,19 +87,19 @@ def select(records: Sequence[TrialRecord], config: Select) -> Selection:
 
 def value_of(record: TrialRecord, by: str) -> float | None:
     """Return what a trial is ranked by, or None when it did not finish with a finite value."""
-    if record.status != "finished" or record.last is None:
+    if record.status != "finished" or record.final is None:
         return None
-    value = float(getattr(record.last, by))
+    value = float(getattr(record.final, by))
     return value if math.isfinite(value) else None
 
 
 def _why_left_out(record: TrialRecord, by: str) -> str:
     if record.status == "finished":
-        if record.last is None:
+        if record.final is None:
             return "finished without a report"
-        return f"{by} is {getattr(record.last, by)} at epoch {record.last.epoch}"
+        return f"{by} is {getattr(record.final, by)} at epoch {record.final.epoch}"
     if record.status == "running":
-        done = f"{len(record.reports)} of {record.config.epochs} epochs" if record.reports else "no epoch yet"
+        done = f"{len(record.reports)} of {record.epochs} epochs" if record.reports else "no epoch yet"
         return f"not finished: {done}"
     return f"{record.status}: {record.reason}" if record.reason else record.status
 
@@ -108,7 +108,7 @@ def _reasons(ranking: Sequence[Ranked], by: str) -> list[str]:
     if not ranking:
         return ["No trial finished with a finite loss, so there is no winner."]
     winner = ranking[0]
-    epoch = winner.trial.last.epoch if winner.trial.last else None
+    epoch = winner.trial.final.epoch if winner.trial.final else None
     reasons = [f"{winner.trial.id} has the lowest {_NAMES[by]}: {winner.value:.4f} at epoch {epoch}."]
     if len(ranking) == 1:
         reasons.append("It is the only trial that could be ranked.")

@@ -74,6 +74,7 @@ def metrics(report: EpochReport, yardstick: Yardstick | None = None) -> dict[str
     }
     values |= {f"cell/skips_{kind}": float(count) for kind, count in report.skips.items()}
     values |= {f"cell/entropy_{kind}": nats for kind, nats in report.entropy.items()}
+    values |= {f"extra/{name}": value for name, value in report.extra.items()}
     if (curvature := report.curvature) is not None:
         for name in ("eig_max", "eig_min", "eig_gap", "trace"):
             values[f"hessian/{name}"] = getattr(curvature, name)
@@ -100,13 +101,13 @@ def tags(record: TrialRecord, sweep: str) -> dict[str, str]:
         facts = {"device": record.start.get("device"), "attempt": record.start.get("attempt")}
         facts["data_hash"] = data.get("hash")
         found |= {f"raynas.{key}": str(value) for key, value in facts.items() if value is not None}
-    if record.last is not None:
-        found["raynas.cell"] = record.last.genotype.digest()
+    if record.final is not None:
+        found["raynas.cell"] = record.final.genotype.digest()
     if lost := sorted({key for report in record.reports for key in _not_finite(report)}):
         found["raynas.nonfinite"] = ", ".join(lost)
     if record.status == "diverged":
         found["raynas.diverged"] = "true"
-    if record.status == "finished" and len(record.reports) < record.config.epochs:
+    if record.status == "finished" and len(record.reports) < record.epochs:
         found["raynas.stopped"] = record.reason[:500] or "early"
     if record.status in {"diverged", "failed"}:
         found["raynas.reason"] = record.reason[:500]
@@ -119,11 +120,11 @@ def note(record: TrialRecord) -> str:
     """Return two lines about a trial, in Markdown."""
     config = record.config
     head = f"{record.method_name} on {experiment_name(config)}, seed {config.seed}: {record.status}"
-    if record.last is None:
+    last = record.final
+    if last is None:
         return f"{head}  \nno epoch was finished"
-    last = record.last
     return (
-        f"{head} after {len(record.reports)} of {config.epochs} epochs  \n"
+        f"{head} after {len(record.reports)} of {record.epochs} epochs  \n"
         f"valid loss {last.valid_loss:.4g}, valid accuracy {last.valid_accuracy:.4g}, "
         f"cell `{last.genotype.digest()}`"
     )
@@ -159,8 +160,8 @@ def pictured(record: TrialRecord, ended: bool) -> list[EpochReport]:
     for report in turns(record.reports):
         if not found or _tenth(report, record.config) != _tenth(found[-1], record.config):
             found.append(report)
-    if ended and record.last is not None and record.last not in found:
-        found.append(record.last)
+    if ended and record.final is not None and record.final not in found:
+        found.append(record.final)
     return found
 
 

@@ -1,0 +1,145 @@
+"""What a search looks at without moving: its losses, its derived cell, curvature. Nothing is changed by it.
+
+Every look draws from streams of its own purpose and epoch, so that looking more often changes no search.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from raynas.core.bilevel import Batch, Bilevel, accuracy, cross_entropy
+from raynas.core.config import SearchConfig
+from raynas.core.hessian import curvature, shift_free_basis
+from raynas.core.ops.lanes import Statistics
+from raynas.core.policy import Draw, Tables
+from raynas.core.records import Curvature
+from raynas.core.space import Space
+from raynas.core.streams import stream
+from raynas.data.feed import Feed
+
+Pair = tuple[float, float]
+"""A mean loss and an accuracy."""
+
+
+class Evaluator:
+    """Evaluates a pack's problem on the validation half, which all of its searches share.
+
+    ``feed`` deals out that half's images; ``shift_free`` says whether a common shift of a row's logits
+    changes nothing.
+    """
+
+    def __init__(
+        self,
+        problem: Bilevel,
+        configs: Sequence[SearchConfig],
+        feed: Feed,
+        shift_free: bool,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.problem, self.configs, self.config, self.feed = problem, configs, configs[0], feed
+        self._clock, self._shift_free = clock, shift_free
+        self.probe = self._probe()
+        self.basis = self._basis()
+
+    def _probe(self) -> Batch:
+        """Draw the fixed images on which curvature is measured; one set for a whole sweep, so λ compares."""
+        hessian = self.config.hessian
+        generator = stream(self.config.data.split_seed, "probe")
+        batches = self.feed.probe(hessian.batches, hessian.batch or self.config.batch, generator)
+        images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        return self._everyone(images, labels)
+
+    def _basis(self) -> Tensor:
+        """Return the directions of the logits that may matter; what has been pruned adds known zeros."""
+        layout = self.problem.policy.layout
+        masks = list(layout.masks.values())
+        real = torch.cat([mask.flatten() for mask in masks])
+        entries = (
+            shift_free_basis(masks) if self._shift_free else torch.eye(len(real), dtype=torch.float64)[real]
+        )
+        extras = torch.eye(layout.numbers - layout.entries, dtype=torch.float64)
+        basis: Tensor = torch.block_diag(entries, extras)  # type: ignore[no-untyped-call]
+        return basis
+
+    def _everyone(self, images: Tensor, labels: Tensor) -> Batch:
+        """Show the same images to every lane."""
+        lanes = self.problem.lanes
+        return Batch(images.expand(lanes, *images.shape), labels.expand(lanes, *labels.shape))
+
+    @torch.no_grad()
+    def look(self, draw: Draw, statistics: Statistics, purpose: str, epoch: int) -> list[Pair]:
+        """Pass over the validation half, not augmented; return each lane's mean loss and accuracy."""
+        problem = self.problem
+        like = problem.values
+        totals = torch.zeros(2, problem.lanes, device=like.device, dtype=torch.float64)
+        count = 0
+        with self._noise(purpose, epoch):
+            for images, labels in self.feed.plain(self.config.batch):
+                batch = self._everyone(images, labels)
+                logits = problem.forward(batch, draw, statistics)
+                both = torch.stack([cross_entropy(logits, batch.labels), accuracy(logits, batch.labels)])
+                totals += both * len(labels)
+                count += len(labels)
+        return pairs(totals / count)
+
+    def measure_curvature(self, epoch: int) -> list[Curvature]:
+        """Measure the validation loss's curvature in the logits on the probe images."""
+        hessian, started, policy = self.config.hessian, self._clock(), self.problem.policy
+        with self._noise("curvature", epoch):
+            measured = curvature(
+                lambda flat: self.problem.at(self.probe, flat),
+                policy.logits(policy.alphas).detach(),
+                self.basis,
+                [stream(config.seed, "curvature") for config in self.configs],
+                zeros=policy.layout.rows if self._shift_free else 0,
+                steps=hessian.steps,
+                tolerance=hessian.tolerance,
+                spectrum=hessian.spectrum,
+            )
+        seconds = self._clock() - started
+        return [replace(each, seconds=seconds) for each in measured]
+
+    @contextmanager
+    def _noise(self, purpose: str, epoch: int) -> Iterator[None]:
+        """Let noise operations draw from streams of this purpose and epoch, and leave training's alone."""
+        training = self.problem.noise
+        device, name = self.problem.values.device, f"noise/{purpose}/{epoch}"
+        self.problem.noise = [stream(config.seed, name, device) for config in self.configs]
+        try:
+            yield
+        finally:
+            self.problem.noise = training
+
+
+def pairs(totals: Tensor) -> list[Pair]:
+    """Return each lane's numbers of a [2, lanes] tensor."""
+    return [(float(loss), float(right)) for loss, right in totals.T.tolist()]
+
+
+def rows_of(space: Space, tables: Tables, lane: int) -> dict[str, list[list[float]]]:
+    """Return a lane's weights by group, each row cut to the options it has."""
+    return {
+        group.name: [
+            values[: len(row.options)]
+            for values, row in zip(tables[group.name][lane].tolist(), group.rows, strict=True)
+        ]
+        for group in space.groups
+    }
+
+
+def entropy_of(tables: Tables, lane: int) -> dict[str, float]:
+    """Return the mean entropy of a lane's rows by group, in nats; rows that do not sum to 1 are scaled."""
+    return {
+        name: float(torch.special.entr(_shares(table[lane])).sum(-1).mean()) for name, table in tables.items()
+    }
+
+
+def _shares(rows: Tensor) -> Tensor:
+    total = rows.clamp_min(0).sum(-1, keepdim=True)
+    scaled = rows.clamp_min(0) / torch.where(total > 0, total, 1.0)
+    # A row that sums to 1 but for rounding stays as it is, bit for bit.
+    return torch.where((rows.sum(-1, keepdim=True) - 1).abs() < 1e-5, rows.clamp_min(0), scaled)

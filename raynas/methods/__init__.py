@@ -1,0 +1,70 @@
+"""Methods by name: each a record of parts, so that methods differ in one line and combine in one mapping.
+
+A trial file names a method (`method: darts-2nd`) or starts from one and replaces parts:
+`method: {base: darts-2nd, estimator: {use: second-order, mixed: difference}}`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from raynas.methods.build import PARTS, methods, parts, plain, resolve
+from raynas.methods.record import Method
+from raynas.methods.reject import reasons
+
+__all__ = [
+    "PARTS",
+    "Method",
+    "defaults_of",
+    "describe",
+    "names",
+    "parts",
+    "reasons",
+    "resolve",
+    "settle",
+]
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all methods, in the order they are taught."""
+    return tuple(methods())
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Return a method's name, title, source, parts with their settings and defaults, as plain data."""
+    method = resolve(name)
+    filled = {slot: plain(getattr(method, slot)) for slot in PARTS}
+    return {
+        "name": method.name,
+        "title": method.title,
+        "source": method.source,
+        "parts": {slot: part for slot, part in filled.items() if part not in (None, [])},
+        "order": method.order,
+        "every": method.every,
+        "without": list(method.without),
+        "defaults": dict(method.defaults),
+    }
+
+
+def defaults_of(method: str | Mapping[str, Any], epochs: int | None = None) -> dict[str, Any]:
+    """Return the values of a search's configuration that a method brings along, keys dotted.
+
+    A ``warmup`` below 1 is a share of ``epochs`` (the method's own, where None), so that shorter searches
+    keep the source's proportion.
+    """
+    found = dict(resolve(method).defaults)
+    if isinstance(share := found.get("warmup"), float):
+        total = epochs or int(str(found.get("epochs", 50)))
+        found["warmup"] = min(int(share * total), total - 1)
+    return found
+
+
+def settle(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a search's values with its method's defaults where they say nothing."""
+    settled = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    for key, value in defaults_of(values.get("method", "darts"), values.get("epochs")).items():
+        group, _, leaf = key.partition(".")
+        if not leaf:
+            settled.setdefault(group, value)
+        elif isinstance(inner := settled.setdefault(group, {}), dict):
+            inner.setdefault(leaf, value)
+    return settled

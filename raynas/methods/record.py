@@ -1,0 +1,83 @@
+"""A method as a record of parts: plain frozen data, so that methods differ in a line and can be printed."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal, Self
+
+from raynas.core.objective import Objective, Penalty
+from raynas.core.policy import Modifier, Relaxation, Sampler, Store
+from raynas.parts.derivations import Derivation, Strongest
+from raynas.parts.estimators import Estimator, FirstOrder
+from raynas.parts.objectives import OneDraw
+from raynas.parts.relaxations import Softmax
+from raynas.parts.rules import AdamRule, UpdateRule
+from raynas.parts.samplers import Mean
+from raynas.parts.schedules import Annealing, Cosine
+from raynas.parts.stages import Stages
+from raynas.parts.stops import AnyOf, EigenvalueGrowth, StopRule
+from raynas.parts.stores import Table
+
+Order = Literal["alphas-first", "weights-first", "joint"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to search.
+
+    ``store`` is what is learned and gives logits; ``relaxation`` makes them mean weights; ``sampler`` says
+    what an α-step multiplies in and ``weight_sampler`` what a weight step does (None: the same);
+    ``objective`` makes one loss of several draws; ``penalties`` are added to the α-step's; ``estimator``
+    says how the weights' dependence on α is regarded (None: α rests); ``updater`` moves α; ``without`` names
+    operations that this method never considers.
+
+    In each step of the loop α moves before the weights, after them or, ``joint``, with them on the same
+    training batch, and only in every ``every``-th step. ``modifiers`` change what an edge computes,
+    ``annealing`` the weights' learning rate over epochs, ``stages`` what is alive between epochs; ``stop``
+    may end the search; ``derivation`` reads the cell from the mean weights. ``defaults`` are values of a
+    search's configuration that the method's source uses: a share of the epochs where ``warmup`` is below 1.
+    """
+
+    name: str
+    title: str
+    source: str
+    store: Store = field(default_factory=Table)
+    relaxation: Relaxation = field(default_factory=Softmax)
+    sampler: Sampler = field(default_factory=Mean)
+    weight_sampler: Sampler | None = None
+    objective: Objective = field(default_factory=OneDraw)
+    penalties: tuple[Penalty, ...] = ()
+    estimator: Estimator | None = field(default_factory=FirstOrder)
+    updater: UpdateRule = field(default_factory=AdamRule)
+    order: Order = "alphas-first"
+    every: int = 1
+    without: tuple[str, ...] = ()
+    modifiers: tuple[Modifier, ...] = ()
+    annealing: Annealing = field(default_factory=Cosine)
+    stages: Stages | None = None
+    stop: StopRule | None = None
+    derivation: Derivation = field(default_factory=Strongest)
+    defaults: Mapping[str, object] = field(default_factory=dict, hash=False)
+
+    def with_(self, name: str, title: str, source: str | None = None, **parts: Any) -> Self:
+        """Return a new method that differs in the given parts; ``defaults`` are added to this one's."""
+        defaults = {**self.defaults, **parts.pop("defaults", {})}
+        return replace(self, name=name, title=title, source=source or self.source, defaults=defaults, **parts)
+
+    def parts(self) -> Iterator[tuple[str, Any]]:
+        """Yield every part with the slot it fills, those of lists one by one."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            for part in value if isinstance(value, tuple) else (value,):
+                if is_dataclass(part):
+                    yield each.name, part
+
+    @property
+    def returning(self) -> tuple[EigenvalueGrowth, ...]:
+        """The stop rules that may send a search back to an earlier epoch instead of ending it."""
+        rules = self.stop.rules if isinstance(self.stop, AnyOf) else (self.stop,)
+        return tuple(rule for rule in rules if isinstance(rule, EigenvalueGrowth) and rule.then is not None)
+
+    @property
+    def solo(self) -> bool:
+        """Whether its searches cannot advance in one pack, because one of its parts cannot."""
+        return any(getattr(part, "solo", False) for _, part in self.parts())

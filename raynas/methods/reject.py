@@ -1,0 +1,257 @@
+"""Combinations of parts that make no sense, each with the reason: told before a sweep starts."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from raynas.core.space import Space
+from raynas.methods.record import Method
+from raynas.parts.derivations import EveryEdge, FewSkips, Threshold, is_skip
+from raynas.parts.estimators import SecondOrder
+from raynas.parts.greedy import Greedy
+from raynas.parts.modifiers import (
+    AuxiliarySkip,
+    DropPath,
+    EdgeNormalisation,
+    PartialChannels,
+    SkipDropout,
+)
+from raynas.parts.objectives import Importance, Natural, Reinforce
+from raynas.parts.penalties import Anchor
+from raynas.parts.perturbations import Attack, UniformNoise
+from raynas.parts.projection import PerturbAndProject
+from raynas.parts.relaxations import DirichletMean, MaxWeight, ReluShare, Scales, Softmax
+from raynas.parts.rules import AdamRule, Adaptive, Proximal
+from raynas.parts.samplers import Categorical, Dirichlet, Gumbel, Pair, Projection
+from raynas.parts.stages import DropWeak, FixEarly
+from raynas.parts.stops import AnyOf, EigenvalueGrowth, SkipCount
+from raynas.parts.stores import Generator, Table
+
+_WEIGHS_DRAWS = (Importance, Reinforce, Natural)
+_OFF_THE_MEAN = (UniformNoise, Attack)
+_CHOICES = (Gumbel, Categorical, Pair)
+_SHARES = (Softmax, DirichletMean, ReluShare)
+
+
+def reasons(method: Method, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield why this method cannot search this space with these values (``epochs``, ``hessian.every``, …)."""
+    for wrong, reason in _PARTS:
+        if wrong(method):
+            yield reason
+    for unfit, reason in _VALUES:
+        if unfit(method, values):
+            yield reason
+    if space is not None:
+        for unsuited, reason in _SPACE:
+            if unsuited(method, space):
+                yield f"{reason} ({space.name})"
+
+
+def _has(method: Method, *kinds: type[object]) -> bool:
+    return any(isinstance(each, kinds) for each in method.modifiers)
+
+
+def _rules(method: Method) -> tuple[Any, ...]:
+    return method.stop.rules if isinstance(method.stop, AnyOf) else (method.stop,)
+
+
+def _draws_none(part: object) -> bool:
+    return isinstance(part, Categorical) and part.gradient == "none"
+
+
+def _executes_all(method: Method) -> bool:
+    sampler = method.sampler
+    if isinstance(sampler, Categorical):
+        return sampler.gradient == "straight-through"
+    return not isinstance(sampler, Pair | Projection) and getattr(sampler, "execute", "all") == "all"
+
+
+def _distribution(method: Method) -> bool:
+    """Tell whether the relaxed weights are probabilities."""
+    return isinstance(method.relaxation, _SHARES) or (
+        isinstance(method.relaxation, Scales) and isinstance(method.updater, Adaptive)
+    )
+
+
+_PARTS: tuple[tuple[Callable[[Method], bool], str], ...] = (
+    (
+        lambda m: _has(m, DropPath) and getattr(m.sampler, "execute", "all") == "chosen",
+        "drop-path would drop the numbers that stand for what gumbel leaves out: `execute: all`",
+    ),
+    (
+        lambda m: _has(m, AuxiliarySkip) and isinstance(m.stages, PerturbAndProject),
+        "perturb-and-project measures what each operation is worth: auxiliary skips stand in for them",
+    ),
+    (
+        lambda m: isinstance(m.estimator, SecondOrder) and m.sampler.random,
+        "second order needs a sampler without chance: its passes would draw different weights",
+    ),
+    (
+        lambda m: m.order == "joint" and isinstance(m.estimator, SecondOrder),
+        "a joint step has no step of the weights to look ahead to: leave second order out",
+    ),
+    (
+        lambda m: m.order == "joint" and m.estimator is None,
+        "a joint step moves α; an α that rests needs another order",
+    ),
+    (
+        lambda m: m.order == "joint" and m.weight_sampler is not None,
+        "a joint step multiplies in one draw: leave weight_sampler out",
+    ),
+    (
+        lambda m: isinstance(m.sampler, _OFF_THE_MEAN),
+        "noise on the mixture belongs in weight_sampler: α would learn nothing through it",
+    ),
+    (
+        lambda m: (
+            isinstance(m.weight_sampler, _OFF_THE_MEAN)
+            and (m.sampler.random or not isinstance(m.relaxation, Softmax))
+        ),
+        "noise on the mixture needs a softmax without sampling: it is projected back on the simplex",
+    ),
+    (
+        lambda m: isinstance(m.relaxation, DirichletMean) != isinstance(m.sampler, Dirichlet),
+        "dirichlet-mean and the dirichlet sampler go together: one is the mean of the other",
+    ),
+    (
+        lambda m: isinstance(m.relaxation, MaxWeight) and m.sampler.random,
+        "max-weight gives weights and no probabilities: it needs the sampler mean",
+    ),
+    (
+        lambda m: isinstance(m.sampler, _CHOICES) and not _distribution(m),
+        "a choice is drawn from probabilities: take a relaxation whose rows sum to 1",
+    ),
+    (
+        lambda m: isinstance(m.objective, _WEIGHS_DRAWS) and not _draws_none(m.sampler),
+        "this objective weighs single architectures: it needs the sampler {use: categorical, gradient: none}",
+    ),
+    (
+        lambda m: _draws_none(m.sampler) and not isinstance(m.objective, _WEIGHS_DRAWS),
+        "categorical with gradient none leaves α to an objective: importance, reinforce or natural",
+    ),
+    (
+        lambda m: (
+            isinstance(m.objective, _WEIGHS_DRAWS)
+            and m.weight_sampler is not None
+            and not _draws_none(m.weight_sampler)
+        ),
+        "this objective weighs single architectures: leave weight_sampler out",
+    ),
+    (
+        lambda m: isinstance(m.objective, Natural) != isinstance(m.updater, Adaptive),
+        "the natural objective and the adaptive updater go together",
+    ),
+    (
+        lambda m: (
+            isinstance(m.updater, Adaptive)
+            and not (
+                isinstance(m.store, Table)
+                and m.store.start_from == "uniform"
+                and isinstance(m.relaxation, Scales)
+            )
+        ),
+        "the adaptive updater moves probabilities: it needs {use: table, start_from: uniform} and scales",
+    ),
+    (
+        lambda m: (
+            isinstance(m.store, Generator)
+            and (
+                isinstance(m.updater, Adaptive | Proximal)
+                or (isinstance(m.updater, AdamRule) and bool(m.updater.after))
+            )
+        ),
+        "a generator's parameters are no logits: they cannot be clamped, thresholded or shifted",
+    ),
+    (
+        lambda m: isinstance(m.stages, PerturbAndProject) and not _executes_all(m),
+        "perturb-and-project switches single operations off: the search has to train all of them",
+    ),
+    (
+        lambda m: isinstance(m.stages, FixEarly | DropWeak) and not isinstance(m.relaxation, _SHARES),
+        "this stage compares probabilities: take a relaxation whose rows sum to 1",
+    ),
+    (
+        lambda m: isinstance(m.stages, Greedy) and not isinstance(m.relaxation, Softmax),
+        "greedy decides by the softmax of the logits: it needs the relaxation softmax",
+    ),
+    (
+        lambda m: (
+            isinstance(m.derivation, Threshold)
+            and m.derivation.above >= 0.5
+            and isinstance(m.relaxation, _SHARES)
+        ),
+        "at most one weight of a row that sums to 1 is above ½: take another derivation",
+    ),
+    (
+        lambda m: isinstance(m.derivation, EveryEdge) and isinstance(m.sampler, Projection),
+        "projection has already chosen the edges: derive by strongest",
+    ),
+    (
+        lambda m: (
+            any(isinstance(each, Anchor) for each in m.penalties)
+            and not isinstance(m.relaxation, DirichletMean)
+        ),
+        "anchor measures Dirichlet distributions: it needs dirichlet-mean",
+    ),
+    (
+        lambda m: m.estimator is None and any(isinstance(rule, EigenvalueGrowth) for rule in _rules(m)),
+        "eigenvalue-growth watches the curvature that training α causes: here α rests",
+    ),
+)
+
+_VALUES: tuple[tuple[Callable[[Method, Mapping[str, Any]], bool], str], ...] = (
+    (
+        lambda m, v: (
+            v.get("hessian.every", 1) == 0 and any(isinstance(rule, EigenvalueGrowth) for rule in _rules(m))
+        ),
+        "eigenvalue-growth needs measured curvature: hessian.every is 0",
+    ),
+    (
+        lambda m, v: any(
+            isinstance(each, PartialChannels) and (v.get("channels") or each.k) % each.k
+            for each in m.modifiers
+        ),
+        "partial-channels needs channels that its k divides",
+    ),
+)
+
+
+def _no_skips(space: Space) -> bool:
+    return not any(is_skip(op) for cell in space.cells for edge in cell.edges for op in edge.ops)
+
+
+_SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
+    (
+        lambda m, s: (
+            _no_skips(s)
+            and (isinstance(m.derivation, FewSkips) or any(isinstance(rule, SkipCount) for rule in _rules(m)))
+        ),
+        "skips are counted, but the space has none",
+    ),
+    (
+        lambda m, s: _no_skips(s) and _has(m, SkipDropout, AuxiliarySkip),
+        "a modifier is about skip connections, but the space has none",
+    ),
+    (
+        lambda m, s: _has(m, EdgeNormalisation) and s.keep == "all",
+        "edge-normalisation compares edges, but the space keeps all of them",
+    ),
+    (
+        lambda m, s: _has(m, PartialChannels, AuxiliarySkip) and s.skeleton != "darts",
+        "partial-channels and auxiliary-skip are built into the skeleton darts only",
+    ),
+    (
+        lambda m, s: _has(m, DropPath, SkipDropout) and s.form.chooses == "node",
+        "drop-path and skip-dropout drop edges, but here operations stand in the nodes",
+    ),
+    (
+        lambda m, s: (
+            isinstance(m.sampler, Pair)
+            and any(len(set(row.options) - set(m.without)) < 2 for group in s.groups for row in group.rows)
+        ),
+        "pair needs two options everywhere",
+    ),
+    (
+        lambda m, s: any(not set(row.options) - set(m.without) for group in s.groups for row in group.rows),
+        "without leaves rows that have no option",
+    ),
+)

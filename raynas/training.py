@@ -1,0 +1,161 @@
+"""One step of training: how α and the weights of K searches move, and everything that every step changes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import grad
+
+from raynas.core.bilevel import Batch, Bilevel, accuracy
+from raynas.core.config import SearchConfig
+from raynas.core.flat import column, flatten
+from raynas.core.ops.forms import Forms
+from raynas.core.ops.lanes import Statistics
+from raynas.core.policy import Policy
+from raynas.core.space import Space
+from raynas.core.streams import stream
+from raynas.core.supernet import Supernet
+from raynas.data.dataset import Dataset
+from raynas.methods.record import Method
+from raynas.parts.updaters import Sgd, clip_norm
+
+
+class Trainer:
+    """The bilevel problem of K like-shaped searches with what moves its two sets of variables."""
+
+    def __init__(
+        self,
+        configs: Sequence[SearchConfig],
+        method: Method,
+        space: Space,
+        dataset: Dataset,
+        device: torch.device,
+        dtype: torch.dtype,
+        forms: Forms | None = None,
+    ) -> None:
+        self.configs, self.config, self.method, self.space = configs, configs[0], method, space
+        self.device, self.dtype = device, dtype
+        self.problem = self._build_problem(dataset, forms)
+        self.sgd = Sgd(self.problem.values, self._column("momentum"), self._column("weight_decay"))
+        self.updater = method.updater.start(
+            self.problem.policy, self._column("arch_learning_rate"), self._column("arch_weight_decay")
+        )
+        self._clip = self._column("clip")
+
+    def _build_problem(self, dataset: Dataset, forms: Forms | None) -> Bilevel:
+        config, method = self.config, self.method
+        supernet = Supernet(
+            self.space,
+            dataset.shape,
+            dataset.classes,
+            config.channels or self.space.default_channels,
+            config.cells or self.space.default_cells,
+            self._generators_of("weights"),
+            self.dtype,
+            forms=forms,
+            recompute=config.recompute,
+            **{name: value for each in method.modifiers for name, value in each.build().items()},
+        ).to(self.device)
+        policy = Policy(
+            self.space,
+            method.store,
+            method.relaxation,
+            method.sampler,
+            method.modifiers,
+            generators=self._generators_of("alphas"),
+            dice=self._generators_of("dice"),
+            like=next(supernet.parameters()),
+            without=method.without,
+        )
+        problem = Bilevel(
+            self.space,
+            supernet,
+            policy,
+            torch.bfloat16 if config.precision == "bfloat16" else None,
+            config.compile,
+            weight_sampler=method.weight_sampler,
+            objective=method.objective,
+            penalties=method.penalties,
+        )
+        problem.noise = [stream(each.seed, "noise", self.device) for each in self.configs]
+        problem.drops = [stream(each.seed, "drops", self.device) for each in self.configs]
+        return problem
+
+    def _generators_of(self, name: str) -> list[torch.Generator]:
+        return [stream(config.seed, name) for config in self.configs]
+
+    def _column(self, name: str) -> Tensor:
+        return column([getattr(config, name) for config in self.configs], self.problem.values)
+
+    def step(self, train: Batch, valid: Batch, rates: Tensor, *, move_alphas: bool) -> Tensor:
+        """Move the weights, and α where it is due, in the method's order; return as `step_weights` does."""
+        order = self.method.order
+        if move_alphas and order == "joint":
+            return self.step_both(train, rates)
+        if move_alphas and order == "alphas-first":
+            self.step_alphas(train, valid, rates)
+        seen = self.step_weights(train, rates)
+        if move_alphas and order == "weights-first":
+            self.step_alphas(train, valid, rates)
+        return seen
+
+    def step_alphas(self, train: Batch, valid: Batch, rates: Tensor) -> None:
+        """Move α once; ``rates`` [lanes, 1] are the weights' learning rates, for methods that look ahead."""
+        if self.method.estimator is not None:
+            self.updater.step(self.method.estimator(self.problem, train, valid, self.sgd, rates))
+
+    def step_weights(self, train: Batch, rates: Tensor) -> Tensor:
+        """Move the weights once; return each lane's loss and accuracy before the step, [2, lanes]."""
+        losses, logits = self.problem.lower(train)
+        # What no lane has computed gets a gradient of 0, so that a lane does not depend on its company.
+        gradient = flatten(grad(losses.sum(), self.problem.parameters, materialize_grads=True))
+        self._move_weights(gradient, rates)
+        return torch.stack([losses.detach(), accuracy(logits, train.labels)])
+
+    def step_both(self, train: Batch, rates: Tensor) -> Tensor:
+        """Move α and the weights once, along the gradients of one loss on the training batch."""
+        alphas = self.problem.alphas.detach().clone().requires_grad_()
+        losses, logits = self.problem.outcome(train, alphas, Statistics.UPDATE)
+        slope, *slopes = grad(losses.sum(), [alphas, *self.problem.parameters], materialize_grads=True)
+        self.updater.step(slope)
+        self._move_weights(flatten(slopes), rates)
+        return torch.stack([losses.detach(), accuracy(logits, train.labels)])
+
+    def _move_weights(self, gradient: Tensor, rates: Tensor) -> None:
+        self.sgd.step(self.problem.values, clip_norm(gradient, self._clip), rates)
+        self.problem.publish()
+
+    def forget_momentum(self) -> None:
+        """Let the weights start anew without velocity."""
+        self.sgd.velocity = torch.zeros_like(self.sgd.velocity)
+
+    def regularise(self, lane: int, restarts: int) -> None:
+        """Set a lane's weight decay to what it is after so many restarts."""
+        factor = 1.0
+        for rule in self.method.returning:
+            if rule.then is not None:
+                factor = rule.then.weight_decay**restarts
+        self.sgd.weight_decay[lane] = self.configs[lane].weight_decay * factor
+
+    def state(self, lane: int) -> dict[str, Any]:
+        """Return one lane's part of all that steps change, as tensors."""
+        return {
+            "supernet": {n: t[lane].clone() for n, t in self.problem.supernet.state_dict().items()},
+            "policy": self.problem.policy.state(lane),
+            "sgd": self.sgd.state(lane),
+            "updater": self.updater.state(lane),
+            "noise": self.problem.noise[lane].get_state(),
+            "drops": self.problem.drops[lane].get_state(),
+        }
+
+    def restore(self, lane: int, state: Mapping[str, Any]) -> None:
+        """Put one lane's state back."""
+        for name, tensor in self.problem.supernet.state_dict().items():
+            tensor[lane] = state["supernet"][name]
+        self.problem.values[lane] = flatten([p.detach() for p in self.problem.parameters])[lane]
+        self.problem.policy.restore(lane, state["policy"])
+        self.sgd.restore(lane, state["sgd"])
+        self.updater.restore(lane, state["updater"])
+        self.problem.noise[lane].set_state(state["noise"])
+        self.problem.drops[lane].set_state(state["drops"])

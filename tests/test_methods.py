@@ -1,0 +1,161 @@
+"""Methods in trial files: every form, what is refused and why, defaults, going back to earlier epochs."""
+
+import pytest
+import torch
+
+from raynas.core.records import Curvature
+from raynas.errors import RaynasError
+from raynas.methods import defaults_of, describe, names, reasons, resolve, settle
+from raynas.parts.projection import PerturbAndProject
+from raynas.parts.rules import AdamRule, ClipNorm
+from raynas.parts.samplers import Gumbel
+from raynas.parts.schedules import Linear
+from raynas.parts.stops import AnyOf, SkipCount
+from raynas.search import Pack, Search
+
+
+def test_names_mappings_schedules_lists_and_nulls_are_understood():
+    method = resolve({"base": "sdarts-adv", "stages": {"use": "perturb-and-project", "interval": 1}})
+    assert method.stages == PerturbAndProject(interval=1)
+    temperature = {"use": "linear", "start": 1, "end": 0.1}
+    sampler = {"use": "gumbel", "temperature": temperature, "hard": True}
+    found = resolve({"base": "vim-nas", "order": "alphas-first", "sampler": sampler, "stop": None})
+    assert found.sampler == Gumbel(Linear(1, 0.1), hard=True)
+    assert found.stop is None
+    assert found.order == "alphas-first"
+    rules = {"use": "any-of", "rules": ["rank-stable", {"use": "skip-count", "most": 3}]}
+    stop = resolve({"base": "darts", "stop": rules}).stop
+    assert isinstance(stop, AnyOf)
+    assert stop.rules[1] == SkipCount(3)
+    clipped = resolve({"base": "darts", "updater": {"use": "adam", "before": ["clip-norm"]}})
+    assert clipped.updater == AdamRule(before=(ClipNorm(),))
+
+
+def test_add_appends_to_lists():
+    method = resolve({"base": "fair-darts", "add": {"penalties": [{"use": "zero-one", "power": 1}]}})
+    assert [penalty.power for penalty in method.penalties] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("drats-plus", "darts-plus"),
+        ({"base": "darts", "samplr": "mean"}, "sampler"),
+        ({"base": "darts", "sampler": "gumble"}, "gumbel"),
+        ({"base": "darts", "sampler": {"use": "gumbel", "temprature": 1}}, "temperature"),
+        ({"base": "darts", "sampler": {"use": "gumbel", "temperature": -1}}, "greater than 0"),
+        ({"base": "darts", "sampler": {"use": "gumbel", "temperature": {"use": "linaer"}}}, "linear"),
+        ({"base": "darts", "sampler": None}, "must be a name or a mapping"),
+        ({"base": "darts", "every": 0}, "greater than or equal to 1"),
+        ({"base": "darts", "add": {"sampler": "mean"}}, "penalties"),
+    ],
+)
+def test_mistakes_are_told_with_the_nearest(method, words):
+    with pytest.raises(RaynasError) as caught:
+        resolve(method)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ({"base": "darts-2nd", "sampler": "gumbel"}, "second order"),
+        ({"base": "gdas", "modifiers": ["drop-path"]}, "execute: all"),
+        ({"base": "darts-minus", "stages": "perturb-and-project"}, "auxiliary skips"),
+        ({"base": "darts", "sampler": "attack"}, "weight_sampler"),
+        ({"base": "drnas", "weight_sampler": "uniform-noise"}, "simplex"),
+        ({"base": "drnas", "sampler": "mean"}, "go together"),
+        ({"base": "sharp-darts", "sampler": "gaussian"}, "max-weight"),
+        ({"base": "fair-darts", "sampler": "gumbel"}, "probabilities"),
+        ({"base": "darts", "objective": "importance"}, "single architectures"),
+        ({"base": "darts", "sampler": "categorical"}, "leaves α to an objective"),
+        ({"base": "vim-nas", "estimator": None}, "another order"),
+        ({"base": "vim-nas", "updater": {"use": "adam", "after": ["clamp"]}}, "no logits"),
+        ({"base": "dsnas", "stages": "perturb-and-project"}, "train all of them"),
+        ({"base": "fair-darts", "stages": "drop-weak"}, "probabilities"),
+        ({"base": "darts", "derivation": "threshold"}, "above ½"),
+        ({"base": "nasp", "derivation": "every-edge"}, "strongest"),
+        ({"base": "darts-pt-fixed", "stop": "eigenvalue-growth"}, "α rests"),
+    ],
+)
+def test_combinations_that_make_no_sense_are_refused_with_the_reason(method, words):
+    assert any(words in reason for reason in reasons(resolve(method), None, {}))
+
+
+def test_unmeasured_curvature_and_unsuited_spaces_are_refused():
+    assert any(
+        "hessian.every" in reason for reason in reasons(resolve("r-darts-es"), None, {"hessian.every": 0})
+    )
+
+
+def test_a_methods_defaults_stand_below_what_is_given():
+    assert settle({"space": "tiny", "method": "drnas"})["learning_rate"] == 0.1
+    given = settle({"space": "tiny", "method": "drnas", "learning_rate": 0.5, "epochs": 10})
+    assert given["learning_rate"] == 0.5
+    assert given["warmup"] == 2
+    assert settle({"method": "r-darts-es"})["hessian"] == {"every": 2}
+    assert settle({"method": "r-darts-es", "hessian": {"every": 1}})["hessian"] == {"every": 1}
+    assert defaults_of("drnas")["warmup"] == 10
+    assert defaults_of("darts") == {}
+
+
+def test_every_method_can_be_described_and_written_again():
+    for name in names():
+        about = describe(name)
+        parts = {slot: part for slot, part in about["parts"].items() if slot != "modifiers"}
+        assert resolve({"base": "darts", **parts}).sampler == resolve(name).sampler
+        assert about["source"]
+
+
+ADA = {
+    "base": "r-darts-ada",
+    "stop": {
+        "use": "eigenvalue-growth",
+        "window": 1,
+        "delta": 1,
+        "after": 0,
+        "then": {"use": "regularise", "weight_decay": 10, "times": 2},
+    },
+}
+
+
+class Growing(Search):
+    """A search whose largest eigenvalue doubles in every epoch, so that its stop rule always fires."""
+
+    def measure_curvature(self):
+        return [Curvature(eig_max=2.0**self.epoch, eig_min=0.0, eig_gap=0.0, trace=0.0)]
+
+
+def test_adaptive_regularisation_goes_back_twice_and_then_no_more(make_search_config, build):
+    config = make_search_config(method=ADA, epochs=4)
+    search = Growing(config, *build(config))
+    search.advance()
+    kept = search.state_dict()
+    [report] = search.advance()
+    # Epoch 1 doubled epoch 0: back to the end of epoch 0, with ten times the weight decay.
+    assert (report.epoch, report.restart, search.epoch) == (1, 0, 1)
+    assert torch.equal(search.problem.alphas[0], kept["policy"]["alphas"])
+    assert torch.equal(search.trainer.sgd.velocity[0], kept["sgd"]["velocity"])
+    assert float(search.trainer.sgd.weight_decay) == pytest.approx(10 * config.weight_decay)
+    middle = search.state_dict()
+    rest = list(search)
+    assert [(each.epoch, each.restart) for each in rest] == [(1, 1), (1, 2), (2, 2), (3, 2)]
+    assert float(search.trainer.sgd.weight_decay) == pytest.approx(100 * config.weight_decay)
+    assert rest[-1].ended is None
+    again = Growing(config, *build(config))
+    again.load_state_dict(middle)
+    assert list(again) == rest
+
+
+def test_early_stopping_returns_the_cell_from_before(make_search_config, build):
+    stop = {key: value for key, value in ADA["stop"].items() if key != "then"}
+    config = make_search_config(method={"base": "r-darts-es", "stop": stop}, epochs=4)
+    reports = list(Growing(config, *build(config)))
+    assert [report.epoch for report in reports] == [0, 1]
+    assert reports[-1].ended.epoch == 0
+
+
+def test_a_search_that_may_go_back_advances_alone(make_search_config, build):
+    configs = [make_search_config(method="r-darts-ada", seed=seed) for seed in (0, 1)]
+    with pytest.raises(RaynasError, match="cannot advance in one pack"):
+        Pack(configs, *build(configs[0]))

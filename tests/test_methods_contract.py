@@ -1,0 +1,267 @@
+"""What every registered method must do: run, resume, pack, isolate, normalise, derive, learn."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from problems import bilevel
+from torch import nn
+
+from raynas.core.checkpoint import dump, load
+from raynas.core.config import SearchConfig
+from raynas.core.supernet import Supernet
+from raynas.data.dataset import from_arrays
+from raynas.data.load import load_data
+from raynas.data.split import split
+from raynas.library import load_space
+from raynas.library import names as library_names
+from raynas.methods import names, reasons, resolve
+from raynas.parts.relaxations import DirichletMean, ReluShare, Softmax
+from raynas.search import Pack, Search
+
+METHODS = names()
+TOGETHER = [name for name in METHODS if not resolve(name).solo]
+SETTINGS = {"epochs": 2, "batch": 16, "channels": 4, "cells": 3, "hessian": {"steps": 6}}
+
+
+def quick(name):
+    """Shorten the fine tuning of methods that have some; the method is otherwise as it is registered."""
+    if "pt" not in name.split("-"):
+        return name
+    return {"base": name, "stages": {"use": "perturb-and-project", "interval": 1}}
+
+
+def tiny(method, **changes):
+    data = {"name": "digits", "limit": 96}
+    return SearchConfig(**{"space": "tiny", "method": method, "data": data, **SETTINGS, **changes})
+
+
+@pytest.fixture(scope="module")
+def setting():
+    config = tiny("darts")
+    return load_space("tiny"), split(load_data(config.data), config.data)
+
+
+def same_states(a, b):
+    """Tell whether two states are equal bit for bit."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same_states(a[key], b[key]) for key in a)
+    return a == b
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_search_runs_resumes_bit_for_bit_and_curvature_leaves_it_alone(setting, tmp_path, name):
+    config = tiny(quick(name))
+    whole = Search(config, *setting)
+    reports = list(whole)
+    assert reports[-1].epoch == whole.epochs - 1 or reports[-1].ended
+    assert all(math.isfinite(report.valid_loss) and report.entropy["normal"] >= 0 for report in reports)
+    json.dumps([report.to_json() for report in reports], allow_nan=False)
+    if len(reports) == 1:
+        return
+    first = Search(config, *setting)
+    begun = [first.advance()[0]]
+    before = first.state_dict()
+    first.measure_curvature()
+    assert same_states(before, first.state_dict())
+    (tmp_path / "checkpoint.pt").write_bytes(dump(before))
+    second = Search(config, *setting)
+    second.load_state_dict(load(tmp_path / "checkpoint.pt"))
+    assert begun + list(second) == reports
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_two_in_a_pack_give_what_each_gives_alone(setting, name):
+    configs = [tiny(quick(name), seed=0, hessian={"every": 0})]
+    configs.append(tiny(quick(name), seed=3, weight_decay=1e-2, hessian={"every": 0}))
+    together = list(Pack(configs, *setting, dtype=torch.float64))
+    alone = list(Search(configs[1], *setting, dtype=torch.float64))
+    for outcomes, report in zip(together, alone, strict=False):
+        assert outcomes[1].train_loss == pytest.approx(report.train_loss, rel=1e-9)
+        assert outcomes[1].valid_loss == pytest.approx(report.valid_loss, rel=1e-9)
+        assert outcomes[1].genotype == report.genotype
+        assert outcomes[1].ended == report.ended
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_moves_its_own_variables_only(setting, name):
+    search = Search(tiny(name), *setting, dtype=torch.float64)
+    trainer, problem = search.trainer, search.problem
+    train, valid = next(search.batches())
+    rates = torch.full((1, 1), 0.025, dtype=torch.float64)
+    alphas, values = problem.alphas.clone(), problem.values.clone()
+    buffers = {key: buffer.clone() for key, buffer in problem.supernet.named_buffers()}
+    if search.method.order == "joint":
+        trainer.step_both(train, rates)
+        assert not torch.equal(problem.alphas, alphas)
+        assert not torch.equal(problem.values, values)
+        return
+    trainer.step_alphas(train, valid, rates)
+    assert torch.equal(problem.values, values)
+    assert all(torch.equal(buffers[key], buffer) for key, buffer in problem.supernet.named_buffers())
+    assert bool((trainer.sgd.velocity == 0).all())
+    assert torch.equal(problem.alphas, alphas) == (search.method.estimator is None)
+    moved = problem.alphas.clone()
+    trainer.step_weights(train, rates)
+    assert torch.equal(problem.alphas, moved)
+    assert not torch.equal(problem.values, values)
+    assert all(parameter.grad is None for parameter in problem.parameters)
+
+
+def small_problem(name, space="tiny", seed=0):
+    found = load_space(space)
+    generators = [torch.Generator().manual_seed(seed)]
+    net = Supernet(found, (1, 8, 8), 10, 4, 3, generators, torch.float64)
+    return found, bilevel(found, net, [torch.Generator().manual_seed(seed + 1)], name)
+
+
+def prune_at_random(policy, seed):
+    """Let about half of what lives die, and something live in every row."""
+    generator = torch.Generator().manual_seed(seed)
+    alive = {}
+    for group, mask in policy.alive.items():
+        scores = torch.rand(mask.shape, generator=generator).masked_fill(~mask, -1)
+        best = torch.zeros_like(mask).scatter(-1, scores.argmax(-1, keepdim=True), True)
+        alive[group] = mask & ((scores > 0.5) | best)
+    policy.prune(alive)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_weights_are_normalised_and_nothing_dead_has_any(name):
+    _, problem = small_problem(name)
+    policy = problem.policy
+    # Numbers between 0 and 1 are in reach of every method: logits, scales and probabilities.
+    policy.alphas.mul_(torch.rand(policy.alphas.shape, generator=torch.Generator().manual_seed(2)))
+    for seed in (None, 3, 4):
+        if seed is not None:
+            prune_at_random(policy, seed)
+        loss = lambda tables: sum(rows.square().flatten(1).sum(1) for rows in tables.values())  # noqa: E731
+        draws = [policy.mean(policy.logits(policy.alphas)), policy.draw(policy.alphas)]
+        if problem.weight_sampler is not None:
+            draws.append(policy.draw(policy.alphas, problem.weight_sampler, loss))
+        for draw in draws:
+            for group, rows in draw.weights.items():
+                assert bool((rows[~policy.masks[group]] == 0).all())
+                assert bool((rows >= 0).all())
+                sums = rows.sum(-1)
+                if isinstance(policy.relaxation, Softmax | DirichletMean | ReluShare):
+                    shares = torch.ones_like(sums) if draw.carry is None else draw.carry[group]
+                    torch.testing.assert_close(sums, shares)
+                if group not in (draw.active or {}):
+                    continue
+                assert bool((rows[~draw.active[group]] == 0).all())
+
+
+@pytest.mark.parametrize("space", ["tiny", "s4", "nb1shot1-1", "nas-bench-201"])
+@pytest.mark.parametrize("name", METHODS)
+def test_derivation_never_fails(name, space):
+    found = load_space(space)
+    method = resolve(name)
+    if any(reasons(method, found, {})):
+        return
+    generator = torch.Generator().manual_seed(0)
+    for kind in ("random", "equal", "nothing", "one"):
+        tables = {}
+        for group in found.groups:
+            rows = torch.rand(len(group.rows), group.width, generator=generator)
+            for index, row in enumerate(group.rows):
+                rows[index, len(row.options) :] = 0
+            scale = {"random": rows, "equal": torch.ones_like(rows), "nothing": 0 * rows}
+            lone = rows * (rows == rows.amax(-1, keepdim=True))
+            tables[group.name] = scale.get(kind, lone).tolist()
+        genotype = method.derivation(found, tables)
+        assert genotype == method.derivation(found, tables)
+        assert {choice.target for cell in found.cells for choice in genotype.cell(cell.kind)}
+
+
+NEUTRAL = {
+    "uniform noise of 0": (
+        {"base": "sdarts-rs", "weight_sampler": {"use": "uniform-noise", "epsilon": 0}},
+        "darts",
+    ),
+    "attack of 0": ({"base": "sdarts-adv", "weight_sampler": {"use": "attack", "epsilon": 0}}, "darts"),
+    "gaussian of 0": ({"base": "darts", "sampler": {"use": "gaussian", "std": 0}}, "darts"),
+    "vim without noise": ({"base": "vim-nas", "sampler": {"use": "gaussian", "std": 0}}, "vim-nas-p"),
+    "power 1": ({"base": "darts", "annealing": {"use": "power-cosine", "power": 1}}, "darts"),
+    "temperature 1": (
+        {
+            "base": "darts",
+            "relaxation": {"use": "softmax", "temperature": {"use": "linear", "start": 1, "end": 1}},
+        },
+        "darts",
+    ),
+    "nothing is weak": ({"base": "darts", "stages": {"use": "drop-weak", "share": 1e-9}}, "darts"),
+    "no penalty": ({"base": "darts", "penalties": [{"use": "zero-one", "strength": 0}]}, "darts"),
+    "straight through the mean": ({"base": "darts", "weight_sampler": "mean"}, "darts"),
+}
+
+
+@pytest.mark.parametrize("case", NEUTRAL)
+def test_a_neutral_setting_changes_no_bit(setting, case):
+    method, plain = NEUTRAL[case]
+    for report, expected in zip(Search(tiny(method), *setting), Search(tiny(plain), *setting), strict=True):
+        found = {**report.to_json(), "extra": {}, "seconds": 0, "peak_memory": 0}
+        wanted = {**expected.to_json(), "extra": {}, "seconds": 0, "peak_memory": 0}
+        for each in (found, wanted):
+            each["curvature"] = {**each["curvature"], "seconds": 0}
+        assert found == wanted
+
+
+class Planted(nn.Module):
+    """A supernet in which one operation is best on every edge: the more of it, the better it classifies."""
+
+    winner = "sep_conv_3x3"
+
+    def __init__(self, space, shape, classes, channels, cells, generators, dtype=torch.float32, **more):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(len(generators), 1, dtype=dtype))
+        self.worth = {
+            group.name: torch.tensor(
+                [[1.0 if option == self.winner else -0.1 for option in row.options] for row in group.rows]
+            )
+            for group in space.groups
+        }
+
+    def forward(self, images, weights, run):
+        worth = sum((rows * self.worth[name].to(rows)).sum((1, 2)) for name, rows in weights.items())
+        # Images differ in how hard they are, so accuracy tells mixtures apart as well.
+        hard = images.mean((2, 3, 4))
+        margin = self.scale.clamp(0.5, 2) * worth.unsqueeze(1) / 4 + 2 * (hard - hard.mean(1, keepdim=True))
+        return torch.stack([margin, torch.zeros_like(margin)], 2)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_planted_winner_is_found(monkeypatch, name):
+    monkeypatch.setattr("raynas.training.Supernet", Planted)
+    method = {"base": name, "stop": None}
+    if name.startswith("darts-pt"):
+        method["stages"] = {"use": "perturb-and-project", "interval": 1, "criterion": "loss"}
+    if name == "proxyless":
+        method["every"] = 1
+    if name == "parsec":
+        # The toy's losses differ little between two draws; what separates them is the sharpness.
+        method["objective"] = {"use": "importance", "sharpness": 8}
+    if name.startswith("vim-nas"):
+        # Rows that start where the last ReLU is 0 have equal logits and no gradient, as published.
+        method["store"] = {"use": "generator", "hidden": list(resolve(name).store.hidden), "last": "plain"}
+    images = np.random.default_rng(0).integers(0, 256, (64, 4, 4, 1), dtype=np.uint8)
+    dataset = from_arrays("planted", images, np.zeros(64, dtype=np.int64), classes=2)
+    config = tiny(method, epochs=20, batch=4, arch_learning_rate=0.1, hessian={"every": 0})
+    *_, last = Search(config, load_space("tiny"), split(dataset, config.data))
+    for cell in ("normal", "reduce"):
+        assert {choice.op for choice in last.genotype.cell(cell)} == {Planted.winner}
+
+
+def test_no_registered_method_is_rejected_on_the_darts_space():
+    for name in METHODS:
+        assert list(reasons(resolve(name), load_space("darts"), {"hessian.every": 1})) == [], name
+
+
+def test_spaces_without_skips_reject_methods_that_count_them():
+    found = load_space("s4")
+    assert "s4" in library_names("search_spaces")
+    assert any("skips" in reason for reason in reasons(resolve("darts-plus"), found, {}))
