@@ -70,7 +70,7 @@ def _row_by_row(setting: Setting, loop: PlainLoop, images: Tensor, labels: Tenso
 def _against_every_eigenvalue(setting: Setting, ends: float, product: float) -> Iterator[Line]:
     """Yield what every eigenvalue of the same loss costs and how far the ends are from the exact ones."""
     searches = [setting.pack(hessian={"spectrum": spectrum}) for spectrum in (False, True)]
-    if len(searches[1].basis) * product > PATIENCE:
+    if len(searches[1].evaluator.basis) * product > PATIENCE:
         return
     for step in map(stepper, searches):
         for _ in range(STEPS):

@@ -94,7 +94,6 @@ class Pack:
         self.evaluator = Evaluator(
             self.problem, self.configs, self.valid[0], self.method.relaxation.shift_free, clock
         )
-        self.basis = self.evaluator.basis
         self.history: list[list[EpochReport]] = [[] for _ in configs]
         self.past: list[dict[int, dict[str, Any]]] = [{} for _ in configs]
         self.restarts = [0 for _ in configs]

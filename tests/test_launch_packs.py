@@ -14,10 +14,11 @@ from raynas.errors import RaynasError
 from raynas.launch.device import memory_share
 from raynas.launch.driver import waiting_configs
 from raynas.launch.local import LocalLauncher
-from raynas.launch.packs import Packs, Steps, Task, choose, dealt
+from raynas.launch.packs import Packs, Steps, Task, choose
 from raynas.library import load_space
 from raynas.measure import measure_faster_forms, measure_packs
 from raynas.sweep.folder import SweepFolder
+from raynas.sweep.propose import dealt
 
 CPU = torch.device("cpu")
 SMALL = {"data": {"name": "digits", "limit": 64}, "channels": 4, "cells": 3, "batch": 16, "space": "tiny"}

@@ -259,7 +259,7 @@ def _at_once(planned: "Sweep", address: str | None) -> str:
 def _packs(planned: "Sweep", fit: int) -> str:
     """Say how the searches are dealt out to processes."""
     from raynas.core.config import shape_of
-    from raynas.launch.packs import dealt
+    from raynas.sweep.propose import dealt
 
     if planned.resources.pack == "auto" and len(planned.trials) > fit:
         return "how many like-shaped searches share one (pack: auto) is measured at the start"

@@ -100,6 +100,11 @@ def next_attempt(record: TrialRecord) -> int:
     return (record.start["attempt"] if record.start else 0) + 1
 
 
+def this_attempt(record: TrialRecord) -> int:
+    """Return the number of the attempt that was started last; before the first start, 1."""
+    return max(next_attempt(record) - 1, 1)
+
+
 def note_death(trial: TrialFolder, words: str, kind: str = "crash") -> str:
     """Record the death of a trial's process, unless the process did so itself; ``kind`` is crash or oom.
 
@@ -108,7 +113,7 @@ def note_death(trial: TrialFolder, words: str, kind: str = "crash") -> str:
     events, _ = trial.spool.events()
     if events and events[-1]["kind"] == "error":
         return str(events[-1]["kind_of_error"])
-    attempt = max(next_attempt(trial.record()) - 1, 1)
+    attempt = this_attempt(trial.record())
     trial.spool.append("error", message=words, kind_of_error=kind, attempt=attempt)
     with suppress(OSError), trial.log.open("a", encoding="utf-8") as log:
         log.write(f"attempt {attempt}: {words}\n\n")

@@ -18,6 +18,7 @@ from raynas.library import load_space
 from raynas.measure import FORMS_STEPS, LONGEST, measure_faster_forms, measure_packs
 from raynas.methods import resolve
 from raynas.sweep.folder import SweepFolder
+from raynas.sweep.propose import dealt
 
 PATIENCE = 0.03
 """Part of a sweep's estimated time that measuring may take."""
@@ -199,16 +200,6 @@ def _makespan(groups: Mapping[str, tuple[int, int, Steps]], sizes: Mapping[str, 
             slot = free.index(min(free))
             free[slot] += length * steps.of(size)
     return max(free)
-
-
-def dealt(count: int, most: int) -> list[int]:
-    """Return the sizes of the packs that ``count`` searches are dealt out to, as even as can be."""
-    sizes = []
-    while count:
-        packs = -(-count // most)
-        sizes.append(-(-count // packs))
-        count -= sizes[-1]
-    return sizes
 
 
 def _read(file: Path) -> Sequence[dict[str, Any]]:

@@ -25,7 +25,7 @@ from raynas.data.dataset import Dataset
 from raynas.data.split import split
 from raynas.disk import DiskFull, replace, write_atomic
 from raynas.errors import RaynasError
-from raynas.launch.driver import next_attempt
+from raynas.launch.driver import next_attempt, this_attempt
 from raynas.search import Diverged, Pack
 from raynas.sweep.folder import TrialFolder
 
@@ -62,7 +62,7 @@ def run_trials(
                 "error",
                 message=f"{type(error).__name__}: {error}",
                 kind_of_error="oom" if out_of_memory else "crash",
-                attempt=max(next_attempt(trial.record()) - 1, 1),
+                attempt=this_attempt(trial.record()),
             )
         raise
 

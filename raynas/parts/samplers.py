@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.autograd import Function
 
+from raynas.core.fan import active
 from raynas.core.policy import Draw, Losses, Policy, Tables
 from raynas.core.progress import Positive, number
 from raynas.parts.relaxations import concentration, masked_softmax
@@ -49,7 +50,7 @@ class Mean:
     def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
         """Return the relaxation at these logits."""
         weights = policy.relax(flat)
-        return Draw(weights, _nonzero(weights) if self.execute == "chosen" else None)
+        return Draw(weights, active(weights) if self.execute == "chosen" else None)
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ class Categorical:
             elif self.gradient == "score":
                 hard = hard * (1 + (safe_log(weights) - safe_log(weights).detach()))
             tables[name] = hard
-        return Draw(tables, None if self.gradient == "straight-through" else _nonzero(tables))
+        return Draw(tables, None if self.gradient == "straight-through" else active(tables))
 
 
 @dataclass(frozen=True)
@@ -241,7 +242,7 @@ class Projection:
             hard = one_hot(weights.detach(), policy.masks[name])
             kept = _best_rows(policy, name, weights.detach().masked_fill(hard == 0, -float("inf")).amax(-1))
             tables[name] = straight_through(hard.masked_fill(~kept.unsqueeze(-1), 0.0), weights)
-        return Draw(tables, _nonzero(tables) if self.execute == "chosen" else None)
+        return Draw(tables, active(tables) if self.execute == "chosen" else None)
 
 
 def _best_rows(policy: Policy, name: str, strengths: Tensor) -> Tensor:
@@ -257,7 +258,3 @@ def _best_rows(policy: Policy, name: str, strengths: Tensor) -> Tensor:
         best = torch.tensor(rows, device=order.device)[order[:, : policy.space.kept(cell, node)]]
         kept.scatter_(1, best, True)
     return kept
-
-
-def _nonzero(tables: Tables) -> Tables:
-    return {name: weights.detach() != 0 for name, weights in tables.items()}

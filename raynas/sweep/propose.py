@@ -104,8 +104,7 @@ class Proposer:
             for trial in self._queue.values()
             if not self._companies.get(trial.id) and self._shape(trial) == shape
         ]
-        packs = -(-len(alike) // most)
-        return alike[: -(-len(alike) // packs)]
+        return alike[: dealt(len(alike), most)[0]]
 
     def _shape(self, trial: Trial) -> str | None:
         """Return the trial's shape, None while its values were not suggested."""
@@ -150,6 +149,16 @@ class Proposer:
         values = [value for trial_id in ids if (value := self._ended.get(trial_id)) is not None]
         ended = all(trial_id in self._ended for trial_id in ids)
         return Sample(self._points[slot], ended, fmean(values) if values else None)
+
+
+def dealt(count: int, most: int) -> list[int]:
+    """Return the sizes of the packs that ``count`` searches are dealt out to, as even as can be."""
+    sizes = []
+    while count:
+        packs = -(-count // most)
+        sizes.append(-(-count // packs))
+        count -= sizes[-1]
+    return sizes
 
 
 def suggest(sample: Mapping[str, Distribution], history: Sequence[Sample], index: int) -> dict[str, Any]:
