@@ -1,5 +1,6 @@
 """`search`, `sweep` and `resume` with launchers that only pretend: exit codes, order, and what is said."""
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from cli_folders import FILE, IDS, make_sweep, play, raynas, write_file
 from raynas.errors import RaynasError
 from raynas.launch.observer import Observer, Observers
 from raynas.sweep.folder import SweepFolder
+from raynas.sweep.resolve import versions
 
 Capture = pytest.CaptureFixture[str]
 Play = Callable[[SweepFolder], None]
@@ -192,6 +194,16 @@ def test_resume_passes_on_what_was_asked(capsys: Capture, stage: Stage, tmp_path
     for words in (["--local", "--address", "auto"], ["--device", "cpu"]):
         assert raynas(capsys, "resume", "four", *words).code == 2
     assert len(stage.calls) == 1
+
+
+def test_resume_says_what_has_changed(capsys: Capture, stage: Stage, tmp_path: Path) -> None:
+    folder = make_sweep(tmp_path / "runs")
+    plan = folder.path / "sweep.json"
+    data = json.loads(plan.read_text())
+    for torch, said in ((versions()["torch"], False), ("1.13.1", True)):
+        plan.write_text(json.dumps({**data, "versions": {**versions(), "torch": torch}}))
+        outcome = raynas(capsys, "resume", "four", "--local")
+        assert ("torch was 1.13.1 and is" in outcome.out) == said
 
 
 def test_the_tracker_finds_the_report_written(

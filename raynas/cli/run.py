@@ -102,6 +102,7 @@ def resume(
     if device != "auto" and not local:
         raise RaynasError("--device needs --local", next_step="set `resources.gpu` in the trial file for Ray")
     folder = SweepFolder.find(runs, name)
+    _say_changed(folder)
     launcher: Launcher
     if local:
         from raynas.launch.local import LocalLauncher
@@ -113,6 +114,20 @@ def resume(
         launcher = RayLauncher(address=address)
     again = ["--local"] if local else ["--address", address] if address else []
     raise typer.Exit(run(folder, launcher, runs, again=again, retry_failed=retry_failed))
+
+
+def _say_changed(folder: "SweepFolder") -> None:
+    """Say which versions are not those the sweep was planned with, where they decide its numbers."""
+    from raynas.sweep.resolve import versions
+
+    now, then = versions(), folder.sweep().versions
+    changed = [
+        f"{name} was {then[name]} and is {now[name]}"
+        for name in ("raynas", "torch")
+        if then.get(name, now[name]) != now[name]
+    ]
+    if changed:
+        say(f"{', '.join(changed)}: what is still to run may differ from what this sweep would have given")
 
 
 def run(

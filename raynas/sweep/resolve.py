@@ -56,7 +56,7 @@ def resolve(config: SweepConfig, draft: Draft, command: str) -> Sweep:
         resolved=_echo(config, draft),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,
-        versions=_versions(),
+        versions=versions(),
         git=_git(),
         base=base,
         benchmark=config.benchmark,
@@ -107,14 +107,15 @@ def _agreed(leaf: str, settings: Sequence[Mapping[str, Any]]) -> bool:
     return all(leaf in each and each[leaf] == settings[0].get(leaf) for each in settings)
 
 
-def _versions() -> dict[str, str | None]:
-    versions: dict[str, str | None] = {"python": platform.python_version()}
+def versions() -> dict[str, str | None]:
+    """Return the versions of Python and of the packages that matter here; None for one not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            versions[package] = version(package)
+            found[package] = version(package)
         except PackageNotFoundError:
-            versions[package] = None
-    return versions
+            found[package] = None
+    return found
 
 
 def _git() -> dict[str, Any] | None:
