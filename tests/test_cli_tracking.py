@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from cli_folders import IDS, environment, make_sweep, play, raynas
 
+from raynas.errors import RaynasError
 from raynas.sweep.folder import SweepFolder
 
 Capture = pytest.CaptureFixture[str]
@@ -72,6 +73,21 @@ def test_a_server_elsewhere_is_only_named(
     assert replayed == [("four", "http://me:secret@elsewhere:5000")]
     assert "MLflow is at http://me:***@elsewhere:5000" in outcome.out
     assert "secret" not in outcome.out
+
+
+def test_a_server_that_takes_no_sweep_is_a_failure(
+    capsys: Capture, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from raynas.track import mlflow
+
+    def replay(folder: SweepFolder, uri: str) -> mlflow.Replayed:
+        raise RaynasError("the sweep could not be sent to MLflow")
+
+    monkeypatch.setattr(mlflow, "replay", replay)
+    tracked(here, "http://elsewhere:5000")
+    outcome = raynas(capsys, "ui")
+    assert outcome.code == 1
+    assert "four: the sweep could not be sent to MLflow" in outcome.out
 
 
 def test_one_store_is_served_at_a_time(capsys: Capture, here: Path, replayed: list[tuple[str, str]]) -> None:

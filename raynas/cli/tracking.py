@@ -64,11 +64,10 @@ def ui(
             "the sweeps are in several stores", got=stores, next_step=f"raynas ui {folders[0].name}"
         )
     ((uri, tracked),) = by_store.items()
-    for folder in tracked:
-        _say_replayed(folder, uri)
+    failures = [_say_replayed(folder, uri) for folder in tracked]
     if uri.startswith(("http://", "https://")):
         say(f"MLflow is at {shown(uri)}")
-        return
+        raise typer.Exit(int(all(failures)))
     _serve(uri, port)
     next_step("ls", "sweeps", *runs_option(runs))
 
@@ -96,17 +95,21 @@ def _folders(name: str | None, runs: Path) -> "list[SweepFolder]":
     return [SweepFolder(path.parent.absolute()) for path in sorted(runs.glob("*/sweep.json"))]
 
 
-def _say_replayed(folder: "SweepFolder", uri: str) -> None:
-    """Bring the store level; a sweep that runs now does so by itself, and a broken one hides no other."""
+def _say_replayed(folder: "SweepFolder", uri: str) -> bool:
+    """Bring the store level and return whether that failed.
+
+    A sweep that runs now does so by itself, and a broken one hides no other.
+    """
     from raynas.track.mlflow import replay
 
     try:
         added = replay(folder, uri)
     except RaynasError as error:
         say(f"{folder.name}: {error.what}" + (f" ({error.got})" if error.got else ""))
-        return
+        return True
     if added.runs or added.epochs:
         say(f"{folder.name}: added {plural(added.runs, 'run')} and {plural(added.epochs, 'epoch')}")
+    return False
 
 
 def _serve(uri: str, port: int) -> None:
