@@ -3,7 +3,9 @@
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 
 import numpy as np
 import torch
@@ -11,10 +13,13 @@ import torch
 from raynas.core.config import SearchConfig
 from raynas.core.flat import column
 from raynas.core.memory import peak_memory, reset_peak_memory
+from raynas.core.ops.lanes import Statistics
 from raynas.core.space import Space
 from raynas.core.tuning import measure_forms
 from raynas.data.dataset import from_arrays
 from raynas.data.split import split
+from raynas.methods import resolve
+from raynas.parts.projection import PerturbAndProject
 from raynas.search import Pack
 
 WORTH = 1.03
@@ -28,6 +33,10 @@ CURVATURE_MEMORY = 4.0
 
 LONGEST = 120.0
 """Seconds that measuring the packs of one shape may take."""
+
+
+ROUNDS = 5
+"""Epochs of which the median is taken where two methods are compared."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,95 @@ def measure(
     pack = random_pack([config], space, shape, classes, device)
     seconds = _seconds(pack, steps)
     return Measured(pack.parameters_count, statistics.median(seconds), peak_memory(device) - before)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a search costs beside another one of the same size.
+
+    ``seconds`` are those of an epoch for each of its steps: the step, and a batch of both looks at the
+    validation half. ``memory_mib`` is by how much a process of its own grows over ``steps`` of them. With a
+    stage of fine tuning, that has ``more_epochs``, and all its decisions take ``more_seconds`` a validation
+    batch. Each pair is (this search, the other one).
+    """
+
+    seconds: tuple[float, float]
+    memory_mib: tuple[float, float]
+    more_epochs: int
+    more_seconds: float
+
+    @property
+    def time(self) -> float:
+        """How many of the other's epochs one takes."""
+        return self.seconds[0] / self.seconds[1]
+
+    @property
+    def memory(self) -> float:
+        """How many times the other's memory it needs."""
+        return self.memory_mib[0] / self.memory_mib[1]
+
+    @property
+    def more(self) -> float:
+        """How many of the other's epochs the fine tuning takes in all."""
+        return (self.more_epochs * self.seconds[0] + self.more_seconds) / self.seconds[1]
+
+
+def compare(
+    config: SearchConfig,
+    other: SearchConfig,
+    space: Space,
+    shape: tuple[int, int, int],
+    classes: int,
+    device: torch.device | str = "cpu",
+    rounds: int = ROUNDS,
+) -> Compared:
+    """Measure a search beside another one on random images of ``shape``, at the start of both.
+
+    Their epochs take turns, so that what else the machine does hurts both; the first of each does not count.
+    Memory is measured in a fresh process each.
+    """
+    torch.set_num_threads(config.threads)
+    pair = (config, other)
+    steps = max(resolve(each.method).every for each in pair)
+    packs = [random_pack([each], space, shape, classes, device, steps=steps) for each in pair]
+    seconds: list[list[float]] = [[], []]
+    for _ in range(rounds + 1):
+        for pack, taken in zip(packs, seconds, strict=True):
+            started = time.perf_counter()
+            pack.advance()  # returns plain numbers, so a GPU has finished
+            taken.append((time.perf_counter() - started) / steps)
+    first, second = (statistics.median(taken[1:]) for taken in seconds)
+    used = [_measured_apart(each, space, shape, classes, str(device)) for each in pair]
+    stages = packs[0].method.stages
+    passes = stages.passes(space) if isinstance(stages, PerturbAndProject) else 0
+    return Compared(
+        (first, second),
+        (used[0].peak_memory_mib, used[1].peak_memory_mib),
+        packs[0].epochs - config.epochs,
+        passes * _look_seconds(packs[0]) / steps if passes else 0.0,
+    )
+
+
+def _look_seconds(pack: Pack) -> float:
+    """Time a pass over the validation half."""
+    started = time.perf_counter()
+    pack.evaluator.look(pack.problem.mean(), Statistics.BATCH, "score", pack.epoch)
+    return time.perf_counter() - started
+
+
+def _measured_apart(
+    config: SearchConfig, space: Space, shape: tuple[int, int, int], classes: int, device: str
+) -> Measured:
+    """Measure in a process of its own, whose memory nothing else has touched."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        return executor.submit(_measure_here, config, space, shape, classes, device).result()
+
+
+def _measure_here(
+    config: SearchConfig, space: Space, shape: tuple[int, int, int], classes: int, device: str
+) -> Measured:
+    torch.set_num_threads(config.threads)
+    return measure(config, space, shape, classes, device)
 
 
 def measure_packs(
@@ -129,11 +227,13 @@ def random_pack(
     classes: int,
     device: torch.device | str = "cpu",
     forms: Mapping[str, str] | None = None,
+    *,
+    steps: int = 1,
 ) -> Pack:
-    """Return a pack of searches on random images of ``shape``, one step an epoch."""
+    """Return a pack of searches on random images of ``shape``, so many ``steps`` an epoch."""
     first = configs[0]
     rng = np.random.default_rng(0)
-    count = 2 * first.batch
+    count = 2 * first.batch * steps
     images = rng.integers(0, 256, (count, *shape[1:], shape[0]), dtype=np.uint8)
     dataset = from_arrays("random images", images, np.arange(count) % classes, classes=classes)
     data = first.data.model_copy(update={"valid": 0.5, "limit": None})

@@ -209,7 +209,46 @@ def test_show_resolves_a_trial_file(capsys: Capture, here: Path) -> None:
 def test_show_measures_spaces_only_where_there_is_something_to_measure(capsys: Capture) -> None:
     outcome = raynas(capsys, "show", "digits", "--measure")
     assert outcome.code == 2
-    assert "only spaces and trial files can be measured" in outcome.err
+    assert "only spaces, methods and trial files can be measured" in outcome.err
+
+
+def test_show_measures_a_method_beside_darts(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    from raynas import measure
+
+    asked = []
+
+    def pretend(config: Any, other: Any, space: Any, *rest: Any) -> measure.Compared:
+        asked.append((config.method, other.method, space.name, config.channels, config.cells, config.batch))
+        return measure.Compared((0.3, 0.2), (150.0, 100.0), 81, 4.0)
+
+    monkeypatch.setattr(measure, "compare", pretend)
+    words = ("show", "darts-pt", "--measure", "--space", "s2", "--batch", "4")
+    found = parsed(capsys, *words)["method"]["measured"]
+    assert asked == [("darts-pt", "darts", "s2", 8, 3, 4)]
+    assert (found["time"], found["memory"]) == pytest.approx((1.5, 1.5))
+    # 81 epochs of 1.5 of DARTS', and decisions that take 20.
+    assert found["more"] == pytest.approx(141.5)
+    printed = raynas(capsys, *words).out
+    assert (
+        "1.50 × DARTS', first order (300 ms a step against 200 ms), plus 81 epochs of fine tuning" in printed
+    )
+    assert "1.50 × DARTS' (150 MiB against 100 MiB)" in printed
+    assert "measured on" not in raynas(capsys, "show", "darts-pt").out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("pc-darts", "--measure", "--space", "nas-bench-201"), "pc-darts cannot search nas-bench-201"),
+        (("drnas", "--space", "s2"), "--space: how large a method is measured"),
+        (("tiny", "--measure", "--cells", "3", "--batch", "2"), "--cells, --batch: how large"),
+        (("drnas", "--measure", "--space", "s22"), "nearest:  s2"),
+    ],
+)
+def test_show_measures_no_method_in_vain(capsys: Capture, words: tuple[str, ...], said: str) -> None:
+    outcome = raynas(capsys, "show", *words)
+    assert outcome.code == 2
+    assert said in outcome.err
 
 
 def test_show_measures_each_size_of_search_once(

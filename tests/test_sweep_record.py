@@ -108,6 +108,8 @@ def test_a_search_that_goes_back_replaces_what_it_had_said() -> None:
 
     record = folded(*(again(number, 0) for number in range(4)), again(2, 1), again(2, 1))
     assert [(report.epoch, report.restart) for report in record.reports] == [(0, 0), (1, 0), (2, 1)]
+    assert [(report.epoch, report.restart) for report in record.replaced] == [(2, 0), (3, 0)]
+    assert record.ran == (*record.reports[:2], *record.replaced, record.reports[2])
 
 
 def test_the_epoch_that_counts_may_be_an_earlier_one() -> None:

@@ -291,8 +291,16 @@ def test_git_is_noted_where_there_is_a_repository(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize("path", PACKAGED, ids=lambda path: path.stem)
 def test_packaged_trials_resolve(path: Path, tmp_path: Path) -> None:
-    sweep = load_sweep(path, ["data=digits"])
+    text = path.read_text()
+    overrides = ["data=digits"]
+    if "\nbenchmark:" in text:
+        table = tmp_path / "accuracy.csv"
+        cells = ("|none~0|+|nor_conv_3x3~0|skip_connect~1|", "|nor_conv_1x1~0|avg_pool_3x3~1|none~2|,10.0")
+        table.write_text(f"arch,cifar10_test_200\n{'+'.join(cells)}\n")
+        overrides.append(f"benchmark.table={table}")
+    sweep = load_sweep(path, overrides)
     assert sweep.name == path.stem
+    assert f"raynas sweep {path.stem}" in text.partition("\n")[0]
     count = re.search(r"= (\d+) ", path.read_text())
     assert count is not None, "the first line says how many searches it is"
     assert len(sweep.trials) == int(count[1])

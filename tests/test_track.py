@@ -13,6 +13,7 @@ import pytest
 from track_folders import OPS, diverged, end, epochs, make_sweep, play, report, start
 
 from raynas.core.genotype import Genotype
+from raynas.core.records import Ended
 from raynas.errors import RaynasError
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Benchmark
@@ -240,6 +241,48 @@ def test_a_spool_cut_down_and_resumed_is_sent_again(tmp_path: Path, uri: str) ->
     seen = Seen(uri, "cut")
     once(seen.steps("darts-s0"), 4)
     assert seen.children["darts-s0"].data.tags["raynas.attempt"] == "2"
+
+
+def test_what_a_search_took_back_stays_apart_from_what_counts(tmp_path: Path, uri: str) -> None:
+    folder = make_sweep(tmp_path / "back", seeds=1, epochs=5)
+    start(folder, "darts-s0")
+    epochs(folder, "darts-s0", *(report(epoch) for epoch in range(4)))
+    track(folder, uri)
+    again = [report(epoch, OPS[1], restart=1, train_loss=10.0 + epoch) for epoch in range(2, 5)]
+    # Killed after the first, it went back to an older checkpoint and said the same once more.
+    epochs(folder, "darts-s0", again[0], report(3), *again)
+    end(folder, "darts-s0")
+    assert replay(folder, uri).epochs == 3
+    seen = Seen(uri, "back")
+    run = seen.children["darts-s0"]
+
+    def values(key: str) -> list[tuple[int, float]]:
+        return sorted((m.step, m.value) for m in seen.client.get_metric_history(run.info.run_id, key))
+
+    losses = [2.0, 1.0, 2 / 3, 0.5, 12.0, 13.0, 14.0]
+    assert values("loss/train") == list(enumerate(losses))
+    assert values("restart/epoch") == [(4, 2), (5, 3), (6, 4)]
+    assert values("restart/count") == [(4, 1), (5, 1), (6, 1)]
+    assert run.data.metrics["loss/train"] == 14.0
+    assert run.data.tags["raynas.replaced"] == "steps 2-3"
+    # The first tracker took epoch 3 for the last.
+    names = {f"genotypes/epoch_{name}.json" for name in ("000", "003", "002_restart_1", "004_restart_1")}
+    assert seen.files(run, "genotypes") == names
+    assert replay(folder, uri).epochs == 0
+
+
+def test_the_cell_that_counts_is_the_runs(tmp_path: Path, uri: str) -> None:
+    folder = make_sweep(tmp_path / "counts", seeds=1, epochs=3)
+    start(folder, "darts-s0")
+    ended = Ended(epoch=0, reason="why")
+    epochs(folder, "darts-s0", report(0), report(1, OPS[1]), report(2, OPS[1], ended=ended))
+    end(folder, "darts-s0")
+    track(folder, uri)
+    seen = Seen(uri, "counts")
+    uploaded = seen.client.download_artifacts(
+        seen.children["darts-s0"].info.run_id, "genotype.json", str(tmp_path)
+    )
+    assert Genotype.from_json(json.loads(Path(uploaded).read_text())) == report(0).genotype
 
 
 def test_a_kill_between_the_store_and_track_json_doubles_nothing(tmp_path: Path, uri: str) -> None:

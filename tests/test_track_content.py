@@ -148,10 +148,10 @@ def test_a_feed_leaves_a_torn_line_for_later_and_keeps_the_first_of_an_epoch(tmp
         file.write('{"v":1,"kind":"epo')
     feed = Feed(folder.trial("darts-s0"))
     assert [one.epoch for one in feed.read().reports] == [0, 1]
-    first = feed.times[1]
+    first = feed.time(report(1))
     epochs(folder, "darts-s0", report(1, train_loss=9.0), report(2))
     assert [one.train_loss for one in feed.read().reports] == [2.0, 1.0, 2 / 3]
-    assert feed.times[1] == first
+    assert feed.time(report(1)) == first
     assert feed.offset == spool.path.stat().st_size
 
 

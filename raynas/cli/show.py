@@ -1,12 +1,13 @@
 """`raynas show`: everything there is to know about one name, without running a search."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import typer
 
-from raynas.cli import describe
+from raynas.cli import compare, describe
+from raynas.cli.compare import SIZE
 from raynas.cli.files import find
 from raynas.cli.look import LISTINGS
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs
@@ -31,16 +32,35 @@ def show(
         Kind | None, typer.Option("--kind", help="Which, where several things share the name.")
     ] = None,
     measure: Annotated[
-        bool, typer.Option("--measure", help="Time one step and its peak memory (spaces, trial files).")
+        bool,
+        typer.Option(
+            "--measure",
+            help="Time one step and its peak memory (spaces, trial files); an epoch and its memory beside "
+            "DARTS' (methods).",
+        ),
     ] = False,
+    space: Annotated[
+        str | None, typer.Option("--space", help=f"Where a method is measured.  [default: {SIZE['space']}]")
+    ] = None,
+    channels: Annotated[
+        int | None,
+        typer.Option("--channels", min=1, help=f"Of its first cell.  [default: {SIZE['channels']}]"),
+    ] = None,
+    cells: Annotated[
+        int | None, typer.Option("--cells", min=1, help=f"In its supernet.  [default: {SIZE['cells']}]")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help=f"Images a step.  [default: {SIZE['batch']}]")
+    ] = None,
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Show a space, method, operation, data set, trial file or sweep."""
     found = _matches(name, kind, runs)
-    if measure and not {"space", "trial"} & set(found):
-        raise RaynasError("only spaces and trial files can be measured", got=f"{name} ({', '.join(found)})")
-    data = {each: _data(each, target, measure, runs) for each, target in found.items()}
+    given = {"space": space, "channels": channels, "cells": cells, "batch": batch}
+    size = {key: value for key, value in given.items() if value is not None}
+    _check_measure(name, found, measure, size)
+    data = {each: _data(each, target, measure, size, runs) for each, target in found.items()}
     if as_json:
         print_json(data)
         return
@@ -49,6 +69,20 @@ def show(
             say()
         _PRINTERS[each](facts)
     _next(next(iter(found)), name, runs)
+
+
+def _check_measure(name: str, found: Mapping[Kind, str], measure: bool, size: Mapping[str, object]) -> None:
+    if measure and not {"space", "trial", "method"} & set(found):
+        raise RaynasError(
+            "only spaces, methods and trial files can be measured", got=f"{name} ({', '.join(found)})"
+        )
+    if size and not (measure and "method" in found):
+        raise RaynasError(
+            f"{', '.join(f'--{key}' for key in size)}: how large a method is measured",
+            got=f"{name} ({', '.join(found)}){'' if measure else ' without --measure'}",
+            expected="a method and --measure",
+            next_step="raynas show drnas --measure --space s2",
+        )
 
 
 def _matches(name: str, kind: Kind | None, runs: Path) -> dict[Kind, str]:
@@ -69,12 +103,13 @@ def _matches(name: str, kind: Kind | None, runs: Path) -> dict[Kind, str]:
     return found
 
 
-def _data(kind: Kind, name: str, measure: bool, runs: Path) -> dict[str, Any]:
+def _data(kind: Kind, name: str, measure: bool, size: Mapping[str, Any], runs: Path) -> dict[str, Any]:
     match kind:
         case "space":
             return describe.space(name, measure)
         case "method":
-            return describe.method(name)
+            measured = compare.with_darts(name, {**SIZE, **size}) if measure else None
+            return {**describe.method(name), "measured": measured}
         case "op":
             return describe.operation(name)
         case "data":
@@ -87,7 +122,7 @@ def _data(kind: Kind, name: str, measure: bool, runs: Path) -> dict[str, Any]:
 
 _PRINTERS: dict[Kind, Callable[[dict[str, Any]], None]] = {
     "space": describe.print_space,
-    "method": describe.print_method,
+    "method": compare.print_method,
     "op": describe.print_fields,
     "data": describe.print_fields,
     "trial": describe.print_trial_file,

@@ -62,6 +62,20 @@ class PerturbAndProject(Controller):
             trial = _Trial(policy, mean, score, self.criterion)
             return {name: trial.next(name) for name in policy.alive}
 
+    def passes(self, space: Space) -> int:
+        """Return how many passes over the validation half all decisions of a search take."""
+        rows = [row.options for group in space.groups for row in group.rows if len(row.options) > 1]
+        allowed = [len(set(options) - set(space.exclude)) for options in rows]
+        if space.form.chooses != "edge":
+            return sum(allowed)
+        # Of n edges into a node that keeps k, one less is left each time: n + (n - 1) + … + (k + 1) passes.
+        nodes = [
+            sum(range(space.kept(cell, node) + 1, len(cell.into(node)) + 1))
+            for cell in space.cells
+            for node in space.targets
+        ]
+        return sum(allowed) + sum(nodes)
+
 
 class _Trial:
     """One round of switching things off, for all lanes in lock step."""

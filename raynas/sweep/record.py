@@ -20,7 +20,8 @@ class TrialRecord:
 
     ``status`` is ``running`` from a start until an end, also when its process has died meanwhile;
     ``reports`` are ordered by epoch, each epoch once; ``start`` is the last start event; ``errors`` are
-    the messages of all failed attempts.
+    the messages of all failed attempts; ``replaced`` are the reports that the search took back when it went
+    back to an earlier epoch, as they were written.
     """
 
     id: str
@@ -31,6 +32,12 @@ class TrialRecord:
     reports: tuple[EpochReport, ...]
     start: dict[str, Any] | None
     errors: tuple[str, ...]
+    replaced: tuple[EpochReport, ...] = ()
+
+    @property
+    def ran(self) -> tuple[EpochReport, ...]:
+        """All epochs in the order in which they ran, those that were replaced among them."""
+        return tuple(sorted((*self.replaced, *self.reports), key=lambda each: (each.restart, each.epoch)))
 
     @property
     def last(self) -> EpochReport | None:
@@ -70,6 +77,7 @@ def fold(
     reason = ""
     start: dict[str, Any] | None = None
     reports: dict[int, EpochReport] = {}
+    replaced: list[EpochReport] = []
     errors: list[str] = []
     for event in events:
         try:
@@ -79,7 +87,7 @@ def fold(
                     if status not in ("finished", "diverged"):
                         status, reason = "running", ""
                 case "epoch":
-                    _take(EpochReport.from_json(event["report"]), reports)
+                    replaced += _take(EpochReport.from_json(event["report"]), reports)
                 case "error":
                     errors.append(event["message"])
                 case "end" if status not in ("finished", "diverged"):
@@ -95,14 +103,16 @@ def fold(
         reports=tuple(reports[epoch] for epoch in sorted(reports)),
         start=start,
         errors=tuple(errors),
+        replaced=tuple(replaced),
     )
 
 
-def _take(report: EpochReport, reports: dict[int, EpochReport]) -> None:
-    """Add a report to those of a trial, in place."""
+def _take(report: EpochReport, reports: dict[int, EpochReport]) -> list[EpochReport]:
+    """Add a report to those of a trial, in place; return those it replaces."""
     newest = max((each.restart for each in reports.values()), default=0)
+    replaced = []
     if report.restart > newest:
-        for epoch in [epoch for epoch in reports if epoch >= report.epoch]:
-            del reports[epoch]
+        replaced = [reports.pop(epoch) for epoch in sorted(reports) if epoch >= report.epoch]
     if report.restart >= newest:
         reports.setdefault(report.epoch, report)
+    return replaced

@@ -17,7 +17,7 @@ _LARGEST_LOG = 2**20
 
 @dataclass
 class Files:
-    """What a run already has: names under ``genotypes``, and the epochs whose pictures are complete."""
+    """What a run already has: names under ``genotypes``, and the steps whose pictures are complete."""
 
     genotypes: set[str]
     pictures: set[int]
@@ -45,7 +45,7 @@ def send_files(store: Store, run: Run, files: Files, feed: Feed, ended: bool) ->
         genotypes = {_genotype_name(report): report for report in turns(record.reports)}
         if ended and record.final is not None:
             genotypes[_genotype_name(record.final)] = record.final
-            _write_summary(record.reports, folder)
+            _write_summary(record.final, record.reports, folder)
         if ended and feed.log.is_file() and feed.log.stat().st_size <= _LARGEST_LOG:
             shutil.copy(feed.log, folder / "log.txt")
         for name in genotypes.keys() - files.genotypes:
@@ -55,31 +55,33 @@ def send_files(store: Store, run: Run, files: Files, feed: Feed, ended: bool) ->
             store.upload(run, folder)
             files.genotypes |= set(genotypes)
     for report in pictured(record, ended):
-        if report.epoch not in files.pictures:
-            _send_pictures(store, run, report, feed.times[report.epoch])
-            files.pictures.add(report.epoch)
+        step = record.ran.index(report)
+        if step not in files.pictures:
+            _send_pictures(store, run, report, step, feed.time(report))
+            files.pictures.add(step)
             written += 1
     return written
 
 
-def _write_summary(reports: tuple[EpochReport, ...], folder: Path) -> None:
+def _write_summary(final: EpochReport, reports: tuple[EpochReport, ...], folder: Path) -> None:
     from raynas.report.draw import write_cells
 
-    genotype = reports[-1].genotype
+    genotype = final.genotype
     write_json(genotype.to_json(), folder / "genotype.json")
     write_history(reports, folder)
     (folder / "cells").mkdir()
     write_cells(genotype, folder / "cells")
 
 
-def _send_pictures(store: Store, run: Run, report: EpochReport, time: float) -> None:
+def _send_pictures(store: Store, run: Run, report: EpochReport, step: int, time: float) -> None:
     from raynas.report.draw import write_cells
 
     with TemporaryDirectory(prefix="raynas-") as scratch:
         for path in write_cells(report.genotype, Path(scratch)):
             if path.suffix == ".png":
-                store.image(run, path, f"cell/{path.stem.removeprefix('cell-')}", report.epoch, time)
+                store.image(run, path, f"cell/{path.stem.removeprefix('cell-')}", step, time)
 
 
 def _genotype_name(report: EpochReport) -> str:
-    return f"epoch_{report.epoch:03d}.json"
+    again = f"_restart_{report.restart}" if report.restart else ""
+    return f"epoch_{report.epoch:03d}{again}.json"

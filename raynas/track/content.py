@@ -59,7 +59,8 @@ def params(record: TrialRecord) -> dict[str, str]:
 def metrics(report: EpochReport, yardstick: Yardstick | None = None) -> dict[str, float]:
     """Return the metrics of an epoch, finite or not; the slashes are how MLflow groups its charts.
 
-    With a table's ``yardstick`` also what its cell reaches there; a cell the table lacks has neither.
+    With a table's ``yardstick`` also what its cell reaches there; a cell the table lacks has neither. Of a
+    search that has gone back also which epoch this is, as it is no longer the step.
     """
     values = {
         "loss/train": report.train_loss,
@@ -75,6 +76,8 @@ def metrics(report: EpochReport, yardstick: Yardstick | None = None) -> dict[str
     values |= {f"cell/skips_{kind}": float(count) for kind, count in report.skips.items()}
     values |= {f"cell/entropy_{kind}": nats for kind, nats in report.entropy.items()}
     values |= {f"extra/{name}": value for name, value in report.extra.items()}
+    if report.restart:
+        values |= {"restart/count": float(report.restart), "restart/epoch": float(report.epoch)}
     if (curvature := report.curvature) is not None:
         for name in ("eig_max", "eig_min", "eig_gap", "trace"):
             values[f"hessian/{name}"] = getattr(curvature, name)
@@ -105,6 +108,9 @@ def tags(record: TrialRecord, sweep: str) -> dict[str, str]:
         found["raynas.cell"] = record.final.genotype.digest()
     if lost := sorted({key for report in record.reports for key in _not_finite(report)}):
         found["raynas.nonfinite"] = ", ".join(lost)
+    if record.replaced:
+        steps = [step for step, report in enumerate(record.ran) if report in record.replaced]
+        found["raynas.replaced"] = f"steps {', '.join(_ranges(steps))}"
     if record.status == "diverged":
         found["raynas.diverged"] = "true"
     if record.status == "finished" and len(record.reports) < record.epochs:
@@ -192,6 +198,13 @@ def write_json(data: object, path: Path) -> None:
 def _not_finite(report: EpochReport) -> set[str]:
     values = metrics(report)
     return set(values) - set(finite(values))
+
+
+def _ranges(steps: Sequence[int]) -> list[str]:
+    """Write ascending whole numbers as ranges: 3, 4, 5, 9 as 3-5, 9."""
+    firsts = [step for step in steps if step - 1 not in steps]
+    lasts = [step for step in steps if step + 1 not in steps]
+    return [f"{a}-{b}" if a < b else str(a) for a, b in zip(firsts, lasts, strict=True)]
 
 
 def _tenth(report: EpochReport, config: SearchConfig) -> int:

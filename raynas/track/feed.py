@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from raynas.core.config import SearchConfig
+from raynas.core.records import EpochReport
 from raynas.sweep.folder import TrialFolder
 from raynas.sweep.record import TrialRecord, fold
 
@@ -11,8 +12,8 @@ from raynas.sweep.record import TrialRecord, fold
 class Feed:
     """Reads one trial's spool, each line once; ``record`` is what it amounts to so far.
 
-    ``times`` holds the Unix time in seconds of each epoch's first report, ``started`` and ``latest`` those
-    of the first and the last event. Raises `RaynasError` for a damaged configuration or spool.
+    ``started`` and ``latest`` are the Unix times in seconds of the first and the last event. Raises
+    `RaynasError` for a damaged configuration or spool.
     """
 
     def __init__(self, trial: TrialFolder) -> None:
@@ -21,7 +22,7 @@ class Feed:
         self._events: list[dict[str, Any]] = []
         self._record = fold(trial.id, self._config, {}, ())
         self.offset = 0
-        self.times: dict[int, float] = {}
+        self._times: dict[tuple[int, int], float] = {}
 
     def read(self) -> TrialRecord:
         """Take in the lines written since the last call."""
@@ -30,9 +31,14 @@ class Feed:
             self._events += events
             for event in events:
                 if event["kind"] == "epoch":
-                    self.times.setdefault(event["report"]["epoch"], event["time"])
+                    report = event["report"]
+                    self._times.setdefault((report.get("restart", 0), report["epoch"]), event["time"])
             self._record = fold(self._trial.id, self._config, {}, self._events)
         return self._record
+
+    def time(self, report: EpochReport) -> float:
+        """Return the Unix time in seconds at which a report was first written."""
+        return self._times[report.restart, report.epoch]
 
     @property
     def log(self) -> Path:

@@ -104,7 +104,7 @@ def _send_winner(
         "mlflow.note.content": f"{_outline(folder.sweep())}  \n{_verdict(winner, selection)}",
     }
     known = all(run.tags.get(key) == tags[key] for key in ("raynas.winner", "raynas.winner_epoch"))
-    store.log(run, [] if known else [(last.epoch, feed.times[last.epoch], row)], tags)
+    store.log(run, [] if known else [(last.epoch, feed.time(last), row)], tags)
 
 
 def _verdict(winner: TrialRecord, selection: Selection) -> str:

@@ -18,7 +18,11 @@ _EPOCH_MARK = "time/epoch"
 
 @dataclass
 class _Child:
-    """A trial's run, and what of it is in the store; ``epochs`` and ``files`` are None until asked for."""
+    """A trial's run, and what of it is in the store; ``epochs`` and ``files`` are None until asked for.
+
+    An epoch's step in the store is how many had run before it. That is the epoch's number unless the search
+    has gone back to an earlier one: then what it took back stays at its steps, and what follows comes after.
+    """
 
     run: Run
     epochs: set[int] | None = None
@@ -163,10 +167,10 @@ class Uploader:
         )
 
     def _send_epochs(self, child: _Child, there: set[int], feed: Feed, tags: dict[str, str]) -> None:
-        fresh = [report for report in feed.record.reports if report.epoch not in there]
         rows = [
-            (report.epoch, feed.times[report.epoch], content.finite(content.metrics(report, self._yardstick)))
-            for report in fresh
+            (step, feed.time(report), content.finite(content.metrics(report, self._yardstick)))
+            for step, report in enumerate(feed.record.ran)
+            if step not in there
         ]
         many = BATCH // max((len(row) for _, _, row in rows), default=1)
         for start in range(0, max(len(rows), 1), many):
