@@ -155,7 +155,10 @@ NORMAL = "cells: {normal: {ops: [noise]}}\n"
         (HEAD + "keep: [1]\ncells: {normal: {ops: [noise]}, reduce: {ops: [noise]}}", "2 nodes; got 1"),
         (HEAD + "keep: [1, 3]\n" + NORMAL + "skeleton: residual", "node 2 has 2 usable"),
         (HEAD + "skeleton: residual\ncells: {normal: {ops: [none]}}\nkeep: all", "node 1 has 0 usable"),
-        (HEAD + "default_cells: 2\ncells: {normal: {ops: [noise]}, reduce: {ops: [noise]}}", "3 or more"),
+        (
+            HEAD + "default_cells: 2\ncells: {normal: {ops: [noise]}, reduce: {ops: [noise]}}",
+            "at least 3 cells",
+        ),
         (HEAD + "skeleton: blocks\nkeep: [1, 1]\n" + NORMAL, "2 nodes and the output; got 2"),
         (
             HEAD + "skeleton: blocks\nkeep: 1\ncells: {normal: {edges: {0->1: [noise], 0->2: [noise], "

@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raynas.core.ops.lanes import Lanes, Norm, Pass
+from raynas.core.ops.lanes import Lanes, Norm, Pass, interleave, shifted
 from raynas.core.skeletons.plan import Plan
 
 
@@ -39,6 +39,31 @@ class Stem(nn.Module):
             states.append(x)
         x = F.relu(x) if self.rectified else x
         return (x, x) if self.stride == 1 else (states[-2], x)
+
+
+class Preprocess(nn.Module):
+    """Bring a state to a cell's width and resolution: ReLU, 1×1 convolution, batch norm.
+
+    With a ``stride`` above 1 the channels are from two convolutions, on pixels that are one apart.
+    """
+
+    def __init__(self, lanes: Lanes, inputs: int, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.lanes = len(lanes)
+        sizes = [channels // 2, channels - channels // 2] if stride > 1 else [channels]
+        self.weights = nn.ParameterList(lanes.uniform(size, inputs, 1, 1, fan_in=inputs) for size in sizes)
+        self.stride = stride
+        self.norm = Norm(lanes, channels)
+
+    def forward(self, x: Tensor, run: Pass) -> Tensor:
+        """Map [N, lanes·inputs, H, W] to [N, lanes·channels, H', W']."""
+        x = F.relu(x)
+        views = [x, shifted(x)] if self.stride > 1 else [x]
+        parts = [
+            run.convolve(view, weight.flatten(0, 1), stride=self.stride, groups=self.lanes)
+            for view, weight in zip(views, self.weights, strict=True)
+        ]
+        return self.norm(interleave(parts, self.lanes), run)  # type: ignore[no-any-return]
 
 
 class ScaledNorm(nn.Module):

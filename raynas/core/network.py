@@ -42,7 +42,7 @@ class Network(nn.Module):
         affine: bool = True,
     ) -> None:
         super().__init__()
-        plan = genotype.form.plan(shape, genotype.nodes, cells, channels, discrete=True)
+        plan = genotype.form.plan(shape, genotype.nodes, cells, channels, genotype)
         self.small = plan.stem == "small"
         self.stem = _stem(plan, shape[0])
         build = LAYERS[genotype.skeleton]

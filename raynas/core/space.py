@@ -210,8 +210,8 @@ def _stack_problems(space: Space) -> Iterator[str]:
             f"cells: the {space.skeleton} skeleton stacks {' and '.join(form.kinds)} cells; "
             f"got {' and '.join(space.kinds)}"
         )
-    if space.default_cells < form.fewest_cells:
-        yield f"default_cells: {form.fewest_cells} or more {form.counts}; got {space.default_cells}"
+    if wrong := form.wrong_cells(space.default_cells):
+        yield f"default_cells: {wrong}; got {space.default_cells}"
     if isinstance(space.keep, tuple) and len(space.keep) != len(space.targets):
         last = " and the output" if len(space.targets) > space.nodes else ""
         yield f"keep: a list has one number for each of the {space.nodes} nodes{last}; got {len(space.keep)}"

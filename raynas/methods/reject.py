@@ -22,7 +22,7 @@ from raynas.parts.projection import PerturbAndProject
 from raynas.parts.relaxations import DirichletMean, MaxWeight, ReluShare, Scales, Softmax
 from raynas.parts.rules import AdamRule, Adaptive, Proximal
 from raynas.parts.samplers import Categorical, Dirichlet, Gumbel, Pair, Projection
-from raynas.parts.stages import DropWeak, FixEarly
+from raynas.parts.stages import Deepen, DropWeak, FixEarly
 from raynas.parts.stops import AnyOf, EigenvalueGrowth, SkipCount
 from raynas.parts.stores import Generator, Table
 
@@ -232,8 +232,18 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
         "skips are counted in a kind of cell that the space does not have",
     ),
     (
-        lambda m, s: isinstance(m.derivation, FewSkips) and "normal" not in s.kinds,
-        "few-skips limits the skips of normal cells, but the space has none",
+        lambda m, s: isinstance(m.derivation, FewSkips) and not (s.form.edgewise and "normal" in s.kinds),
+        "few-skips takes skips off the edges of normal cells, but the space has no such edges",
+    ),
+    (
+        lambda m, s: isinstance(m.stages, Greedy) and not s.form.edgewise,
+        "greedy decides one edge after the other, but here rows of α are no edges",
+    ),
+    (
+        lambda m, s: (
+            isinstance(m.stages, Deepen) and any(s.form.wrong_cells(cells) for cells in m.stages.cells)
+        ),
+        "deepen stacks numbers of cells that the space's skeleton does not have",
     ),
     (
         lambda m, s: _no_skips(s) and _has(m, SkipDropout, AuxiliarySkip),
@@ -249,7 +259,7 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
     ),
     (
         lambda m, s: _has(m, DropPath, SkipDropout) and not s.form.edgewise,
-        "drop-path and skip-dropout drop edges, but here operations stand in the nodes",
+        "drop-path and skip-dropout drop edges, but here rows of α are no edges",
     ),
     (
         lambda m, s: (

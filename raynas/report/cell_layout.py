@@ -5,7 +5,7 @@ bends only between columns, where all lines share one S shape: so lines never ov
 or a label, and two lines cross at most once per gap. Lengths are pixels of an SVG, points of a PNG.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, combinations, pairwise
@@ -80,8 +80,8 @@ class _Graph:
     """The cell as columns of places: blocks, and a place for every line in each column that it passes.
 
     Places are numbered: the cell's states first, the last of them its ``output``, then the places where lines
-    pass. ``links`` lead from a place to one in the next column; ``chains`` hold the places of every line, by
-    its choice or, for a line from a state to an output that gathers states, by that state.
+    pass. ``links`` lead from a place to one in the next column; ``chains`` hold every line's
+    choice (or, if it leads to an output that gathers states, its state) and places.
     """
 
     def __init__(self, genotype: Genotype, kind: str) -> None:
@@ -95,14 +95,17 @@ class _Graph:
         self.labelled = set() if self.per_node else set(genotype.targets)
         self.block = max(BLOCK, *(_block_width(c.op) for c in self.choices)) if self.per_node else BLOCK
         depth = dict.fromkeys(range(form.inputs), 0)
+        lines = Counter((choice.source, choice.target) for choice in self.choices)
         for choice in self.choices:  # ordered by target, so every source's depth is final
-            depth[choice.target] = max(depth.get(choice.target, 0), depth[choice.source] + 1)
+            # Parallel lines part in a column between their ends.
+            columns = 1 + (lines[choice.source, choice.target] > 1)
+            depth[choice.target] = max(depth.get(choice.target, 0), depth[choice.source] + columns)
         depth[self.output] = max(depth.values()) + gathers
         self.columns: list[list[int]] = [[] for _ in range(depth[self.output] + 1)]
         self.column: dict[int, int] = {}
         for state, column in sorted(depth.items()):
             self._add(state, column)
-        self.chains: dict[Choice | int, list[int]] = {}
+        self.chains: list[tuple[Choice | int, list[int]]] = []
         self.links: list[tuple[int, int]] = []
         ends: list[tuple[Choice | int, int, int]] = [(c, c.source, c.target) for c in self.choices]
         ends += [(node, node, self.output) for node in self.gathered]
@@ -111,8 +114,8 @@ class _Graph:
             passed = range(depth[source] + 1, depth[target])
             for place, column in enumerate(passed, start=count):
                 self._add(place, column)
-            self.chains[key] = [source, *range(count, count + len(passed)), target]
-            self.links += pairwise(self.chains[key])
+            self.chains.append((key, [source, *range(count, count + len(passed)), target]))
+            self.links += pairwise(self.chains[-1][1])
             count += len(passed)
         self.before: dict[int, list[int]] = defaultdict(list)
         self.after: dict[int, list[int]] = defaultdict(list)
@@ -229,7 +232,7 @@ def layout(genotype: Genotype, kind: str) -> Layout:
         subtitle=subtitle,
         description=_formula(graph),
         blocks=tuple(blocks),
-        wires=tuple(_wire(graph, key, y, spans) for key in graph.chains),
+        wires=tuple(_wire(graph, key, chain, y, spans) for key, chain in graph.chains),
     )
 
 
@@ -271,7 +274,7 @@ def _spans(graph: _Graph, y: Mapping[int, float]) -> list[tuple[float, float]]:
     """Return where each column begins (with its labels, if any) and ends."""
     column = graph.column
     pills, climbs = [0.0] * len(graph.columns), [0.0] * len(graph.columns)
-    for choice in graph.chains:
+    for choice, _ in graph.chains:
         if isinstance(choice, Choice) and choice.target in graph.labelled:
             pills[column[choice.target]] = max(pills[column[choice.target]], _pill_width(choice.op))
     for left, right in graph.links:
@@ -284,9 +287,12 @@ def _spans(graph: _Graph, y: Mapping[int, float]) -> list[tuple[float, float]]:
 
 
 def _wire(
-    graph: _Graph, key: Choice | int, y: Mapping[int, float], spans: Sequence[tuple[float, float]]
+    graph: _Graph,
+    key: Choice | int,
+    chain: Sequence[int],
+    y: Mapping[int, float],
+    spans: Sequence[tuple[float, float]],
 ) -> Wire:
-    chain = graph.chains[key]
     points = [(spans[graph.column[chain[0]]][1], y[chain[0]] + graph.out_port(chain[0], chain[1]))]
     for left, right in pairwise(chain):
         level = y[right] + graph.in_port(left, right)
@@ -335,12 +341,15 @@ def _formula(graph: _Graph) -> str:
     for node in graph.genotype.targets:
         into = [choice for choice in graph.choices if choice.target == node]
         states = [_state(graph, choice.source) for choice in into]
+        op = graph.ops.get(node)
         if not graph.per_node:
             value = " + ".join(f"{c.op}({state})" for c, state in zip(into, states, strict=True))
-        elif node == graph.output:
+        elif op is None:
             value = ", ".join(states)
         else:
-            value = f"{into[0].op}({' + '.join(states)})"
+            read = [state for c, state in zip(into, states, strict=True) if c.op == op]
+            added = [state for c, state in zip(into, states, strict=True) if c.op != op]
+            value = " + ".join([f"{op}({' + '.join(read)})", *added])
         sums.append(f"{_state(graph, node)} = {value}")
     if graph.gathered:
         loose = ", ".join(_state(graph, state) for state in graph.gathered)

@@ -30,6 +30,7 @@ STYLES: Mapping[Family, tuple[str, Dashes]] = {
     "separable": ("#0072b2", ()),
     "dilated": ("#d55e00", ()),
     "convolution": ("#7a4300", ()),
+    "crossed": ("#a3262f", ()),
     "rectified": ("#4b3f9e", ()),
     "noise": ("#8a6d00", (9, 4, 0.1, 4)),
 }

@@ -76,18 +76,10 @@ def common_share(one: Genotype, other: Genotype) -> float:
 def chance_share(space: Space) -> float:
     """Return the expected `common_share` of two cells drawn uniformly from the space.
 
-    Each node keeps some of its usable incoming edges (`Space.kept`), each edge one of its allowed operations,
-    both uniformly and independently. So an edge is in both cells with probability (kept / edges)², and holds
-    the same operation with probability 1 / operations.
+    A choice that is in a cell with chance p is in both with p² (`Skeleton.chances`).
     """
-    excluded, common, total = set(space.exclude), 0.0, 0
-    for cell in space.cells:
-        for node in space.targets:
-            usable = [len(set(edge.ops) - excluded) for edge in space.usable(cell, node)]
-            kept = space.kept(cell, node)
-            common += sum((kept / len(usable)) ** 2 / ops for ops in usable)
-            total += kept
-    return common / total
+    chances = list(space.form.chances(space))
+    return sum(chance**2 for chance in chances) / sum(chances)
 
 
 @dataclass(frozen=True)

@@ -93,9 +93,8 @@ def _cells(leaves: dict[str, Any]) -> Iterator[Problem]:
         form = load_space(leaves["space"]).form
     except (KeyError, RaynasError):
         return  # reported, once, by the check of the space itself
-    if leaves["cells"] < form.fewest_cells:
-        needed = f"{form.fewest_cells} cell{'s' if form.fewest_cells > 1 else ''}"
-        yield Problem("cells", f"a supernet has at least {needed} ({form.counts}); got {leaves['cells']}")
+    if wrong := form.wrong_cells(leaves["cells"]):
+        yield Problem("cells", f"{wrong}; got {leaves['cells']}")
 
 
 def _method(leaves: dict[str, Any]) -> Iterator[Problem]:

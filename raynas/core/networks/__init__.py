@@ -13,7 +13,15 @@ from torch import nn
 from raynas.core.genotype import Genotype
 from raynas.core.networks.blocks import BlocksCell
 from raynas.core.networks.edges import EdgeCell, LastCell
+from raynas.core.networks.macro import MacroLayers
+from raynas.core.networks.pairs import PairsCell
 
 LAYERS: Mapping[str, Callable[[Genotype, Any, bool], nn.Module]] = MappingProxyType(
-    {"darts": EdgeCell, "residual": LastCell, "blocks": BlocksCell}
+    {
+        "darts": EdgeCell,
+        "residual": LastCell,
+        "blocks": BlocksCell,
+        "pairs": PairsCell,
+        "macro": MacroLayers,
+    }
 )

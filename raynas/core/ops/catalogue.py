@@ -5,7 +5,16 @@ from types import MappingProxyType
 from typing import Literal
 
 Family = Literal[
-    "none", "skip", "max_pool", "avg_pool", "separable", "dilated", "convolution", "rectified", "noise"
+    "none",
+    "skip",
+    "max_pool",
+    "avg_pool",
+    "separable",
+    "dilated",
+    "convolution",
+    "crossed",
+    "rectified",
+    "noise",
 ]
 
 
@@ -40,6 +49,12 @@ _ALL = (
     Operation(
         "nor_conv_3x3", "convolution", "conv 3×3", "ReLU, 3×3 convolution, batch norm (NAS-Bench-201)", 3
     ),
+    Operation("nor_conv_5x5", "convolution", "conv 5×5", "ReLU, 5×5 convolution, batch norm (ENAS)", 5),
+    Operation("max_pool_5x5", "max_pool", "max 5×5", "5×5 max pooling (NASNet)", 5),
+    Operation("max_pool_7x7", "max_pool", "max 7×7", "7×7 max pooling (NASNet)", 7),
+    Operation("sep_conv_7x7", "separable", "sep 7×7", "depthwise-separable 7×7 convolution, twice", 7),
+    Operation("conv_1x3_3x1", "crossed", "1×3 3×1", "ReLU, 1×3 and 3×1 convolutions, batch norm (NASNet)", 3),
+    Operation("conv_1x7_7x1", "crossed", "1×7 7×1", "ReLU, 1×7 and 7×1 convolutions, batch norm (NASNet)", 7),
     Operation("maxpool3x3", "max_pool", "max 3×3", "3×3 max pooling (NAS-Bench-101's name)", 3),
     Operation(
         "conv3x3-bn-relu", "rectified", "conv 3×3", "3×3 convolution, batch norm, ReLU (NAS-Bench-101)", 3

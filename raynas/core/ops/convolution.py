@@ -12,13 +12,16 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+Size = int | tuple[int, int]
+"""One number for height and width, or one for each."""
+
 
 class Form(NamedTuple):
     """The numbers of a convolution, and whether the second differentiation may ask for the weight."""
 
-    stride: int
-    padding: int
-    dilation: int
+    stride: Size
+    padding: Size
+    dilation: Size
     groups: int
     weight_twice: bool
 
@@ -35,9 +38,9 @@ class Form(NamedTuple):
 def convolve_twice(
     x: Tensor,
     weight: Tensor,
-    stride: int = 1,
-    padding: int = 0,
-    dilation: int = 1,
+    stride: Size = 1,
+    padding: Size = 0,
+    dilation: Size = 1,
     groups: int = 1,
     weight_twice: bool = True,
 ) -> Tensor:
@@ -53,7 +56,7 @@ def convolve_twice(
 
 def _derivative(gradient: Tensor, x: Tensor, weight: Tensor, form: Form, which: int) -> Tensor:
     """Return the gradient of the input (``which`` 0) or of the weight (1)."""
-    stride, padding, dilation = ([number] * 2 for number in form[:3])
+    stride, padding, dilation = ([n, n] if isinstance(n, int) else list(n) for n in form[:3])
     mask = [which == 0, which == 1, False]
     both = torch.ops.aten.convolution_backward(
         gradient, x, weight, None, stride, padding, dilation, False, [0, 0], form.groups, mask

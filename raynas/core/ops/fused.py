@@ -87,7 +87,7 @@ class Shared(FusedOperation):
 
 
 class Pool(Shared):
-    """3×3 pooling, followed by batch normalisation where ``normed``."""
+    """Pooling, followed by batch normalisation where ``normed``."""
 
     def __init__(
         self,
@@ -236,6 +236,25 @@ class Convolution(FusedOperation):
         return source.run.convolve(x, kernel, self.stride, self.kernel // 2, groups=path.groups)
 
 
+class Crossed(FusedOperation):
+    """ReLU, 1×k convolution, k×1 convolution, batch normalisation; each strides along its own side."""
+
+    def __init__(self, lanes: Lanes, operation: Operation, edges: int, channels: int, stride: int) -> None:
+        super().__init__(lanes, operation, edges, channels, stride)
+        size = self.kernel
+        self.across = lanes.uniform(edges, channels, channels, 1, size, fan_in=channels * size)
+        self.down = lanes.uniform(edges, channels, channels, size, 1, fan_in=channels * size)
+        self.norm = Norm(lanes, edges * channels)
+
+    def forward(self, source: Source, scale: Tensor, path: Path) -> Tensor:
+        """Convolve the shared, rectified input for every edge, then each edge's own map."""
+        x, run, far = source.rectified(path).x, source.run, self.kernel // 2
+        across, down = (chosen(weight, path).flatten(0, -4) for weight in (self.across, self.down))
+        z = run.convolve(x, across, (1, self.stride), (0, far), groups=path.groups)
+        z = run.convolve(z, down, (self.stride, 1), (far, 0), groups=z.shape[1] // self.channels)
+        return self._normalise(self.norm, z, source, path, scale)
+
+
 class Rectified(Convolution):
     """Convolution, batch normalisation, ReLU."""
 
@@ -253,6 +272,7 @@ _FORMS: dict[str, type[FusedOperation]] = {
     "separable": Separable,
     "dilated": Dilated,
     "convolution": Convolution,
+    "crossed": Crossed,
     "rectified": Rectified,
     "noise": Noise,
 }

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from raynas.core.ops.convolution import convolve_twice
+from raynas.core.ops.convolution import Size, convolve_twice
 from raynas.core.ops.normalisation import EPSILON, MOMENTUM, normalise_twice
 
 
@@ -63,9 +63,9 @@ class Pass:
         self,
         x: Tensor,
         weight: Tensor,
-        stride: int = 1,
-        padding: int = 0,
-        dilation: int = 1,
+        stride: Size = 1,
+        padding: Size = 0,
+        dilation: Size = 1,
         groups: int = 1,
     ) -> Tensor:
         """Convolve in the form that suits the pass."""

@@ -31,12 +31,15 @@ class ConvNormRelu(nn.Sequential):
 
 
 class FactorizedReduce(nn.Module):
-    """Halve the resolution: two 1×1 convolutions of stride 2 on pixels that are one apart, concatenated."""
+    """Halve the resolution: two 1×1 convolutions of stride 2 on pixels that are one apart, concatenated.
 
-    def __init__(self, inputs: int, outputs: int, affine: bool) -> None:
+    With another ``stride``, divide the resolution by that.
+    """
+
+    def __init__(self, inputs: int, outputs: int, affine: bool, stride: int = 2) -> None:
         super().__init__()
-        self.near = nn.Conv2d(inputs, outputs // 2, 1, 2, bias=False)
-        self.far = nn.Conv2d(inputs, outputs - outputs // 2, 1, 2, bias=False)
+        self.near = nn.Conv2d(inputs, outputs // 2, 1, stride, bias=False)
+        self.far = nn.Conv2d(inputs, outputs - outputs // 2, 1, stride, bias=False)
         self.norm = nn.BatchNorm2d(outputs, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -117,6 +120,14 @@ def plain(name: str, channels: int, stride: int, affine: bool) -> nn.Module:
             return nn.Sequential(*_separable(operation, channels, stride, affine))
         case "convolution":
             return ReluConvNorm(channels, channels, affine, operation.kernel, stride)
+        case "crossed":
+            size, far = operation.kernel, operation.kernel // 2
+            return nn.Sequential(
+                nn.ReLU(),
+                nn.Conv2d(channels, channels, (1, size), (1, stride), (0, far), bias=False),
+                nn.Conv2d(channels, channels, (size, 1), (stride, 1), (far, 0), bias=False),
+                nn.BatchNorm2d(channels, affine=affine),
+            )
         case "rectified":
             return ConvNormRelu(channels, channels, affine, operation.kernel, stride)
         case "noise":

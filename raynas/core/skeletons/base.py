@@ -78,12 +78,13 @@ class Skeleton(ABC):
     """One skeleton. It holds no state: one instance of each is in `raynas.core.skeletons.SKELETONS`.
 
     A cell's states are numbered: first the ``inputs`` it reads, then its nodes. ``counts`` says what a
-    configuration's number of cells means, and ``fewest_cells`` its least. With ``edgewise``, α has a group
-    for each kind of cell and in it a row for each edge (see `EdgeSkeleton`); what methods do to edges needs
-    that. ``extras`` says that its supernet can be built with partial channels and auxiliary skips. Two
-    choices may share source and target where edges may be ``parallel``, and a node may read nothing where it
-    may be ``loose``. ``text_form`` says whose text form `to_text` writes (``DARTS’``). Where there are tables
-    of accuracies, ``table_key`` is the column that names a cell, of the benchmark ``benchmark``.
+    configuration's number of cells means, ``fewest_cells`` its least and ``most_cells`` its most. With
+    ``edgewise``, α has a group for each kind of cell and in it a row for each edge (see `EdgeSkeleton`); what
+    methods do to edges needs that. ``extras`` says that its supernet can be built with partial channels and
+    auxiliary skips. Two choices may share source and target where edges may be ``parallel``, and a node may
+    read nothing where it may be ``loose``. ``text_form`` says whose text form `to_text` writes (``DARTS’``).
+    Where there are tables of accuracies, ``table_key`` is the column that names a cell, of the benchmark
+    ``benchmark``.
     """
 
     name: ClassVar[str]
@@ -92,6 +93,7 @@ class Skeleton(ABC):
     inputs: ClassVar[int] = 1
     counts: ClassVar[str] = "cells in all"
     fewest_cells: ClassVar[int] = 3
+    most_cells: ClassVar[int | None] = None
     edgewise: ClassVar[bool] = False
     extras: ClassVar[bool] = False
     parallel: ClassVar[bool] = False
@@ -126,6 +128,17 @@ class Skeleton(ABC):
     @abstractmethod
     def architectures(self, space: "Space") -> int:
         """Count the genotypes of a space."""
+
+    def chances(self, space: "Space") -> Iterator[float]:
+        """Yield for every possible choice its chance of being in a genotype drawn uniformly.
+
+        Here each node keeps some of its usable edges, and each kept edge one of its allowed operations.
+        """
+        for cell in space.cells:
+            for node in space.targets:
+                usable = [len(set(edge.ops) - set(space.exclude)) for edge in space.usable(cell, node)]
+                for ops in usable:
+                    yield from [space.kept(cell, node) / len(usable) / ops] * ops
 
     def check(self, genotype: "Genotype", kind: str, choices: Sequence[Choice]) -> None:
         """Raise `RaynasError` unless ``choices`` are such a cell; their states and operations are sound.
@@ -173,18 +186,20 @@ class Skeleton(ABC):
         raise RaynasError(f"{self.text_form} text form is not read back", next_step="use the genotype's JSON")
 
     def plan(
-        self, shape: tuple[int, int, int], nodes: int, cells: int, channels: int, discrete: bool = False
+        self,
+        shape: tuple[int, int, int],
+        nodes: int,
+        cells: int,
+        channels: int,
+        genotype: "Genotype | None" = None,
     ) -> Plan:
-        """Lay out a supernet, or a ``discrete`` network, for images of ``shape`` (channels, height, width).
+        """Lay out a supernet, or a genotype's network, for images of ``shape`` (channels, height, width).
 
-        Raises `RaynasError` when there are too few cells for the skeleton or too few pixels for two halvings.
+        Raises `RaynasError` when the skeleton has no stack of so many cells, or at too few pixels for two
+        halvings.
         """
-        if cells < self.fewest_cells:
-            raise RaynasError(
-                "a supernet needs normal and reduction cells" if "reduce" in self.kinds else "too few cells",
-                got=f"cells: {cells}",
-                expected=f"cells: {self.fewest_cells} or more ({self.counts})",
-            )
+        if wrong := self.wrong_cells(cells):
+            raise RaynasError(wrong, got=f"cells: {cells}")
         side = min(shape[1:])
         if side < 4:
             raise RaynasError(
@@ -192,10 +207,19 @@ class Skeleton(ABC):
                 got=f"{shape[1]}×{shape[2]} pixels",
                 expected="4×4 or more",
             )
-        return self.stack(side, nodes, cells, channels, discrete)
+        return self.stack(side, nodes, cells, channels, genotype)
+
+    def wrong_cells(self, cells: int) -> str | None:
+        """Say why there is no stack of so many cells, if there is none."""
+        least, most = self.fewest_cells, self.most_cells
+        if cells >= least and (most is None or cells <= most):
+            return None
+        limit = "exactly" if least == most else "at least" if cells < least else "at most"
+        number = least if cells < least else most
+        return f"a supernet has {limit} {number} cell{'' if number == 1 else 's'} ({self.counts})"
 
     @abstractmethod
-    def stack(self, side: int, nodes: int, cells: int, channels: int, discrete: bool) -> Plan:
+    def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: "Genotype | None") -> Plan:
         """Lay out what `plan` has checked; ``side`` is the images' shorter side in pixels."""
 
 

@@ -125,7 +125,7 @@ class Blocks(Skeleton):
         """Return ``ModelSpec(matrix=…, ops=…)``."""
         return nasbench101.write(*to_matrix(genotype))
 
-    def stack(self, side: int, nodes: int, cells: int, channels: int, discrete: bool) -> Plan:
+    def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: "Genotype | None") -> Plan:
         """Stack cells, before those at 1/3 and 2/3 of the depth a pooling, and from there twice the channels.
 
         A supernet's cell puts out all of its blocks side by side and ends in a projection (Zela, Siems,
@@ -138,8 +138,8 @@ class Blocks(Skeleton):
                 layers.append(HalfPlan(before, before, residual=False))
                 width *= 2
             layers.append(CellPlan("normal", width, (before,)))
-            before = width if discrete else nodes * width
-        tail: TailKind = "none" if discrete else "projection"
+            before = nodes * width if genotype is None else width
+        tail: TailKind = "projection" if genotype is None else "none"
         return Plan("small", channels, tuple(layers), before, width, tail, rectified=True)
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from raynas.core.darts_text import DartsText
 from raynas.core.skeletons.base import Choice, Written
 from raynas.core.skeletons.edges import EdgeSkeleton
-from raynas.core.skeletons.plan import LARGE_INPUT, CellPlan, LayerPlan, Plan, StemKind, is_reduced
+from raynas.core.skeletons.plan import Plan, reducing_cells
 from raynas.errors import RaynasError
 
 if TYPE_CHECKING:
@@ -50,20 +50,6 @@ class Darts(EdgeSkeleton):
         nodes, cells = DartsText(text, self.kinds, self.inputs).cells()
         return Written("darts", nodes, {kind: [Choice(*edge) for edge in cells[kind]] for kind in cells})
 
-    def stack(self, side: int, nodes: int, cells: int, channels: int, discrete: bool) -> Plan:
-        """Stack cells with reductions at 1/3 and 2/3 of the depth, each doubling the channels.
-
-        Small images get a 3×3 stem with 3·channels outputs, large ones three convolutions of stride 2
-        (Liu et al. 2019, A.1.1 and A.3).
-        """
-        stem: StemKind = "large" if side >= LARGE_INPUT else "small"
-        stem_channels = channels if stem == "large" else 3 * channels
-        before, previous, width = stem_channels, stem_channels, channels
-        reduced = stem == "large"
-        plans: list[LayerPlan] = []
-        for index in range(cells):
-            kind = "reduce" if is_reduced(index, cells) else "normal"
-            width *= 2 if kind == "reduce" else 1
-            plans.append(CellPlan(kind, width, (before, previous), reduced))
-            before, previous, reduced = previous, nodes * width, kind == "reduce"
-        return Plan(stem, stem_channels, tuple(plans), previous, previous)
+    def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: "Genotype | None") -> Plan:
+        """Stack cells with reductions (Liu et al. 2019, A.1.1 and A.3), all nodes put out."""
+        return reducing_cells(side, cells, channels, dict.fromkeys(self.kinds, nodes))

@@ -1,5 +1,6 @@
 """The plan of a stack of layers: the same for the supernet and for the discrete network."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,3 +59,28 @@ class Plan:
 def is_reduced(index: int, cells: int) -> bool:
     """Tell whether the resolution halves at this cell of ``cells``: at 1/3 and 2/3 of the depth."""
     return index in {cells // 3, 2 * cells // 3}
+
+
+def input_strides(plan: CellPlan) -> tuple[int, int]:
+    """Return by what each input of a cell is divided when they are halved before a reduction cell."""
+    stride = 2 if plan.kind == "reduce" else 1
+    return stride * (2 if plan.previous_reduced else 1), stride
+
+
+def reducing_cells(side: int, cells: int, channels: int, states: Mapping[str, int]) -> Plan:
+    """Stack normal cells with reduction cells at 1/3 and 2/3 of the depth, each doubling the channels.
+
+    Each reads the two before; ``states`` is how many states a cell of each kind puts out side by side. Small
+    images get a 3×3 stem with 3·channels outputs, large ones three convolutions of stride 2.
+    """
+    stem: StemKind = "large" if side >= LARGE_INPUT else "small"
+    stem_channels = channels if stem == "large" else 3 * channels
+    before, previous, width = stem_channels, stem_channels, channels
+    reduced = stem == "large"
+    plans: list[LayerPlan] = []
+    for index in range(cells):
+        kind = "reduce" if is_reduced(index, cells) else "normal"
+        width *= 2 if kind == "reduce" else 1
+        plans.append(CellPlan(kind, width, (before, previous), reduced))
+        before, previous, reduced = previous, states[kind] * width, kind == "reduce"
+    return Plan(stem, stem_channels, tuple(plans), previous, previous)

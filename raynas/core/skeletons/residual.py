@@ -39,7 +39,7 @@ class Residual(EdgeSkeleton):
         choices = [Choice(*edge) for edge in nasbench201.read(text)]
         return Written("nas-bench-201", choices[-1].target, {"normal": choices})
 
-    def stack(self, side: int, nodes: int, cells: int, channels: int, discrete: bool) -> Plan:
+    def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: "Genotype | None") -> Plan:
         """Three stages of ``cells`` cells, a residual block of stride 2 between them (section 2.1)."""
         widths = [channels, 2 * channels, 4 * channels]
         layers: list[LayerPlan] = [CellPlan("normal", channels, (channels,))] * cells

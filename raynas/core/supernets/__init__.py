@@ -6,7 +6,15 @@ from types import MappingProxyType
 from raynas.core.supernets.base import Builder
 from raynas.core.supernets.blocks import BlocksBuilder
 from raynas.core.supernets.edges import EdgeBuilder, LastBuilder
+from raynas.core.supernets.macro import MacroBuilder
+from raynas.core.supernets.pairs import PairsBuilder
 
 BUILDERS: Mapping[str, type[Builder]] = MappingProxyType(
-    {"darts": EdgeBuilder, "residual": LastBuilder, "blocks": BlocksBuilder}
+    {
+        "darts": EdgeBuilder,
+        "residual": LastBuilder,
+        "blocks": BlocksBuilder,
+        "pairs": PairsBuilder,
+        "macro": MacroBuilder,
+    }
 )

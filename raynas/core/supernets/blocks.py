@@ -4,34 +4,18 @@ A block adds up the states before it, each with the weight it has as a parent, a
 sum. The cell's input reaches every block, and the output, through a projection of its own.
 """
 
-from collections.abc import Sequence
 from functools import reduce
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raynas.core.fan import Fan, Mixture, Weights
+from raynas.core.fan import Weights
 from raynas.core.ops.lanes import Lanes, Norm, Pass, interleave, keep_format
 from raynas.core.skeletons.plan import CellPlan
-from raynas.core.space import Cell, Edge, Space
+from raynas.core.space import Space
 from raynas.core.supernets.base import Builder, Layer
-
-
-class ChoiceBlock(nn.Module):
-    """One block's operations on one map: a fan with a single edge."""
-
-    def __init__(self, lanes: Lanes, ops: tuple[str, ...], channels: int) -> None:
-        super().__init__()
-        self.channels = channels
-        edge = Cell(kind="normal", edges=(Edge(source=0, target=1, ops=ops),))
-        self.mixture = Mixture(len(lanes), edge, range(1, 2))
-        self.fan = Fan(lanes, self.mixture.plans[0], channels, norm_pools=False)
-
-    def forward(self, x: Tensor, weights: Tensor, run: Pass, active: Tensor | None) -> Tensor:
-        """Mix the operations on ``x`` by ``weights`` [lanes, 1, operations]; ``active`` is their mask."""
-        [mix] = self.mixture(weights, self.channels, active)
-        return self.fan(x, run, mix)  # type: ignore[no-any-return]
+from raynas.core.supernets.choice import ChoiceBlock, weigh
 
 
 class BlocksCell(Layer):
@@ -62,14 +46,14 @@ class BlocksCell(Layer):
         for index, (block, row, projection) in enumerate(zip(self.blocks, self.rows, projected, strict=True)):
             read = [projection, *states]
             if row is not None:
-                read = self._weigh(read, mix["inputs"][:, row])
+                read = weigh(read, mix["inputs"][:, row])
             own = slice(index, index + 1)
             here = None if active is None else active[:, own]
             total = keep_format(reduce(torch.add, read))
             states.append(block(total, mix["operations"][:, own], run, here))
         output = mix["output"][:, 0]
         wide = output[:, :1].expand(-1, len(states) * self.channels).reshape(1, -1, 1, 1)
-        return interleave(self._weigh(states, output[:, 1:]), self.lanes) + bypass * wide
+        return interleave(weigh(states, output[:, 1:]), self.lanes) + bypass * wide
 
     def _project(self, x: Tensor, run: Pass) -> list[Tensor]:
         """Return the input as each block reads it, and last as the output reads it, as wide as all blocks."""
@@ -80,11 +64,6 @@ class BlocksCell(Layer):
         pieces = torch.split(z, sizes * self.lanes, 1)
         parts = [interleave(pieces[part :: count + 1], 1) for part in range(count + 1)]
         return [part.contiguous(memory_format=torch.channels_last) for part in parts]
-
-    def _weigh(self, states: Sequence[Tensor], weights: Tensor) -> list[Tensor]:
-        """Multiply states by ``weights`` [lanes, states or more]."""
-        wide = weights.repeat_interleave(self.channels, 0)
-        return [x * w.view(1, -1, 1, 1) for x, w in zip(states, wide.unbind(1), strict=False)]
 
 
 class BlocksBuilder(Builder):

@@ -4,37 +4,15 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raynas.core.fan import Fan, FanWeights, Mixture, Weights
-from raynas.core.ops.lanes import Lanes, Norm, Pass, interleave, nchw, nhwc, shifted
+from raynas.core.fixed import Preprocess
+from raynas.core.ops.lanes import Lanes, Pass, interleave, nchw, nhwc
 from raynas.core.partial import Partial
 from raynas.core.skeletons.plan import CellPlan
 from raynas.core.space import Space
 from raynas.core.supernets.base import Builder, Layer
-
-
-class Preprocess(nn.Module):
-    """Bring an input state to the cell's width (and resolution): ReLU, 1×1 convolution, batch norm."""
-
-    def __init__(self, lanes: Lanes, inputs: int, channels: int, halve: bool) -> None:
-        super().__init__()
-        self.lanes = len(lanes)
-        sizes = [channels // 2, channels - channels // 2] if halve else [channels]
-        self.weights = nn.ParameterList(lanes.uniform(size, inputs, 1, 1, fan_in=inputs) for size in sizes)
-        self.stride = 2 if halve else 1
-        self.norm = Norm(lanes, channels)
-
-    def forward(self, x: Tensor, run: Pass) -> Tensor:
-        """Map [N, lanes·inputs, H, W] to [N, lanes·channels, H', W']."""
-        x = F.relu(x)
-        views = [x, shifted(x)] if self.stride == 2 else [x]
-        parts = [
-            run.convolve(view, weight.flatten(0, 1), stride=self.stride, groups=self.lanes)
-            for view, weight in zip(views, self.weights, strict=True)
-        ]
-        return self.norm(interleave(parts, self.lanes), run)  # type: ignore[no-any-return]
 
 
 class EdgeCell(Layer):
@@ -57,7 +35,7 @@ class EdgeCell(Layer):
         self.mixture, self.last = mixture, last
         self.partial = Partial(len(lanes), cell.channels, partial) if partial > 1 else None
         self.inputs = nn.ModuleList(
-            Preprocess(lanes, width, cell.channels, halve=index == 0 and cell.previous_reduced)
+            Preprocess(lanes, width, cell.channels, 2 if cell.previous_reduced and not index else 1)
             for index, width in enumerate(cell.inputs)
             if not last
         )

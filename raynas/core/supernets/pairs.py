@@ -1,0 +1,68 @@
+"""The supernet's cells of NASNet and of ENAS' micro search: blocks that add up two slots."""
+
+from functools import reduce
+
+import torch
+from torch import Tensor, nn
+
+from raynas.core.fan import Weights
+from raynas.core.fixed import Preprocess
+from raynas.core.ops.lanes import Lanes, Pass, interleave, keep_format
+from raynas.core.skeletons.plan import CellPlan, input_strides
+from raynas.core.space import Space
+from raynas.core.supernets.base import Builder, Layer
+from raynas.core.supernets.choice import ChoiceBlock, weigh
+
+
+class PairsCell(Layer):
+    """One cell: each slot mixes its operations on the weighted sum of the states it may read.
+
+    So a slot has one set of kernels whatever state it reads, where ENAS has one for each. Both inputs of a
+    reduction cell are halved on the way in, and all operations have stride 1, as in ENAS' own search; NASNet
+    puts stride 2 in the operations that read an input. The output is all states side by side, each scaled by
+    how loose it is: the product over slots of one less the state's weight. With one weight of 1 in each row
+    that is 1 for the states that the derived cell puts out, and 0 for the others.
+    """
+
+    def __init__(self, lanes: Lanes, space: Space, plan: CellPlan) -> None:
+        super().__init__()
+        self.kind, self.lanes = plan.kind, len(lanes)
+        cell = space.cell(plan.kind)
+        self.sources = [[edge.source for edge in cell.into(block)] for block in space.targets]
+        self.inputs = nn.ModuleList(
+            Preprocess(lanes, width, plan.channels, stride)
+            for width, stride in zip(plan.inputs, input_strides(plan), strict=True)
+        )
+        self.slots = nn.ModuleList(
+            ChoiceBlock(lanes, cell.into(block)[0].ops, plan.channels)
+            for block in space.targets
+            for _ in range(2)
+        )
+
+    def forward(self, before: Tensor, previous: Tensor, mix: Weights, run: Pass) -> Tensor:
+        """Return [N, lanes·states·channels, H', W']; ``mix`` holds a tensor for each group of α."""
+        operations, inputs = mix[f"{self.kind}-operations"], mix[f"{self.kind}-inputs"]
+        active = None if run.active is None else run.active[f"{self.kind}-operations"]
+        states = [module(x, run) for module, x in zip(self.inputs, (before, previous), strict=True)]
+        loose = [torch.ones_like(inputs[:, 0, 0])] * (len(states) + len(self.sources))
+        slots: list[Tensor] = []
+        for row, slot in enumerate(self.slots):
+            sources = self.sources[row // 2]
+            weights = inputs[:, row, : len(sources)]
+            for source, weight in zip(sources, weights.unbind(1), strict=True):
+                loose[source] = loose[source] * (1 - weight)
+            total = keep_format(reduce(torch.add, weigh([states[s] for s in sources], weights)))
+            own = slice(row, row + 1)
+            here = None if active is None else active[:, own]
+            slots.append(slot(total, operations[:, own], run, here))
+            if row % 2:
+                states.append(slots[-2] + slots[-1])
+        return interleave(weigh(states, torch.stack(loose, 1)), self.lanes)
+
+
+class PairsBuilder(Builder):
+    """Makes cells of paired slots."""
+
+    def cell(self, plan: CellPlan) -> PairsCell:
+        """Return a cell with a fan for each slot."""
+        return PairsCell(self.lanes, self.space, plan)
