@@ -248,6 +248,10 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
         "partial-channels and auxiliary-skip need cells that put out all of their nodes",
     ),
     (
+        lambda m, s: _has(m, DropPath) and s.form.has_trunk,
+        "drop-path would cut a chain where a block has no shortcut",
+    ),
+    (
         lambda m, s: _has(m, DropPath, SkipDropout) and not s.form.edgewise,
         "drop-path and skip-dropout drop edges, but here operations stand in the nodes",
     ),

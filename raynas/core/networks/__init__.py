@@ -12,8 +12,10 @@ from torch import nn
 
 from raynas.core.genotype import Genotype
 from raynas.core.networks.blocks import BlocksCell
+from raynas.core.networks.chain import chain_layer
+from raynas.core.networks.dense import dense_layer
 from raynas.core.networks.edges import EdgeCell, LastCell
 
 LAYERS: Mapping[str, Callable[[Genotype, Any, bool], nn.Module]] = MappingProxyType(
-    {"darts": EdgeCell, "residual": LastCell, "blocks": BlocksCell}
+    {"darts": EdgeCell, "residual": LastCell, "blocks": BlocksCell, "chain": chain_layer, "dense": dense_layer}
 )

@@ -5,8 +5,10 @@ from types import MappingProxyType
 
 from raynas.core.supernets.base import Builder
 from raynas.core.supernets.blocks import BlocksBuilder
+from raynas.core.supernets.chain import ChainBuilder
+from raynas.core.supernets.dense import DenseBuilder
 from raynas.core.supernets.edges import EdgeBuilder, LastBuilder
 
 BUILDERS: Mapping[str, type[Builder]] = MappingProxyType(
-    {"darts": EdgeBuilder, "residual": LastBuilder, "blocks": BlocksBuilder}
+    {"darts": EdgeBuilder, "residual": LastBuilder, "blocks": BlocksBuilder, "chain": ChainBuilder, "dense": DenseBuilder}
 )
