@@ -276,7 +276,7 @@ def dense_stack(net, images, weights, lane):
         if hasattr(cell, "small"):
             x = plain(cell.small, x) + plain(cell.large, x)
             continue
-        places = [(layer, place) for layer in cell.layers for place in range(len(layer.pairs))]
+        places = [(layer, place) for layer in cell.layers for place in range(len(layer.windows))]
         states, rows = [x], iter(weights["connections"])
         for node, (layer, place) in zip(nodes, places, strict=True):
             edges = spec.into(node)
@@ -284,7 +284,7 @@ def dense_stack(net, images, weights, lane):
             read = sum(w * states[edge.source] for w, edge in zip(row, edges, strict=False))
             name = edges[0].ops[0]
             if name.startswith("sep"):
-                z = separable(read, layer.pairs[place], lane, 0, 1, int(name[3]) // 2, 1)
+                z = separable(read, layer.windows[place].pair, lane, 0, 1, int(name[3]) // 2, 1)
             else:
                 z = (F.max_pool2d if name.startswith("max") else F.avg_pool2d)(read, 3, 1, 1)
             states.append(F.relu(norm(z)))

@@ -8,6 +8,7 @@ import torch
 from oracle import plain_forward
 from torch.utils.flop_counter import FlopCounterMode
 
+from raynas.core.checkpoint import dump, load
 from raynas.core.derive import derive
 from raynas.core.genotype import Genotype
 from raynas.core.network import Network
@@ -91,7 +92,7 @@ def test_zero_is_an_option_exactly_where_a_block_has_a_shortcut():
 
 
 PUBLISHED = {
-    # stem, widths, last; which blocks are left, their windows, their ratios; weights, multiply-adds in millions
+    # stem, widths, last; which blocks are left, windows, ratios; weights, multiply-adds in millions
     "cpu": (
         ((40, 24), (32, 48, 88, 104, 216, 360), 1432),
         ("1111", "1111", "1001", "1111", "1111", "1"),
@@ -141,7 +142,9 @@ def test_weights_of_any_chain_follow_a_closed_form():
     genotype = derive(space, {"normal": weights(space)["normal"][0]})
     net = Network(genotype, (3, 32, 32), 10, 32, 21)
     expected = 27 * 32 + 64 + (9 * 32 + 64 + 32 * 16 + 32)
-    widths = [16] + [w for w, n in zip((24, 40, 80, 96, 192, 320), (4, 4, 4, 4, 4, 1), strict=True) for _ in range(n)]
+    widths = [16] + [
+        w for w, n in zip((24, 40, 80, 96, 192, 320), (4, 4, 4, 4, 4, 1), strict=True) for _ in range(n)
+    ]
     for choice, inputs, outputs in zip(genotype.cell("normal"), widths, widths[1:], strict=False):
         operation = OPERATIONS[choice.op]
         if choice.op != "zero":
@@ -177,7 +180,9 @@ def test_widths_follow_the_first_convolution():
     assert [stage.width for stage in half.stages] == [12, 20, 40, 48, 96, 160]
     assert half.last == 640
     assert [stage.width for stage in trunk.scaled(1).stages] == [1, 1, 3, 3, 6, 10]
-    assert [block.shortcut for block in trunk.blocks] == [row.options[-1] == "zero" for row in load_space("proxyless").groups[0].rows]
+    assert [block.shortcut for block in trunk.blocks] == [
+        row.options[-1] == "zero" for row in load_space("proxyless").groups[0].rows
+    ]
 
 
 @pytest.mark.parametrize("shape", [(3, 9, 8), (1, 4, 4), (3, 98, 97)])
@@ -300,7 +305,9 @@ def test_zeros_everywhere_leave_the_first_blocks_of_stages():
     net = Network(chain_of(space, ops), (3, 32, 32), 10, 8, 21)
     blocks = [layer for layer in net.cells[2:-1] if layer.way is not None]
     assert len(blocks) == 6
-    strides = [m.stride[0] for b in blocks for m in b.modules() if isinstance(m, torch.nn.Conv2d) and m.groups > 1]
+    strides = [
+        m.stride[0] for b in blocks for m in b.modules() if isinstance(m, torch.nn.Conv2d) and m.groups > 1
+    ]
     assert strides == [2, 2, 2, 1, 1, 1]
     x = torch.randn(2, 8, 5, 5)
     assert net.cells[3](x, x) is x
@@ -360,7 +367,10 @@ def test_a_mistake_in_the_json_is_told():
         ({"default_cells": 3}, "a chain has its 5 blocks; got 3"),
         ({"skeleton": "residual"}, "trunk: the residual skeleton has none"),
         ({"cells": {"normal": {"ops": ["mbconv3_3x3", "sep_conv_3x3"]}}}, "got sep_conv_3x3"),
-        ({"cells": {"normal": {"edges": {f"{b}->{b + 1}": ["zero", "mbconv3_3x3"] for b in range(5)}}}}, "block 1 has no shortcut"),
+        (
+            {"cells": {"normal": {"edges": {f"{b}->{b + 1}": ["zero", "mbconv3_3x3"] for b in range(5)}}}},
+            "block 1 has no shortcut",
+        ),
         ({"cells": {"normal": {"ops": ["zero"]}}}, "ops"),
     ],
 )
@@ -385,33 +395,62 @@ def test_what_would_cut_the_chain_is_refused():
     space = load_space("proxyless")
     for name in ("snas", "r-darts-dp", "darts-plus", "darts-minus", "pc-darts"):
         assert list(reasons(resolve(name), space, {"hessian.every": 1})), name
-    for name in ("proxyless", "darts", "darts-2nd", "gdas", "drnas", "sdarts-adv", "dso-nas", "sgas", "darts-pt"):
+    for name in (
+        "proxyless",
+        "darts",
+        "darts-2nd",
+        "gdas",
+        "drnas",
+        "sdarts-adv",
+        "dso-nas",
+        "sgas",
+        "darts-pt",
+    ):
         assert not list(reasons(resolve(name), space, {"hessian.every": 1})), name
 
 
-@pytest.mark.parametrize("method", ["proxyless", "darts-2nd", "gdas", "darts-pt", "dso-nas"])
+METHODS = {
+    "proxyless": {"base": "proxyless", "every": 1},
+    "darts-2nd": "darts-2nd",
+    "gdas": "gdas",
+    "darts-pt": {"base": "darts-pt", "stages": {"use": "perturb-and-project", "interval": 1}},
+    "dso-nas": "dso-nas",
+}
+
+
+def small(make_search_config, **changes):
+    defaults = {"space": "proxyless", "channels": 8, "cells": 5, "warmup": 0, "data": {"limit": 64}}
+    return make_search_config(**{**defaults, **changes})
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_methods_search_a_chain_alone_and_in_a_pack(make_search_config, build, method):
-    chosen = {"base": method, "stages": {"use": "perturb-and-project", "interval": 1}} if method == "darts-pt" else method
-    configs = [
-        make_search_config(method=chosen, space="proxyless", cells=21, epochs=1, warmup=0, seed=seed, hessian={"every": 0}, data={"limit": 64})
-        for seed in (0, 3)
-    ]
-    _, splits = build(configs[0].model_copy(update={"space": "tiny"}))
-    space = few()
-    configs = [config.model_copy(update={"cells": 5}) for config in configs]
-    together = list(Pack(configs, space, splits, dtype=torch.float64))
-    alone = list(Search(configs[1], space, splits, dtype=torch.float64))
+    changes = {"method": METHODS[method], "epochs": 1, "hessian": {"every": 0}}
+    configs = [small(make_search_config, seed=seed, **changes) for seed in (0, 3)]
+    _, splits = build(configs[0])
+    together = list(Pack(configs, few(), splits, dtype=torch.float64))
+    alone = list(Search(configs[1], few(), splits, dtype=torch.float64))
     for outcomes, report in zip(together, alone, strict=True):
         assert outcomes[1].valid_loss == pytest.approx(report.valid_loss, rel=1e-9)
         assert outcomes[1].genotype == report.genotype
         assert math.isfinite(report.valid_loss)
 
 
+def test_a_resumed_search_is_bit_identical(make_search_config, build, tmp_path):
+    config = small(make_search_config, method=METHODS["proxyless"], epochs=2, hessian={"steps": 4})
+    _, splits = build(config)
+    whole = list(Search(config, few(), splits))
+    first = Search(config, few(), splits)
+    begun = [next(iter(first))]
+    (tmp_path / "checkpoint.pt").write_bytes(dump(first.state_dict()))
+    second = Search(config, few(), splits)
+    second.load_state_dict(load(tmp_path / "checkpoint.pt"))
+    assert begun + list(second) == whole
+
+
 def test_proxyless_searches_its_own_space(make_search_config, build):
-    config = make_search_config(
-        method={"base": "proxyless", "every": 1}, space="proxyless", channels=4, cells=None, epochs=1, warmup=0,
-        data={"limit": 64}, hessian={"every": 0},
-    )
+    changes = {"channels": 4, "cells": None, "epochs": 1, "hessian": {"every": 0}}
+    config = small(make_search_config, method=METHODS["proxyless"], **changes)
     space, splits = build(config)
     search = Search(config, space, splits)
     before = search.problem.alphas.clone()

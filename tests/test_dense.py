@@ -6,6 +6,7 @@ import pytest
 import torch
 from oracle import plain_forward
 
+from raynas.core.checkpoint import dump, load
 from raynas.core.derive import derive, derive_above, selected
 from raynas.core.genotype import Genotype
 from raynas.core.network import Network
@@ -102,7 +103,9 @@ def test_recomputing_changes_no_bit():
         net = build_net(few(), recompute=recompute)
         leaf = weights(few())["connections"].requires_grad_()
         out = net(images(), {"connections": leaf}, Pass(Statistics.UPDATE, seeds()))
-        found.append([out, *torch.autograd.grad(out.square().sum(), [leaf, *net.parameters()]), *net.buffers()])
+        found.append(
+            [out, *torch.autograd.grad(out.square().sum(), [leaf, *net.parameters()]), *net.buffers()]
+        )
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
@@ -111,7 +114,9 @@ def same_weights(net, genotype, supernet):
     space = supernet.space
     ops = genotype.form.node_operations(genotype, "normal")
     reads = [choice.source for choice in genotype.cell("normal") if choice.target == space.targets[-1]]
-    places = [(layer, place) for layer, layer_ops in enumerate(layers_of(space)) for place in range(len(layer_ops))]
+    places = [
+        (layer, place) for layer, layer_ops in enumerate(layers_of(space)) for place in range(len(layer_ops))
+    ]
     with torch.no_grad():
         convolution, bn = net.stem[0][0], net.stem[0][1]
         convolution.weight.copy_(supernet.stem.convolutions[0][0])
@@ -124,7 +129,7 @@ def same_weights(net, genotype, supernet):
                 continue
             for node in ops:
                 layer, place = places[node - 1]
-                pair = cell.layers[layer].pairs[place]
+                pair = cell.layers[layer].windows[place].pair
                 if pair is not None:
                     module.operations[str(node)][0].weight.copy_(pair.depthwise[0, 0].transpose(0, 1))
                     module.operations[str(node)][1].weight.copy_(pair.pointwise[0, 0])
@@ -213,30 +218,28 @@ def test_layers_may_differ_when_edges_are_spelled_out():
     torch.testing.assert_close(out[0], plain_forward(net, images()[0], table), rtol=1e-9, atol=1e-9)
 
 
+ONE, TWO = {"nodes": 1, "keep": 1}, {"nodes": 2, "keep": 1}
+
+
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "edges", "says"),
     [
-        ({"cells": {"normal": {"ops": [SEP, "sep_conv_3x3"]}}}, "has one operation"),
-        ({"nodes": 2, "keep": 1, "cells": {"normal": {"edges": {"0->1": [SEP], "0->2": [SEP], "1->3": ["identity"]}}}}, "reads every node"),
-        (
-            {"nodes": 2, "keep": 1, "cells": {"normal": {"edges": {"0->1": [SEP], "1->2": [SEP], "1->3": ["identity"], "2->3": ["identity"]}}}},
-            "nodes form layers",
-        ),
-        ({"nodes": 1, "keep": 1, "cells": {"normal": {"edges": {"0->1": [SEP, POOL], "1->2": ["identity"]}}}}, "has one operation"),
-        ({"nodes": 1, "keep": 1, "cells": {"normal": {"edges": {"0->1": [SEP], "1->2": [SEP]}}}}, "must be \\[identity\\]"),
+        (ONE, {"0->1": ["sep_conv_3x3"], "1->2": ["identity"]}, "has one operation"),
+        (ONE, {"0->1": [SEP, POOL], "1->2": ["identity"]}, "has one operation"),
+        (ONE, {"0->1": [SEP], "1->2": [SEP]}, "must be \\[identity\\]"),
+        (TWO, {"0->1": [SEP], "0->2": [SEP], "1->3": ["identity"]}, "reads every node"),
+        (TWO, {"0->1": [SEP], "1->2": [SEP], "1->3": ["identity"], "2->3": ["identity"]}, "of one layer"),
     ],
-)  # fmt: skip
-def test_a_mistake_in_a_space_is_told(changes, says):
+)
+def test_a_mistake_in_a_space_is_told(changes, edges, says):
     with pytest.raises(ValueError, match=says):
-        few(**changes)
+        few(**changes, cells={"normal": {"edges": edges}})
 
 
 def test_texts_and_json_say_everything():
     genotype = above_zero([[0.1, 0.1, 0.1], [0.1, 0, 0.1], [0.1, 0, 0.1, 0]])
     text = genotype.to_text()
-    assert text == (
-        "dense 4: 1=sep3x3-bn-relu(0) 2=max3x3-bn-relu(0) 3=sep3x3-bn-relu(0+1+2) out=(1+3)"
-    )
+    assert text == ("dense 4: 1=sep3x3-bn-relu(0) 2=max3x3-bn-relu(0) 3=sep3x3-bn-relu(0+1+2) out=(1+3)")
     assert Genotype.from_text(text, "few") == genotype
     assert Genotype.from_json(genotype.to_json()) == genotype
 
@@ -265,15 +268,27 @@ def test_methods_about_edges_are_refused_and_the_rest_is_not():
     space = load_space("dso-nas")
     refused = {name for name in names() if list(reasons(resolve(name), space, {"hessian.every": 1}))}
     assert {"snas", "asap", "r-darts-dp", "darts-minus", "pc-darts"} <= refused
-    assert not refused & {"dso-nas", "darts", "darts-2nd", "gdas-st", "drnas", "nasp", "asng-nas", "fair-darts"}
+    assert not refused & {
+        "dso-nas",
+        "darts",
+        "darts-2nd",
+        "gdas-st",
+        "drnas",
+        "nasp",
+        "asng-nas",
+        "fair-darts",
+    }
+
+
+def small(make_search_config, **changes):
+    data = {"limit": 64}
+    return make_search_config(**{"space": "dso-nas", "cells": 1, "warmup": 0, "data": data, **changes})
 
 
 @pytest.mark.parametrize("method", ["dso-nas", "darts-2nd", "gdas-st", "fair-darts"])
 def test_methods_search_alone_and_in_a_pack(make_search_config, build, method):
-    configs = [
-        make_search_config(method=method, space="dso-nas", cells=1, epochs=1, warmup=0, seed=seed, hessian={"every": 0}, data={"limit": 64})
-        for seed in (0, 3)
-    ]  # fmt: skip
+    changes = {"method": method, "epochs": 1, "hessian": {"every": 0}}
+    configs = [small(make_search_config, seed=seed, **changes) for seed in (0, 3)]
     _, splits = build(configs[0])
     together = list(Pack(configs, few(), splits, dtype=torch.float64))
     alone = list(Search(configs[1], few(), splits, dtype=torch.float64))
@@ -283,12 +298,22 @@ def test_methods_search_alone_and_in_a_pack(make_search_config, build, method):
         assert math.isfinite(report.valid_loss)
 
 
+def test_a_resumed_search_is_bit_identical(make_search_config, build, tmp_path):
+    config = small(make_search_config, method="dso-nas", epochs=2, hessian={"steps": 4})
+    _, splits = build(config)
+    whole = list(Search(config, few(), splits))
+    first = Search(config, few(), splits)
+    begun = [next(iter(first))]
+    (tmp_path / "checkpoint.pt").write_bytes(dump(first.state_dict()))
+    second = Search(config, few(), splits)
+    second.load_state_dict(load(tmp_path / "checkpoint.pt"))
+    assert begun + list(second) == whole
+
+
 def test_dso_nas_starts_at_one_and_shrinks_to_exact_zeros(make_search_config, build):
     method = {"base": "dso-nas", "updater": {"use": "proximal", "strength": 0.5, "momentum": 0.0}}
-    config = make_search_config(
-        method=method, space="dso-nas", cells=1, epochs=5, warmup=0, arch_learning_rate=0.2,
-        hessian={"every": 0}, data={"limit": 128},
-    )  # fmt: skip
+    changes = {"arch_learning_rate": 0.2, "hessian": {"every": 0}, "data": {"limit": 128}}
+    config = small(make_search_config, method=method, epochs=5, **changes)
     space, splits = build(config)
     search = Search(config, space, splits)
     [group] = space.groups

@@ -21,7 +21,7 @@ from raynas.report.cell_layout import Box, _Graph, layout
 from raynas.report.draw import CARD, INK, LABEL, LINE, MUTED, STYLES, draw_cell, write_cells
 
 SVG = "{http://www.w3.org/2000/svg}"
-SPACES = sorted(names("search_spaces"))
+SPACES = [name for name in sorted(names("search_spaces")) if not load_space(name).form.has_trunk]
 Line = tuple[np.ndarray, np.ndarray]
 
 

@@ -65,7 +65,7 @@ class Network(nn.Module):
 
 
 def _stem(plan: Plan, colours: int) -> nn.ModuleList:
-    """Build nothing, the one layer small images pass, or the three of large ones, the last of which gives state 1."""
+    """Build the one layer small images pass, the three of large ones (the last gives state 1), or nothing."""
     if plan.stem == "none":
         return nn.ModuleList([nn.Identity()])
     width = plan.stem_channels

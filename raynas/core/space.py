@@ -227,7 +227,8 @@ def _graph_problems(space: Space, cell: Cell) -> Iterator[str]:
         for op in edge.ops:
             owner = OPERATIONS[op].skeleton
             if owner not in ("", space.skeleton):
-                yield f"cells.{cell.kind}: edge {edge.source}->{edge.target}: {op} is of the {owner} skeleton only"
+                place = f"cells.{cell.kind}: edge {edge.source}->{edge.target}"
+                yield f"{place}: {op} belongs to the skeleton {owner}"
         if not (edge.source < edge.target and first <= edge.target <= last):
             yield (
                 f"cells.{cell.kind}: edge {edge.source}->{edge.target} is impossible; a target is a node "

@@ -15,9 +15,7 @@ from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.records import EpochReport
 from raynas.core.space import Space
 
-LEARNABLE = frozenset(
-    {"separable", "dilated", "convolution", "rectified", "inverted", "normed_separable"}
-)
+LEARNABLE = frozenset({"separable", "dilated", "convolution", "rectified", "inverted", "normed_separable"})
 """Families of operations that have weights of their own."""
 
 

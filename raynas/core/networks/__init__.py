@@ -17,5 +17,11 @@ from raynas.core.networks.dense import dense_layer
 from raynas.core.networks.edges import EdgeCell, LastCell
 
 LAYERS: Mapping[str, Callable[[Genotype, Any, bool], nn.Module]] = MappingProxyType(
-    {"darts": EdgeCell, "residual": LastCell, "blocks": BlocksCell, "chain": chain_layer, "dense": dense_layer}
+    {
+        "darts": EdgeCell,
+        "residual": LastCell,
+        "blocks": BlocksCell,
+        "chain": chain_layer,
+        "dense": dense_layer,
+    }
 )

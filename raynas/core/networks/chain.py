@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from raynas.core.genotype import Genotype
 from raynas.core.ops.catalogue import OPERATIONS
-from raynas.core.ops.plain import Inverted, NormedRelu6
+from raynas.core.ops.plain import Inverted, NormedRelu6, plain
 from raynas.core.skeletons.plan import BlockPlan, ConvolutionPlan
 
 
@@ -30,8 +30,7 @@ def chain_layer(genotype: Genotype, plan: ConvolutionPlan | BlockPlan, affine: b
         return ChainLayer(layer, shortcut=False)
     if plan.row is None:
         return ChainLayer(Inverted(plan.inputs, plan.outputs, 3, plan.stride, 1, affine), shortcut=False)
-    operation = OPERATIONS[genotype.cell("normal")[plan.row].op]
-    if operation.family == "none":
-        return ChainLayer(None, plan.shortcut)
-    sizes = (plan.inputs, plan.outputs, operation.kernel, plan.stride, operation.ratio)
-    return ChainLayer(Inverted(*sizes, affine), plan.shortcut)
+    op = genotype.cell("normal")[plan.row].op
+    zero = OPERATIONS[op].family == "none"
+    way = None if zero else plain(op, plan.inputs, plan.stride, affine, plan.outputs)
+    return ChainLayer(way, plan.shortcut)

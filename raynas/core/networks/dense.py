@@ -10,7 +10,7 @@ from raynas.core.skeletons.plan import DensePlan, DenseReductionPlan
 
 
 class DenseBlock(nn.Module):
-    """One block: each node's operation on the sum of what it reads; the chosen ones through a 1×1 convolution.
+    """One block: each node's operation on the sum of what it reads, the chosen ones through a 1×1 kernel.
 
     Batch norm and ReLU follow, and the input is added, through a 1×1 convolution where it is ``projected``.
     """
@@ -23,9 +23,7 @@ class DenseBlock(nn.Module):
             self.reads.setdefault(choice.target, []).append(choice.source)
         ops = genotype.form.node_operations(genotype, "normal")
         width = plan.channels
-        self.operations = nn.ModuleDict(
-            {str(node): plain(op, width, 1, affine) for node, op in ops.items()}
-        )
+        self.operations = nn.ModuleDict({str(node): plain(op, width, 1, affine) for node, op in ops.items()})
         self.project = nn.Sequential(
             nn.Conv2d(len(self.reads[self.output]) * width, width, 1, bias=False), nn.BatchNorm2d(width)
         )

@@ -71,7 +71,9 @@ _ALL = (
     ),
     Operation("identity", "skip", "same", "hands its input on: how a cell's output reads its nodes"),
     *(_inverted(ratio, kernel) for kernel in (3, 5, 7) for ratio in (3, 6)),
-    Operation("zero", "none", "zero", "zeros: a block that is its shortcut alone (ProxylessNAS)", skeleton="chain"),
+    Operation(
+        "zero", "none", "zero", "zeros: a block that is its shortcut alone (ProxylessNAS)", skeleton="chain"
+    ),
     Operation(
         "sep3x3-bn-relu",
         "normed_separable",

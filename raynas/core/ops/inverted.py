@@ -15,9 +15,7 @@ class Inverted(nn.Module):
     code; Sandler et al. 2018).
     """
 
-    def __init__(
-        self, lanes: Lanes, inputs: int, outputs: int, kernel: int, stride: int, ratio: int
-    ) -> None:
+    def __init__(self, lanes: Lanes, inputs: int, outputs: int, kernel: int, stride: int, ratio: int) -> None:
         super().__init__()
         self.lanes, self.stride = len(lanes), stride
         self.inputs, self.wide, self.outputs = inputs, ratio * inputs, outputs

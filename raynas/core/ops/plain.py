@@ -46,9 +46,7 @@ class NormedRelu6(nn.Sequential):
 class Inverted(nn.Sequential):
     """An inverted bottleneck: 1×1 convolution (none for ratio 1), depthwise convolution, linear 1×1."""
 
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int, ratio: int, affine: bool
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, ratio: int, affine: bool) -> None:
         wide = ratio * inputs
         super().__init__(
             *([NormedRelu6(inputs, wide, affine)] if ratio > 1 else []),
@@ -132,8 +130,8 @@ def _normed_relu(window: list[nn.Module], channels: int, affine: bool) -> nn.Seq
     return nn.Sequential(*window, nn.BatchNorm2d(channels, affine=affine), nn.ReLU())
 
 
-def plain(name: str, channels: int, stride: int, affine: bool) -> nn.Module:
-    """Build one operation on one edge."""
+def plain(name: str, channels: int, stride: int, affine: bool, outputs: int | None = None) -> nn.Module:
+    """Build one operation on one edge; only inverted bottlenecks may have other ``outputs``."""
     operation = OPERATIONS[name]
     match operation.family:
         case "skip":
@@ -159,6 +157,9 @@ def plain(name: str, channels: int, stride: int, affine: bool) -> nn.Module:
         case "normed_avg_pool":
             pool = nn.AvgPool2d(operation.kernel, stride, operation.kernel // 2)
             return _normed_relu([pool], channels, affine)
+        case "inverted":
+            sizes = (channels, outputs or channels, operation.kernel, stride, operation.ratio)
+            return Inverted(*sizes, affine)
         case "noise":
             return Noise(stride)
         case "none":

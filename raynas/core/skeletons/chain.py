@@ -1,4 +1,4 @@
-"""The skeleton of ProxylessNAS: a chain of choice blocks, each with an operation of its own (Cai et al. 2019)."""
+"""The skeleton of ProxylessNAS: a chain of blocks, each with an operation of its own (Cai et al. 2019)."""
 
 import json
 import re
@@ -83,7 +83,9 @@ class Chain(EdgeSkeleton):
             raise RaynasError("a chain's genotype lacks its trunk", expected="stem, stages and last")
         blocks = genotype.trunk.blocks
         if len(blocks) != genotype.nodes:
-            raise RaynasError("a chain's trunk does not fit", got=f"{len(blocks)} blocks", expected=genotype.nodes)
+            raise RaynasError(
+                "a chain's trunk does not fit", got=f"{len(blocks)} blocks", expected=genotype.nodes
+            )
         for choice in choices:
             if choice.source != choice.target - 1:
                 raise RaynasError("a block reads the one before it", got=f"{choice.source}->{choice.target}")

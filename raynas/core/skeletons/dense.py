@@ -1,4 +1,4 @@
-"""The skeleton of DSO-NAS: blocks in which every operation may read everything before it (Zhang et al. 2020)."""
+"""The skeleton of DSO-NAS: blocks whose operations may read all before them (Zhang, Huang, Wang 2018)."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +44,7 @@ class Dense(Skeleton):
 
     def edges(self, ops: tuple[str, ...], nodes: int) -> dict[tuple[int, int], tuple[str, ...]]:
         """Let each layer hold every operation once, reading the input and all layers before its own."""
-        edges = {}
+        edges: dict[tuple[int, int], tuple[str, ...]] = {}
         for node in range(1, nodes + 1):
             layer, place = divmod(node - 1, len(ops))
             edges |= {(source, node): (ops[place],) for source in range(layer * len(ops) + 1)}
@@ -53,26 +53,24 @@ class Dense(Skeleton):
     def problems(self, space: "Space", cell: "Cell") -> Iterator[str]:
         """Yield cells that are no layers of operations, each with all connections to those before."""
         *nodes, output = space.targets
+        place = f"cells.{cell.kind}"
         for node in nodes:
-            ops = {edge.ops for edge in cell.into(node)}
-            if any(len(each) > 1 or OPERATIONS[each[0]].family not in FAMILIES for each in ops) or len(ops) > 1:
-                yield f"cells.{cell.kind}: node {node} has one operation, such as sep3x3-bn-relu, on all its edges"
+            ops = {op for edge in cell.into(node) for op in edge.ops}
+            if len(ops) > 1 or any(OPERATIONS[op].family not in FAMILIES for op in ops):
+                yield f"{place}: node {node} has one operation on all its edges, such as sep3x3-bn-relu"
         if any(edge.ops != ("identity",) for edge in cell.into(output)):
-            yield f"cells.{cell.kind}: edges into {output}, the output, must be [identity]"
+            yield f"{place}: edges into {output}, the output, must be [identity]"
         if [edge.source for edge in cell.into(output)] != nodes:
-            yield f"cells.{cell.kind}: the output, {output}, reads every node"
+            yield f"{place}: the output, {output}, reads every node"
         reads = [[edge.source for edge in cell.into(node)] for node in nodes]
-        starts = [len(read) - 1 for read in reads]
-        whole = all(read == list(range(start + 1)) for read, start in zip(reads, starts, strict=True))
-        rising = all(a == b or b == node for (a, b), node in zip(pairwise(starts), nodes, strict=False))
-        if not (whole and rising and starts[0] == 0):
-            yield (
-                f"cells.{cell.kind}: nodes form layers: those of one layer read the input and all nodes of the "
-                "layers before it"
-            )
+        ends = [len(read) - 1 for read in reads]
+        whole = all(read == list(range(end + 1)) for read, end in zip(reads, ends, strict=True))
+        rising = all(a == b or b == node for (a, b), node in zip(pairwise(ends), nodes, strict=False))
+        if not (whole and rising and ends[0] == 0):
+            yield f"{place}: nodes of one layer read the input and all nodes of the layers before, no others"
 
     def groups(self, space: "Space") -> tuple[Group, ...]:
-        """Return one tensor with a row of states to read for each node behind the first layer, and the output."""
+        """Return one tensor: a row of states to read for each node behind the first layer and the output."""
         [cell] = space.cells
         rows = []
         for target in space.targets:
@@ -82,7 +80,7 @@ class Dense(Skeleton):
         return (Group(GROUP, "connections", tuple(rows), operations=False),)
 
     def derive(self, space: "Space", tables: Tables) -> dict[str, list[Choice]]:
-        """Let every node keep the connections that weigh most, ``space.kept`` of them; prune what is loose."""
+        """Let every node keep the ``space.kept`` connections that weigh most; prune what is loose."""
         [cell] = space.cells
 
         def strongest(target: int, rated: Rated) -> list["Edge"]:
@@ -92,8 +90,10 @@ class Dense(Skeleton):
 
         return self._derived(space, tables, strongest)
 
-    def above(self, space: "Space", tables: Tables, least: float, most: int | None) -> dict[str, list[Choice]]:
-        """Keep every connection that weighs more than ``least``, at most ``most`` a node; prune what is loose.
+    def above(
+        self, space: "Space", tables: Tables, least: float, most: int | None
+    ) -> dict[str, list[Choice]]:
+        """Keep every connection that weighs more than ``least``, at most ``most`` a node; prune.
 
         A node left without connections is gone, and with it what only it reads (DSO-NAS' code, prune).
         """
@@ -203,7 +203,7 @@ class Dense(Skeleton):
         return Written("dso-nas", nodes, {"normal": choices})
 
     def stack(self, side: int, nodes: int, cells: int, channels: int, discrete: bool) -> Plan:
-        """Three stages of ``cells`` blocks; between two, a reduction doubles the channels (the code's CIFAR)."""
+        """Three stages of ``cells`` blocks; a reduction between two doubles the channels (the code, CIFAR)."""
         layers: list[LayerPlan] = []
         width = channels
         for stage in range(3):

@@ -79,8 +79,9 @@ LayerPlan = CellPlan | HalfPlan | ConvolutionPlan | BlockPlan | DensePlan | Dens
 class Plan:
     """The whole stack: stem, layers, what follows the last one, and the features that reach the linear head.
 
-    With the stem ``none`` the first layer reads the images. ``rectified`` says that the stem ends in a ReLU, and ``last`` is what the last cell puts out in channels.
-    The tail ``norm`` is a batch norm and a ReLU, ``projection`` a ReLU, a 1×1 convolution and a batch norm.
+    With the stem ``none`` the first layer reads the images. ``rectified`` says that the stem ends in a ReLU,
+    and ``last`` is what the last cell puts out in channels. The tail ``norm`` is a batch norm and a ReLU,
+    ``projection`` a ReLU, a 1×1 convolution and a batch norm.
     """
 
     stem: StemKind

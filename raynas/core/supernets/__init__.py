@@ -10,5 +10,11 @@ from raynas.core.supernets.dense import DenseBuilder
 from raynas.core.supernets.edges import EdgeBuilder, LastBuilder
 
 BUILDERS: Mapping[str, type[Builder]] = MappingProxyType(
-    {"darts": EdgeBuilder, "residual": LastBuilder, "blocks": BlocksBuilder, "chain": ChainBuilder, "dense": DenseBuilder}
+    {
+        "darts": EdgeBuilder,
+        "residual": LastBuilder,
+        "blocks": BlocksBuilder,
+        "chain": ChainBuilder,
+        "dense": DenseBuilder,
+    }
 )

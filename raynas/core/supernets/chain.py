@@ -13,9 +13,8 @@ from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.ops.inverted import Inverted
 from raynas.core.ops.lanes import Lanes, Pass, nchw, nhwc
 from raynas.core.ops.paths import Path
-from raynas.core.skeletons.plan import BlockPlan, CellPlan, ConvolutionPlan, LayerPlan, Plan
+from raynas.core.skeletons.plan import BlockPlan, ConvolutionPlan, Plan
 from raynas.core.supernets.base import Builder, Layer
-from raynas.errors import RaynasError
 
 
 class NormedRelu6(Layer):
@@ -126,17 +125,11 @@ class ChainBuilder(Builder):
         """Return what hands the images on."""
         return NoStem()
 
-    def layer(self, plan: LayerPlan) -> Layer:
+    def cell(self, plan: ConvolutionPlan | BlockPlan) -> Layer:
         """Return a convolution, the fixed block, or a choice block."""
         if isinstance(plan, ConvolutionPlan):
             return NormedRelu6(self.lanes, plan)
-        if not isinstance(plan, BlockPlan):
-            return super().layer(plan)
         if plan.row is None:
             return FixedBlock(self.lanes, plan)
         [cell] = self.space.cells
         return ChoiceBlock(self.lanes, cell.edges[plan.row].ops, plan, cell.kind, plan.row)
-
-    def cell(self, plan: CellPlan) -> Layer:
-        """Refuse: a chain has none."""
-        raise RaynasError("a chain has blocks, no cells", got=plan.kind)

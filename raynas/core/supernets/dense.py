@@ -1,4 +1,4 @@
-"""The supernet's densely connected block (DSO-NAS): an operation reads everything before it, by its weights."""
+"""The supernet's densely connected block (DSO-NAS): operations read all before them, by weight."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -10,23 +10,20 @@ from torch import Tensor, nn
 
 from raynas.core.fan import Weights
 from raynas.core.fixed import ScaledNorm
-from raynas.core.ops.catalogue import OPERATIONS
+from raynas.core.ops.catalogue import OPERATIONS, Operation
 from raynas.core.ops.fused import SeparablePair
 from raynas.core.ops.lanes import Lanes, Norm, Pass, interleave, keep_format, nchw, nhwc
 from raynas.core.ops.paths import Path
 from raynas.core.skeletons.dense import GROUP
-from raynas.core.skeletons.plan import CellPlan, DensePlan, DenseReductionPlan, LayerPlan
+from raynas.core.skeletons.plan import DensePlan, DenseReductionPlan
 from raynas.core.space import Space
 from raynas.core.supernets.base import Builder, Layer
-from raynas.errors import RaynasError
 
 
 class NormedRelu(nn.Module):
     """Convolution, batch norm without a scale, ReLU."""
 
-    def __init__(
-        self, lanes: Lanes, inputs: int, outputs: int, kernel: int = 1, stride: int = 1
-    ) -> None:
+    def __init__(self, lanes: Lanes, inputs: int, outputs: int, kernel: int = 1, stride: int = 1) -> None:
         super().__init__()
         self.lanes, self.stride, self.padding = len(lanes), stride, kernel // 2
         self.weight = lanes.uniform(outputs, inputs, kernel, kernel, fan_in=inputs * kernel * kernel)
@@ -38,34 +35,35 @@ class NormedRelu(nn.Module):
         return F.relu(self.norm(z, run))
 
 
+class Window(nn.Module):
+    """One operation up to its batch norm: pooling, or a depthwise and a pointwise convolution."""
+
+    def __init__(self, lanes: Lanes, operation: Operation, channels: int) -> None:
+        super().__init__()
+        self.operation, self.path = operation, Path(len(lanes))
+        separable = operation.family == "normed_separable"
+        self.pair = SeparablePair(lanes, 1, channels, operation.kernel) if separable else None
+
+    def forward(self, x: Tensor, run: Pass) -> Tensor:
+        """Map [N, lanes·channels, H, W] to the same shape; padding counts in an average."""
+        if self.pair is not None:
+            return self.pair.per_edge(run, x, self.path)
+        pool = F.max_pool2d if self.operation.family == "normed_max_pool" else F.avg_pool2d
+        return keep_format(pool(x, self.operation.kernel, 1, self.operation.kernel // 2))
+
+
 class DenseLayer(nn.Module):
     """One layer's operations, each on an input of its own; one batch norm and ReLU for all of them."""
 
     def __init__(self, lanes: Lanes, ops: Sequence[str], channels: int) -> None:
         super().__init__()
         self.lanes = len(lanes)
-        self.families = [OPERATIONS[name].family for name in ops]
-        self.kernels = [OPERATIONS[name].kernel for name in ops]
-        self.pairs = nn.ModuleList(
-            SeparablePair(lanes, 1, channels, OPERATIONS[name].kernel)
-            if OPERATIONS[name].family == "normed_separable"
-            else None
-            for name in ops
-        )
+        self.windows = nn.ModuleList(Window(lanes, OPERATIONS[name], channels) for name in ops)
         self.norm = Norm(lanes, len(ops) * channels)
 
     def forward(self, inputs: Sequence[Tensor], run: Pass) -> Tensor:
         """Return [N, lanes·operations·channels, H, W] of one [N, lanes·channels, H, W] an operation."""
-        results = []
-        for x, family, kernel, pair in zip(inputs, self.families, self.kernels, self.pairs, strict=True):
-            window = (kernel, 1, kernel // 2)
-            match family:
-                case "normed_separable":
-                    results.append(pair.per_edge(run, x, Path(self.lanes)))
-                case "normed_max_pool":
-                    results.append(keep_format(F.max_pool2d(x, *window)))
-                case _:
-                    results.append(keep_format(F.avg_pool2d(x, *window)))
+        results = [window(x, run) for window, x in zip(self.windows, inputs, strict=True)]
         return F.relu(self.norm(interleave(results, self.lanes), run))
 
 
@@ -78,9 +76,7 @@ class DenseCell(Layer):
     a 1×1 convolution, a batch norm and a ReLU.
     """
 
-    def __init__(
-        self, lanes: Lanes, layers: Sequence[Sequence[str]], channels: int, projected: bool
-    ) -> None:
+    def __init__(self, lanes: Lanes, layers: Sequence[Sequence[str]], channels: int, projected: bool) -> None:
         super().__init__()
         self.lanes, self.channels = len(lanes), channels
         self.sizes = [len(ops) for ops in layers]
@@ -137,17 +133,11 @@ class DenseReduction(Layer):
 class DenseBuilder(Builder):
     """Makes dense blocks, all of which share their connections' weights, and reductions."""
 
-    def layer(self, plan: LayerPlan) -> Layer:
+    def cell(self, plan: DensePlan | DenseReductionPlan) -> Layer:
         """Return a block or a reduction."""
         if isinstance(plan, DenseReductionPlan):
             return DenseReduction(self.lanes, plan)
-        if not isinstance(plan, DensePlan):
-            return super().layer(plan)
         return DenseCell(self.lanes, layers_of(self.space), plan.channels, plan.projected)
-
-    def cell(self, plan: CellPlan) -> Layer:
-        """Refuse: a dense block has a plan of its own."""
-        raise RaynasError("the dense skeleton has blocks, no cells", got=plan.kind)
 
 
 def layers_of(space: Space) -> list[list[str]]:
