@@ -36,7 +36,7 @@ def show(
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Show a space, method, operation, data set, trial file or sweep."""
+    """Show a space, method, operation, data set, trial file or sweep; all that share the name."""
     found = _matches(name, kind, runs)
     if measure and not {"space", "trial"} & set(found):
         raise RaynasError("only spaces and trial files can be measured", got=f"{name} ({', '.join(found)})")
@@ -47,8 +47,14 @@ def show(
     for place, (each, facts) in enumerate(data.items()):
         if place:
             say()
+        if len(data) > 1:
+            say(f"the {each} {name}")
         _PRINTERS[each](facts)
-    _next(next(iter(found)), name, runs)
+    first = next(iter(found))
+    if len(found) > 1:
+        next_step("show", name, "--kind", first)
+    else:
+        _next(first, name, runs)
 
 
 def _matches(name: str, kind: Kind | None, runs: Path) -> dict[Kind, str]:

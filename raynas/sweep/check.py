@@ -90,9 +90,12 @@ def _cells(leaves: dict[str, Any]) -> Iterator[Problem]:
     if leaves.get("cells") is None:
         return
     try:
-        form = load_space(leaves["space"]).form
+        space = load_space(leaves["space"])
     except (KeyError, RaynasError):
         return  # reported, once, by the check of the space itself
+    form = space.form
+    if form.has_trunk and leaves["cells"] != space.nodes:
+        yield Problem("cells", f"{space.name} has {space.nodes} {form.counts}; got {leaves['cells']}")
     if leaves["cells"] < form.fewest_cells:
         needed = f"{form.fewest_cells} cell{'s' if form.fewest_cells > 1 else ''}"
         yield Problem("cells", f"a supernet has at least {needed} ({form.counts}); got {leaves['cells']}")

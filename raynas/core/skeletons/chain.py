@@ -26,7 +26,7 @@ class Chain(EdgeSkeleton):
 
     name = "chain"
     text_form = "raynas’ own"
-    counts = "choice blocks, as its `trunk` has them"
+    counts = "choice blocks (its `trunk` says how many)"
     fewest_cells = 1
     has_trunk = True
 

@@ -203,7 +203,7 @@ class Dense(Skeleton):
         return Written("dso-nas", nodes, {"normal": choices})
 
     def stack(self, side: int, nodes: int, cells: int, channels: int, discrete: bool) -> Plan:
-        """Three stages of ``cells`` blocks; a reduction between two doubles the channels (the code, CIFAR)."""
+        """Three stages of ``cells`` blocks; a reduction between two doubles the channels (its CIFAR code)."""
         layers: list[LayerPlan] = []
         width = channels
         for stage in range(3):
