@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 import torch
@@ -21,6 +22,8 @@ from raynas.core.supernet import Supernet
 from raynas.errors import RaynasError
 from raynas.library import load_space
 from raynas.methods import reasons, resolve
+from raynas.report.chain_layout import layout
+from raynas.report.draw import write_cells
 from raynas.search import Pack, Search
 
 OPS = [f"mbconv{ratio}_{k}x{k}" for k in (3, 5, 7) for ratio in (3, 6)]
@@ -458,3 +461,25 @@ def test_proxyless_searches_its_own_space(make_search_config, build):
     assert report.genotype.space == "proxyless"
     assert len(report.genotype.cell("normal")) == 21
     assert not torch.equal(search.problem.alphas, before)
+
+
+def test_a_drawing_has_a_line_for_each_stage_and_a_box_for_each_block(tmp_path):
+    space = load_space("proxyless")
+    genotype = derive(space, {"normal": weights(space)["normal"][0]})
+    plan = layout(genotype, "normal")
+    stages = [box for box in plan.blocks if box.op is None]
+    assert [box.text for box in stages[:2]] == ["24 channels ↓2", "40 channels ↓2"]
+    assert stages[3].text == "96 channels"
+    assert [box.op for box in plan.blocks if box.op] == [choice.op for choice in genotype.cell("normal")]
+    for one, other in combinations(plan.blocks, 2):
+        apart = abs(one.x - other.x) - (one.width + other.width) / 2
+        assert max(apart, abs(one.y - other.y) - (one.height + other.height) / 2) >= 10
+    for box in plan.blocks:
+        assert box.width / 2 < box.x < plan.width - box.width / 2
+        assert 40 + box.height / 2 < box.y < plan.height - box.height / 2
+    ends = {(box.x + box.width / 2, box.y) for box in plan.blocks}
+    assert len(plan.wires) == 21
+    assert all(wire.points[0] in ends for wire in plan.wires)
+    assert [path.name for path in write_cells(genotype, tmp_path)] == ["cell-normal.svg", "cell-normal.png"]
+    with pytest.raises(RaynasError, match="reduce"):
+        layout(genotype, "reduce")

@@ -200,7 +200,7 @@ def test_one_line_per_choice_and_one_label_per_operation(genotype: Genotype) -> 
         labelled, plain = root.findall(f"{SVG}g/{SVG}path"), root.findall(f"{SVG}path")
         labels = [text.text for text in root.findall(f"{SVG}g/{SVG}text")]
         blocks = ["".join(text.itertext()) for text in root.findall(f"{SVG}text")][2:]
-        if genotype.skeleton == "blocks":
+        if genotype.skeleton in ("blocks", "dense"):
             ops = {choice.target: choice.op for choice in choices if choice.op != "identity"}
             names = ["ck−1", "ck", *(OPERATIONS[op].short for op in ops.values())]
             assert (len(labelled), len(plain), labels) == (0, len(choices), [])
