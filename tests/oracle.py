@@ -90,7 +90,13 @@ def find(cell, spec, source, target, name):
 
 def plain_forward(net, images, weights, lane=0, extras=None):
     """Return logits [N, classes] of images [N, C, H, W] under weights {group of α: [rows, options]}."""
-    stack = {"darts": darts_stack, "residual": residual_stack, "blocks": blocks_stack}[net.space.skeleton]
+    stack = {
+        "darts": darts_stack,
+        "residual": residual_stack,
+        "blocks": blocks_stack,
+        "chain": chain_stack,
+        "dense": dense_stack,
+    }[net.space.skeleton]
     more = [] if extras is None else [extras]
     return stack(net, images, weights, lane, *more).mean((2, 3)) @ net.head[lane].T + net.bias[lane]
 
@@ -229,3 +235,64 @@ def darts_edge(net, cell, row, states, weights, kept, lane, extras):
         cut = out.view(n, net.partial, channels // net.partial, height, width)
         out = cut.transpose(1, 2).reshape(n, channels, height, width)
     return out if paths is None else out * paths[:, place, None, None, None]
+
+
+def chain_stack(net, images, weights, lane):
+    def fixed(layer, x):
+        z = conv(x, layer.weight[lane], layer.stride)
+        return F.relu6(scaled_norm(layer.norm, z, lane))
+
+    first, block, *choices, last = net.cells
+    x = inverted(block.operation, fixed(first, images), lane)
+    for row, layer in zip(weights["normal"], choices, strict=True):
+        total = x if layer.shortcut else 0
+        ops = net.space.cell("normal").edges[layer.row].ops
+        modules = iter(layer.operations)
+        for weight, name in zip(row, ops, strict=False):
+            if name != "zero":
+                total = total + weight * inverted(next(modules), x, lane)
+        x = total
+    return fixed(last, x)
+
+
+def inverted(module, x, lane):
+    if module.expand is not None:
+        x = F.relu6(norm(conv(x, module.expand[lane, 0])))
+    window = module.depthwise[lane, 0]
+    size = window.shape[-1] // 2
+    x = F.relu6(norm(F.conv2d(x, window, None, module.stride, size, groups=len(window))))
+    return norm(conv(x, module.project[lane, 0]))
+
+
+def dense_stack(net, images, weights, lane):
+    def plain(layer, x):
+        return F.relu(norm(conv(x, layer.weight[lane], layer.stride)))
+
+    x = norm(conv(images, net.stem.convolutions[0][lane]))
+    x = F.relu(x * net.stem.scales[0][lane][:, None, None] + net.stem.shifts[0][lane][:, None, None])
+    spec = net.space.cell("normal")
+    *nodes, output = net.space.targets
+    for cell in net.cells:
+        if hasattr(cell, "small"):
+            x = plain(cell.small, x) + plain(cell.large, x)
+            continue
+        places = [(layer, place) for layer in cell.layers for place in range(len(layer.windows))]
+        states, rows = [x], iter(weights["connections"])
+        for node, (layer, place) in zip(nodes, places, strict=True):
+            edges = spec.into(node)
+            row = next(rows) if len(edges) > 1 else [1]
+            read = sum(w * states[edge.source] for w, edge in zip(row, edges, strict=False))
+            name = edges[0].ops[0]
+            if name.startswith("sep"):
+                z = separable(read, layer.windows[place].pair, lane, 0, 1, int(name[3]) // 2, 1)
+            else:
+                z = (F.max_pool2d if name.startswith("max") else F.avg_pool2d)(read, 3, 1, 1)
+            states.append(F.relu(norm(z)))
+        width = x.shape[1]
+        total = 0
+        for place, (w, edge) in enumerate(zip(next(rows), spec.into(output), strict=True)):
+            kernel = cell.project[lane][:, place * width : (place + 1) * width]
+            total = total + conv(w * states[edge.source], kernel)
+        shortcut = x if cell.shortcut is None else plain(cell.shortcut, x)
+        x = F.relu(scaled_norm(cell.norm, total, lane)) + shortcut
+    return F.relu(scaled_norm(net.tail.norm, x, lane))

@@ -74,10 +74,27 @@ def print_space(facts: Mapping[str, Any]) -> None:
             say(f"{kind} cell, on each of {len(edges)} edges: {', '.join(next(iter(edges.values())))}")
             continue
         say(f"{kind} cell:")
-        for edge, ops in edges.items():
-            say(f"  {edge:<6}{', '.join(ops)}")
+        lines = _lines(edges)
+        width = max(map(len, lines)) + 2
+        for edge, ops in lines.items():
+            say(f"  {edge:<{width}}{', '.join(ops)}")
     say()
     say(facts["yaml"].rstrip())
+
+
+def _lines(edges: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """Join a node's edges, as ``0…4->5``, where it reads a run of states through the same operation alone."""
+    runs: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for edge, ops in edges.items():
+        source, target = edge.split("->")
+        runs.setdefault((target, tuple(ops)), []).append(source)
+    joined = {}
+    for (target, ops), sources in runs.items():
+        if len(ops) == 1 and len(sources) > 1 and int(sources[-1]) - int(sources[0]) == len(sources) - 1:
+            joined[f"{sources[0]}…{sources[-1]}->{target}"] = ops
+        else:
+            joined |= {f"{source}->{target}": ops for source in sources}
+    return joined
 
 
 def _keeping(keep: int | str | Sequence[int]) -> str:
@@ -139,6 +156,7 @@ def operation(name: str) -> dict[str, Any]:
         "family": op.family,
         "kernel": op.kernel,
         "dilation": op.dilation,
+        "ratio": op.ratio if op.ratio > 1 else None,
         "spaces": sorted(users),
     }
 

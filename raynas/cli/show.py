@@ -55,7 +55,7 @@ def show(
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Show a space, method, operation, data set, trial file or sweep."""
+    """Show a space, method, operation, data set, trial file or sweep; all that share the name."""
     found = _matches(name, kind, runs)
     given = {"space": space, "channels": channels, "cells": cells, "batch": batch}
     size = {key: value for key, value in given.items() if value is not None}
@@ -67,8 +67,14 @@ def show(
     for place, (each, facts) in enumerate(data.items()):
         if place:
             say()
+        if len(data) > 1:
+            say(f"the {each} {name}")
         _PRINTERS[each](facts)
-    _next(next(iter(found)), name, runs)
+    first = next(iter(found))
+    if len(found) > 1:
+        next_step("show", name, "--kind", first)
+    else:
+        _next(first, name, runs)
 
 
 def _check_measure(name: str, found: Mapping[Kind, str], measure: bool, size: Mapping[str, object]) -> None:

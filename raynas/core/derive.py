@@ -1,11 +1,11 @@
 """Deriving the discrete cell from architecture weights, and finding a cell's choices among them again."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from raynas.core.genotype import Genotype
-from raynas.core.skeletons.base import Group
+from raynas.core.skeletons.base import Choice, Group
 from raynas.core.space import Space
 from raynas.errors import RaynasError
 
@@ -28,12 +28,31 @@ def derive(space: Space, weights: Mapping[str, Rows]) -> Genotype:
     in ``space.exclude`` are never chosen; ties go to the lowest index. Raises `RaynasError` on a missing
     group, a wrong shape or a NaN.
     """
+    return genotype_in(space, space.form.derive(space, _tables(space, weights)))
+
+
+def derive_above(
+    space: Space, weights: Mapping[str, Rows], least: float, most: int | None = None
+) -> Genotype:
+    """Choose what weighs more than ``least``, at most ``most`` a node, as the space's skeleton has it.
+
+    ``weights`` are those of `derive`, and so are the errors.
+    """
+    return genotype_in(space, space.form.above(space, _tables(space, weights), least, most))
+
+
+def genotype_in(space: Space, cells: Mapping[str, Iterable[Choice]]) -> Genotype:
+    """Return the genotype that consists of these choices, by kind of cell, of a space."""
+    return Genotype.of(space.name, space.nodes, cells, space.skeleton, space.trunk)
+
+
+def _tables(space: Space, weights: Mapping[str, Rows]) -> dict[str, list[list[float]]]:
     tables = {}
     for group in space.groups:
         if group.name not in weights:
             raise RaynasError(f"no weights for the {group.title}", got=", ".join(weights) or "nothing")
         tables[group.name] = _rows(group, weights[group.name])
-    return Genotype.of(space.name, space.nodes, space.form.derive(space, tables), space.skeleton)
+    return tables
 
 
 def selected(space: Space, genotype: Genotype) -> dict[str, list[tuple[int, int]]]:

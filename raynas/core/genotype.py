@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import ValidationError
+
 from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.skeletons import DEFAULT, SKELETONS, written_in
 from raynas.core.skeletons.base import Choice, Skeleton
+from raynas.core.skeletons.trunk import Trunk
 from raynas.disk import write_atomic
 from raynas.errors import RaynasError, short, unknown
 
@@ -26,13 +29,14 @@ class Genotype:
     ``space`` is the name of the search space it came from, ``nodes`` the number of nodes of each cell.
     Construction checks everything (kinds, operations, edges) and raises `RaynasError`; unless the skeleton
     allows it, no node is without incoming edges and no two edges join the same states. Cells are ordered by
-    kind, choices by target, then source, then operation.
+    kind, choices by target, then source, then operation. A chain's has its ``trunk`` as well.
     """
 
     space: str
     nodes: int
     cells: tuple[tuple[str, tuple[Choice, ...]], ...]
     skeleton: str = DEFAULT
+    trunk: Trunk | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.space, str) or re.fullmatch(SPACE_NAME, self.space) is None:
@@ -45,6 +49,9 @@ class Genotype:
             raise RaynasError("the genotype's nodes is not a whole number from 1 on", got=repr(self.nodes))
         if not isinstance(self.skeleton, str) or self.skeleton not in SKELETONS:
             raise unknown("skeleton", self.skeleton, SKELETONS)
+        if (self.trunk is not None) != self.form.has_trunk:
+            wants = "lacks its trunk" if self.form.has_trunk else "has no trunk"
+            raise RaynasError(f"a cell of the {self.skeleton} skeleton {wants}", got=short(repr(self.trunk)))
         for kind, _ in self.cells:
             if kind not in self.form.kinds:
                 raise unknown("kind of cell", kind, self.form.kinds)
@@ -58,10 +65,16 @@ class Genotype:
 
     @classmethod
     def of(
-        cls, space: str, nodes: int, cells: Mapping[str, Iterable[Choice]], skeleton: str = DEFAULT
+        cls,
+        space: str,
+        nodes: int,
+        cells: Mapping[str, Iterable[Choice]],
+        skeleton: str = DEFAULT,
+        trunk: Trunk | None = None,
     ) -> Self:
         """Build a genotype from a mapping of kind to choices, in any order."""
-        return cls(space, nodes, tuple((kind, tuple(choices)) for kind, choices in cells.items()), skeleton)
+        chosen = tuple((kind, tuple(choices)) for kind, choices in cells.items())
+        return cls(space, nodes, chosen, skeleton, trunk)
 
     @property
     def form(self) -> Skeleton:
@@ -100,6 +113,7 @@ class Genotype:
         """Return 10 hex digits that depend on the cells only: equal cells, equal digest, everywhere."""
         data = self.to_json()
         parts = [data["nodes"], data["cells"], *([] if self.skeleton == DEFAULT else [self.skeleton])]
+        parts += [data["trunk"]] if self.trunk else []
         text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
@@ -124,6 +138,7 @@ class Genotype:
             "space": self.space,
             **({} if self.skeleton == DEFAULT else {"skeleton": self.skeleton}),
             "nodes": self.nodes,
+            **({"trunk": self.trunk.model_dump(mode="json")} if self.trunk else {}),
             "cells": cells,
         }
 
@@ -153,6 +168,7 @@ class Genotype:
             data["nodes"],
             {kind: [_choice(kind, row) for row in rows] for kind, rows in cells.items()},
             data.get("skeleton", DEFAULT),
+            None if data.get("trunk") is None else _trunk(data["trunk"]),
         )
 
     def save(self, path: Path | str) -> None:
@@ -200,8 +216,8 @@ class Genotype:
         Raises `RaynasError` with the place of what is not the form itself.
         """
         form = written_in(text)
-        name, nodes, cells = form.from_text(text)
-        return cls.of(space or name, nodes, cells, form.name)
+        name, nodes, cells, trunk = form.from_text(text)
+        return cls.of(space or name, nodes, cells, form.name, trunk)
 
 
 def _checked(genotype: Genotype, kind: str, choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
@@ -218,6 +234,15 @@ def _checked(genotype: Genotype, kind: str, choices: tuple[Choice, ...]) -> tupl
     ordered = tuple(sorted(choices, key=lambda choice: (choice.target, choice.source, choice.op)))
     genotype.form.check(genotype, kind, ordered)
     return ordered
+
+
+def _trunk(data: object) -> Trunk:
+    try:
+        return Trunk.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(["trunk", *map(str, first["loc"])])
+        raise RaynasError("the genotype's trunk is malformed", got=f"{place}: {first['msg']}") from None
 
 
 def _choice(kind: str, row: object) -> Choice:

@@ -42,8 +42,8 @@ class Network(nn.Module):
         affine: bool = True,
     ) -> None:
         super().__init__()
-        plan = genotype.form.plan(shape, genotype.nodes, cells, channels, genotype)
-        self.small = plan.stem == "small"
+        plan = genotype.form.plan(shape, genotype.nodes, cells, channels, genotype, genotype.trunk)
+        self.small = plan.stem != "large"
         self.stem = _stem(plan, shape[0])
         build = LAYERS[genotype.skeleton]
         self.cells = nn.ModuleList(
@@ -65,7 +65,9 @@ class Network(nn.Module):
 
 
 def _stem(plan: Plan, colours: int) -> nn.ModuleList:
-    """Build the one layer small images pass, or the three of large ones, the last of which gives state 1."""
+    """Build the one layer small images pass, the three of large ones (the last gives state 1), or nothing."""
+    if plan.stem == "none":
+        return nn.ModuleList([nn.Identity()])
     width = plan.stem_channels
     widths = [colours, width] if plan.stem == "small" else [colours, width // 2, width, width]
     layers: list[nn.Module] = []

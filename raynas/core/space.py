@@ -17,6 +17,7 @@ from raynas.core.config import Frozen
 from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.skeletons import DEFAULT, KINDS, SKELETONS
 from raynas.core.skeletons.base import Group, Skeleton
+from raynas.core.skeletons.trunk import Trunk
 from raynas.errors import nearest
 
 _EDGE = re.compile(r"\s*(\d+)\s*->\s*(\d+)\s*")
@@ -104,6 +105,7 @@ class _Space(Frozen):
     title: str
     source: str = ""
     skeleton: SkeletonName = DEFAULT
+    trunk: Trunk | None = None
     nodes: PositiveInt
     keep: Keep = 2
     exclude: Annotated[tuple[str, ...], AfterValidator(_known_operations)] = ("none",)
@@ -139,7 +141,7 @@ class CellFile(Frozen):
     def spread(self, kind: str, space: _Space) -> dict[str, Any]:
         """Return the cell with all its edges, ordered by target, then source."""
         if self.ops is not None:
-            edges = space.form.edges(self.ops, space.nodes)
+            edges = dict(space.form.fitting(space.form.edges(self.ops, space.nodes), space.trunk))
         else:
             edges = {_pair(name): ops for name, ops in (self.edges or {}).items()}
         ordered = sorted(edges.items(), key=lambda item: (item[0][1], item[0][0]))
@@ -199,7 +201,7 @@ class Space(_Space):
 
     def fingerprint(self) -> str:
         """Return a short hash of everything that defines the space; titles and sources do not count."""
-        data = self.model_dump(mode="json", exclude={"name", "title", "source"})
+        data = self.model_dump(mode="json", exclude={"name", "title", "source"}, exclude_none=True)
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -210,6 +212,8 @@ def _stack_problems(space: Space) -> Iterator[str]:
             f"cells: the {space.skeleton} skeleton stacks {' and '.join(form.kinds)} cells; "
             f"got {' and '.join(space.kinds)}"
         )
+    if space.trunk is not None and not form.has_trunk:
+        yield f"trunk: the {space.skeleton} skeleton has none"
     if wrong := form.wrong_cells(space.default_cells):
         yield f"default_cells: {wrong}; got {space.default_cells}"
     if isinstance(space.keep, tuple) and len(space.keep) != len(space.targets):
@@ -220,6 +224,11 @@ def _stack_problems(space: Space) -> Iterator[str]:
 def _graph_problems(space: Space, cell: Cell) -> Iterator[str]:
     first, last = space.targets[0], space.targets[-1]
     for edge in cell.edges:
+        for op in edge.ops:
+            owner = OPERATIONS[op].skeleton
+            if owner not in ("", space.skeleton):
+                place = f"cells.{cell.kind}: edge {edge.source}->{edge.target}"
+                yield f"{place}: {op} belongs to the skeleton {owner}"
         if not (edge.source < edge.target and first <= edge.target <= last):
             yield (
                 f"cells.{cell.kind}: edge {edge.source}->{edge.target} is impossible; a target is a node "

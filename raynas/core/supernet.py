@@ -54,7 +54,7 @@ class Supernet(nn.Module):
         super().__init__()
         _check_build(space, partial, auxiliary)
         lanes = Lanes(generators, dtype)
-        plan = space.form.plan(shape, space.nodes, cells, channels)
+        plan = space.form.plan(shape, space.nodes, cells, channels, trunk=space.trunk)
         build = BUILDERS[space.skeleton](lanes, space, partial)
         self.space, self.recompute, self.partial, self.auxiliary = space, recompute, partial, auxiliary
         self.stem = build.stem(plan, shape[0])

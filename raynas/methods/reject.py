@@ -258,6 +258,14 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
         "partial-channels and auxiliary-skip need cells that put out all of their nodes",
     ),
     (
+        lambda m, s: getattr(m.sampler, "execute", "all") == "chosen" and not s.form.edgewise,
+        "execute: chosen leaves operations on edges out, but here rows of α are no edges: `execute: all`",
+    ),
+    (
+        lambda m, s: _has(m, DropPath) and s.form.has_trunk,
+        "drop-path would cut a chain where a block has no shortcut",
+    ),
+    (
         lambda m, s: _has(m, DropPath, SkipDropout) and not s.form.edgewise,
         "drop-path and skip-dropout drop edges, but here rows of α are no edges",
     ),

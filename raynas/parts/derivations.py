@@ -6,7 +6,7 @@ from typing import Annotated, Protocol
 
 from pydantic import Field
 
-from raynas.core.derive import Rows, derive, selected
+from raynas.core.derive import Rows, derive, derive_above, genotype_in, selected
 from raynas.core.genotype import Genotype
 from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.skeletons.base import Choice
@@ -49,7 +49,7 @@ class EveryEdge:
         cells: dict[str, list[Choice]] = {
             cell.kind: _every(space, cell, _lists(weights[cell.kind])) for cell in space.cells
         }
-        return Genotype.of(space.name, space.nodes, cells, space.skeleton)
+        return genotype_in(space, cells)
 
 
 def _every(space: Space, cell: Cell, table: Table) -> list[Choice]:
@@ -89,14 +89,14 @@ class Threshold:
     def __call__(self, space: Space, weights: Mapping[str, Rows]) -> Genotype:
         """Keep, on each edge, its heaviest operation."""
         if not space.form.edgewise:
-            return derive(space, weights)
+            return derive_above(space, weights, self.above, self.most)
         cells: dict[str, list[Choice]] = {}
         for cell in space.cells:
             table = _lists(weights[cell.kind])
             cells[cell.kind] = [
                 choice for node in space.targets for choice in self._kept(_rated(space, cell, table, node))
             ]
-        return Genotype.of(space.name, space.nodes, cells, space.skeleton)
+        return genotype_in(space, cells)
 
     def _kept(self, rated: list[tuple[float, Choice, bool]]) -> list[Choice]:
         ordered = sorted(rated, key=lambda each: -each[0])

@@ -15,7 +15,9 @@ from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.records import EpochReport
 from raynas.core.space import Space
 
-LEARNABLE = frozenset({"separable", "dilated", "convolution", "crossed", "rectified"})
+LEARNABLE = frozenset(
+    {"separable", "dilated", "convolution", "crossed", "rectified", "inverted", "normed_separable"}
+)
 """Families of operations that have weights of their own."""
 
 

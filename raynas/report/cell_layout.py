@@ -341,6 +341,8 @@ def _formula(graph: _Graph) -> str:
     for node in graph.genotype.targets:
         into = [choice for choice in graph.choices if choice.target == node]
         states = [_state(graph, choice.source) for choice in into]
+        if not into:
+            continue
         op = graph.ops.get(node)
         if not graph.per_node:
             value = " + ".join(f"{c.op}({state})" for c, state in zip(into, states, strict=True))

@@ -10,7 +10,8 @@ from xml.sax.saxutils import escape, quoteattr
 from raynas.core.genotype import Genotype
 from raynas.core.ops.catalogue import OPERATIONS, Family
 from raynas.disk import disk_error, write_atomic
-from raynas.report.cell_layout import HEADING, MARGIN, TAIL, Box, Layout, Point, Wire, layout
+from raynas.report import cell_layout, chain_layout
+from raynas.report.cell_layout import HEADING, MARGIN, TAIL, Box, Layout, Point, Wire
 
 INK, MUTED, LINE, EDGE, CARD, FILL = "#1f2328", "#59636e", "#8c959f", "#d0d7de", "#ffffff", "#eef1f4"
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -32,6 +33,10 @@ STYLES: Mapping[Family, tuple[str, Dashes]] = {
     "convolution": ("#7a4300", ()),
     "crossed": ("#a3262f", ()),
     "rectified": ("#4b3f9e", ()),
+    "inverted": ("#005f8a", ()),
+    "normed_separable": ("#3d6fb6", ()),
+    "normed_max_pool": ("#4d8a00", (0.1, 4)),
+    "normed_avg_pool": ("#b0305c", (0.1, 4)),
     "noise": ("#8a6d00", (9, 4, 0.1, 4)),
 }
 
@@ -42,7 +47,7 @@ def draw_cell(genotype: Genotype, kind: str) -> str:
     It brings its own light card, so it reads on any background; it holds no ids, styles or references that
     a page could clash with. Raises `RaynasError` on an unknown kind.
     """
-    return _svg(layout(genotype, kind))
+    return _svg(_layout(genotype, kind))
 
 
 def write_cells(genotype: Genotype, folder: Path) -> list[Path]:
@@ -56,11 +61,16 @@ def write_cells(genotype: Genotype, folder: Path) -> list[Path]:
         raise disk_error(error, folder) from None
     paths = []
     for kind in genotype.kinds:
-        drawing = layout(genotype, kind)
+        drawing = _layout(genotype, kind)
         for suffix, data in (("svg", _svg(drawing).encode()), ("png", _png(drawing))):
             paths.append(folder / f"cell-{kind}.{suffix}")
             write_atomic(paths[-1], data)
     return paths
+
+
+def _layout(genotype: Genotype, kind: str) -> Layout:
+    place = chain_layout.layout if genotype.form.has_trunk else cell_layout.layout
+    return place(genotype, kind)
 
 
 class _Canvas(Protocol):

@@ -52,6 +52,17 @@ PALETTE: dict[str, tuple[str, str]] = {
     "op-conv1x1-bn-relu": ("#8f86cf", "#a59ddd"),
     "op-conv3x3-bn-relu": ("#4b3f9e", "#7468c9"),
     "op-identity": ("#59636e", "#98a2ae"),
+    "op-mbconv3_3x3": ("#6db3dd", "#7cc0e8"),
+    "op-mbconv6_3x3": ("#0072b2", "#2c8cc9"),
+    "op-mbconv3_5x5": ("#f2a765", "#f3b27a"),
+    "op-mbconv6_5x5": ("#d55e00", "#dd7526"),
+    "op-mbconv3_7x7": ("#7cc9ae", "#8ad4bb"),
+    "op-mbconv6_7x7": ("#00875f", "#2aa884"),
+    "op-zero": ("#d5d9df", "#3b424c"),
+    "op-sep3x3-bn-relu": ("#6db3dd", "#7cc0e8"),
+    "op-sep5x5-bn-relu": ("#0072b2", "#2c8cc9"),
+    "op-max3x3-bn-relu": ("#00875f", "#2aa884"),
+    "op-avg3x3-bn-relu": ("#b65fa2", "#c07ab0"),
     "op-noise": ("#b89b2e", "#c9ae4b"),
 }
 STRENGTH_COLOURS = 6

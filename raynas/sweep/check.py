@@ -90,9 +90,12 @@ def _cells(leaves: dict[str, Any]) -> Iterator[Problem]:
     if leaves.get("cells") is None:
         return
     try:
-        form = load_space(leaves["space"]).form
+        space = load_space(leaves["space"])
     except (KeyError, RaynasError):
         return  # reported, once, by the check of the space itself
+    form = space.form
+    if form.has_trunk and leaves["cells"] != space.nodes:
+        yield Problem("cells", f"{space.name} has {space.nodes} {form.counts}; got {leaves['cells']}")
     if wrong := form.wrong_cells(leaves["cells"]):
         yield Problem("cells", f"{wrong}; got {leaves['cells']}")
 

@@ -12,6 +12,8 @@ from torch import nn
 
 from raynas.core.genotype import Genotype
 from raynas.core.networks.blocks import BlocksCell
+from raynas.core.networks.chain import chain_layer
+from raynas.core.networks.dense import dense_layer
 from raynas.core.networks.edges import EdgeCell, LastCell
 from raynas.core.networks.macro import MacroLayers
 from raynas.core.networks.pairs import PairsCell
@@ -23,5 +25,7 @@ LAYERS: Mapping[str, Callable[[Genotype, Any, bool], nn.Module]] = MappingProxyT
         "blocks": BlocksCell,
         "pairs": PairsCell,
         "macro": MacroLayers,
+        "chain": chain_layer,
+        "dense": dense_layer,
     }
 )

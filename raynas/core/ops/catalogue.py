@@ -15,6 +15,10 @@ Family = Literal[
     "crossed",
     "rectified",
     "noise",
+    "inverted",
+    "normed_separable",
+    "normed_max_pool",
+    "normed_avg_pool",
 ]
 
 
@@ -23,7 +27,8 @@ class Operation:
     """One candidate operation: the family that computes it and the family's numbers.
 
     ``kernel`` is the side of the window in pixels and ``dilation`` the distance between its taps.
-    ``short`` labels an edge in a drawing.
+    ``ratio`` is how many times as wide an inverted bottleneck is inside. ``skeleton`` names the only skeleton
+    that has the operation; most do not mind. ``short`` labels an edge in a drawing.
     """
 
     name: str
@@ -32,6 +37,15 @@ class Operation:
     title: str
     kernel: int = 1
     dilation: int = 1
+    ratio: int = 1
+    skeleton: str = ""
+
+
+def _inverted(ratio: int, kernel: int) -> Operation:
+    side = f"{kernel}×{kernel}"
+    title = f"inverted bottleneck, {ratio} times as wide inside, depthwise {side} (ProxylessNAS)"
+    name, short = f"mbconv{ratio}_{kernel}x{kernel}", f"mb{ratio} {side}"
+    return Operation(name, "inverted", short, title, kernel, ratio=ratio, skeleton="chain")
 
 
 _ALL = (
@@ -63,6 +77,42 @@ _ALL = (
         "conv1x1-bn-relu", "rectified", "conv 1×1", "1×1 convolution, batch norm, ReLU (NAS-Bench-101)", 1
     ),
     Operation("identity", "skip", "same", "hands its input on: how a cell's output reads its nodes"),
+    *(_inverted(ratio, kernel) for kernel in (3, 5, 7) for ratio in (3, 6)),
+    Operation(
+        "zero", "none", "zero", "zeros: a block that is its shortcut alone (ProxylessNAS)", skeleton="chain"
+    ),
+    Operation(
+        "sep3x3-bn-relu",
+        "normed_separable",
+        "sep 3×3",
+        "depthwise-separable 3×3 convolution, batch norm, ReLU (DSO-NAS)",
+        3,
+        skeleton="dense",
+    ),
+    Operation(
+        "sep5x5-bn-relu",
+        "normed_separable",
+        "sep 5×5",
+        "depthwise-separable 5×5 convolution, batch norm, ReLU (DSO-NAS)",
+        5,
+        skeleton="dense",
+    ),
+    Operation(
+        "max3x3-bn-relu",
+        "normed_max_pool",
+        "max 3×3",
+        "3×3 max pooling, batch norm, ReLU (DSO-NAS)",
+        3,
+        skeleton="dense",
+    ),
+    Operation(
+        "avg3x3-bn-relu",
+        "normed_avg_pool",
+        "avg 3×3",
+        "3×3 average pooling, padding counted, batch norm, ReLU (DSO-NAS)",
+        3,
+        skeleton="dense",
+    ),
     Operation("noise", "noise", "noise", "standard normal noise that ignores its input (space S4)"),
 )
 OPERATIONS = MappingProxyType({operation.name: operation for operation in _ALL})

@@ -30,6 +30,32 @@ class ConvNormRelu(nn.Sequential):
         )
 
 
+class NormedRelu6(nn.Sequential):
+    """Convolution, batch norm, ReLU6; ``groups`` as PyTorch has them."""
+
+    def __init__(
+        self, inputs: int, outputs: int, affine: bool, kernel: int = 1, stride: int = 1, groups: int = 1
+    ) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
+            nn.BatchNorm2d(outputs, affine=affine),
+            nn.ReLU6(),
+        )
+
+
+class Inverted(nn.Sequential):
+    """An inverted bottleneck: 1×1 convolution (none for ratio 1), depthwise convolution, linear 1×1."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, ratio: int, affine: bool) -> None:
+        wide = ratio * inputs
+        super().__init__(
+            *([NormedRelu6(inputs, wide, affine)] if ratio > 1 else []),
+            NormedRelu6(wide, wide, affine, kernel, stride, wide),
+            nn.Conv2d(wide, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs, affine=affine),
+        )
+
+
 class FactorizedReduce(nn.Module):
     """Halve the resolution: two 1×1 convolutions of stride 2 on pixels that are one apart, concatenated.
 
@@ -103,8 +129,12 @@ def _separable(operation: Operation, channels: int, stride: int, affine: bool) -
     ]
 
 
-def plain(name: str, channels: int, stride: int, affine: bool) -> nn.Module:
-    """Build one operation on one edge."""
+def _normed_relu(window: list[nn.Module], channels: int, affine: bool) -> nn.Sequential:
+    return nn.Sequential(*window, nn.BatchNorm2d(channels, affine=affine), nn.ReLU())
+
+
+def plain(name: str, channels: int, stride: int, affine: bool, outputs: int | None = None) -> nn.Module:
+    """Build one operation on one edge; only inverted bottlenecks may have other ``outputs``."""
     operation = OPERATIONS[name]
     match operation.family:
         case "skip":
@@ -130,6 +160,17 @@ def plain(name: str, channels: int, stride: int, affine: bool) -> nn.Module:
             )
         case "rectified":
             return ConvNormRelu(channels, channels, affine, operation.kernel, stride)
+        case "normed_separable":
+            return _normed_relu(_separable(operation, channels, stride, affine)[1:3], channels, affine)
+        case "normed_max_pool":
+            pool: nn.Module = nn.MaxPool2d(operation.kernel, stride, operation.kernel // 2)
+            return _normed_relu([pool], channels, affine)
+        case "normed_avg_pool":
+            pool = nn.AvgPool2d(operation.kernel, stride, operation.kernel // 2)
+            return _normed_relu([pool], channels, affine)
+        case "inverted":
+            sizes = (channels, outputs or channels, operation.kernel, stride, operation.ratio)
+            return Inverted(*sizes, affine)
         case "noise":
             return Noise(stride)
         case "none":

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from raynas.core.skeletons.plan import Plan
+from raynas.core.skeletons.trunk import Trunk
 from raynas.errors import RaynasError
 
 if TYPE_CHECKING:
@@ -66,12 +67,17 @@ class Decision(NamedTuple):
     option: str
 
 
+Edges = Mapping[tuple[int, int], tuple[str, ...]]
+"""The candidates on each edge (source, target)."""
+
+
 class Written(NamedTuple):
     """What a text form says: the space its cells usually come from, nodes, and each kind's choices."""
 
     space: str
     nodes: int
     cells: Mapping[str, list[Choice]]
+    trunk: Trunk | None = None
 
 
 class Skeleton(ABC):
@@ -84,7 +90,8 @@ class Skeleton(ABC):
     auxiliary skips. Two choices may share source and target where edges may be ``parallel``, and a node may
     read nothing where it may be ``loose``. ``text_form`` says whose text form `to_text` writes (``DARTS’``).
     Where there are tables of accuracies, ``table_key`` is the column that names a cell, of the benchmark
-    ``benchmark``.
+    ``benchmark``. With ``has_trunk`` a space says widths and strides (`raynas.core.skeletons.trunk`), and a
+    genotype keeps them.
     """
 
     name: ClassVar[str]
@@ -98,6 +105,7 @@ class Skeleton(ABC):
     extras: ClassVar[bool] = False
     parallel: ClassVar[bool] = False
     loose: ClassVar[bool] = False
+    has_trunk: ClassVar[bool] = False
     table_key: ClassVar[str] = ""
     benchmark: ClassVar[str] = ""
 
@@ -108,6 +116,10 @@ class Skeleton(ABC):
     def edges(self, ops: tuple[str, ...], nodes: int) -> dict[tuple[int, int], tuple[str, ...]]:
         """Return what ``ops:`` in a file stands for: the candidates on every edge (source, target)."""
         return {(source, target): ops for target in self.targets(nodes) for source in range(target)}
+
+    def fitting(self, edges: Edges, trunk: Trunk | None) -> Edges:
+        """Return what `edges` gives without what does not fit an edge: all of it, for most."""
+        return edges
 
     def problems(self, space: "Space", cell: "Cell") -> Iterator[str]:
         """Yield what is wrong with a cell of a space, beyond what would be wrong in any skeleton."""
@@ -120,6 +132,15 @@ class Skeleton(ABC):
     @abstractmethod
     def derive(self, space: "Space", tables: Tables) -> dict[str, list[Choice]]:
         """Return each kind's choices under weights that are complete and in order; ties: lowest index."""
+
+    def above(
+        self, space: "Space", tables: Tables, least: float, most: int | None
+    ) -> dict[str, list[Choice]]:
+        """Return the choices that weigh more than ``least``, at most ``most`` a node.
+
+        The skeleton's own rule, `derive`, where rows of α are neither edges nor connections.
+        """
+        return self.derive(space, tables)
 
     @abstractmethod
     def decisions(self, space: "Space", genotype: "Genotype") -> Iterator[Decision]:
@@ -192,6 +213,7 @@ class Skeleton(ABC):
         cells: int,
         channels: int,
         genotype: "Genotype | None" = None,
+        trunk: Trunk | None = None,
     ) -> Plan:
         """Lay out a supernet, or a genotype's network, for images of ``shape`` (channels, height, width).
 
@@ -218,9 +240,12 @@ class Skeleton(ABC):
         number = least if cells < least else most
         return f"a supernet has {limit} {number} cell{'' if number == 1 else 's'} ({self.counts})"
 
-    @abstractmethod
     def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: "Genotype | None") -> Plan:
-        """Lay out what `plan` has checked; ``side`` is the images' shorter side in pixels."""
+        """Lay out what `plan` has checked; ``side`` is the images' shorter side in pixels.
+
+        A skeleton has this or a `plan` of its own.
+        """
+        raise NotImplementedError
 
 
 def heaviest(weights: Sequence[float], ops: Sequence[str], space: "Space") -> tuple[float, str]:

@@ -7,7 +7,7 @@ from typing import Literal
 LARGE_INPUT = 96
 """Images of at least this many pixels a side get the stem that divides their side by eight first."""
 
-StemKind = Literal["small", "large"]
+StemKind = Literal["small", "large", "none"]
 TailKind = Literal["none", "norm", "projection"]
 
 
@@ -36,15 +36,53 @@ class HalfPlan:
     residual: bool
 
 
-LayerPlan = CellPlan | HalfPlan
+@dataclass(frozen=True)
+class ConvolutionPlan:
+    """A fixed convolution of a chain; ``kernel`` is the side of its window in pixels."""
+
+    inputs: int
+    outputs: int
+    kernel: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """One block of a chain; ``row`` is its row of α, None for the fixed first one."""
+
+    inputs: int
+    outputs: int
+    stride: int
+    shortcut: bool
+    row: int | None
+
+
+@dataclass(frozen=True)
+class DensePlan:
+    """One dense block; the first of a stage adds its input ``projected`` by a 1×1 convolution."""
+
+    channels: int
+    projected: bool
+
+
+@dataclass(frozen=True)
+class DenseReductionPlan:
+    """The fixed layer between two stages of dense blocks, which halves the resolution."""
+
+    inputs: int
+    channels: int
+
+
+LayerPlan = CellPlan | HalfPlan | ConvolutionPlan | BlockPlan | DensePlan | DenseReductionPlan
 
 
 @dataclass(frozen=True)
 class Plan:
     """The whole stack: stem, layers, what follows the last one, and the features that reach the linear head.
 
-    ``rectified`` says that the stem ends in a ReLU, and ``last`` is what the last cell puts out in channels.
-    The tail ``norm`` is a batch norm and a ReLU, ``projection`` a ReLU, a 1×1 convolution and a batch norm.
+    With the stem ``none`` the first layer reads the images. ``rectified`` says that the stem ends in a ReLU,
+    and ``last`` is what the last cell puts out in channels. The tail ``norm`` is a batch norm and a ReLU,
+    ``projection`` a ReLU, a 1×1 convolution and a batch norm.
     """
 
     stem: StemKind

@@ -5,6 +5,8 @@ from types import MappingProxyType
 
 from raynas.core.supernets.base import Builder
 from raynas.core.supernets.blocks import BlocksBuilder
+from raynas.core.supernets.chain import ChainBuilder
+from raynas.core.supernets.dense import DenseBuilder
 from raynas.core.supernets.edges import EdgeBuilder, LastBuilder
 from raynas.core.supernets.macro import MacroBuilder
 from raynas.core.supernets.pairs import PairsBuilder
@@ -16,5 +18,7 @@ BUILDERS: Mapping[str, type[Builder]] = MappingProxyType(
         "blocks": BlocksBuilder,
         "pairs": PairsBuilder,
         "macro": MacroBuilder,
+        "chain": ChainBuilder,
+        "dense": DenseBuilder,
     }
 )

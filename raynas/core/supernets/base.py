@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from raynas.core.fan import Weights
 from raynas.core.fixed import ResidualBlock, Stem, Tail
 from raynas.core.ops.lanes import Lanes, Pass
-from raynas.core.skeletons.plan import CellPlan, HalfPlan, LayerPlan, Plan
+from raynas.core.skeletons.plan import HalfPlan, LayerPlan, Plan
 from raynas.core.space import Space
 
 
@@ -64,8 +64,8 @@ class Builder(ABC):
         return Halve(self.lanes, plan) if isinstance(plan, HalfPlan) else self.cell(plan)
 
     @abstractmethod
-    def cell(self, plan: CellPlan) -> Layer:
-        """Return one cell."""
+    def cell(self, plan: Any) -> Layer:
+        """Return one cell, or whatever else the skeleton's plan holds."""
 
     def tail(self, plan: Plan) -> nn.Module:
         """Return what maps (last state, pass) to the features that are averaged."""
