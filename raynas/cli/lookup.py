@@ -15,15 +15,18 @@ if TYPE_CHECKING:
     from raynas.tables.table import Table
 
 
+Cell = Annotated[
+    str,
+    typer.Argument(
+        metavar="CELL",
+        help="A genotype.json, a file with a text form, NAS-Bench-201's text form itself, or a sweep "
+        "(its best cell).",
+    ),
+]
+
+
 def lookup(
-    cell: Annotated[
-        str,
-        typer.Argument(
-            metavar="CELL",
-            help="A genotype.json, a file with a text form, NAS-Bench-201's text form itself, or a sweep "
-            "(its best cell).",
-        ),
-    ],
+    cell: Cell,
     file: Annotated[
         Path,
         typer.Option(
@@ -41,7 +44,7 @@ def lookup(
     from raynas.tables.open import open_table
 
     found = open_table(file.expanduser())
-    genotype = _cell(cell, runs)
+    genotype = find(cell, runs)
     entry = found.look_up(genotype)
     if entry is None:
         raise RaynasError(
@@ -85,7 +88,8 @@ def _bests(found: "Table", genotype: "Genotype") -> Mapping[str, float]:
     return found.best_in(load_space(genotype.space)) if known else found.best
 
 
-def _cell(cell: str, runs: Path) -> "Genotype":
+def find(cell: str, runs: Path) -> "Genotype":
+    """Return the cell that a `Cell` names; raises `RaynasError` as `find_cell`."""
     from raynas.core.genotype import Genotype
 
     return Genotype.from_text(cell) if cell.lstrip().startswith("|") else find_cell(cell, runs)[0]
