@@ -12,8 +12,15 @@ from torch import nn
 
 from raynas.core.genotype import Genotype
 from raynas.core.networks.blocks import BlocksCell
-from raynas.core.networks.edges import EdgeCell, LastCell
+from raynas.core.networks.edges import EdgeCell, LastCell, SkippingCell
 
 LAYERS: Mapping[str, Callable[[Genotype, Any, bool], nn.Module]] = MappingProxyType(
-    {"darts": EdgeCell, "residual": LastCell, "blocks": BlocksCell}
+    {
+        "darts": EdgeCell,
+        "darts-reducing": EdgeCell,
+        "darts-skipping": SkippingCell,
+        "darts-reducing-skipping": SkippingCell,
+        "residual": LastCell,
+        "blocks": BlocksCell,
+    }
 )

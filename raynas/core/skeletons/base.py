@@ -80,7 +80,8 @@ class Skeleton(ABC):
     A cell's states are numbered: first the ``inputs`` it reads, then its nodes. ``counts`` says what a
     configuration's number of cells means, and ``fewest_cells`` its least. With ``edgewise``, α has a group
     for each kind of cell and in it a row for each edge (see `EdgeSkeleton`); what methods do to edges needs
-    that. ``extras`` says that its supernet can be built with partial channels and auxiliary skips. Two
+    that. ``extras`` says that its supernet can be built with partial channels and auxiliary skips; with
+    ``skips`` every edge has one more skip by itself, in the supernet and in the discrete network. Two
     choices may share source and target where edges may be ``parallel``, and a node may read nothing where it
     may be ``loose``. ``text_form`` says whose text form `to_text` writes (``DARTS’``). Where there are tables
     of accuracies, ``table_key`` is the column that names a cell, of the benchmark ``benchmark``.
@@ -94,6 +95,7 @@ class Skeleton(ABC):
     fewest_cells: ClassVar[int] = 3
     edgewise: ClassVar[bool] = False
     extras: ClassVar[bool] = False
+    skips: ClassVar[bool] = False
     parallel: ClassVar[bool] = False
     loose: ClassVar[bool] = False
     table_key: ClassVar[str] = ""

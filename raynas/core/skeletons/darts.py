@@ -1,4 +1,4 @@
-"""The skeleton of DARTS: normal and reduction cells that read the two cells before (Liu et al. 2019)."""
+"""The skeletons of DARTS: cells that read the two cells before (Liu et al. 2019), and variants of them."""
 
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,10 @@ class Darts(EdgeSkeleton):
         nodes, cells = DartsText(text, self.kinds, self.inputs).cells()
         return Written("darts", nodes, {kind: [Choice(*edge) for edge in cells[kind]] for kind in cells})
 
+    def kind_of(self, index: int, cells: int) -> str:
+        """Return which kind of cell stands at a place of the stack."""
+        return "reduce" if is_reduced(index, cells) else "normal"
+
     def stack(self, side: int, nodes: int, cells: int, channels: int, discrete: bool) -> Plan:
         """Stack cells with reductions at 1/3 and 2/3 of the depth, each doubling the channels.
 
@@ -62,8 +66,34 @@ class Darts(EdgeSkeleton):
         reduced = stem == "large"
         plans: list[LayerPlan] = []
         for index in range(cells):
-            kind = "reduce" if is_reduced(index, cells) else "normal"
+            kind = self.kind_of(index, cells)
             width *= 2 if kind == "reduce" else 1
             plans.append(CellPlan(kind, width, (before, previous), reduced))
             before, previous, reduced = previous, nodes * width, kind == "reduce"
         return Plan(stem, stem_channels, tuple(plans), previous, previous)
+
+
+class Reducing(Darts):
+    """A stack of reduction cells alone: in DARTS' code a network of one cell is one (1 // 3 is 0)."""
+
+    name = "darts-reducing"
+    kinds = ("reduce",)
+    fewest_cells = 1
+
+    def kind_of(self, index: int, cells: int) -> str:
+        """Return the only kind."""
+        return "reduce"
+
+
+class Skipping(Darts):
+    """Every edge adds a skip to what its operation gives, which α does not weigh (Jha et al. 2025)."""
+
+    name = "darts-skipping"
+    skips = True
+
+
+class ReducingSkipping(Reducing):
+    """Both."""
+
+    name = "darts-reducing-skipping"
+    skips = True

@@ -8,5 +8,12 @@ from raynas.core.supernets.blocks import BlocksBuilder
 from raynas.core.supernets.edges import EdgeBuilder, LastBuilder
 
 BUILDERS: Mapping[str, type[Builder]] = MappingProxyType(
-    {"darts": EdgeBuilder, "residual": LastBuilder, "blocks": BlocksBuilder}
+    {
+        "darts": EdgeBuilder,
+        "darts-reducing": EdgeBuilder,
+        "darts-skipping": EdgeBuilder,
+        "darts-reducing-skipping": EdgeBuilder,
+        "residual": LastBuilder,
+        "blocks": BlocksBuilder,
+    }
 )
