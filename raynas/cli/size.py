@@ -21,12 +21,12 @@ class Usual(NamedTuple):
     cells: int
 
 
+_DARTS = (Usual(32, 10, 36, 20), Usual(224, 1000, 48, 14))
 _USUAL = {
-    "darts": (Usual(32, 10, 36, 20), Usual(224, 1000, 48, 14)),
     "residual": (Usual(32, 10, 16, 5),),
     "blocks": (Usual(32, 10, 128, 9),),
 }
-"""By skeleton: for CIFAR's images, and for larger ones from a side of so many pixels on."""
+"""By skeleton, else as DARTS: for CIFAR's images, and for larger ones from a side of so many pixels on."""
 
 
 def size(
@@ -86,5 +86,5 @@ def size(
 
 
 def _usual(genotype: "Genotype", image: int | None) -> Usual:
-    first, *larger = _USUAL[genotype.skeleton]
+    first, *larger = _USUAL.get(genotype.skeleton, _DARTS)
     return next((usual for usual in larger if image is not None and image >= usual.image), first)

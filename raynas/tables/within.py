@@ -19,7 +19,7 @@ def expressible(space: Space) -> Callable[[str], bool]:
     choice blocks. All hashes of a space are listed at the first call: that takes a second or two, or ten
     for the largest of NAS-Bench-1Shot1.
     """
-    return _hashes(space).__contains__ if space.skeleton == "blocks" else _by_edges(space)
+    return _hashes(space).__contains__ if space.form.table_key == "hash" else _by_edges(space)
 
 
 def _by_edges(space: Space) -> Callable[[str], bool]:
