@@ -1,6 +1,6 @@
 """The skeletons of DARTS: cells that read the two cells before (Liu et al. 2019), and variants of them."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from raynas.core.darts_text import DartsText
 from raynas.core.skeletons.base import Choice, Written
@@ -17,7 +17,7 @@ class Darts(EdgeSkeleton):
 
     name = "darts"
     text_form = "DARTS’"
-    kinds = ("normal", "reduce")
+    kinds: ClassVar[tuple[str, ...]] = ("normal", "reduce")
     inputs = 2
     extras = True
 
