@@ -4,7 +4,7 @@ It shares the fused supernet's parameters (so gradients can be compared paramete
 else: every formula is spelled out again in the simplest form.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -90,13 +90,15 @@ def find(cell, spec, source, target, name):
 
 def plain_forward(net, images, weights, lane=0, extras=None):
     """Return logits [N, classes] of images [N, C, H, W] under weights {group of α: [rows, options]}."""
-    stack = {
-        "darts": darts_stack,
+    stacks = {
         "residual": residual_stack,
         "blocks": blocks_stack,
         "chain": chain_stack,
         "dense": dense_stack,
-    }[net.space.skeleton]
+    }
+    stacks |= {f"darts{variant}": darts_stack for variant in ("", "-reducing", "-skipping")}
+    stacks["darts-reducing-skipping"] = darts_stack
+    stack = stacks[net.space.skeleton]
     more = [] if extras is None else [extras]
     return stack(net, images, weights, lane, *more).mean((2, 3)) @ net.head[lane].T + net.bias[lane]
 
@@ -164,6 +166,8 @@ def blocks_stack(net, images, weights, lane):
 def darts_stack(net, images, weights, lane, extras=None):
     extras = extras or Extras()
     space = net.space
+    if space.form.skips:
+        extras = replace(extras, auxiliary=1.0)
     before = x = images
     for index, weight in enumerate(net.stem.convolutions):
         x = F.relu(x) if index else x
@@ -219,7 +223,7 @@ def darts_edge(net, cell, row, states, weights, kept, lane, extras):
             if name == "skip_connect" and stride == 1 and entries is not None:
                 value = value * entries[:, :, :, place].permute(0, 3, 1, 2)
             mixed = mixed + weights[cell.kind][row, column] * value
-    if extras.auxiliary:
+    if extras.auxiliary and (not net.space.form.skips or weights[cell.kind][row].any()):
         index = [e.target for e in spec.edges if e.source == edge.source].index(edge.target)
         module = cell.fans[edge.source].auxiliary.operation
         mixed = mixed + extras.auxiliary * apply("skip_connect", module, x, lane, index, stride)

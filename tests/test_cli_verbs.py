@@ -19,7 +19,7 @@ Capture = pytest.CaptureFixture[str]
 
 VERBS = (
     *("ls", "show", "cp", "check", "search", "sweep", "resume"),
-    *("status", "select", "report", "draw", "lookup", "tabulate", "track", "ui"),
+    *("status", "select", "report", "draw", "size", "lookup", "tabulate", "track", "ui"),
 )
 
 

@@ -7,10 +7,11 @@ from raynas.core.checkpoint import dump, load
 from raynas.search import Pack, Search
 
 SPACES = ["nas-bench-201", "nb1shot1-1", "nb1shot1-2", "nb1shot1-3"]
+SPACES += ["suite-wide-all-skip", "suite-single-cell-no-skip", "suite-single-cell-all-skip"]
 
 
 def small(space):
-    return {"space": space, "epochs": 2, "cells": 1 if space == "nas-bench-201" else 3}
+    return {"space": space, "epochs": 2, "cells": 1 if space == "nas-bench-201" or "single" in space else 3}
 
 
 @pytest.mark.parametrize("method", ["darts", "darts-2nd"])

@@ -1,11 +1,14 @@
 """Search spaces as data: the published ones exactly, and every mistake of a file at once."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
-import yaml
+from cli_folders import raynas
 
-from raynas.core.space import Space, SpaceFile
+from raynas.core.genotype import Genotype
+from raynas.core.space import Space
 from raynas.errors import FileProblems
 from raynas.library import load_space, names
 
@@ -178,8 +181,39 @@ def test_an_impossible_space_says_why(tmp_path, text, message):
     assert message in " ".join(problems(tmp_path, text).values())
 
 
-def test_the_space_in_the_docs_is_one():
-    page = (Path(__file__).parents[1] / "docs" / "spaces.md").read_text(encoding="utf-8")
-    text = page.split("```yaml\n")[1].split("```")[0]
-    space = SpaceFile.model_validate(yaml.safe_load(text)).resolve()
+PAGE = (Path(__file__).parents[1] / "docs" / "spaces.md").read_text(encoding="utf-8")
+
+
+def test_the_space_in_the_docs_is_one_that_can_be_checked_shown_and_searched(tmp_path, capsys, monkeypatch):
+    """The page's own two files and its own number."""
+    monkeypatch.chdir(tmp_path)
+    for name, block in zip(("mine.yaml", "first.yaml"), PAGE.split("```yaml\n")[1:], strict=False):
+        Path(name).write_text(block.split("```")[0], encoding="utf-8")
+    space = load_space("./mine.yaml")
     assert [space.kept(space.cells[0], node) for node in space.targets] == [1, 1, 3]
+    assert raynas(capsys, "check", "mine.yaml").code == 0
+    shown = json.loads(raynas(capsys, "show", "mine.yaml", "--json").out)["space"]
+    assert int(re.search(r"# (\d+) cells can be derived", PAGE)[1]) == shown["architectures"]
+    small = ["data.limit=64", "batch=16", "channels=2", "cells=1"]
+    assert raynas(capsys, "search", "first.yaml", *small).code == 0
+    genotype = Genotype.load(next(Path("runs").glob("*/best/genotype.json")))
+    assert [len([c for c in genotype.cell("normal") if c.target == n]) for n in (1, 2, 3)] == [1, 1, 3]
+
+
+def test_every_space_has_a_row_in_the_docs():
+    rows = {}
+    for line in PAGE.split("## A space of your own")[0].splitlines():
+        if line.startswith("| `"):
+            name, *facts, _ = [cell.strip(" `") for cell in line.strip("|").split("|")]
+            rows[name] = facts
+    expected = {}
+    for name in names("search_spaces"):
+        space = load_space(name)
+        expected[name] = [
+            "+".join(str(len(cell.edges)) for cell in space.cells),
+            str(max(len(edge.ops) for cell in space.cells for edge in cell.edges)),
+            f"{space.form.architectures(space):.1e}",
+            space.skeleton,
+            f"{space.default_cells} × {space.default_channels}",
+        ]
+    assert rows == expected

@@ -31,6 +31,7 @@ def seeds(lanes=1):
 
 def make(name, shape=(3, 8, 8), channels=4, cells=4, lanes=1, classes=3, **more):
     space = load_space(name)
+    cells = cells if "normal" in space.kinds else 1  # each of the others halves the resolution
     cells = space.nodes if space.trunk else cells
     return space, Supernet(space, shape, classes, channels, cells, seeds(lanes), torch.float64, **more)
 
@@ -208,16 +209,19 @@ def test_every_operation_computes_in_both_of_its_forms(op):
     assert out.isfinite().all()
 
 
-def test_one_hot_supernet_equals_the_discrete_network():
-    space, net = make("darts", cells=3)
+@pytest.mark.parametrize(
+    "name", ["darts", "suite-deep-all-skip", "suite-single-cell-regular", "suite-single-cell-all-skip"]
+)
+def test_one_hot_supernet_equals_the_discrete_network(name):
+    space, net = make(name, cells=3)
     weights = random_weights(space)
-    names = list(space.cell("normal").edges[0].ops)
+    names = list(space.cells[0].edges[0].ops)
     for w in weights.values():
         w[
             ..., [names.index("max_pool_3x3"), names.index("avg_pool_3x3")]
         ] = -1  # pools end in a norm here only
     genotype = derive(space, {k: w[0] for k, w in weights.items()})
-    network = Network(genotype, (3, 8, 8), 3, 4, 3, affine=False).double()
+    network = Network(genotype, (3, 8, 8), 3, 4, len(net.cells), affine=False).double()
     copy_weights(net, network, space)
     problem = bilevel(space, net, seeds())
     images = torch.randn(1, 4, 3, 8, 8, generator=seeds()[0], dtype=torch.float64)
@@ -244,6 +248,10 @@ def copy_weights(net, network, space):
                 )
                 convolutions = [m for m in module.modules() if isinstance(m, torch.nn.Conv2d)]
                 parameters = [p[0, place] for p in fused_module.parameters()]
+                if space.form.skips:
+                    targets = [e.target for e in space.cell(mine.kind).edges if e.source == choice.source]
+                    skip = mine.fans[choice.source].auxiliary.operation
+                    parameters += [p[0, targets.index(choice.target)] for p in skip.parameters()]
                 for weight, convolution in zip(parameters, convolutions, strict=True):
                     convolution.weight.copy_(weight.reshape(convolution.weight.shape))
 

@@ -1,5 +1,6 @@
 """`raynas lookup` and `raynas tabulate`: what a public table says of one cell, and making such a table."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,53 +12,67 @@ from raynas.cli.results import find_cell
 
 if TYPE_CHECKING:
     from raynas.core.genotype import Genotype
+    from raynas.tables.table import Table
+
+
+Cell = Annotated[
+    str,
+    typer.Argument(
+        metavar="CELL",
+        help="A genotype.json, a file with a text form, NAS-Bench-201's text form itself, or a sweep "
+        "(its best cell).",
+    ),
+]
 
 
 def lookup(
-    cell: Annotated[
-        str,
-        typer.Argument(
-            metavar="CELL",
-            help="A genotype.json, a file with a text form, NAS-Bench-201's text form itself, or a sweep "
-            "(its best cell).",
-        ),
-    ],
+    cell: Cell,
     file: Annotated[
-        Path, typer.Option("--table", metavar="FILE", help="A .csv or .parquet file of trained accuracies.")
+        Path,
+        typer.Option(
+            "--table",
+            metavar="FILE",
+            help="A .csv or .parquet file of trained accuracies, or the folder of a surrogate.",
+        ),
     ],
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Look a cell up in a table of trained accuracies."""
     from raynas.errors import RaynasError
-    from raynas.tables.file import open_file
+    from raynas.report.text import percent
+    from raynas.tables.open import open_table
 
-    found = open_file(file.expanduser())
-    genotype = _cell(cell, runs)
+    found = open_table(file.expanduser())
+    genotype = find(cell, runs)
     entry = found.look_up(genotype)
     if entry is None:
         raise RaynasError(
             "the table does not hold this cell",
             got=f"{genotype.digest()}, a cell of {genotype.space}",
-            expected=f"one of the {len(found.rows)} in {found.path}",
+            expected=f"a cell of {found.name}",
         )
+    bests = _bests(found, genotype)
     rows: dict[str, dict[str, Any]] = {
         column: {
             "accuracy": accuracy,
-            "best": found.best[column],
-            "regret": found.best[column] - accuracy,
+            "best": bests.get(column),
+            "regret": bests[column] - accuracy if column in bests else None,
         }
         for column, accuracy in entry.accuracies.items()
     }
-    sizes = {"parameters": entry.parameters, "flops": entry.flops}
+    sizes = {"parameters": entry.parameters, "flops": entry.flops, "seconds": entry.seconds}
     if as_json:
-        print_json({"cell": genotype.digest(), "table": str(found.path), "accuracies": rows, **sizes})
+        facts = {"cell": genotype.digest(), "table": str(file), "predicted": found.predicts}
+        print_json({**facts, "accuracies": rows, **sizes})
         return
+    if found.predicts:
+        say(f"predicted, not measured: {found.name}")
     shown = table(
         "column", "accuracy / %", "best / %", "regret / %", right=["accuracy / %", "best / %", "regret / %"]
     )
     for column, row in rows.items():
-        shown.add_row(column, *(f"{100 * value:.2f}" for value in row.values()))
+        shown.add_row(column, *(percent(value) for value in row.values()))
     console().print(shown)
     for name, size in sizes.items():
         if size is not None:
@@ -65,7 +80,16 @@ def lookup(
     next_step("show", genotype.space)
 
 
-def _cell(cell: str, runs: Path) -> "Genotype":
+def _bests(found: "Table", genotype: "Genotype") -> Mapping[str, float]:
+    """Return the best accuracies of the cell's space, of the whole table where no space has that name."""
+    from raynas.library import load_space, names
+
+    known = genotype.space in names("search_spaces")
+    return found.best_in(load_space(genotype.space)) if known else found.best
+
+
+def find(cell: str, runs: Path) -> "Genotype":
+    """Return the cell that a `Cell` names; raises `RaynasError` as `find_cell`."""
     from raynas.core.genotype import Genotype
 
     return Genotype.from_text(cell) if cell.lstrip().startswith("|") else find_cell(cell, runs)[0]

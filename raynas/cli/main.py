@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from raynas.cli import files, look, lookup, results, run, show, tracking
+from raynas.cli import files, look, lookup, results, run, show, size, tracking
 from raynas.cli.options import Settings
 from raynas.errors import RaynasError
 
@@ -30,6 +30,7 @@ _VERBS: dict[str, dict[str, Callable[..., None]]] = {
         "select": results.select,
         "report": results.report,
         "draw": results.draw,
+        "size": size.size,
         "lookup": lookup.lookup,
         "tabulate": lookup.tabulate,
         "track": tracking.track,

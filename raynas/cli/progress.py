@@ -3,14 +3,17 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean
 
 from raynas.core.records import EpochReport
+from raynas.errors import RaynasError
 from raynas.launch.driver import ENDED
 from raynas.report.stats import Spread
 from raynas.sweep.plan import Sweep
 from raynas.sweep.record import TrialRecord
-from raynas.sweep.select import Ranked, select
+from raynas.sweep.select import Ranked, judge_of, select
+from raynas.tables.table import Yardstick
 
 STATUSES = ("finished", "running", "waiting", "failed", "diverged")
 
@@ -104,8 +107,15 @@ class Progress:
         """Rank the trials that finished so far, by the sweep's own rule."""
         if self._ranking is None:
             records = [record for record in self._all() if record.status == "finished"]
-            self._ranking = select(records, self.sweep.select).ranking if records else ()
+            self._ranking = select(records, self.sweep.select, self._judge).ranking if records else ()
         return self._ranking
+
+    @cached_property
+    def _judge(self) -> Yardstick | None:
+        try:
+            return judge_of(self.sweep.select, self.sweep.benchmark)
+        except RaynasError:
+            return None  # the table has gone: nothing is ranked, all else is shown
 
     def methods(self) -> list[MethodLine]:
         """Fold the finished trials into one line a method, the best method first."""

@@ -30,7 +30,7 @@ def status(name: SweepName, as_json: AsJson = False, runs: Runs = DEFAULT_RUNS) 
 def select(
     name: SweepName,
     by: Annotated[
-        Literal["valid_loss", "discrete_loss"] | None,
+        Literal["valid_loss", "discrete_loss", "table"] | None,
         typer.Option("--by", help="Rank by this instead of what the sweep's file says."),
     ] = None,
     as_json: AsJson = False,
@@ -39,11 +39,13 @@ def select(
     """Rank a sweep's trials and say why the winner won."""
     from raynas.cli.tables import print_selection
     from raynas.sweep.folder import SweepFolder
+    from raynas.sweep.select import judge_of
     from raynas.sweep.select import select as rank
 
     folder = SweepFolder.find(runs, name)
-    rule = folder.sweep().select
-    selection = rank(folder.records(), rule.model_copy(update={"by": by}) if by else rule)
+    sweep = folder.sweep()
+    rule = sweep.select.model_copy(update={"by": by}) if by else sweep.select
+    selection = rank(folder.records(), rule, judge_of(rule, sweep.benchmark))
     if as_json:
         print_json(selection.to_json())
         return
@@ -127,10 +129,12 @@ def find_cell(cell: str, runs: Path) -> "tuple[Genotype, Path]":
         return Genotype.from_text(path.read_text(encoding="utf-8", errors="replace")), path.parent
     if path.suffix in {".json", ".txt"}:
         raise RaynasError(f"no file {cell!r}", expected="a genotype.json, a text form, or a sweep's name")
+    from raynas.sweep.select import judge_of
     from raynas.sweep.select import select as rank
 
     folder = SweepFolder.find(runs, cell)
-    winner = rank(folder.records(), folder.sweep().select).winner
+    sweep = folder.sweep()
+    winner = rank(folder.records(), sweep.select, judge_of(sweep.select, sweep.benchmark)).winner
     if winner is None or winner.trial.final is None:
         raise RaynasError(
             f"the sweep {cell!r} has no best cell: no trial finished", next_step=f"raynas status {cell}"

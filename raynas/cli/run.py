@@ -165,11 +165,12 @@ def run(
 def _conclude(folder: "SweepFolder", report: "ReportWriter", runs: Path, again: "Sequence[str]") -> int:
     from raynas.cli.progress import Progress
     from raynas.cli.tables import print_selection
-    from raynas.sweep.select import select
+    from raynas.sweep.select import judge_of, select
 
     planned = folder.sweep()
     progress = Progress(planned, folder.records())
-    print_selection(select(list(progress.records.values()), planned.select))
+    judge = judge_of(planned.select, planned.benchmark)
+    print_selection(select(list(progress.records.values()), planned.select, judge))
     for label, path in report.results(folder):
         say(f"{label:<10}{path}")
     counts = progress.count()

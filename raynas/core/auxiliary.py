@@ -1,6 +1,7 @@
-"""Auxiliary skips: one more skip on every edge, which α does not weigh and no genotype has (DARTS-).
+"""Auxiliary skips: one more skip on every edge, which α does not weigh and no genotype names.
 
-It carries the gradient that a skip connection would otherwise gain weight for (Chu et al. 2021).
+In DARTS- it carries the gradient that a skip connection would otherwise gain weight for, and is gone in the
+end (Chu et al. 2021); where the skeleton has ``skips``, it stays.
 """
 
 from collections.abc import Sequence
@@ -35,8 +36,15 @@ class AuxiliarySkip(nn.Module):
         ones = torch.ones(len(pairs) * channels, dtype=lanes.dtype)
         self.register_buffer("ones", ones, persistent=False)
 
-    def forward(self, source: Source) -> tuple[Tensor, Tensor | None]:
-        """Return the scaled skips [N, pairs·channels, H', W'], and where they lead to (None: everywhere)."""
+    def forward(self, source: Source, scale: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Return the scaled skips [N, pairs·channels, H', W'], and where they lead to (None: everywhere).
+
+        `Pass.auxiliary` scales them all, ``scale`` [lanes, targets, 1] each.
+        """
         path = Path(self.lanes, spread=self.spread)
-        z = self.operation(source, self.ones * source.run.auxiliary, path).to(source.x.dtype)
+        scales = self.ones * source.run.auxiliary
+        if scale is not None:
+            each = scale.flatten().index_select(0, self.targets)
+            scales = scales * each.repeat_interleave(len(scales) // len(each))
+        z = self.operation(source, scales, path).to(source.x.dtype)
         return z, None if self.everywhere else self.targets

@@ -87,7 +87,8 @@ class FanWeights(NamedTuple):
     ``shared`` [lanes, shared operations, 1, targets, 1] weights what is mixed by a matrix product. By row,
     ``paths`` says where the other operations are computed (None: nowhere), and ``scales`` holds their weights
     for each pair and channel. ``offset`` [1, lanes·targets·channels, 1, 1] is added to the sums, and
-    ``carry`` [lanes, targets, 1] weighs what by-passes the operations.
+    ``carry`` [lanes, targets, 1] weighs what by-passes the operations, and ``skips``, as large, auxiliary
+    skips.
     """
 
     shared: Tensor | None
@@ -95,6 +96,7 @@ class FanWeights(NamedTuple):
     scales: Sequence[Tensor | None]
     offset: Tensor | None = None
     carry: Tensor | None = None
+    skips: Tensor | None = None
 
 
 class Mixture(nn.Module):
@@ -143,11 +145,13 @@ class Mixture(nn.Module):
         mask: Tensor | None = None,
         offsets: Tensor | None = None,
         carry: Tensor | None = None,
+        skips: Tensor | None = None,
     ) -> list[FanWeights]:
         """Return the fans' weights in a cell whose operations have ``channels``.
 
-        ``mask``, ``offsets`` and ``carry`` are what `Pass` has for this kind of cell. All offsets of a node
-        are added at once, to what the first state sends to it.
+        ``mask``, ``offsets`` and ``carry`` are what `Pass` has for this kind of cell, ``skips`` [lanes,
+        edges] scales auxiliary skips. All offsets of a node are added at once, to what the first state sends
+        to it.
         """
         found = self._whole(weights, channels) if mask is None else self._paths(weights, channels, mask)
         if offsets is not None:
@@ -155,10 +159,15 @@ class Mixture(nn.Module):
             wide = _widen(sums.flatten(), channels).view(1, -1, 1, 1)
             found[0] = found[0]._replace(offset=wide)
         if carry is not None:
-            cut = (carry.index_select(1, self.leaving) * self.there).unsqueeze(2)
-            pieces = torch.split(cut, [plan.targets for plan in self.plans], 1)
-            found = [fan._replace(carry=piece) for fan, piece in zip(found, pieces, strict=True)]
+            found = [f._replace(carry=each) for f, each in zip(found, self._leaving(carry), strict=True)]
+        if skips is not None:
+            found = [f._replace(skips=each) for f, each in zip(found, self._leaving(skips), strict=True)]
         return found
+
+    def _leaving(self, numbers: Tensor) -> Sequence[Tensor]:
+        """Cut [lanes, edges] into the fans' [lanes, targets, 1], 0 where there is no edge."""
+        cut = (numbers.index_select(1, self.leaving) * self.there).unsqueeze(2)
+        return torch.split(cut, [plan.targets for plan in self.plans], 1)
 
     def _whole(self, weights: Tensor, channels: int) -> list[FanWeights]:
         flat = weights.flatten().index_select(0, self.index)
@@ -289,7 +298,7 @@ class Fan(nn.Module):
                 z = z * pick(nchw(skips.flatten(3)), self.lanes * self.targets, path.targets)
             total = self._add(total, z, path.targets, some)
         if self.auxiliary is not None and run.auxiliary:
-            z, targets = self.auxiliary(source)
+            z, targets = self.auxiliary(source, weights.skips)
             total = self._add(total, z, targets, some)
         if total is None:
             total = self._nothing(x)

@@ -11,6 +11,7 @@ nodes stay one tensor; what has weight 0 need not be computed (`raynas.core.ops.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -56,7 +57,8 @@ class Supernet(nn.Module):
         lanes = Lanes(generators, dtype)
         plan = space.form.plan(shape, space.nodes, cells, channels, trunk=space.trunk)
         build = BUILDERS[space.skeleton](lanes, space, partial)
-        self.space, self.recompute, self.partial, self.auxiliary = space, recompute, partial, auxiliary
+        self.space, self.recompute, self.partial = space, recompute, partial
+        self.auxiliary = auxiliary or space.form.skips
         self.stem = build.stem(plan, shape[0])
         self.cells = nn.ModuleList(build.layer(layer) for layer in plan.cells)
         self.tail = build.tail(plan)
@@ -65,13 +67,15 @@ class Supernet(nn.Module):
         for module in self.modules():
             if isinstance(module, SeparablePair):
                 module.forms = forms or NO_FORMS
-        if auxiliary:  # last, so that all other parameters are those of a supernet without
+        if self.auxiliary:  # last, so that all other parameters are those of a supernet without
             for fan in [module for module in self.modules() if isinstance(module, Fan)]:
                 fan.add_auxiliary(lanes)
 
     def forward(self, images: Tensor, weights: Weights, run: Pass) -> Tensor:
         """Return logits [lanes, N, classes] of images [lanes, N, channels, height, width]."""
         self._check_pass(run, len(images))
+        if self.space.form.skips:
+            run = replace(run, auxiliary=1.0)
         x = images.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
         shared: dict[Any, Any] = {}
         before, previous = self.stem(x, run)
@@ -106,6 +110,8 @@ def _check_build(space: Space, partial: int, auxiliary: bool) -> None:
     """Refuse what the space's skeleton does not have."""
     if partial < 1:
         raise RaynasError("no such share of the channels", got=f"partial: {partial}", expected="1 or more")
+    if auxiliary and space.form.skips:
+        raise RaynasError("every edge has a skip already", got=f"space: {space.name}, auxiliary skips")
     wanted = ["partial channels"] * (partial > 1) + ["auxiliary skips"] * auxiliary
     if wanted and not space.form.extras:
         raise RaynasError(

@@ -254,6 +254,10 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
         "edge-normalisation compares edges, but the space keeps all of them",
     ),
     (
+        lambda m, s: _has(m, AuxiliarySkip) and s.form.skips,
+        "auxiliary-skip adds a skip to every edge, but in this space every edge has one",
+    ),
+    (
         lambda m, s: _has(m, PartialChannels, AuxiliarySkip) and not s.form.extras,
         "partial-channels and auxiliary-skip need cells that put out all of their nodes",
     ),

@@ -66,7 +66,7 @@ class PerturbAndProject(Controller):
         """Return how many passes over the validation half all decisions of a search take."""
         rows = [row.options for group in space.groups for row in group.rows if len(row.options) > 1]
         allowed = [len(set(options) - set(space.exclude)) for options in rows]
-        if space.form.chooses != "edge":
+        if not space.form.edgewise:
             return sum(allowed)
         # Of n edges into a node that keeps k, one less is left each time: n + (n - 1) + … + (k + 1) passes.
         nodes = [

@@ -23,6 +23,7 @@ from raynas.sweep.plan import Benchmark
 DECIDES = {
     "valid_loss": "the supernet’s validation loss",
     "discrete_loss": "the derived cell’s validation loss",
+    "table": "the derived cell’s error in the table",
 }
 
 
@@ -174,13 +175,17 @@ def _captions(facts: Facts, likeness: Likeness | None) -> dict[str, str]:
 
 
 def _table_words(facts: Facts) -> str:
-    """Say which table the cells were looked up in, and that it decided nothing."""
+    """Say which table the cells were looked up in, and whether it decided anything."""
     if (found := facts.yardstick) is None:
         return ""
-    return (
-        f" Table: the derived cell’s trained accuracy, {found.column} of {found.table.name}; regret: how far "
-        f"below the best there, {text.percent(found.best)} %. It was looked up only, and chose nothing."
-    )
+    trained = "accuracy as a model predicts it" if found.table.predicts else "trained accuracy"
+    words = f" Table: the derived cell’s {trained}, {found.column} of {found.table.name}"
+    if found.bests:
+        best = " and ".join(f"{text.percent(best)} % ({space})" for space, best in found.bests.items())
+        words += f"; regret: how far below the best that the space can express, {best}"
+    if facts.selection.by == "table":
+        return f"{words}. The sweep asked for it to choose."
+    return f"{words}. It was looked up only, and chose nothing."
 
 
 def _counts(facts: Facts) -> dict[str, Any] | None:

@@ -1,8 +1,10 @@
 """What the report states, computed from a sweep's folder as plain data; nothing here knows HTML or plots."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
+from statistics import fmean
 from typing import Any
 
 import yaml
@@ -13,7 +15,7 @@ from raynas.core.space import Space
 from raynas.errors import RaynasError
 from raynas.report.stats import Spread
 from raynas.report.text import axis_value
-from raynas.sweep.folder import SweepFolder, TrialFolder
+from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Benchmark, Sweep
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import Selection, select
@@ -114,8 +116,10 @@ def gather(folder: SweepFolder, benchmark: Benchmark | None = None) -> Facts:
     ``benchmark`` names a table to look the cells up in, instead of the sweep's own.
     """
     sweep = folder.sweep()
-    yardstick, no_yardstick = _yardstick(benchmark or sweep.benchmark)
     trials = folder.trials()
+    spaces = {trial.space() for trial in trials}
+    yardstick, no_yardstick = _yardstick(benchmark or sweep.benchmark, spaces)
+    judge = _judge(sweep, yardstick, benchmark)
     records = tuple(trial.record() for trial in trials)
     axes = _strength_axes(records)
     settings = tuple(Setting(record.method_name, _strength(record, axes)) for record in records)
@@ -126,22 +130,28 @@ def gather(folder: SweepFolder, benchmark: Benchmark | None = None) -> Facts:
         settings=settings,
         strength_axes=axes,
         strengths=_strengths(records, axes),
-        selection=select(records, sweep.select),
+        selection=select(records, sweep.select, judge),
         unplanned=len(sweep.trials) - len(records),
         as_of=max(times, default=None),
-        space=_space(trials),
+        space=spaces.pop() if len(spaces) == 1 else None,
         logs=frozenset(trial.id for trial in trials if trial.log.is_file()),
         yardstick=yardstick,
         no_yardstick=no_yardstick,
     )
 
 
-def _yardstick(benchmark: Benchmark | None) -> tuple[Yardstick | None, str]:
+def _yardstick(benchmark: Benchmark | None, spaces: Iterable[Space]) -> tuple[Yardstick | None, str]:
     """Open the table; a table that has gone since costs the report its column, not its existence."""
     try:
-        return (benchmark.open() if benchmark else None), ""
+        return (benchmark.open(spaces) if benchmark else None), ""
     except RaynasError as error:
         return None, " ".join(str(error).split())
+
+
+def _judge(sweep: Sweep, yardstick: Yardstick | None, benchmark: Benchmark | None) -> Yardstick | None:
+    """Return what selects, the sweep's own table whatever other one the report looks cells up in."""
+    own = yardstick if benchmark is None else _yardstick(sweep.benchmark, ())[0]
+    return own.judge() if own and sweep.select.by == "table" else None
 
 
 def measure(report: EpochReport | None, name: str, yardstick: Yardstick | None = None) -> float | None:
@@ -218,8 +228,9 @@ class SettingRow:
 
 def setting_rows(facts: Facts) -> list[SettingRow]:
     """Return mean and sd over seeds of every setting: methods in plan order, strengths by size."""
-    ranked = {record.id for record in facts.ranked}
-    rows = []
+    ranked = {entry.trial.id: entry.value for entry in facts.selection.ranking}
+    rows: list[tuple[Setting, int, int, dict[str, Spread | None]]] = []
+    means = []
     for setting in _ordered_settings(facts):
         members = [r for r, s in zip(facts.records, facts.settings, strict=True) if s == setting]
         counted = [record for record in members if record.id in ranked]
@@ -228,12 +239,9 @@ def setting_rows(facts: Facts) -> list[SettingRow]:
             for name in MEASURES
         }
         rows.append((setting, len(counted), len(members), values))
-    means = [spread.mean for *_, values in rows if (spread := values[facts.selection.by])]
-    smallest = min(means, default=None)
-    return [
-        SettingRow(*row, best=(s := row[3][facts.selection.by]) is not None and s.mean == smallest)
-        for row in rows
-    ]
+        means.append(fmean(ranked[record.id] for record in counted) if counted else inf)
+    smallest = min(means, default=inf)
+    return [SettingRow(*row, best=mean == smallest < inf) for row, mean in zip(rows, means, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -312,11 +320,6 @@ def _ordered_settings(facts: Facts) -> list[Setting]:
     seen = set(facts.settings)
     ordered = [Setting(method, strength) for method in facts.methods for strength in facts.strengths]
     return [setting for setting in ordered if setting in seen]
-
-
-def _space(trials: Sequence[TrialFolder]) -> Space | None:
-    spaces = {trial.space() for trial in trials}
-    return spaces.pop() if len(spaces) == 1 else None
 
 
 def _distinct(texts: Any) -> str:

@@ -10,7 +10,7 @@ from raynas.library import load_space
 from raynas.sweep.draft import Draft, Setting, same
 from raynas.sweep.keys import nest
 from raynas.sweep.plan import Benchmark
-from raynas.tables.file import open_file
+from raynas.tables.open import open_table
 from raynas.tables.table import column_of
 
 MOST_TRIALS = 10_000
@@ -44,7 +44,7 @@ def check_meaning(draft: Draft, samples: int | None) -> list[Problem]:
 def check_benchmark(benchmark: Benchmark, draft: Draft) -> list[Problem]:
     """Check that the table is there and has the data set, and that it can hold every space's cells."""
     try:
-        table = open_file(Path(benchmark.table))
+        table = open_table(Path(benchmark.table))
     except RaynasError as error:
         return [Problem("benchmark.table", str(error))]
     problems: dict[Problem, None] = {}

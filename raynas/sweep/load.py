@@ -19,6 +19,7 @@ from raynas.sweep.overrides import apply_overrides
 from raynas.sweep.plan import Sweep
 from raynas.sweep.resolve import resolve
 from raynas.sweep.sampling import paired_draws
+from raynas.sweep.select import NO_BENCHMARK
 from raynas.sweep.uri import resolve_uri
 
 
@@ -40,6 +41,8 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, command: str | None
     problems += [*_pack_problems(config, draft), *_device_problems(config, draft)]
     problems += check_meaning(draft, config.samples)
     problems += check_benchmark(config.benchmark, draft) if config.benchmark else []
+    if config.select.by == "table" and config.benchmark is None and "benchmark" not in data:
+        problems.append(Problem("select.by", NO_BENCHMARK))
     if not any("space" in place for place in (config.base, config.grid, config.zip)):
         problems.append(Problem("space", "is missing: a search space's name (`raynas ls spaces`) or a file"))
     if problems:

@@ -1,6 +1,6 @@
 """A resolved sweep as plain data: every trial with its id, what they share, and where it all came from."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -8,10 +8,13 @@ from typing import Any, Literal, Self
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from raynas.core.config import Frozen, SearchConfig
-from raynas.tables.file import open_file
+from raynas.core.space import Space
+from raynas.tables.open import open_table
 from raynas.tables.table import Yardstick
 
 Strategy = Literal["grid", "random-paired", "optuna"]
+
+Criterion = Literal["valid_loss", "discrete_loss", "table"]
 
 VERSION = 1
 
@@ -43,8 +46,10 @@ class Resources(Frozen):
 class Select(Frozen):
     """How the winner is chosen."""
 
-    by: Literal["valid_loss", "discrete_loss"] = Field(
-        "valid_loss", description="the supernet's validation loss, or that of its derived cell alone"
+    by: Criterion = Field(
+        "valid_loss",
+        description="the supernet's validation loss, that of its derived cell alone, or the validation "
+        "accuracy in the benchmark's table",
     )
     top: PositiveInt = Field(1, description="how many of the best are named")
 
@@ -56,9 +61,11 @@ class Track(Frozen):
 
 
 class Benchmark(Frozen):
-    """The public table in which each epoch's cell is looked up; it decides nothing."""
+    """The public table in which each epoch's cell is looked up; it decides nothing unless asked to."""
 
-    table: str = Field(description="path of a .csv or .parquet file of trained accuracies")
+    table: str = Field(
+        description="path of a .csv or .parquet file of trained accuracies, or of a surrogate's folder"
+    )
     data: str = Field(
         description="a data set of the table, for its test accuracies, or one of its columns by name"
     )
@@ -68,9 +75,12 @@ class Benchmark(Frozen):
     def _absolute(cls, table: str) -> str:
         return str(Path(table).expanduser().absolute())
 
-    def open(self) -> Yardstick:
-        """Read the table; raises `RaynasError` when it is missing, damaged, or lacks the data set."""
-        return Yardstick.of(open_file(Path(self.table)), self.data)
+    def open(self, spaces: Iterable[Space] = ()) -> Yardstick:
+        """Read the table; regret is to the best of the ``spaces``' own cells.
+
+        Raises `RaynasError` when the table is missing, damaged, or lacks the data set.
+        """
+        return Yardstick.of(open_table(Path(self.table)), self.data, spaces)
 
 
 @dataclass(frozen=True)

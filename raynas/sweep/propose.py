@@ -10,7 +10,7 @@ from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Distribution, Trial
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.resolve import configure
-from raynas.sweep.select import value_of
+from raynas.sweep.select import judge_of, value_of
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -47,6 +47,7 @@ class Proposer:
     def __init__(self, folder: SweepFolder, *, retry_failed: bool = False) -> None:
         self._folder = folder
         self._sweep = folder.sweep()
+        self._judge = judge_of(self._sweep.select, self._sweep.benchmark)
         self._slots: dict[Slot, list[Trial]] = {}
         for trial in self._sweep.trials:
             if trial.slot is not None:
@@ -128,7 +129,7 @@ class Proposer:
 
     def _note(self, record: TrialRecord) -> None:
         if record.status in ("finished", "diverged", "failed"):
-            self._ended[record.id] = value_of(record, self._sweep.select.by)
+            self._ended[record.id] = value_of(record, self._sweep.select.by, self._judge)
 
     def _filled(self, trial: Trial) -> Trial:
         """Return a slot's trial with the values suggested for it."""

@@ -1,4 +1,8 @@
-"""Ranking the trials of a sweep and saying, in sentences, why the winner won."""
+"""Ranking the trials of a sweep and saying, in sentences, why the winner won.
+
+By losses, unless the sweep asks for `table`: then by the error (1 less the accuracy) that a public table
+gives for the cell of the last epoch, its validation accuracies where it has some.
+"""
 
 import math
 from collections import Counter
@@ -7,19 +11,23 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from raynas.errors import RaynasError
 from raynas.sweep.ids import short_hash
-from raynas.sweep.plan import Select
+from raynas.sweep.plan import Benchmark, Criterion, Select
 from raynas.sweep.record import TrialRecord
+from raynas.tables.table import Yardstick
 
 _NAMES = {
     "valid_loss": "validation loss of the supernet",
     "discrete_loss": "validation loss of the derived cell alone",
+    "table": "error of its cell in the table",
 }
+NO_BENCHMARK = "ranking by the table needs one: the sweep has no `benchmark: {table: ..., data: ...}`"
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """One trial with the value it is ranked by, in nats, at its last epoch."""
+    """One trial with the value it is ranked by at its last epoch: nats, or an error in [0, 1]."""
 
     trial: TrialRecord
     value: float
@@ -62,41 +70,75 @@ class Selection:
         }
 
 
-def select(records: Sequence[TrialRecord], config: Select) -> Selection:
+def judge_of(config: Select, benchmark: Benchmark | None) -> Yardstick | None:
+    """Open the table that selects; None where losses do.
+
+    Raises `RaynasError` when the sweep has none, and as `Benchmark.open`.
+    """
+    if config.by != "table":
+        return None
+    if benchmark is None:
+        raise RaynasError(NO_BENCHMARK, next_step="choose valid_loss or discrete_loss")
+    return benchmark.open().judge()
+
+
+def select(records: Sequence[TrialRecord], config: Select, judge: Yardstick | None = None) -> Selection:
     """Rank finished trials by their value at the last epoch, lowest first; ties go to the earlier trial.
 
-    Trials that did not finish, or whose value is not a finite number, are left out with the reason.
+    Trials that did not finish, or whose value is not a finite number, are left out with the reason; so are,
+    where the table selects, cells that it lacks. It is ``judge`` (see `judge_of`), None when it has gone.
     """
     ranking = []
     left_out = []
     for record in records:
-        value = value_of(record, config.by)
+        value = value_of(record, config.by, judge)
         if value is None:
-            left_out.append((record.id, _why_left_out(record, config.by)))
+            left_out.append((record.id, _why_left_out(record, config.by, judge)))
         else:
             ranking.append(Ranked(record, value))
     ranking.sort(key=lambda ranked: ranked.value)
-    reasons = [*_reasons(ranking, config.by), *_left_out_reason(records, ranking)]
+    lacking = "a cell that the table holds" if config.by == "table" else "a finite loss"
+    reasons = [*_reasons(ranking, config.by, lacking), *_left_out_reason(records, ranking, lacking)]
     if ranking:
-        reasons.append(
-            "The validation half also trained α, so this loss is optimistic: only training the cell from "
-            "scratch, tested on other images, measures it."
-        )
+        reasons.append(_caution(judge) if judge else _OPTIMISTIC)
     return Selection(config.by, tuple(ranking), tuple(ranking[: config.top]), tuple(reasons), tuple(left_out))
 
 
-def value_of(record: TrialRecord, by: str) -> float | None:
+_OPTIMISTIC = (
+    "The validation half also trained α, so this loss is optimistic: only training the cell from "
+    "scratch, tested on other images, measures it."
+)
+
+
+def _caution(judge: Yardstick) -> str:
+    source = f"The errors are those of {judge.column} of {judge.table.name}"
+    if judge.table.predicts:
+        source += ", which are predicted, not measured"
+    if judge.tests:
+        return (
+            f"{source}: it has no validation accuracies, so this chooses on the test set, and what it states "
+            "of the winner is optimistic."
+        )
+    return f"{source}: a choice that no search can make where there is no table."
+
+
+def value_of(record: TrialRecord, by: Criterion, judge: Yardstick | None = None) -> float | None:
     """Return what a trial is ranked by, or None when it did not finish with a finite value."""
     if record.status != "finished" or record.final is None:
         return None
+    if by == "table":
+        accuracy = judge.accuracy(record.final.genotype) if judge else None
+        return None if accuracy is None else 1 - accuracy
     value = float(getattr(record.final, by))
     return value if math.isfinite(value) else None
 
 
-def _why_left_out(record: TrialRecord, by: str) -> str:
+def _why_left_out(record: TrialRecord, by: Criterion, judge: Yardstick | None) -> str:
     if record.status == "finished":
         if record.final is None:
             return "finished without a report"
+        if by == "table":
+            return f"its cell is not in {judge.table.name}" if judge else "the table cannot be read"
         return f"{by} is {getattr(record.final, by)} at epoch {record.final.epoch}"
     if record.status == "running":
         done = f"{len(record.reports)} of {record.epochs} epochs" if record.reports else "no epoch yet"
@@ -104,9 +146,9 @@ def _why_left_out(record: TrialRecord, by: str) -> str:
     return f"{record.status}: {record.reason}" if record.reason else record.status
 
 
-def _reasons(ranking: Sequence[Ranked], by: str) -> list[str]:
+def _reasons(ranking: Sequence[Ranked], by: Criterion, lacking: str) -> list[str]:
     if not ranking:
-        return ["No trial finished with a finite loss, so there is no winner."]
+        return [f"No trial finished with {lacking}, so there is no winner."]
     winner = ranking[0]
     epoch = winner.trial.final.epoch if winner.trial.final else None
     reasons = [f"{winner.trial.id} has the lowest {_NAMES[by]}: {winner.value:.4f} at epoch {epoch}."]
@@ -138,10 +180,10 @@ def _group_reasons(ranking: Sequence[Ranked]) -> list[str]:
     return reasons
 
 
-def _left_out_reason(records: Sequence[TrialRecord], ranking: Sequence[Ranked]) -> list[str]:
+def _left_out_reason(records: Sequence[TrialRecord], ranking: Sequence[Ranked], lacking: str) -> list[str]:
     ranked = {item.trial.id for item in ranking}
     counts = Counter(
-        "without a finite loss" if record.status == "finished" else record.status
+        f"without {lacking}" if record.status == "finished" else record.status
         for record in records
         if record.id not in ranked
     )

@@ -3,10 +3,10 @@
 import csv
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from raynas.core import nasbench201
 from raynas.core.genotype import Genotype
@@ -14,6 +14,7 @@ from raynas.core.skeletons import SKELETONS
 from raynas.core.space import Space
 from raynas.errors import RaynasError, short
 from raynas.tables.table import COLUMN, Entry, missing
+from raynas.tables.within import expressible
 
 KEYS = {form.table_key: form for form in SKELETONS.values() if form.table_key}
 """What names the cell of a row, and the skeleton of such cells: ``arch``, NAS-Bench-201's text form, or
@@ -37,6 +38,7 @@ class FileTable:
     rows: Mapping[str, Entry]
     nodes: int
     operations: frozenset[str]
+    predicts: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
@@ -48,6 +50,11 @@ class FileTable:
         if genotype.skeleton != self.skeleton:
             return None
         return self.rows.get(genotype.form.table_name(genotype))
+
+    def best_in(self, space: Space) -> dict[str, float]:
+        """Return the largest accuracies among the cells that a space can express, by column."""
+        holds = expressible(space)
+        return _best([entry for name, entry in self.rows.items() if holds(name)], self.columns)
 
     def misfit(self, space: Space) -> str | None:
         """Say why the table cannot hold the cells of a space; None when it can."""
@@ -76,7 +83,7 @@ def open_file(path: Path) -> FileTable:
         raise RaynasError(
             "official files are not read as they are",
             got=path,
-            expected="a .csv or .parquet file",
+            expected="a .csv or .parquet file, or the folder of a surrogate of NAS-Bench-301",
             next_step=f"raynas tabulate {shlex.quote(str(path))} table.csv, once",
         )
     if not path.is_file():
@@ -151,11 +158,7 @@ def _table(path: Path, header: Sequence[str], lines: Iterable[Sequence[Any]]) ->
         }
     nodes, operations = _vocabulary(raw, path) if keys[0] == "arch" else (0, frozenset[str]())
     rows = _entries(raw, columns, path)
-    best = {
-        column: max(entry.accuracies[column] for entry in rows.values() if column in entry.accuracies)
-        for column in columns
-        if any(column in entry.accuracies for entry in rows.values())
-    }
+    best = _best(rows.values(), columns)
     return FileTable(path, skeleton, tuple(best), best, rows, nodes, operations)
 
 
@@ -185,6 +188,11 @@ def _entries(raw: Mapping[str, Mapping[str, float]], columns: Sequence[str], pat
         )
         for name, row in raw.items()
     }
+
+
+def _best(entries: Collection[Entry], columns: Sequence[str]) -> dict[str, float]:
+    known = {column: [e.accuracies[column] for e in entries if column in e.accuracies] for column in columns}
+    return {column: max(values) for column, values in known.items() if values}
 
 
 def _vocabulary(names: Iterable[str], path: Path) -> tuple[int, frozenset[str]]:

@@ -27,7 +27,7 @@ def read(source: Path) -> tuple[list[str], list[list[object]]]:
     try:
         for record in _records(source):
             name, epochs, _, _, raw = json.loads(record)
-            valid, test, sizes[name] = _metrics(base64.b64decode(raw, validate=True))
+            valid, test, sizes[name] = _metrics(base64.b64decode(raw))
             count, valids, tests = sums.setdefault(name, {}).get(epochs, (0, 0.0, 0.0))
             sums[name][epochs] = (count + 1, valids + valid, tests + test)
     except (OSError, ValueError, TypeError, IndexError, KeyError, struct.error, binascii.Error) as error:

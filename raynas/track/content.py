@@ -81,8 +81,13 @@ def metrics(report: EpochReport, yardstick: Yardstick | None = None) -> dict[str
     if (curvature := report.curvature) is not None:
         for name in ("eig_max", "eig_min", "eig_gap", "trace"):
             values[f"hessian/{name}"] = getattr(curvature, name)
-    if yardstick is not None and (accuracy := yardstick.accuracy(report.genotype)) is not None:
-        values |= {"test/table_accuracy": accuracy, "test/table_regret": yardstick.best - accuracy}
+    if yardstick is not None:
+        found = {
+            "test/table_accuracy": yardstick.accuracy(report.genotype),
+            "test/table_regret": yardstick.regret(report.genotype),
+            "test/table_seconds": yardstick.seconds(report.genotype),
+        }
+        values |= {key: value for key, value in found.items() if value is not None}
     return values
 
 

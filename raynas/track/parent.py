@@ -77,7 +77,8 @@ def send_results(store: Store, run: Run, folder: SweepFolder, yardstick: Yardsti
             elif source.is_file():
                 shutil.copy(source, Path(scratch) / name)
         store.upload(run, Path(scratch))
-    selection = select(folder.records(), folder.sweep().select)
+    judge = yardstick.judge() if yardstick else None
+    selection = select(folder.records(), folder.sweep().select, judge)
     if selection.winner is not None:
         _send_winner(store, run, folder, selection, selection.winner.trial, yardstick)
 

@@ -61,7 +61,8 @@ class Uploader:
         Raises `RaynasError` when the sweep's table of trained accuracies is gone: epochs are sent once.
         """
         if self._yardstick is None and self._sweep.benchmark is not None:
-            self._yardstick = self._sweep.benchmark.open()
+            spaces = {trial.space() for trial in self._folder.trials()}
+            self._yardstick = self._sweep.benchmark.open(spaces)
         if self._store is None:
             self._store = Store(self._uri)
             for trial in self._folder.trials():

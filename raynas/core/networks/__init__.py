@@ -14,13 +14,16 @@ from raynas.core.genotype import Genotype
 from raynas.core.networks.blocks import BlocksCell
 from raynas.core.networks.chain import chain_layer
 from raynas.core.networks.dense import dense_layer
-from raynas.core.networks.edges import EdgeCell, LastCell
+from raynas.core.networks.edges import EdgeCell, LastCell, SkippingCell
 from raynas.core.networks.macro import MacroLayers
 from raynas.core.networks.pairs import PairsCell
 
 LAYERS: Mapping[str, Callable[[Genotype, Any, bool], nn.Module]] = MappingProxyType(
     {
         "darts": EdgeCell,
+        "darts-reducing": EdgeCell,
+        "darts-skipping": SkippingCell,
+        "darts-reducing-skipping": SkippingCell,
         "residual": LastCell,
         "blocks": BlocksCell,
         "pairs": PairsCell,

@@ -28,9 +28,15 @@ class EdgeCell(nn.Module):
             if not self.last
         )
         self.operations = nn.ModuleList(
-            plain(c.op, cell.channels, 2 if cell.kind == "reduce" and c.source < reads else 1, affine)
+            self.operation(
+                c.op, cell.channels, 2 if cell.kind == "reduce" and c.source < reads else 1, affine
+            )
             for c in self.choices
         )
+
+    def operation(self, op: str, channels: int, stride: int, affine: bool) -> nn.Module:
+        """Return what stands on an edge that has chosen ``op``."""
+        return plain(op, channels, stride, affine)
 
     def forward(self, before: Tensor, previous: Tensor) -> Tensor:
         """Return the concatenated nodes [N, nodes·channels, H', W'], or the last one."""
@@ -49,3 +55,24 @@ class LastCell(EdgeCell):
     """One cell whose last node is its output."""
 
     last = True
+
+
+class Skipped(nn.Module):
+    """An operation and a skip beside it, added up."""
+
+    def __init__(self, operation: nn.Module, skip: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.skip = operation, skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, C, H, W] to [N, C, H', W']."""
+        return self.inner(x) + self.skip(x)  # type: ignore[no-any-return]
+
+
+class SkippingCell(EdgeCell):
+    """One cell in which every chosen edge has a skip beside its operation."""
+
+    def operation(self, op: str, channels: int, stride: int, affine: bool) -> nn.Module:
+        """Return the operation with its skip."""
+        skip = plain("skip_connect", channels, stride, affine)
+        return Skipped(super().operation(op, channels, stride, affine), skip)

@@ -9,13 +9,24 @@ from types import MappingProxyType
 from raynas.core.skeletons.base import Skeleton
 from raynas.core.skeletons.blocks import Blocks
 from raynas.core.skeletons.chain import Chain
-from raynas.core.skeletons.darts import Darts
+from raynas.core.skeletons.darts import Darts, Reducing, ReducingSkipping, Skipping
 from raynas.core.skeletons.dense import Dense
 from raynas.core.skeletons.macro import Macro
 from raynas.core.skeletons.pairs import Pairs
 from raynas.core.skeletons.residual import Residual
 
-_ALL: tuple[Skeleton, ...] = (Darts(), Residual(), Blocks(), Pairs(), Macro(), Chain(), Dense())
+_ALL: tuple[Skeleton, ...] = (
+    Darts(),
+    Reducing(),
+    Skipping(),
+    ReducingSkipping(),
+    Residual(),
+    Blocks(),
+    Pairs(),
+    Macro(),
+    Chain(),
+    Dense(),
+)
 
 SKELETONS: Mapping[str, Skeleton] = MappingProxyType({skeleton.name: skeleton for skeleton in _ALL})
 DEFAULT = _ALL[0].name

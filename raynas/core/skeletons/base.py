@@ -87,7 +87,8 @@ class Skeleton(ABC):
     configuration's number of cells means, ``fewest_cells`` its least and ``most_cells`` its most. With
     ``edgewise``, α has a group for each kind of cell and in it a row for each edge (see `EdgeSkeleton`); what
     methods do to edges needs that. ``extras`` says that its supernet can be built with partial channels and
-    auxiliary skips. Two choices may share source and target where edges may be ``parallel``, and a node may
+    auxiliary skips; with ``skips`` every edge has one more skip by itself, in the supernet and in the
+    discrete network. Two choices may share source and target where edges may be ``parallel``, and a node may
     read nothing where it may be ``loose``. ``text_form`` says whose text form `to_text` writes (``DARTS’``).
     Where there are tables of accuracies, ``table_key`` is the column that names a cell, of the benchmark
     ``benchmark``. With ``has_trunk`` a space says widths and strides (`raynas.core.skeletons.trunk`), and a
@@ -103,6 +104,7 @@ class Skeleton(ABC):
     most_cells: ClassVar[int | None] = None
     edgewise: ClassVar[bool] = False
     extras: ClassVar[bool] = False
+    skips: ClassVar[bool] = False
     parallel: ClassVar[bool] = False
     loose: ClassVar[bool] = False
     has_trunk: ClassVar[bool] = False

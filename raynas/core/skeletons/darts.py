@@ -1,6 +1,6 @@
-"""The skeleton of DARTS: normal and reduction cells that read the two cells before (Liu et al. 2019)."""
+"""The skeletons of DARTS: cells that read the two cells before (Liu et al. 2019), and variants of them."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from raynas.core.darts_text import DartsText
 from raynas.core.skeletons.base import Choice, Written
@@ -17,7 +17,7 @@ class Darts(EdgeSkeleton):
 
     name = "darts"
     text_form = "DARTS’"
-    kinds = ("normal", "reduce")
+    kinds: ClassVar[tuple[str, ...]] = ("normal", "reduce")
     inputs = 2
     extras = True
 
@@ -53,3 +53,25 @@ class Darts(EdgeSkeleton):
     def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: "Genotype | None") -> Plan:
         """Stack cells with reductions (Liu et al. 2019, A.1.1 and A.3), all nodes put out."""
         return reducing_cells(side, cells, channels, dict.fromkeys(self.kinds, nodes))
+
+
+class Reducing(Darts):
+    """A stack of reduction cells alone: in DARTS' code a network of one cell is one (1 // 3 is 0)."""
+
+    name = "darts-reducing"
+    kinds = ("reduce",)
+    fewest_cells = 1
+
+
+class Skipping(Darts):
+    """Every edge adds a skip to what its operation gives, which α does not weigh (Jha et al. 2025)."""
+
+    name = "darts-skipping"
+    skips = True
+
+
+class ReducingSkipping(Reducing):
+    """Both."""
+
+    name = "darts-reducing-skipping"
+    skips = True

@@ -108,8 +108,9 @@ def input_strides(plan: CellPlan) -> tuple[int, int]:
 def reducing_cells(side: int, cells: int, channels: int, states: Mapping[str, int]) -> Plan:
     """Stack normal cells with reduction cells at 1/3 and 2/3 of the depth, each doubling the channels.
 
-    Each reads the two before; ``states`` is how many states a cell of each kind puts out side by side. Small
-    images get a 3×3 stem with 3·channels outputs, large ones three convolutions of stride 2.
+    Each reads the two before; ``states`` is how many states a cell of each kind puts out side by side, and
+    without normal cells among them all are reduction cells. Small images get a 3×3 stem with 3·channels
+    outputs, large ones three convolutions of stride 2.
     """
     stem: StemKind = "large" if side >= LARGE_INPUT else "small"
     stem_channels = channels if stem == "large" else 3 * channels
@@ -117,7 +118,7 @@ def reducing_cells(side: int, cells: int, channels: int, states: Mapping[str, in
     reduced = stem == "large"
     plans: list[LayerPlan] = []
     for index in range(cells):
-        kind = "reduce" if is_reduced(index, cells) else "normal"
+        kind = "reduce" if is_reduced(index, cells) or "normal" not in states else "normal"
         width *= 2 if kind == "reduce" else 1
         plans.append(CellPlan(kind, width, (before, previous), reduced))
         before, previous, reduced = previous, states[kind] * width, kind == "reduce"

@@ -14,6 +14,9 @@ from raynas.core.supernets.pairs import PairsBuilder
 BUILDERS: Mapping[str, type[Builder]] = MappingProxyType(
     {
         "darts": EdgeBuilder,
+        "darts-reducing": EdgeBuilder,
+        "darts-skipping": EdgeBuilder,
+        "darts-reducing-skipping": EdgeBuilder,
         "residual": LastBuilder,
         "blocks": BlocksBuilder,
         "pairs": PairsBuilder,

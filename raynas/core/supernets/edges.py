@@ -19,7 +19,7 @@ class EdgeCell(Layer):
     """One cell of the supernet.
 
     The ``last`` node alone may be its output; then it reads the state before it as it is, and normalises no
-    pooling (NAS-Bench-201).
+    pooling (NAS-Bench-201). With ``skips`` every edge that has any weight has an auxiliary skip too.
     """
 
     def __init__(
@@ -29,10 +29,11 @@ class EdgeCell(Layer):
         cell: CellPlan,
         last: bool = False,
         partial: int = 1,
+        skips: bool = False,
     ) -> None:
         super().__init__()
         self.kind, self.channels, self.lanes = cell.kind, cell.channels // partial, len(lanes)
-        self.mixture, self.last = mixture, last
+        self.mixture, self.last, self.skips = mixture, last, skips
         self.partial = Partial(len(lanes), cell.channels, partial) if partial > 1 else None
         self.inputs = nn.ModuleList(
             Preprocess(lanes, width, cell.channels, 2 if cell.previous_reduced and not index else 1)
@@ -53,7 +54,9 @@ class EdgeCell(Layer):
                 carry = ones if run.carry is None else run.carry[self.kind]
             active = run.active and run.active[self.kind]
             offsets = run.offsets and run.offsets[self.kind]
-            shared[key] = self.mixture(weights[self.kind], self.channels, active, offsets, carry)
+            rows = weights[self.kind]
+            skips = (rows.detach() != 0).any(2).to(rows.dtype) if self.skips else None
+            shared[key] = self.mixture(rows, self.channels, active, offsets, carry, skips)
         return shared[key]  # type: ignore[no-any-return]
 
     def forward(self, before: Tensor, previous: Tensor, mix: Sequence[FanWeights], run: Pass) -> Tensor:
@@ -112,7 +115,8 @@ class EdgeBuilder(Builder):
 
     def cell(self, plan: CellPlan) -> EdgeCell:
         """Return a cell with a fan for each state."""
-        return EdgeCell(self.lanes, self.mixtures[plan.kind], plan, self.last, self.partial)
+        skips = self.space.form.skips
+        return EdgeCell(self.lanes, self.mixtures[plan.kind], plan, self.last, self.partial, skips)
 
 
 class LastBuilder(EdgeBuilder):

@@ -1,0 +1,85 @@
+"""Parameters and multiply-adds of discrete networks against published counts."""
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_folders import raynas
+
+from raynas.core.genotype import Genotype
+from raynas.core.size import size_of
+
+S3, SKIP, DIL3, MAX, AVG = "sep_conv_3x3", "skip_connect", "dil_conv_3x3", "max_pool_3x3", "avg_pool_3x3"
+
+
+def darts(normal, reduce):
+    concat = "[2, 3, 4, 5]"
+    return Genotype.from_text(
+        f"Genotype(normal={normal}, normal_concat={concat}, reduce={reduce}, reduce_concat={concat})"
+    )
+
+
+V1 = darts(
+    [(S3, 1), (S3, 0), (SKIP, 0), (S3, 1), (SKIP, 0), (S3, 1), (S3, 0), (SKIP, 2)],
+    [(MAX, 0), (MAX, 1), (SKIP, 2), (MAX, 0), (MAX, 0), (SKIP, 2), (SKIP, 2), (AVG, 0)],
+)
+V2 = darts(
+    [(S3, 0), (S3, 1), (S3, 0), (S3, 1), (S3, 1), (SKIP, 0), (SKIP, 0), (DIL3, 2)],
+    [(MAX, 0), (MAX, 1), (SKIP, 2), (MAX, 1), (MAX, 0), (SKIP, 2), (SKIP, 2), (MAX, 1)],
+)
+
+
+@pytest.mark.parametrize(
+    ("cell", "cifar", "imagenet"),
+    [
+        (V1, (3_169_414, 500_987_520), (4_510_432, 505_864_704)),
+        (V2, (3_349_342, 528_359_040), (4_718_752, 529_911_552)),
+    ],
+    ids=["DARTS_V1", "DARTS_V2"],
+)
+def test_the_cells_of_darts(cell, cifar, imagenet):
+    """The counts of DARTS' own code, auxiliary head left out; 3.3M and 4.7M are those published for V2.
+
+    The paper's 574M multiply-adds on ImageNet are not what its code has in convolutions and linear layers.
+    """
+    assert size_of(cell, (3, 32, 32), 10, 36, 20) == cifar
+    assert size_of(cell, (3, 224, 224), 1000, 48, 14) == imagenet
+
+
+@pytest.mark.parametrize(
+    ("text", "millions"),
+    [
+        (
+            "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|",
+            (0.129306, 15.64737),
+        ),
+        (
+            "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|none~0|nor_conv_3x3~1|avg_pool_3x3~2|",
+            (0.802426, 113.95137),
+        ),
+        (
+            "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|none~0|nor_conv_1x1~1|none~2|",
+            (0.101306, 11.71521),
+        ),
+    ],
+)
+def test_nas_bench_201_s_own_records(text, millions):
+    """Cells 0, 11 and 284 in the benchmark's files; it counts one addition a class more, the bias."""
+    size = size_of(Genotype.from_text(text), (3, 32, 32), 10, 16, 5)
+    assert (size.parameters, size.multiply_adds + 10) == tuple(round(each * 1e6) for each in millions)
+
+
+def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    V2.save(tmp_path / "v2.json")
+    outcome = raynas(capsys, "size", str(tmp_path / "v2.json"))
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "20 cells in all, 36 channels, images of 32×32" in outcome.out
+    assert "3,349,342" in outcome.out
+    words = ["size", str(tmp_path / "v2.json"), "--image", "224", "--json"]
+    large = json.loads(raynas(capsys, *words).out)
+    assert (large["channels"], large["cells"], large["classes"]) == (48, 14, 1000)
+    assert (large["parameters"], large["multiply_adds"]) == (4_718_752, 529_911_552)
+    small = json.loads(raynas(capsys, *words, "--channels", "16", "--cells", "8", "--classes", "2").out)
+    assert small["parameters"] == size_of(V2, (3, 224, 224), 2, 16, 8).parameters
+    assert "3 or more" in raynas(capsys, "size", str(tmp_path / "v2.json"), "--cells", "2").err
+    assert raynas(capsys, "size", str(tmp_path / "gone.json")).code == 2
