@@ -252,7 +252,7 @@ def test_by_passed_channels_are_those_of_the_input_in_a_known_order():
     zeros = {kind: torch.zeros_like(w) for kind, w in random_weights(space, 2).items()}
     run = Pass(Statistics.BATCH, seeds(2))
     states = torch.randn(2, 3, 24, 8, 8, generator=seeds()[0], dtype=torch.float64)
-    out = cell(*states, net._cut(cell, zeros["normal"], run), run)
+    out = cell(*states, cell.mix(zeros, run, {}), run)
     first = [module(x, run)[:, :4] for module, x in zip(cell.inputs, states, strict=True)]
     total = torch.cat([torch.zeros_like(first[0][:, :1]), (first[0] + first[1])[:, 1:]], 1)
     torch.testing.assert_close(out[:, :4], total, rtol=1e-12, atol=1e-12)  # one channel a group: no shuffle

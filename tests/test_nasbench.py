@@ -9,12 +9,12 @@ from oracle import find
 from problems import bilevel
 from torch import nn
 
-from raynas.cli.describe import architectures
 from raynas.core import nasbench101, nasbench201
 from raynas.core.derive import derive, selected
 from raynas.core.genotype import Choice, Genotype
 from raynas.core.network import Network
 from raynas.core.ops.lanes import Pass, Statistics
+from raynas.core.skeletons.blocks import to_matrix
 from raynas.core.supernet import Supernet
 from raynas.errors import RaynasError
 from raynas.library import load_space
@@ -193,7 +193,7 @@ def test_published_size_and_hash_of_a_nas_bench_101_cell():
     """2,694,282 weights in the benchmark's record; the hash is the one its users' tests name."""
     assert size(inception(), 128, 9) == 2_694_282
     assert inception().canonical() == "28cfc7874f6d200472e1a9dcd8650aa0"
-    assert inception().to_nasbench101() == (INCEPTION, INCEPTION_OPS)
+    assert to_matrix(inception()) == (INCEPTION, INCEPTION_OPS)
 
 
 def test_the_hash_is_that_of_the_graph():
@@ -225,7 +225,7 @@ PARENTS = {
 )
 def test_number_of_cells(name, count):
     """Those of NAS-Bench-1Shot1 with loose ends; space 2's is also what Zela et al. 2020 give."""
-    assert architectures(load_space(name)) == count
+    assert load_space(name).form.architectures(load_space(name)) == count
 
 
 def test_number_of_cells_by_listing_them():
@@ -236,7 +236,9 @@ def test_number_of_cells_by_listing_them():
         for graph in product(*map(list, parents))
         for ops in product((MAX, C3, C1), repeat=4)
     }
-    assert len({Genotype.of("x", 4, {"normal": cell}, "blocks") for cell in cells}) == architectures(space)
+    assert len(
+        {Genotype.of("x", 4, {"normal": cell}, "blocks") for cell in cells}
+    ) == space.form.architectures(space)
 
 
 @pytest.mark.parametrize("name", ONE_SHOT)
@@ -249,7 +251,7 @@ def test_random_alphas_always_give_a_cell_of_nas_bench_101(name):
         assert (
             tuple(sum(c.target == t for c in genotype.cell("normal")) for t in space.targets) == PARENTS[name]
         )
-        matrix, ops = genotype.to_nasbench101()
+        matrix, ops = to_matrix(genotype)
         assert all(not edge for i, row in enumerate(matrix) for edge in row[: i + 1])
         assert sum(map(sum, matrix)) <= 9
         assert len(matrix) <= 7
@@ -340,7 +342,7 @@ def test_a_one_hot_cell_of_blocks_ignores_all_it_has_not_chosen(name):
     weights = bilevel(space, net, generators).one_hot([genotype]).weights
     images = torch.randn(1, 4, 3, 8, 8, generator=generators[0], dtype=torch.float64)
     net(images, weights, Pass(Statistics.BATCH, generators)).square().sum().backward()
-    matrix, _ = genotype.to_nasbench101()
+    matrix, _ = to_matrix(genotype)
     moved = {
         (index, op)
         for index, block in enumerate(net.cells[0].blocks)

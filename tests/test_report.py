@@ -109,10 +109,10 @@ def test_verdict_names_the_trial_with_the_lowest_validation_loss(
     assert re.search(
         r"validation loss 0\.5900 .*validation accuracy 55\.43 % margin to the second 0\.0300", page.words
     )
-    assert best.to_darts() in page.words
+    assert best.to_text() in page.words
     assert page.row("1")[1] == "drnas-wd0.0027-s0"
     assert "**drnas-wd0.0027-s0**" in markdown
-    assert best.to_darts() in markdown
+    assert best.to_text() in markdown
 
 
 def test_the_loss_named_in_the_sweep_decides(tmp_path: Path) -> None:

@@ -257,7 +257,7 @@ def test_published_size_of_a_discrete_network():
         "('max_pool_3x3', 1), ('max_pool_3x3', 0), ('skip_connect', 2), ('skip_connect', 2), "
         "('max_pool_3x3', 1)], reduce_concat=[2, 3, 4, 5])"
     )
-    network = Network(Genotype.from_darts(text), (3, 32, 32), 10, 36, 20)
+    network = Network(Genotype.from_text(text), (3, 32, 32), 10, 36, 20)
     assert sum(p.numel() for p in network.parameters()) == 3_349_342
 
 

@@ -1,9 +1,7 @@
 """What `raynas show` says of each kind of thing: its facts as plain data, and how they are printed."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +44,7 @@ def space(name: str, measure: bool = False) -> dict[str, Any]:
             cell.kind: {f"{edge.source}->{edge.target}": list(edge.ops) for edge in cell.edges}
             for cell in found.cells
         },
-        "architectures": architectures(found),
+        "architectures": found.form.architectures(found),
         "default_channels": found.default_channels,
         "default_cells": found.default_cells,
         "cells_are": found.form.counts,
@@ -54,25 +52,6 @@ def space(name: str, measure: bool = False) -> dict[str, Any]:
         "measured": _measure(SearchConfig(space=str(path)), found, _SHAPE, _CLASSES) if measure else None,
         "yaml": path.read_text(encoding="utf-8"),
     }
-
-
-def architectures(space: "Space") -> int:
-    """Count the genotypes of a space: every choice of kept edges, and of one operation on each.
-
-    A choice block has one operation for all its edges.
-
-    Drawings that compute the same function count separately, as in the 10^18 of Liu et al. 2019.
-    """
-    total = 1
-    for cell in space.cells:
-        for node in space.targets:
-            usable = [len(set(edge.ops) - set(space.exclude)) for edge in space.usable(cell, node)]
-            kept = space.kept(cell, node)
-            if space.form.chooses == "edge":
-                total *= sum(math.prod(some) for some in combinations(usable, kept))
-            else:
-                total *= math.comb(len(usable), kept) * usable[0]
-    return total
 
 
 def print_space(facts: Mapping[str, Any]) -> None:

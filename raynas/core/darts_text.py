@@ -3,17 +3,19 @@
 import ast
 
 from raynas.core.ops.catalogue import OPERATIONS
-from raynas.core.skeleton import SKELETONS
 from raynas.errors import RaynasError, short, unknown
 
 Triple = tuple[str, int, int]
-KINDS, INPUTS = SKELETONS["darts"].kinds, SKELETONS["darts"].inputs
 
 
 class DartsText:
-    """A walk over Python's syntax tree of DARTS' text form that accepts that form and nothing else."""
+    """A walk over Python's syntax tree of DARTS' text form that accepts that form and nothing else.
 
-    def __init__(self, text: str) -> None:
+    ``kinds`` are the kinds of cell it names, ``inputs`` is how many states such a cell reads.
+    """
+
+    def __init__(self, text: str, kinds: tuple[str, ...], inputs: int) -> None:
+        self.kinds, self.inputs = kinds, inputs
         self.text = text.lstrip()
         # What `lstrip` took, so that errors count lines and columns in the text as given.
         skipped = text[: len(text) - len(self.text)]
@@ -23,18 +25,18 @@ class DartsText:
     def cells(self) -> tuple[int, dict[str, list[Triple]]]:
         """Return the number of nodes, and of each kind the operation, source and target of every edge."""
         fields = self._fields()
-        cells: dict[str, list[Triple]] = {kind: self._cell(fields[kind]) for kind in KINDS}
+        cells: dict[str, list[Triple]] = {kind: self._cell(fields[kind]) for kind in self.kinds}
         nodes = len(cells["normal"]) // 2
         if len(cells["reduce"]) != len(cells["normal"]):
             raise self._error(
                 "the cells differ in size", fields["reduce"], f"{len(cells['normal'])} pairs, as in normal"
             )
-        for kind in KINDS:
+        for kind in self.kinds:
             self._check_concat(kind, fields[f"{kind}_concat"], nodes)
         return nodes, cells
 
     def _fields(self) -> dict[str, ast.expr]:
-        wanted = [f"{kind}{suffix}" for kind in KINDS for suffix in ("", "_concat")]
+        wanted = [f"{kind}{suffix}" for kind in self.kinds for suffix in ("", "_concat")]
         form = f"Genotype({', '.join(f'{name}=...' for name in wanted)})"
         call = self._call(form)
         fields: dict[str, ast.expr] = {}
@@ -72,7 +74,7 @@ class DartsText:
         for place, pair in enumerate(pairs):
             match pair:
                 case ast.Tuple(elts=[op, source]) | ast.List(elts=[op, source]):
-                    target = INPUTS + place // 2
+                    target = self.inputs + place // 2
                     choices.append((self._operation(op), self._source(source, target), target))
                 case _:
                     raise self._error("not a pair", pair, "(operation, source), as ('sep_conv_3x3', 1)")
@@ -96,7 +98,7 @@ class DartsText:
         return source
 
     def _check_concat(self, kind: str, tree: ast.expr, nodes: int) -> None:
-        whole = range(INPUTS, INPUTS + nodes)
+        whole = range(self.inputs, self.inputs + nodes)
         match tree:
             case ast.Call(func=ast.Name(id="range"), args=[start, stop], keywords=[]):
                 complete = range(self._number(start), self._number(stop)) == whole

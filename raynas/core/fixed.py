@@ -1,10 +1,44 @@
-"""The supernet's fixed layers between and after the cells: nothing in them is searched."""
+"""The supernet's fixed layers before, between and after the cells: nothing in them is searched."""
+
+from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raynas.core.ops.lanes import Lanes, Norm, Pass
-from raynas.core.skeleton import HalfPlan, Plan
+from raynas.core.skeletons.plan import Plan
+
+
+class Stem(nn.Module):
+    """The layers before the first cell; returns the two states it reads."""
+
+    def __init__(self, lanes: Lanes, plan: Plan, image_channels: int) -> None:
+        super().__init__()
+        self.lanes = len(lanes)
+        width = plan.stem_channels
+        widths = (
+            [image_channels, width] if plan.stem == "small" else [image_channels, width // 2, width, width]
+        )
+        self.stride, self.rectified = (1 if plan.stem == "small" else 2), plan.rectified
+        pairs = list(pairwise(widths))
+        self.convolutions = nn.ParameterList(
+            lanes.uniform(after, before, 3, 3, fan_in=9 * before) for before, after in pairs
+        )
+        self.norms = nn.ModuleList(Norm(lanes, after) for _, after in pairs)
+        self.scales = nn.ParameterList(lanes.constant(after, value=1.0) for _, after in pairs)
+        self.shifts = nn.ParameterList(lanes.constant(after, value=0.0) for _, after in pairs)
+
+    def forward(self, x: Tensor, run: Pass) -> tuple[Tensor, Tensor]:
+        """Map images [N, lanes·colours, H, W] to states 0 and 1 of the first cell."""
+        states = [x]
+        layers = zip(self.convolutions, self.norms, self.scales, self.shifts, strict=True)
+        for index, (weight, norm, scale, shift) in enumerate(layers):
+            x = F.relu(x) if index else x
+            x = run.convolve(x, weight.flatten(0, 1), self.stride, 1, groups=self.lanes)
+            x = norm(x, run, scale.flatten(), shift.flatten())
+            states.append(x)
+        x = F.relu(x) if self.rectified else x
+        return (x, x) if self.stride == 1 else (states[-2], x)
 
 
 class ScaledNorm(nn.Module):
@@ -45,20 +79,6 @@ class ResidualBlock(nn.Module):
         shortcut = run.convolve(pooled, self.shortcut.flatten(0, 1), groups=self.lanes)
         out: Tensor = self.norm_second(z, run) + shortcut
         return out
-
-
-class Halve(nn.Module):
-    """The layer between two stages: a residual block, or 2×2 max pooling on a border of padding."""
-
-    def __init__(self, lanes: Lanes, plan: HalfPlan) -> None:
-        super().__init__()
-        self.block = ResidualBlock(lanes, plan.inputs, plan.channels) if plan.residual else None
-
-    def forward(self, before: Tensor, previous: Tensor, mixture: object, run: Pass) -> Tensor:
-        """Halve the resolution of the last state; nothing here is weighted by the ``mixture``."""
-        if self.block is None:
-            return F.max_pool2d(previous, 2, padding=1)
-        return self.block(previous, run)  # type: ignore[no-any-return]
 
 
 class Tail(nn.Module):

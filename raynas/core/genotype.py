@@ -5,14 +5,12 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
-from raynas.core import nasbench101, nasbench201
-from raynas.core.darts_text import DartsText
 from raynas.core.ops.catalogue import OPERATIONS
-from raynas.core.skeleton import SKELETONS, Skeleton
+from raynas.core.skeletons import DEFAULT, SKELETONS, written_in
+from raynas.core.skeletons.base import Choice, Skeleton
 from raynas.disk import write_atomic
 from raynas.errors import RaynasError, short, unknown
 
@@ -22,27 +20,19 @@ SPACE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
 @dataclass(frozen=True)
-class Choice:
-    """One chosen operation ``op`` on the edge from state ``source`` to node ``target``."""
-
-    op: str
-    source: int
-    target: int
-
-
-@dataclass(frozen=True)
 class Genotype:
     """A derived cell of each kind its skeleton has, always valid and in one canonical order.
 
     ``space`` is the name of the search space it came from, ``nodes`` the number of nodes of each cell.
-    Construction checks everything (kinds, operations, edges) and raises `RaynasError`; every node has at
-    least one incoming edge. Cells are ordered by kind, choices by target, then source.
+    Construction checks everything (kinds, operations, edges) and raises `RaynasError`; unless the skeleton
+    allows it, no node is without incoming edges and no two edges join the same states. Cells are ordered by
+    kind, choices by target, then source, then operation.
     """
 
     space: str
     nodes: int
     cells: tuple[tuple[str, tuple[Choice, ...]], ...]
-    skeleton: str = "darts"
+    skeleton: str = DEFAULT
 
     def __post_init__(self) -> None:
         if not isinstance(self.space, str) or re.fullmatch(SPACE_NAME, self.space) is None:
@@ -68,7 +58,7 @@ class Genotype:
 
     @classmethod
     def of(
-        cls, space: str, nodes: int, cells: Mapping[str, Iterable[Choice]], skeleton: str = "darts"
+        cls, space: str, nodes: int, cells: Mapping[str, Iterable[Choice]], skeleton: str = DEFAULT
     ) -> Self:
         """Build a genotype from a mapping of kind to choices, in any order."""
         return cls(space, nodes, tuple((kind, tuple(choices)) for kind, choices in cells.items()), skeleton)
@@ -97,10 +87,8 @@ class Genotype:
 
     def operations(self, kind: str) -> tuple[str, ...]:
         """Return the operations of one kind of cell: one an edge, or one a block where blocks have them."""
-        if self.form.chooses == "edge":
-            return tuple(choice.op for choice in self.cell(kind))
-        ops = {choice.target: choice.op for choice in self.cell(kind)}
-        return tuple(ops[block] for block in self.targets[:-1])
+        blocks = self.form.node_operations(self, kind)
+        return tuple(blocks.values()) if blocks else tuple(choice.op for choice in self.cell(kind))
 
     def count(self, op: str) -> dict[str, int]:
         """Return how many edges, or blocks, of each kind of cell hold the operation ``op``."""
@@ -111,22 +99,17 @@ class Genotype:
     def digest(self) -> str:
         """Return 10 hex digits that depend on the cells only: equal cells, equal digest, everywhere."""
         data = self.to_json()
-        parts = [data["nodes"], data["cells"], *([] if self.skeleton == "darts" else [self.skeleton])]
+        parts = [data["nodes"], data["cells"], *([] if self.skeleton == DEFAULT else [self.skeleton])]
         text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
     def canonical(self) -> str:
         """Return a text that is equal for two genotypes exactly when they are the same network.
 
-        A NAS-Bench-201 cell's names no nodes, skips or zeros (`raynas.core.nasbench201.canonical`), a cell of
-        choice blocks gives NAS-Bench-101's hash, a DARTS cell its own JSON: there every node is put out.
+        What that takes is the skeleton's: a NAS-Bench-201 cell names no nodes, skips or zeros, choice blocks
+        give NAS-Bench-101's hash, and a DARTS cell, all of whose nodes are put out, gives its own JSON.
         """
-        match self.skeleton:
-            case "residual":
-                return nasbench201.canonical(self._edges())
-            case "blocks":
-                return nasbench101.module_hash(*self.to_nasbench101())
-        return json.dumps(self.to_json()["cells"], sort_keys=True)
+        return self.form.canonical(self)
 
     def same_network(self, other: "Genotype") -> bool:
         """Tell whether both describe one network, though their cells may be written differently."""
@@ -139,7 +122,7 @@ class Genotype:
             "format": FORMAT,
             "version": VERSION,
             "space": self.space,
-            **({} if self.skeleton == "darts" else {"skeleton": self.skeleton}),
+            **({} if self.skeleton == DEFAULT else {"skeleton": self.skeleton}),
             "nodes": self.nodes,
             "cells": cells,
         }
@@ -169,7 +152,7 @@ class Genotype:
             data["space"],
             data["nodes"],
             {kind: [_choice(kind, row) for row in rows] for kind, rows in cells.items()},
-            data.get("skeleton", "darts"),
+            data.get("skeleton", DEFAULT),
         )
 
     def save(self, path: Path | str) -> None:
@@ -203,76 +186,22 @@ class Genotype:
             ) from None
 
     def to_text(self) -> str:
-        """Return the text form of the genotype's own field: DARTS', NAS-Bench-201's or NAS-Bench-101's."""
-        match self.skeleton:
-            case "residual":
-                return nasbench201.write(self._edges())
-            case "blocks":
-                return nasbench101.write(*self.to_nasbench101())
-        return self.to_darts()
+        """Return the text form of the genotype's own field, such as DARTS' or NAS-Bench-201's.
+
+        Raises `RaynasError` for cells that it cannot express.
+        """
+        return self.form.to_text(self)
 
     @classmethod
     def from_text(cls, text: str, space: str | None = None) -> Self:
-        """Parse DARTS' or NAS-Bench-201's text form; nothing is evaluated.
+        """Parse any skeleton's text form, told by its looks; nothing is evaluated.
 
-        ``space`` is the name the genotype gets; ``darts`` or ``nas-bench-201`` by the form if left out.
+        ``space`` is the name the genotype gets; the one that such cells usually come from if left out.
         Raises `RaynasError` with the place of what is not the form itself.
         """
-        if not text.lstrip().startswith("|"):
-            return cls.from_darts(text, space or "darts")
-        choices = [Choice(*edge) for edge in nasbench201.read(text)]
-        return cls.of(space or "nas-bench-201", choices[-1].target, {"normal": choices}, "residual")
-
-    def to_darts(self) -> str:
-        """Return DARTS' own text form, ``Genotype(normal=[('sep_conv_3x3', 1), …], …)``.
-
-        Raises `RaynasError` unless every node has exactly two incoming edges: the form has no room for
-        targets, so it can say nothing else.
-        """
-        if self.skeleton != "darts":
-            raise RaynasError(
-                "only a DARTS cell has DARTS' text form", got=f"a cell of the {self.skeleton} skeleton"
-            )
-        fields = []
-        for kind, choices in self.cells:
-            for node in self.targets:
-                edges = sum(choice.target == node for choice in choices)
-                if edges != 2:
-                    raise RaynasError(
-                        "DARTS' text form has exactly two edges per node",
-                        got=f"{edges} into node {node} of the {kind} cell",
-                        next_step="save the genotype as JSON instead",
-                    )
-            pairs = ", ".join(f"({choice.op!r}, {choice.source})" for choice in choices)
-            fields.append(f"{kind}=[{pairs}], {kind}_concat={self.targets}")
-        return f"Genotype({', '.join(fields)})"
-
-    @classmethod
-    def from_darts(cls, text: str, space: str = "darts") -> Self:
-        """Parse DARTS' text form, with or without ``NAME =`` before it; nothing is evaluated.
-
-        Raises `RaynasError` with line and column on anything but the form itself, on a concat that leaves
-        nodes out, and on two edges between the same states (which raynas' cells cannot hold).
-        """
-        nodes, cells = DartsText(text).cells()
-        return cls.of(space, nodes, {kind: [Choice(*edge) for edge in cells[kind]] for kind in cells})
-
-    def to_nasbench101(self) -> tuple[nasbench101.Matrix, tuple[str, ...]]:
-        """Return a cell of choice blocks as NAS-Bench-101's matrix and operations, loose blocks removed.
-
-        Raises `RaynasError` for cells of any other skeleton.
-        """
-        if self.skeleton != "blocks":
-            raise RaynasError(
-                "only a cell of choice blocks is a NAS-Bench-101 cell",
-                got=f"a cell of the {self.skeleton} skeleton",
-            )
-        choices = self.cell("normal")
-        return nasbench101.from_edges([(c.op, c.source, c.target) for c in choices], self.nodes + 2)
-
-    def _edges(self) -> nasbench201.Edges:
-        triples = [(choice.op, choice.source, choice.target) for choice in self.cell("normal")]
-        return nasbench201.edges_of(triples, self.targets)
+        form = written_in(text)
+        name, nodes, cells = form.from_text(text)
+        return cls.of(space or name, nodes, cells, form.name)
 
 
 def _checked(genotype: Genotype, kind: str, choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
@@ -286,25 +215,8 @@ def _checked(genotype: Genotype, kind: str, choices: tuple[Choice, ...]) -> tupl
                 got=f"{choice.source}->{choice.target}",
                 expected=f"a target from {first} to {last}, and a source from 0 to the target less one",
             )
-    ordered = tuple(sorted(choices, key=lambda choice: (choice.target, choice.source)))
-    for one, other in pairwise(ordered):
-        if (one.source, one.target) == (other.source, other.target):
-            raise RaynasError(
-                f"two operations on one edge of the {kind} cell",
-                got=f"{one.op} and {other.op} on {one.source}->{one.target}",
-                expected="every edge at most once",
-            )
-    for node in genotype.targets:
-        ops = {choice.op for choice in choices if choice.target == node}
-        if not ops:
-            raise RaynasError(f"node {node} of the {kind} cell has no incoming edge")
-        if genotype.form.chooses == "node" and len(ops) > 1:
-            raise RaynasError(
-                f"two operations in one block of the {kind} cell",
-                got=f"{' and '.join(sorted(ops))} into node {node}",
-            )
-        if genotype.form.output == "chosen" and node == last and ops != {"identity"}:
-            raise RaynasError("edges into the output must be identity", got=", ".join(ops))
+    ordered = tuple(sorted(choices, key=lambda choice: (choice.target, choice.source, choice.op)))
+    genotype.form.check(genotype, kind, ordered)
     return ordered
 
 

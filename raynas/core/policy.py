@@ -118,9 +118,8 @@ class Layout:
             )
             for name, rows in self.options.items()
         }
-        edges = space.form.chooses == "edge"
         self.nodes: dict[str, tuple[int, ...] | None] = {
-            name: tuple(edge.target for edge in space.cell(name).edges) if edges else None
+            name: tuple(edge.target for edge in space.cell(name).edges) if space.form.edgewise else None
             for name in self.shapes
         }
         self.entries = sum(rows * width for rows, width in self.shapes.values())

@@ -7,8 +7,7 @@ original) and can be hashed, compared and written into every run's record.
 import hashlib
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
 from itertools import chain
 from typing import Annotated, Any, Literal, Self
 
@@ -16,10 +15,19 @@ from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_
 
 from raynas.core.config import Frozen
 from raynas.core.ops.catalogue import OPERATIONS
-from raynas.core.skeleton import SKELETONS, Kind, Skeleton, SkeletonName
+from raynas.core.skeletons import DEFAULT, KINDS, SKELETONS
+from raynas.core.skeletons.base import Group, Skeleton
 from raynas.errors import nearest
 
 _EDGE = re.compile(r"\s*(\d+)\s*->\s*(\d+)\s*")
+
+
+def _known(thing: str, name: str, known: Collection[str]) -> str:
+    if name not in known:
+        near = nearest(name, known)
+        hint = f" (nearest: {near})" if near else ""
+        raise ValueError(f"unknown {thing} {name!r}{hint}; known: {', '.join(known)}")
+    return name
 
 
 def _known_operations(ops: tuple[str, ...]) -> tuple[str, ...]:
@@ -58,6 +66,9 @@ def _counts(keep: object) -> object:
 Candidates = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_known_operations)]
 """The operations that may stand on an edge, in index order."""
 
+Kind = Annotated[str, AfterValidator(lambda name: _known("kind of cell", name, KINDS))]
+SkeletonName = Annotated[str, AfterValidator(lambda name: _known("skeleton", name, SKELETONS))]
+
 Keep = Annotated[int | Literal["all"] | tuple[int, ...], BeforeValidator(_counts)]
 """How many incoming edges a node keeps when the cell is derived: a number, all of them, or node by node."""
 
@@ -71,7 +82,7 @@ class Edge(Frozen):
 
 
 class Cell(Frozen):
-    """One kind of cell (normal or reduce): its edges, ordered by target, then source."""
+    """One kind of cell: its edges, ordered by target, then source."""
 
     kind: Kind
     edges: tuple[Edge, ...] = Field(min_length=1)
@@ -86,39 +97,13 @@ class Cell(Frozen):
         return tuple(edge for edge in self.edges if edge.target == target)
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of α: what it decides (``edge 0->2``), and what it chooses among, in index order."""
-
-    name: str
-    options: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Group:
-    """One tensor of α, [rows, options]: its name, its title in messages, its rows.
-
-    ``operations`` says that the options are operations; otherwise they are states to read from.
-    """
-
-    name: str
-    title: str
-    rows: tuple[Row, ...]
-    operations: bool = True
-
-    @property
-    def width(self) -> int:
-        """Most options of any row: the number of columns of this group's α."""
-        return max(len(row.options) for row in self.rows)
-
-
 class _Space(Frozen):
     """What a space's file and the space itself have in common."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     title: str
     source: str = ""
-    skeleton: SkeletonName = "darts"
+    skeleton: SkeletonName = DEFAULT
     nodes: PositiveInt
     keep: Keep = 2
     exclude: Annotated[tuple[str, ...], AfterValidator(_known_operations)] = ("none",)
@@ -154,32 +139,21 @@ class CellFile(Frozen):
     def spread(self, kind: str, space: _Space) -> dict[str, Any]:
         """Return the cell with all its edges, ordered by target, then source."""
         if self.ops is not None:
-            edges = {(source, target): self.ops for target in space.targets for source in range(target)}
+            edges = space.form.edges(self.ops, space.nodes)
         else:
             edges = {_pair(name): ops for name, ops in (self.edges or {}).items()}
-        if space.form.output == "chosen" and self.ops is not None:
-            last = space.targets[-1]
-            edges |= {(source, last): ("identity",) for source in range(last)}
         ordered = sorted(edges.items(), key=lambda item: (item[0][1], item[0][0]))
         return {"kind": kind, "edges": [{"source": s, "target": t, "ops": ops} for (s, t), ops in ordered]}
-
-
-class CellsFile(Frozen):
-    """The cells of a file; which of them there must be is up to the skeleton."""
-
-    normal: CellFile
-    reduce: CellFile | None = None
 
 
 class SpaceFile(_Space):
     """A space's YAML, checked key by key; `resolve` gives the space."""
 
-    cells: CellsFile
+    cells: dict[Kind, CellFile]
 
     def resolve(self) -> "Space":
         """Return the space with every edge spelled out; raises pydantic's `ValidationError`."""
-        given = {"normal": self.cells.normal, "reduce": self.cells.reduce}
-        cells = [cell.spread(kind, self) for kind, cell in given.items() if cell is not None]
+        cells = [self.cells[kind].spread(kind, self) for kind in KINDS if kind in self.cells]
         return Space.model_validate({**self.model_dump(exclude={"cells"}), "cells": cells})
 
 
@@ -200,12 +174,12 @@ class Space(_Space):
         return self
 
     def cell(self, kind: str) -> Cell:
-        """Return the cell of one kind, ``normal`` or ``reduce``."""
+        """Return the cell of one kind, such as ``normal``."""
         return next(cell for cell in self.cells if cell.kind == kind)
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of cell, in the file's order."""
+        """The kinds of cell, in the skeleton's order."""
         return tuple(cell.kind for cell in self.cells)
 
     def usable(self, cell: Cell, target: int) -> tuple[Edge, ...]:
@@ -220,41 +194,13 @@ class Space(_Space):
 
     @property
     def groups(self) -> tuple[Group, ...]:
-        """What α decides: a tensor for each kind of cell, or three of a cell of choice blocks."""
-        if self.form.chooses == "node":
-            return _block_groups(self, self.cells[0])
-        return tuple(
-            Group(
-                cell.kind,
-                f"{cell.kind} cell",
-                tuple(Row(f"edge {edge.source}->{edge.target}", edge.ops) for edge in cell.edges),
-            )
-            for cell in self.cells
-        )
+        """What α decides, as the skeleton has it: for most, a tensor for each kind of cell."""
+        return self.form.groups(self)
 
     def fingerprint(self) -> str:
         """Return a short hash of everything that defines the space; titles and sources do not count."""
         data = self.model_dump(mode="json", exclude={"name", "title", "source"})
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _block_groups(space: Space, cell: Cell) -> tuple[Group, ...]:
-    """An operation for each block, parents for each block that has a choice, parents of the output."""
-    *blocks, output = space.targets
-    free = [block for block in blocks if len(cell.into(block)) > space.kept(cell, block)]
-    parents = {target: tuple(str(edge.source) for edge in cell.into(target)) for target in space.targets}
-    groups = [
-        Group(
-            "operations",
-            "operations",
-            tuple(Row(f"block {b}: operation", cell.into(b)[0].ops) for b in blocks),
-        ),
-        Group(
-            "inputs", "inputs", tuple(Row(f"block {b}: parents", parents[b]) for b in free), operations=False
-        ),
-        Group("output", "output", (Row("output: parents", parents[output]),), operations=False),
-    ]
-    return tuple(group for group in groups if group.rows)
 
 
 def _stack_problems(space: Space) -> Iterator[str]:
@@ -267,7 +213,7 @@ def _stack_problems(space: Space) -> Iterator[str]:
     if space.default_cells < form.fewest_cells:
         yield f"default_cells: {form.fewest_cells} or more {form.counts}; got {space.default_cells}"
     if isinstance(space.keep, tuple) and len(space.keep) != len(space.targets):
-        last = " and the output" if form.output == "chosen" else ""
+        last = " and the output" if len(space.targets) > space.nodes else ""
         yield f"keep: a list has one number for each of the {space.nodes} nodes{last}; got {len(space.keep)}"
 
 
@@ -288,14 +234,4 @@ def _graph_problems(space: Space, cell: Cell) -> Iterator[str]:
                 f"cells.{cell.kind}: node {node} has {usable} usable incoming edges, "
                 f"and keep asks for {max(kept, 1)}"
             )
-    if space.form.chooses == "node":
-        yield from _block_problems(space, cell)
-
-
-def _block_problems(space: Space, cell: Cell) -> Iterator[str]:
-    *blocks, output = space.targets
-    for block in blocks:
-        if len({edge.ops for edge in cell.into(block)}) > 1:
-            yield f"cells.{cell.kind}: all edges into block {block} must list the same operations"
-    if any(edge.ops != ("identity",) for edge in cell.into(output)):
-        yield f"cells.{cell.kind}: edges into {output}, the output, must be [identity]"
+    yield from space.form.problems(space, cell)

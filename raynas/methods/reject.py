@@ -228,6 +228,14 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
         "skips are counted, but the space has none",
     ),
     (
+        lambda m, s: any(isinstance(rule, SkipCount) and rule.kind not in s.kinds for rule in _rules(m)),
+        "skips are counted in a kind of cell that the space does not have",
+    ),
+    (
+        lambda m, s: isinstance(m.derivation, FewSkips) and "normal" not in s.kinds,
+        "few-skips limits the skips of normal cells, but the space has none",
+    ),
+    (
         lambda m, s: _no_skips(s) and _has(m, SkipDropout, AuxiliarySkip),
         "a modifier is about skip connections, but the space has none",
     ),
@@ -236,11 +244,11 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
         "edge-normalisation compares edges, but the space keeps all of them",
     ),
     (
-        lambda m, s: _has(m, PartialChannels, AuxiliarySkip) and s.skeleton != "darts",
-        "partial-channels and auxiliary-skip are built into the skeleton darts only",
+        lambda m, s: _has(m, PartialChannels, AuxiliarySkip) and not s.form.extras,
+        "partial-channels and auxiliary-skip need cells that put out all of their nodes",
     ),
     (
-        lambda m, s: _has(m, DropPath, SkipDropout) and s.form.chooses == "node",
+        lambda m, s: _has(m, DropPath, SkipDropout) and not s.form.edgewise,
         "drop-path and skip-dropout drop edges, but here operations stand in the nodes",
     ),
     (

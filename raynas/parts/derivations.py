@@ -7,8 +7,9 @@ from typing import Annotated, Protocol
 from pydantic import Field
 
 from raynas.core.derive import Rows, derive, selected
-from raynas.core.genotype import Choice, Genotype
+from raynas.core.genotype import Genotype
 from raynas.core.ops.catalogue import OPERATIONS
+from raynas.core.skeletons.base import Choice
 from raynas.core.space import Cell, Space
 
 Table = list[list[float]]
@@ -38,12 +39,12 @@ class EveryEdge:
     """The heaviest operation of every edge; an edge whose heaviest is one never to be chosen disappears.
 
     SNAS' released cells and all most probable architectures are read so. A node all of whose edges would
-    disappear keeps its best one. Where a cell has choice blocks, the space's own rule stands.
+    disappear keeps its best one. Where rows of α are no edges, the space's own rule stands.
     """
 
     def __call__(self, space: Space, weights: Mapping[str, Rows]) -> Genotype:
         """Take the argmax of each row, the excluded operations included."""
-        if space.form.chooses == "node":
+        if not space.form.edgewise:
             return derive(space, weights)
         cells: dict[str, list[Choice]] = {
             cell.kind: _every(space, cell, _lists(weights[cell.kind])) for cell in space.cells
@@ -87,7 +88,7 @@ class Threshold:
 
     def __call__(self, space: Space, weights: Mapping[str, Rows]) -> Genotype:
         """Keep, on each edge, its heaviest operation."""
-        if space.form.chooses == "node":
+        if not space.form.edgewise:
             return derive(space, weights)
         cells: dict[str, list[Choice]] = {}
         for cell in space.cells:

@@ -44,7 +44,7 @@ class PerturbAndProject(Controller):
     def plan(self, epochs: int, space: Space) -> tuple[Stage, ...]:
         """Add fine tuning: an interval for every row and crowded node to decide, one epoch after the last."""
         events = max(len(group.rows) for group in space.groups)
-        if space.form.chooses == "edge":
+        if space.form.edgewise:
             full = [
                 sum(len(cell.into(node)) > space.kept(cell, node) for node in space.targets)
                 for cell in space.cells

@@ -26,9 +26,6 @@ DECIDES = {
 }
 
 
-TEXT_FORMS = {"darts": "DARTS’", "residual": "NAS-Bench-201’s", "blocks": "NAS-Bench-101’s"}
-
-
 def build_report(folder: SweepFolder, benchmark: Benchmark | None = None) -> tuple[Path, Path]:
     """Write ``report.html`` and ``report.md`` of a sweep, whatever its state, and return their paths.
 
@@ -69,7 +66,7 @@ def _content(facts: Facts, genotype_json: str) -> dict[str, Any]:
         "cells": {kind: draw_cell(chosen, kind) for kind in chosen.kinds} if chosen else {},
         "genotype_json": genotype_json.rstrip(),
         "genotype_text": _text(chosen) if chosen else "",
-        "form": TEXT_FORMS[chosen.skeleton] if chosen else "",
+        "form": chosen.form.text_form if chosen else "",
         "ranking": f.ranking(facts),
         "settings": f.setting_rows(facts),
         "curves": curves,

@@ -12,8 +12,9 @@ from itertools import accumulate, combinations, pairwise
 from random import Random
 from statistics import fmean
 
-from raynas.core.genotype import Choice, Genotype
+from raynas.core.genotype import Genotype
 from raynas.core.ops.catalogue import OPERATIONS
+from raynas.core.skeletons.base import Choice
 
 MARGIN = 20
 HEADING = 30
@@ -80,21 +81,23 @@ class _Graph:
 
     Places are numbered: the cell's states first, the last of them its ``output``, then the places where lines
     pass. ``links`` lead from a place to one in the next column; ``chains`` hold the places of every line, by
-    its choice or, for a line from a node to an output that takes all, by that node.
+    its choice or, for a line from a state to an output that gathers states, by that state.
     """
 
     def __init__(self, genotype: Genotype, kind: str) -> None:
         self.genotype, self.choices = genotype, genotype.cell(kind)
         form = genotype.form
-        takes_all = form.output == "nodes"
-        self.output = genotype.targets[-1] + takes_all
-        self.per_node = form.chooses == "node"
+        self.gathered = form.gathered(genotype, kind)
+        gathers = bool(self.gathered)
+        self.output = genotype.targets[-1] + gathers
+        self.ops = form.node_operations(genotype, kind)
+        self.per_node = bool(self.ops)
         self.labelled = set() if self.per_node else set(genotype.targets)
         self.block = max(BLOCK, *(_block_width(c.op) for c in self.choices)) if self.per_node else BLOCK
         depth = dict.fromkeys(range(form.inputs), 0)
         for choice in self.choices:  # ordered by target, so every source's depth is final
             depth[choice.target] = max(depth.get(choice.target, 0), depth[choice.source] + 1)
-        depth[self.output] = max(depth.values()) + takes_all
+        depth[self.output] = max(depth.values()) + gathers
         self.columns: list[list[int]] = [[] for _ in range(depth[self.output] + 1)]
         self.column: dict[int, int] = {}
         for state, column in sorted(depth.items()):
@@ -102,7 +105,7 @@ class _Graph:
         self.chains: dict[Choice | int, list[int]] = {}
         self.links: list[tuple[int, int]] = []
         ends: list[tuple[Choice | int, int, int]] = [(c, c.source, c.target) for c in self.choices]
-        ends += [(node, node, self.output) for node in genotype.targets if takes_all]
+        ends += [(node, node, self.output) for node in self.gathered]
         count = self.output + 1
         for key, source, target in ends:
             passed = range(depth[source] + 1, depth[target])
@@ -307,10 +310,9 @@ def _block_width(op: str) -> float:
 
 
 def _box(graph: _Graph, place: int, right: float, y: float) -> Box:
-    op = next((c.op for c in graph.choices if c.target == place < graph.output), None)
-    named = graph.per_node and op is not None
-    text = OPERATIONS[op].short if named and op else _name(graph, place)
-    return Box(right - graph.block / 2, y, graph.block, graph.height(place), text, op if named else None)
+    op = graph.ops.get(place)
+    text = OPERATIONS[op].short if op else _name(graph, place)
+    return Box(right - graph.block / 2, y, graph.block, graph.height(place), text, op)
 
 
 def _name(graph: _Graph, place: int) -> str:
@@ -340,6 +342,8 @@ def _formula(graph: _Graph) -> str:
         else:
             value = f"{into[0].op}({' + '.join(states)})"
         sums.append(f"{_state(graph, node)} = {value}")
-    if graph.genotype.form.output == "nodes":
-        sums.append("c_{k} = all nodes, concatenated")
+    if graph.gathered:
+        loose = ", ".join(_state(graph, state) for state in graph.gathered)
+        everything = graph.gathered == tuple(graph.genotype.targets)
+        sums.append(f"c_{{k}} = {'all nodes' if everything else loose}, concatenated")
     return "; ".join(sums)

@@ -10,7 +10,8 @@ from statistics import fmean, stdev
 from raynas.core.genotype import Genotype
 from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.records import EpochReport
-from raynas.core.space import Group, Space
+from raynas.core.skeletons.base import Group
+from raynas.core.space import Space
 
 
 @dataclass(frozen=True)

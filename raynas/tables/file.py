@@ -10,16 +10,16 @@ from typing import Any
 
 from raynas.core import nasbench201
 from raynas.core.genotype import Genotype
+from raynas.core.skeletons import SKELETONS
 from raynas.core.space import Space
 from raynas.errors import RaynasError, short
 from raynas.tables.table import COLUMN, Entry, missing
 
-KEYS = {"arch": "residual", "hash": "blocks"}
-"""What names the cell of a row, and the skeleton of such cells: NAS-Bench-201's text form, or the hash that
-NAS-Bench-101 gives a cell of choice blocks."""
+KEYS = {form.table_key: form for form in SKELETONS.values() if form.table_key}
+"""What names the cell of a row, and the skeleton of such cells: ``arch``, NAS-Bench-201's text form, or
+``hash``, which NAS-Bench-101 gives a cell of choice blocks."""
 
 SIZES = ("parameters", "flops")
-_HELD = {"residual": "NAS-Bench-201's cells", "blocks": "NAS-Bench-101's cells"}
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,16 @@ class FileTable:
         """Return what the table says of a cell, None where it does not hold it."""
         if genotype.skeleton != self.skeleton:
             return None
-        return self.rows.get(genotype.canonical() if self.skeleton == "blocks" else genotype.to_text())
+        return self.rows.get(genotype.form.table_name(genotype))
 
     def misfit(self, space: Space) -> str | None:
         """Say why the table cannot hold the cells of a space; None when it can."""
         if space.skeleton != self.skeleton:
             return (
-                f"{self.name} holds {_HELD[self.skeleton]} (skeleton {self.skeleton}); "
+                f"{self.name} holds {SKELETONS[self.skeleton].benchmark}'s cells (skeleton {self.skeleton}); "
                 f"those of {space.name} are of the skeleton {space.skeleton}"
             )
-        if self.skeleton != "residual":
+        if not self.nodes:
             return None
         if space.nodes != self.nodes:
             return f"{self.name} holds cells of {self.nodes} nodes; those of {space.name} have {space.nodes}"
@@ -137,7 +137,7 @@ def _table(path: Path, header: Sequence[str], lines: Iterable[Sequence[Any]]) ->
             expected="one of arch and hash, and accuracies named data_part_epochs, as cifar10_test_200; "
             "each once",
         )
-    skeleton, key = KEYS[keys[0]], header.index(keys[0])
+    skeleton, key = KEYS[keys[0]].name, header.index(keys[0])
     places = {name: header.index(name) for name in (*columns, *SIZES) if name in header}
     raw: dict[str, dict[str, float]] = {}
     for number, line in enumerate(lines, start=2):
@@ -149,7 +149,7 @@ def _table(path: Path, header: Sequence[str], lines: Iterable[Sequence[Any]]) ->
             for column, place in places.items()
             if (value := line[place]) not in (None, "")
         }
-    nodes, operations = _vocabulary(raw, path) if skeleton == "residual" else (0, frozenset[str]())
+    nodes, operations = _vocabulary(raw, path) if keys[0] == "arch" else (0, frozenset[str]())
     rows = _entries(raw, columns, path)
     best = {
         column: max(entry.accuracies[column] for entry in rows.values() if column in entry.accuracies)

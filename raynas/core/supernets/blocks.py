@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from raynas.core.fan import Fan, Mixture, Weights
 from raynas.core.ops.lanes import Lanes, Norm, Pass, interleave, keep_format
-from raynas.core.skeleton import CellPlan
+from raynas.core.skeletons.plan import CellPlan
 from raynas.core.space import Cell, Edge, Space
+from raynas.core.supernets.base import Builder, Layer
 
 
 class ChoiceBlock(nn.Module):
@@ -33,7 +34,7 @@ class ChoiceBlock(nn.Module):
         return self.fan(x, run, mix)  # type: ignore[no-any-return]
 
 
-class BlocksCell(nn.Module):
+class BlocksCell(Layer):
     """One cell of choice blocks, all of one resolution and width (Zela, Siems, Hutter 2020, section 3).
 
     The output is the weighted blocks side by side, plus the weighted projection of the input.
@@ -53,20 +54,20 @@ class BlocksCell(nn.Module):
             ChoiceBlock(lanes, cell.into(block)[0].ops, plan.channels) for block in blocks
         )
 
-    def forward(self, before: Tensor, previous: Tensor, weights: Weights, run: Pass) -> Tensor:
-        """Return [N, lanes·blocks·channels, H, W]; ``weights`` holds a tensor for each group of α."""
+    def forward(self, before: Tensor, previous: Tensor, mix: Weights, run: Pass) -> Tensor:
+        """Return [N, lanes·blocks·channels, H, W]; ``mix`` holds a tensor for each group of α."""
         active = None if run.active is None else run.active["operations"]
         *projected, bypass = self._project(previous, run)
         states: list[Tensor] = []
         for index, (block, row, projection) in enumerate(zip(self.blocks, self.rows, projected, strict=True)):
             read = [projection, *states]
             if row is not None:
-                read = self._weigh(read, weights["inputs"][:, row])
+                read = self._weigh(read, mix["inputs"][:, row])
             own = slice(index, index + 1)
             here = None if active is None else active[:, own]
             total = keep_format(reduce(torch.add, read))
-            states.append(block(total, weights["operations"][:, own], run, here))
-        output = weights["output"][:, 0]
+            states.append(block(total, mix["operations"][:, own], run, here))
+        output = mix["output"][:, 0]
         wide = output[:, :1].expand(-1, len(states) * self.channels).reshape(1, -1, 1, 1)
         return interleave(self._weigh(states, output[:, 1:]), self.lanes) + bypass * wide
 
@@ -84,3 +85,11 @@ class BlocksCell(nn.Module):
         """Multiply states by ``weights`` [lanes, states or more]."""
         wide = weights.repeat_interleave(self.channels, 0)
         return [x * w.view(1, -1, 1, 1) for x, w in zip(states, wide.unbind(1), strict=False)]
+
+
+class BlocksBuilder(Builder):
+    """Makes cells of choice blocks."""
+
+    def cell(self, plan: CellPlan) -> BlocksCell:
+        """Return a cell with a fan for each block."""
+        return BlocksCell(self.lanes, self.space, plan)

@@ -1,0 +1,214 @@
+"""What a skeleton is. A skeleton fixes what YAML cannot say: what a cell reads, is made of and puts out, what
+α decides about it, how its cells are written, and how they are stacked.
+
+One module here, without torch, is all that the rest of the house knows of a skeleton; its layers are in
+`raynas.core.supernets` and `raynas.core.networks`.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from raynas.core.skeletons.plan import Plan
+from raynas.errors import RaynasError
+
+if TYPE_CHECKING:
+    from raynas.core.genotype import Genotype
+    from raynas.core.space import Cell, Space
+
+Tables = Mapping[str, list[list[float]]]
+"""The weights of each group of α, a list for each row, one number an option."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One chosen operation ``op`` on the edge from state ``source`` to node ``target``."""
+
+    op: str
+    source: int
+    target: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of α: what it decides (``edge 0->2``), and what it chooses among, in index order."""
+
+    name: str
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """One tensor of α, [rows, options]: its name, its title in messages, its rows.
+
+    ``operations`` says that the options are operations; otherwise they are states to read from.
+    """
+
+    name: str
+    title: str
+    rows: tuple[Row, ...]
+    operations: bool = True
+
+    @property
+    def width(self) -> int:
+        """Most options of any row: the number of columns of this group's α."""
+        return max(len(row.options) for row in self.rows)
+
+
+class Decision(NamedTuple):
+    """An entry of α that a genotype stands for: a group, a row of it by name, one of the row's options."""
+
+    group: str
+    row: str
+    option: str
+
+
+class Written(NamedTuple):
+    """What a text form says: the space its cells usually come from, nodes, and each kind's choices."""
+
+    space: str
+    nodes: int
+    cells: Mapping[str, list[Choice]]
+
+
+class Skeleton(ABC):
+    """One skeleton. It holds no state: one instance of each is in `raynas.core.skeletons.SKELETONS`.
+
+    A cell's states are numbered: first the ``inputs`` it reads, then its nodes. ``counts`` says what a
+    configuration's number of cells means, and ``fewest_cells`` its least. With ``edgewise``, α has a group
+    for each kind of cell and in it a row for each edge (see `EdgeSkeleton`); what methods do to edges needs
+    that. ``extras`` says that its supernet can be built with partial channels and auxiliary skips. Two
+    choices may share source and target where edges may be ``parallel``, and a node may read nothing where it
+    may be ``loose``. ``text_form`` says whose text form `to_text` writes (``DARTS’``). Where there are tables
+    of accuracies, ``table_key`` is the column that names a cell, of the benchmark ``benchmark``.
+    """
+
+    name: ClassVar[str]
+    text_form: ClassVar[str]
+    kinds: ClassVar[tuple[str, ...]] = ("normal",)
+    inputs: ClassVar[int] = 1
+    counts: ClassVar[str] = "cells in all"
+    fewest_cells: ClassVar[int] = 3
+    edgewise: ClassVar[bool] = False
+    extras: ClassVar[bool] = False
+    parallel: ClassVar[bool] = False
+    loose: ClassVar[bool] = False
+    table_key: ClassVar[str] = ""
+    benchmark: ClassVar[str] = ""
+
+    def targets(self, nodes: int) -> range:
+        """Return the numbers of the states that edges lead to."""
+        return range(self.inputs, self.inputs + nodes)
+
+    def edges(self, ops: tuple[str, ...], nodes: int) -> dict[tuple[int, int], tuple[str, ...]]:
+        """Return what ``ops:`` in a file stands for: the candidates on every edge (source, target)."""
+        return {(source, target): ops for target in self.targets(nodes) for source in range(target)}
+
+    def problems(self, space: "Space", cell: "Cell") -> Iterator[str]:
+        """Yield what is wrong with a cell of a space, beyond what would be wrong in any skeleton."""
+        yield from ()
+
+    @abstractmethod
+    def groups(self, space: "Space") -> tuple[Group, ...]:
+        """Return what α decides."""
+
+    @abstractmethod
+    def derive(self, space: "Space", tables: Tables) -> dict[str, list[Choice]]:
+        """Return each kind's choices under weights that are complete and in order; ties: lowest index."""
+
+    @abstractmethod
+    def decisions(self, space: "Space", genotype: "Genotype") -> Iterator[Decision]:
+        """Yield the entries of α that make a genotype; those of a row that α does not have are ignored."""
+
+    @abstractmethod
+    def architectures(self, space: "Space") -> int:
+        """Count the genotypes of a space."""
+
+    def check(self, genotype: "Genotype", kind: str, choices: Sequence[Choice]) -> None:
+        """Raise `RaynasError` unless ``choices`` are such a cell; their states and operations are sound.
+
+        ``choices`` are in order. Here edges are checked: parallel ones, and nodes without any.
+        """
+        for one, other in pairwise(choices):
+            if (one.source, one.target) == (other.source, other.target) and not self.parallel:
+                raise RaynasError(
+                    f"two operations on one edge of the {kind} cell",
+                    got=f"{one.op} and {other.op} on {one.source}->{one.target}",
+                    expected="every edge at most once",
+                )
+        reached = {choice.target for choice in choices}
+        for node in genotype.targets:
+            if node not in reached and not self.loose:
+                raise RaynasError(f"node {node} of the {kind} cell has no incoming edge")
+
+    def node_operations(self, genotype: "Genotype", kind: str) -> dict[int, str]:
+        """Return each node's operation where operations stand in nodes; nothing where they stand on edges."""
+        return {}
+
+    def gathered(self, genotype: "Genotype", kind: str) -> tuple[int, ...]:
+        """Return the states that a cell's output puts side by side; none if its last target is its output."""
+        return ()
+
+    def canonical(self, genotype: "Genotype") -> str:
+        """Return a text that is equal for two genotypes exactly when they are the same network."""
+        return json.dumps(genotype.to_json()["cells"], sort_keys=True)
+
+    def table_name(self, genotype: "Genotype") -> str:
+        """Return what names a cell in tables of accuracies."""
+        return self.to_text(genotype)
+
+    @abstractmethod
+    def to_text(self, genotype: "Genotype") -> str:
+        """Return the text form of the genotype's own field; raises `RaynasError` when it cannot say it."""
+
+    def reads(self, text: str) -> bool:
+        """Tell whether a text looks as if it were written in this skeleton's form."""
+        return False
+
+    def from_text(self, text: str) -> Written:
+        """Parse a text that `reads` takes for its own; raises `RaynasError` with the place of a mistake."""
+        raise RaynasError(f"{self.text_form} text form is not read back", next_step="use the genotype's JSON")
+
+    def plan(
+        self, shape: tuple[int, int, int], nodes: int, cells: int, channels: int, discrete: bool = False
+    ) -> Plan:
+        """Lay out a supernet, or a ``discrete`` network, for images of ``shape`` (channels, height, width).
+
+        Raises `RaynasError` when there are too few cells for the skeleton or too few pixels for two halvings.
+        """
+        if cells < self.fewest_cells:
+            raise RaynasError(
+                "a supernet needs normal and reduction cells" if "reduce" in self.kinds else "too few cells",
+                got=f"cells: {cells}",
+                expected=f"cells: {self.fewest_cells} or more ({self.counts})",
+            )
+        side = min(shape[1:])
+        if side < 4:
+            raise RaynasError(
+                "images are too small for two reductions",
+                got=f"{shape[1]}×{shape[2]} pixels",
+                expected="4×4 or more",
+            )
+        return self.stack(side, nodes, cells, channels, discrete)
+
+    @abstractmethod
+    def stack(self, side: int, nodes: int, cells: int, channels: int, discrete: bool) -> Plan:
+        """Lay out what `plan` has checked; ``side`` is the images' shorter side in pixels."""
+
+
+def heaviest(weights: Sequence[float], ops: Sequence[str], space: "Space") -> tuple[float, str]:
+    """Return the heaviest operation that may be chosen, with its weight; the first of equals."""
+    rated = zip(weights, ops, strict=True)
+    return max((pair for pair in rated if pair[1] not in space.exclude), key=lambda pair: pair[0])
+
+
+def by_row(space: "Space", tables: Tables) -> dict[str, list[float]]:
+    """Return weights by the names of their rows, of all groups."""
+    return {
+        row.name: values
+        for group in space.groups
+        for row, values in zip(group.rows, tables[group.name], strict=True)
+    }

@@ -1,0 +1,53 @@
+"""The skeleton of NAS-Bench-201: stages of equal cells, residual blocks between (Dong & Yang 2020)."""
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from raynas.core import nasbench201
+from raynas.core.skeletons.base import Choice, Written
+from raynas.core.skeletons.edges import EdgeSkeleton
+from raynas.core.skeletons.plan import CellPlan, HalfPlan, LayerPlan, Plan
+
+if TYPE_CHECKING:
+    from raynas.core.genotype import Genotype
+
+
+class Residual(EdgeSkeleton):
+    """A cell reads the layer before as it is, and its last node is its output."""
+
+    name = "residual"
+    text_form = "NAS-Bench-201’s"
+    counts = "cells in each of three stages"
+    fewest_cells = 1
+    table_key = "arch"
+    benchmark = "NAS-Bench-201"
+
+    def canonical(self, genotype: "Genotype") -> str:
+        """Return a text without names of nodes, skips or zeros, see `raynas.core.nasbench201.canonical`."""
+        return nasbench201.canonical(_edges(genotype))
+
+    def to_text(self, genotype: "Genotype") -> str:
+        """Return ``|op~0|+|op~0|op~1|+…``."""
+        return nasbench201.write(_edges(genotype))
+
+    def reads(self, text: str) -> bool:
+        """Tell whether the text begins with a bar."""
+        return text.lstrip().startswith("|")
+
+    def from_text(self, text: str) -> Written:
+        """Parse NAS-Bench-201's text form."""
+        choices = [Choice(*edge) for edge in nasbench201.read(text)]
+        return Written("nas-bench-201", choices[-1].target, {"normal": choices})
+
+    def stack(self, side: int, nodes: int, cells: int, channels: int, discrete: bool) -> Plan:
+        """Three stages of ``cells`` cells, a residual block of stride 2 between them (section 2.1)."""
+        widths = [channels, 2 * channels, 4 * channels]
+        layers: list[LayerPlan] = [CellPlan("normal", channels, (channels,))] * cells
+        for before, width in pairwise(widths):
+            layers += [HalfPlan(before, width, residual=True), *[CellPlan("normal", width, (width,))] * cells]
+        return Plan("small", channels, tuple(layers), widths[-1], widths[-1], "norm")
+
+
+def _edges(genotype: "Genotype") -> nasbench201.Edges:
+    triples = [(choice.op, choice.source, choice.target) for choice in genotype.cell("normal")]
+    return nasbench201.edges_of(triples, genotype.targets)
