@@ -3,6 +3,8 @@
 Every look draws from streams of its own purpose and epoch, so that looking more often changes no search.
 """
 
+import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -110,6 +112,11 @@ class Evaluator:
 def pairs(totals: Tensor) -> list[Pair]:
     """Return each lane's numbers of a [2, lanes] tensor."""
     return [(float(loss), float(right)) for loss, right in totals.T.tolist()]
+
+
+def perplexity(loss: float) -> float:
+    """Return e^loss, or the largest number there is."""
+    return math.exp(min(loss, math.log(sys.float_info.max)))
 
 
 def rows_of(space: Space, tables: Tables, lane: int) -> dict[str, list[list[float]]]:

@@ -13,8 +13,9 @@ from raynas.core.flat import column
 from raynas.core.memory import peak_memory, reset_peak_memory
 from raynas.core.space import Space
 from raynas.core.tuning import measure_forms
+from raynas.data.corpus import Corpus
 from raynas.data.dataset import from_arrays
-from raynas.data.split import split
+from raynas.data.split import Data, split
 from raynas.search import Pack
 
 WORTH = 1.03
@@ -42,12 +43,15 @@ class Measured:
 def measure(
     config: SearchConfig,
     space: Space,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     classes: int,
     device: torch.device | str = "cpu",
     steps: int = 3,
 ) -> Measured:
-    """Time ``steps`` steps of a search on random images of ``shape`` (channels, height, width)."""
+    """Time ``steps`` steps of a search on random images of ``shape`` (channels, height, width).
+
+    Here and below: on random words where ``shape`` is that of a number, ().
+    """
     device = torch.device(device)
     before = _memory_before(device)
     pack = random_pack([config], space, shape, classes, device)
@@ -58,7 +62,7 @@ def measure(
 def measure_packs(
     config: SearchConfig,
     space: Space,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     classes: int,
     device: torch.device | str,
     *,
@@ -104,7 +108,7 @@ def measure_packs(
 def measure_faster_forms(
     config: SearchConfig,
     space: Space,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     classes: int,
     device: torch.device | str,
     size: int,
@@ -125,7 +129,7 @@ def measure_faster_forms(
 def random_pack(
     configs: Sequence[SearchConfig],
     space: Space,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     classes: int,
     device: torch.device | str = "cpu",
     forms: Mapping[str, str] | None = None,
@@ -133,9 +137,15 @@ def random_pack(
     """Return a pack of searches on random images of ``shape``, one step an epoch."""
     first = configs[0]
     rng = np.random.default_rng(0)
-    count = 2 * first.batch
-    images = rng.integers(0, 256, (count, *shape[1:], shape[0]), dtype=np.uint8)
-    dataset = from_arrays("random images", images, np.arange(count) % classes, classes=classes)
+    dataset: Data
+    if shape:
+        count = 2 * first.batch
+        images = rng.integers(0, 256, (count, *shape[1:], shape[0]), dtype=np.uint8)
+        dataset = from_arrays("random images", images, np.arange(count) % classes, classes=classes)
+    else:
+        count = first.batch * first.data.bptt + 1
+        words = tuple(map(str, range(classes)))
+        dataset = Corpus("random words", words, rng.integers(0, classes, 2 * count), count)
     data = first.data.model_copy(update={"valid": 0.5, "limit": None})
     update = {"data": data, "warmup": 0}
     return Pack([config.model_copy(update=update) for config in configs], space, split(dataset, data), device)

@@ -29,7 +29,7 @@ from raynas.core.streams import stream
 from raynas.data.feeds import Content, Feeds, content_of
 from raynas.data.split import Splits
 from raynas.errors import RaynasError
-from raynas.evaluation import Evaluator, Pair, entropy_of, pairs, rows_of
+from raynas.evaluation import Evaluator, Pair, entropy_of, pairs, perplexity, rows_of
 from raynas.methods import resolve
 from raynas.parts.stages import Stage
 from raynas.parts.stops import Ending
@@ -245,15 +245,20 @@ class Pack:
             entropy=entropy_of(mean.weights, lane),
             skips=genotype.count("skip_connect"),
             curvature=measured,
-            extra=self._extra(lane),
+            extra=self._extra(lane, {"": valid[0], "discrete_": discrete[0]}),
             restart=self.restarts[lane],
         )
 
-    def _extra(self, lane: int) -> dict[str, float]:
-        """Return the values of the method's schedules, and what is alive once something no longer is."""
+    def _extra(self, lane: int, losses: Mapping[str, float]) -> dict[str, float]:
+        """Return the values of the method's schedules, a text's perplexities, and what is alive.
+
+        The last only once something no longer is.
+        """
         values = [scheduled(part, self.progress) for _, part in self.method.parts()]
         extra = {name: float(value) for each in values for name, value in each.items()}
         alive = sum(int(mask[lane].sum()) for mask in self.problem.policy.alive.values())
+        if self.space.form.texts:
+            extra |= {f"{kind}perplexity": perplexity(loss) for kind, loss in losses.items()}
         if self.method.stages is not None:
             extra["alive"] = float(alive)
         return extra

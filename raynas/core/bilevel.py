@@ -22,6 +22,7 @@ from raynas.core.objective import Objective, Outcome, Penalty, Score
 from raynas.core.ops.lanes import Carried, Pass, Statistics
 from raynas.core.policy import Draw, Losses, Policy, Sampler, Tables
 from raynas.core.progress import Progress, now
+from raynas.core.recurrent import RecurrentSupernet
 from raynas.core.space import Space
 from raynas.core.supernet import Supernet
 
@@ -51,7 +52,7 @@ class Bilevel:
     def __init__(
         self,
         space: Space,
-        supernet: Supernet,
+        supernet: Supernet | RecurrentSupernet,
         policy: Policy,
         precision: torch.dtype | None = None,
         compiled: bool = False,

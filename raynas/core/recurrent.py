@@ -8,12 +8,13 @@ predecessors and activations, and the cell's output is the mean of its nodes (Li
 All that leaves a state goes to all later nodes at once, by one product; only time is a loop.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from raynas.core.ops.forms import Forms
 from raynas.core.ops.lanes import Lanes, Norm, Pass
 from raynas.core.space import Cell, Space
 from raynas.errors import RaynasError
@@ -64,7 +65,7 @@ class Places(nn.Module):
 class RecurrentSupernet(nn.Module):
     """A supernet of one recurrent space for texts of ``classes`` words, for one or several lanes.
 
-    ``generators`` seed the initial weights, one per lane. Words are embedded in as many numbers as the cell
+    The arguments are those of `Supernet`; what a recurrent cell does not have raises `RaynasError`. Words are embedded in as many numbers as the cell
     has units, ``channels``, and the embedding serves as the last layer's weights too. Batch normalisation
     stands after each state, with running statistics of its own (the original code shares one set); the mean
     and deviation of a time step are those of its batch alone.
@@ -73,12 +74,19 @@ class RecurrentSupernet(nn.Module):
     def __init__(
         self,
         space: Space,
+        shape: Sequence[int],
         classes: int,
         channels: int,
-        generators: list[torch.Generator],
+        cells: int,
+        generators: Sequence[torch.Generator],
         dtype: torch.dtype = torch.float32,
+        forms: Forms | None = None,
+        recompute: bool = False,
+        partial: int = 1,
+        auxiliary: bool = False,
     ) -> None:
         super().__init__()
+        _check_build(space, shape, cells, recompute, partial, auxiliary)
         lanes = Lanes(generators, dtype)
         [cell] = space.cells
         self.space, self.channels = space, channels
@@ -169,14 +177,20 @@ def _product(state: Tensor, matrix: Tensor) -> Tensor:
     return torch.bmm(state, matrix).to(state.dtype)
 
 
-def check_recurrent(space: Space, cells: int, partial: int, auxiliary: bool, recompute: bool) -> None:
-    """Raise `RaynasError` for what a recurrent supernet does not have."""
-    asked = {
+def _check_build(
+    space: Space, shape: Sequence[int], cells: int, recompute: bool, partial: int, auxiliary: bool
+) -> None:
+    """Refuse what a recurrent cell does not have."""
+    if shape:
+        space.form.plan(shape, space.nodes, cells, 1)
+    wrong = {
         f"cells: {cells}": cells != 1,
         f"partial: {partial}": partial != 1,
         "auxiliary: true": auxiliary,
         "recompute: true": recompute,
     }
-    for got, wrong in asked.items():
-        if wrong:
-            raise RaynasError(f"the recurrent space {space.name} has one cell and no images", got=got)
+    if asked := [words for words, given in wrong.items() if given]:
+        raise RaynasError(
+            "a recurrent supernet is one cell, with all its channels and activations, and no other skips",
+            got=", ".join(asked),
+        )

@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterator
 from itertools import chain
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, ValidationError, model_validator
 
-from raynas.core.config import Frozen
+from raynas.core.config import Frozen, SearchConfig
 from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.skeletons import DEFAULT, KINDS, SKELETONS
 from raynas.core.skeletons.base import Group, Skeleton
@@ -41,6 +41,17 @@ def _known_operations(ops: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(ops)) != len(ops):
         raise ValueError(f"an operation is listed twice: {', '.join(ops)}")
     return ops
+
+
+def _settings(values: dict[str, Any]) -> dict[str, Any]:
+    for key in values:
+        _known("key of a search", key, [name for name in SearchConfig.model_fields if name != "space"])
+    try:
+        SearchConfig.model_validate({"space": "-", **values})
+    except ValidationError as error:
+        detail = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}") from None
+    return values
 
 
 def _edge_name(name: str) -> str:
@@ -109,6 +120,7 @@ class _Space(Frozen):
     exclude: Annotated[tuple[str, ...], AfterValidator(_known_operations)] = ("none",)
     default_channels: PositiveInt = 16
     default_cells: PositiveInt = 8
+    defaults: Annotated[dict[str, Any], AfterValidator(_settings)] = Field(default_factory=dict)
 
     @property
     def form(self) -> Skeleton:
@@ -161,7 +173,8 @@ class Space(_Space):
     """A search space: what its cells read, are made of and put out is said by its skeleton.
 
     ``keep`` is the number of incoming edges a node keeps when the cell is derived, and ``exclude`` lists
-    operations that may be mixed in but never chosen.
+    operations that may be mixed in but never chosen. ``defaults`` are values of a search's configuration that
+    the space's source uses.
     """
 
     cells: tuple[Cell, ...]
@@ -198,8 +211,8 @@ class Space(_Space):
         return self.form.groups(self)
 
     def fingerprint(self) -> str:
-        """Return a short hash of everything that defines the space; titles and sources do not count."""
-        data = self.model_dump(mode="json", exclude={"name", "title", "source"})
+        """Return a short hash of everything that defines the space; titles and defaults do not count."""
+        data = self.model_dump(mode="json", exclude={"name", "title", "source", "defaults"})
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -219,6 +232,11 @@ def _stack_problems(space: Space) -> Iterator[str]:
 
 def _graph_problems(space: Space, cell: Cell) -> Iterator[str]:
     first, last = space.targets[0], space.targets[-1]
+    if strange := {op for edge in cell.edges for op in edge.ops if not space.form.takes(op)}:
+        yield (
+            f"cells.{cell.kind}: cells of the {space.skeleton} skeleton have no {', '.join(sorted(strange))}; "
+            f"they have {', '.join(op for op in OPERATIONS if space.form.takes(op))}"
+        )
     for edge in cell.edges:
         if not (edge.source < edge.target and first <= edge.target <= last):
             yield (

@@ -85,7 +85,7 @@ def load_text(config: DataConfig) -> Corpus:
         train, valid = words[: len(words) - held_out], words[len(words) - held_out :]
     if not train or not valid:
         raise RaynasError(
-            f"data.valid={config.valid} of {len(train) + len(valid)} tokens leaves one part of the text empty",
+            f"data.valid={config.valid} of {len(train) + len(valid)} tokens leaves one part empty",
             got=f"{len(train)} for the weights and {len(valid)} for α",
             expected="1 or more each",
         )

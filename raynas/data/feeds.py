@@ -57,7 +57,7 @@ class Feeds:
         return self.each[0].steps_per_epoch
 
     def epoch(self, steps: int) -> Iterator[Batch]:
-        """Yield ``steps`` batches, each search's own side by side; a text's hidden state starts from zeros."""
+        """Yield ``steps`` batches, each search's own side by side; a hidden state starts from zeros."""
         carried = self._carried()
         for step, each in enumerate(zip(*(feed.epoch(steps) for feed in self.each), strict=True), start=1):
             inputs, labels = zip(*each, strict=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from raynas.core.config import DataConfig
+from raynas.core.config import DataConfig, SearchConfig
 from raynas.data.corpus import Corpus
 from raynas.data.dataset import Dataset
 from raynas.errors import RaynasError
@@ -55,6 +55,13 @@ def split(dataset: Data, config: DataConfig) -> Splits:
         )
     order = permutation(count, config.split_seed)
     return Splits(dataset, np.sort(order[held_out:]), np.sort(order[:held_out]), config.split_seed)
+
+
+def steps_per_epoch(dataset: Data, config: SearchConfig) -> int:
+    """Return about how many steps an epoch of a search has, at least 1."""
+    if isinstance(dataset, Corpus):
+        return max(dataset.train // (config.batch * config.data.bptt), 1)
+    return max(int(len(dataset.labels) * (1 - config.data.valid)) // config.batch, 1)
 
 
 def stratified(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:

@@ -33,12 +33,10 @@ def vocabulary(words: Sequence[str], most: int, min_count: int) -> tuple[str, ..
 
 
 def treebank(path: Path) -> list[str]:
-    """Return the words of one file of the Penn Treebank: what white space divides, and `END` after each line."""
+    """Return the words of one file of the Penn Treebank, as white space divides them; `END` ends a line."""
     words = [word for line in read(path).splitlines() if line.strip() for word in (*line.split(), END)]
     if not words:
-        raise RaynasError(
-            f"{path} holds no words", next_step="fetch the file again: it should hold sentences"
-        )
+        raise RaynasError(f"{path} holds no words", next_step="fetch the file again")
     return words
 
 
@@ -91,14 +89,9 @@ def python_docs(module: str = DOCS) -> str:
 
 def text_problems(config: DataConfig) -> Iterator[Problem]:
     """Find the mistakes in the settings of a text that can be found without reading it."""
-    for key, sense in (
-        ("options", "options"),
-        ("download", "download"),
-        ("cutout", "cutout"),
-        ("size", "size"),
-    ):
+    for key in ("options", "download", "cutout", "size"):
         if getattr(config, key):
-            yield Problem(f"data.{key}", f"{config.name} is a text: it has no {sense}")
+            yield Problem(f"data.{key}", f"{config.name} is a text: it has no {key}")
     if config.storage != "auto":
         yield Problem("data.storage", f"{config.name} is a text: it is kept in memory")
     if config.name == "python-docs":

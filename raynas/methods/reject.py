@@ -240,6 +240,12 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
         "a modifier is about skip connections, but the space has none",
     ),
     (
+        lambda m, s: (
+            s.form.texts and _has(m, PartialChannels, DropPath, SkipDropout, AuxiliarySkip, EdgeNormalisation)
+        ),
+        "a recurrent cell has no feature maps: modifiers of its channels, paths, skips and edges mean nothing",
+    ),
+    (
         lambda m, s: _has(m, EdgeNormalisation) and s.keep == "all",
         "edge-normalisation compares edges, but the space keeps all of them",
     ),

@@ -32,6 +32,7 @@ STYLES: Mapping[Family, tuple[str, Dashes]] = {
     "convolution": ("#7a4300", ()),
     "rectified": ("#4b3f9e", ()),
     "noise": ("#8a6d00", (9, 4, 0.1, 4)),
+    "activation": ("#0072b2", ()),
 }
 
 
@@ -114,7 +115,7 @@ def _arrow(tip: Point) -> list[Point]:
 
 
 def _is_symbol(text: str) -> bool:
-    return text.startswith("c_{")
+    return text[1:3] == "_{"
 
 
 def _bends(points: Sequence[Point]) -> list[tuple[Point, Point, Point, Point]]:
@@ -171,7 +172,7 @@ class _Svg:
         content = escape(words)
         if _is_symbol(words):
             below = f'<tspan dy="3" font-size="{size - 4}">{words[3:-1].replace("-", "−")}</tspan>'
-            content = f'<tspan font-style="italic">c</tspan>{below}'
+            content = f'<tspan font-style="italic">{words[0]}</tspan>{below}'
         weight = ' font-weight="600"' if size == TITLE else ""
         self.rows.append(
             f'<text x="{_n(x)}" y="{_n(y)}" font-size="{size}"{weight} text-anchor="{anchor}" '

@@ -5,7 +5,16 @@ from types import MappingProxyType
 from typing import Literal
 
 Family = Literal[
-    "none", "skip", "max_pool", "avg_pool", "separable", "dilated", "convolution", "rectified", "noise"
+    "none",
+    "skip",
+    "max_pool",
+    "avg_pool",
+    "separable",
+    "dilated",
+    "convolution",
+    "rectified",
+    "noise",
+    "activation",
 ]
 
 
@@ -47,7 +56,10 @@ _ALL = (
     Operation(
         "conv1x1-bn-relu", "rectified", "conv 1×1", "1×1 convolution, batch norm, ReLU (NAS-Bench-101)", 1
     ),
-    Operation("identity", "skip", "same", "hands its input on: how a cell's output reads its nodes"),
+    Operation("identity", "skip", "identity", "hands its input on; in a recurrent cell behind a gate"),
     Operation("noise", "noise", "noise", "standard normal noise that ignores its input (space S4)"),
+    Operation("tanh", "activation", "tanh", "hyperbolic tangent behind a gate (recurrent cells)"),
+    Operation("relu", "activation", "relu", "rectifier behind a gate (recurrent cells)"),
+    Operation("sigmoid", "activation", "sigmoid", "logistic function behind a gate (recurrent cells)"),
 )
 OPERATIONS = MappingProxyType({operation.name: operation for operation in _ALL})

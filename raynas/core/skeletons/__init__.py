@@ -9,9 +9,10 @@ from types import MappingProxyType
 from raynas.core.skeletons.base import Skeleton
 from raynas.core.skeletons.blocks import Blocks
 from raynas.core.skeletons.darts import Darts
+from raynas.core.skeletons.recurrent import Recurrent
 from raynas.core.skeletons.residual import Residual
 
-_ALL: tuple[Skeleton, ...] = (Darts(), Residual(), Blocks())
+_ALL: tuple[Skeleton, ...] = (Darts(), Residual(), Blocks(), Recurrent())
 
 SKELETONS: Mapping[str, Skeleton] = MappingProxyType({skeleton.name: skeleton for skeleton in _ALL})
 DEFAULT = _ALL[0].name

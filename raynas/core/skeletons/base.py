@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.skeletons.plan import Plan
 from raynas.errors import RaynasError
 
@@ -82,7 +83,8 @@ class Skeleton(ABC):
     for each kind of cell and in it a row for each edge (see `EdgeSkeleton`); what methods do to edges needs
     that. ``extras`` says that its supernet can be built with partial channels and auxiliary skips. Two
     choices may share source and target where edges may be ``parallel``, and a node may read nothing where it
-    may be ``loose``. ``text_form`` says whose text form `to_text` writes (``DARTS’``). Where there are tables
+    may be ``loose``. Its cells read images or, where it says so, ``texts``; ``gathering`` says what becomes of
+    the states in `gathered`. ``text_form`` says whose text form `to_text` writes (``DARTS’``). Where there are tables
     of accuracies, ``table_key`` is the column that names a cell, of the benchmark ``benchmark``.
     """
 
@@ -96,6 +98,8 @@ class Skeleton(ABC):
     extras: ClassVar[bool] = False
     parallel: ClassVar[bool] = False
     loose: ClassVar[bool] = False
+    texts: ClassVar[bool] = False
+    gathering: ClassVar[str] = "concatenated"
     table_key: ClassVar[str] = ""
     benchmark: ClassVar[str] = ""
 
@@ -106,6 +110,10 @@ class Skeleton(ABC):
     def edges(self, ops: tuple[str, ...], nodes: int) -> dict[tuple[int, int], tuple[str, ...]]:
         """Return what ``ops:`` in a file stands for: the candidates on every edge (source, target)."""
         return {(source, target): ops for target in self.targets(nodes) for source in range(target)}
+
+    def takes(self, op: str) -> bool:
+        """Tell whether an operation may stand in a cell."""
+        return OPERATIONS[op].family != "activation"
 
     def problems(self, space: "Space", cell: "Cell") -> Iterator[str]:
         """Yield what is wrong with a cell of a space, beyond what would be wrong in any skeleton."""
@@ -130,8 +138,16 @@ class Skeleton(ABC):
     def check(self, genotype: "Genotype", kind: str, choices: Sequence[Choice]) -> None:
         """Raise `RaynasError` unless ``choices`` are such a cell; their states and operations are sound.
 
-        ``choices`` are in order. Here edges are checked: parallel ones, and nodes without any.
+        ``choices`` are in order. Here edges are checked: parallel ones, and nodes without any; and whether the
+        skeleton has such operations.
         """
+        for choice in choices:
+            if not self.takes(choice.op):
+                raise RaynasError(
+                    f"{choice.op} cannot stand in a {kind} cell",
+                    got=f"{choice.source}->{choice.target}",
+                    expected=", ".join(op for op in OPERATIONS if self.takes(op)),
+                )
         for one, other in pairwise(choices):
             if (one.source, one.target) == (other.source, other.target) and not self.parallel:
                 raise RaynasError(
@@ -151,6 +167,10 @@ class Skeleton(ABC):
     def gathered(self, genotype: "Genotype", kind: str) -> tuple[int, ...]:
         """Return the states that a cell's output puts side by side; none if its last target is its output."""
         return ()
+
+    def symbols(self) -> tuple[str, ...]:
+        """Return what drawings call the states that a cell reads, and its output (``c_{k}``)."""
+        return (*(f"c_{{k-{back}}}" for back in range(self.inputs, 0, -1)), "c_{k}")
 
     def canonical(self, genotype: "Genotype") -> str:
         """Return a text that is equal for two genotypes exactly when they are the same network."""
@@ -173,12 +193,15 @@ class Skeleton(ABC):
         raise RaynasError(f"{self.text_form} text form is not read back", next_step="use the genotype's JSON")
 
     def plan(
-        self, shape: tuple[int, int, int], nodes: int, cells: int, channels: int, discrete: bool = False
+        self, shape: Sequence[int], nodes: int, cells: int, channels: int, discrete: bool = False
     ) -> Plan:
         """Lay out a supernet, or a ``discrete`` network, for images of ``shape`` (channels, height, width).
 
-        Raises `RaynasError` when there are too few cells for the skeleton or too few pixels for two halvings.
+        Raises `RaynasError` when there are too few cells for the skeleton, too few pixels for two halvings, or
+        no images at all.
         """
+        if not shape:
+            raise RaynasError("these cells read images", got="a text", expected="images, as digits")
         if cells < self.fewest_cells:
             raise RaynasError(
                 "a supernet needs normal and reduction cells" if "reduce" in self.kinds else "too few cells",
