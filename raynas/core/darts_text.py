@@ -73,11 +73,8 @@ class DartsText:
     def _cell(self, tree: ast.expr) -> list[Triple]:
         pairs = self._items(tree, "a list of pairs, as [('sep_conv_3x3', 1), ...]")
         if not pairs or len(pairs) % self.each:
-            raise self._error(
-                f"a cell with {len(pairs)} pairs",
-                tree,
-                f"{'two pairs' if self.each == 2 else 'a pair'} per node",
-            )
+            wanted = "two pairs per node" if self.each == 2 else "a pair per node"
+            raise self._error(f"a cell with {len(pairs)} pairs", tree, wanted)
         choices = []
         for place, pair in enumerate(pairs):
             match pair:

@@ -65,10 +65,10 @@ class Places(nn.Module):
 class RecurrentSupernet(nn.Module):
     """A supernet of one recurrent space for texts of ``classes`` words, for one or several lanes.
 
-    The arguments are those of `Supernet`; what a recurrent cell does not have raises `RaynasError`. Words are embedded in as many numbers as the cell
-    has units, ``channels``, and the embedding serves as the last layer's weights too. Batch normalisation
-    stands after each state, with running statistics of its own (the original code shares one set); the mean
-    and deviation of a time step are those of its batch alone.
+    The arguments are those of `Supernet`; what a recurrent cell does not have raises `RaynasError`. Words are
+    embedded in as many numbers as the cell has units, ``channels``, and the embedding serves as the last
+    layer's weights too. Batch normalisation stands after each state, with running statistics of its own (the
+    original code shares one set); the mean and deviation of a time step are those of its batch alone.
     """
 
     def __init__(

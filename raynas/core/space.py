@@ -234,8 +234,8 @@ def _graph_problems(space: Space, cell: Cell) -> Iterator[str]:
     first, last = space.targets[0], space.targets[-1]
     if strange := {op for edge in cell.edges for op in edge.ops if not space.form.takes(op)}:
         yield (
-            f"cells.{cell.kind}: cells of the {space.skeleton} skeleton have no {', '.join(sorted(strange))}; "
-            f"they have {', '.join(op for op in OPERATIONS if space.form.takes(op))}"
+            f"cells.{cell.kind}: there is no {', '.join(sorted(strange))} in cells of the {space.skeleton} "
+            f"skeleton; they have {', '.join(op for op in OPERATIONS if space.form.takes(op))}"
         )
     for edge in cell.edges:
         if not (edge.source < edge.target and first <= edge.target <= last):

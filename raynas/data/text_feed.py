@@ -16,11 +16,11 @@ Batch = tuple[Tensor, Tensor]
 
 
 class TextFeed:
-    """The segments of a part of a text, ``tokens`` int64 [n], cut into ``batch`` streams of equal length.
+    """The segments, ``bptt`` tokens long, of a text int64 [n] that is cut into ``batch`` equal streams.
 
     Stream k holds the tokens from k·length on; each token's label is the next one of the text. At most
-    ``batch`` tokens at the end, which do not fill all streams, are left out. ``bptt`` is the length of a segment.
-    Raises `RaynasError` when the text is too short for one batch.
+    ``batch`` tokens at the end, which do not fill all streams, are left out. Raises `RaynasError` when the
+    text is too short for one batch.
     """
 
     def __init__(self, tokens: Tensor, batch: int, bptt: int) -> None:

@@ -243,7 +243,7 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
         lambda m, s: (
             s.form.texts and _has(m, PartialChannels, DropPath, SkipDropout, AuxiliarySkip, EdgeNormalisation)
         ),
-        "a recurrent cell has no feature maps: modifiers of its channels, paths, skips and edges mean nothing",
+        "modifiers of channels, paths, skips and edges are made for images, not for a recurrent cell",
     ),
     (
         lambda m, s: _has(m, EdgeNormalisation) and s.keep == "all",

@@ -83,9 +83,9 @@ class Skeleton(ABC):
     for each kind of cell and in it a row for each edge (see `EdgeSkeleton`); what methods do to edges needs
     that. ``extras`` says that its supernet can be built with partial channels and auxiliary skips. Two
     choices may share source and target where edges may be ``parallel``, and a node may read nothing where it
-    may be ``loose``. Its cells read images or, where it says so, ``texts``; ``gathering`` says what becomes of
-    the states in `gathered`. ``text_form`` says whose text form `to_text` writes (``DARTS’``). Where there are tables
-    of accuracies, ``table_key`` is the column that names a cell, of the benchmark ``benchmark``.
+    may be ``loose``. Its cells read images or, where it says so, ``texts``; ``gathering`` says what becomes
+    of the states in `gathered`. ``text_form`` says whose text form `to_text` writes (``DARTS’``). Where there
+    are tables of accuracies, ``table_key`` is the column that names a cell, of the benchmark ``benchmark``.
     """
 
     name: ClassVar[str]
@@ -138,8 +138,8 @@ class Skeleton(ABC):
     def check(self, genotype: "Genotype", kind: str, choices: Sequence[Choice]) -> None:
         """Raise `RaynasError` unless ``choices`` are such a cell; their states and operations are sound.
 
-        ``choices`` are in order. Here edges are checked: parallel ones, and nodes without any; and whether the
-        skeleton has such operations.
+        ``choices`` are in order. Here edges are checked: parallel ones, and nodes without any; and whether
+        the skeleton has such operations.
         """
         for choice in choices:
             if not self.takes(choice.op):
@@ -197,8 +197,8 @@ class Skeleton(ABC):
     ) -> Plan:
         """Lay out a supernet, or a ``discrete`` network, for images of ``shape`` (channels, height, width).
 
-        Raises `RaynasError` when there are too few cells for the skeleton, too few pixels for two halvings, or
-        no images at all.
+        Raises `RaynasError` when there are too few cells for the skeleton, too few pixels for two halvings,
+        or no images at all.
         """
         if not shape:
             raise RaynasError("these cells read images", got="a text", expected="images, as digits")
