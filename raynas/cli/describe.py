@@ -56,7 +56,7 @@ def space(name: str, measure: bool = False) -> dict[str, Any]:
         "cells_are": found.form.counts,
         "parameters": sum(each.numel() for each in supernet.parameters()),
         "sized_on": "a vocabulary of 10,000 words" if found.form.texts else "32×32 colour images, 10 classes",
-        "defaults": found.defaults,
+        "defaults": dict(found.defaults),
         "measured": _measure(SearchConfig(**values), found, shape, classes) if measure else None,
         "yaml": path.read_text(encoding="utf-8"),
     }

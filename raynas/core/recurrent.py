@@ -106,7 +106,7 @@ class RecurrentSupernet(nn.Module):
         numbers = torch.arange(lanes, device=tokens.device).view(-1, 1, 1) * self.embedding.shape[1]
         words = F.embedding(tokens + numbers, self.embedding.flatten(0, 1))
         mix, added = self._cut(weights, run)
-        from_word, from_before = self.first.split(self.channels, 1)
+        from_word, from_before = torch.split(self.first, self.channels, 1)
         read = _product(words.flatten(1, 2), from_word).view(lanes, n, steps, -1)
         matrices = self._matrices()
         state = None if run.carried is None else run.carried.now
@@ -125,13 +125,13 @@ class RecurrentSupernet(nn.Module):
 
     def _cut(self, weights: Mapping[str, Tensor], run: Pass) -> tuple[tuple[Tensor, ...], Tensor | None]:
         [kind] = self.space.kinds
-        mix = self.places(weights[kind], run.active and run.active[kind])
-        return mix, run.offsets and self.places.added(run.offsets[kind])
+        mix = self.places(weights[kind], None if run.active is None else run.active[kind])
+        return mix, None if run.offsets is None else self.places.added(run.offsets[kind])
 
     def _matrices(self) -> list[Tensor]:
         """Return, for each state, the matrix [lanes, channels, 2·later nodes·channels] of what reads it."""
         later = (self.nodes[:, source:] for source in range(self.nodes.shape[1]))
-        return [each.unflatten(3, (2, -1)).permute(0, 2, 3, 1, 4).flatten(2) for each in later]
+        return [torch.unflatten(each, 3, (2, -1)).permute(0, 2, 3, 1, 4).flatten(2) for each in later]
 
     def _nodes(
         self,
@@ -160,7 +160,7 @@ class RecurrentSupernet(nn.Module):
 
 def _send(state: Tensor, weights: Tensor, matrix: Tensor) -> Tensor:
     """Return what a state [lanes, N, channels] adds to each later node, [lanes, N, later nodes, channels]."""
-    gate, z = _product(state, matrix).unflatten(2, (2, -1, state.shape[2])).unbind(2)
+    gate, z = torch.unflatten(_product(state, matrix), 2, (2, -1, state.shape[2])).unbind(2)
     tanh, relu, sigmoid, identity = weights
     mixed = tanh * torch.tanh(z) + relu * torch.relu(z) + sigmoid * torch.sigmoid(z) + identity * z
     kept = weights.sum(0) * state.unsqueeze(2)

@@ -43,15 +43,19 @@ def _known_operations(ops: tuple[str, ...]) -> tuple[str, ...]:
     return ops
 
 
-def _settings(values: dict[str, Any]) -> dict[str, Any]:
-    for key in values:
+def _pairs(values: object) -> object:
+    return tuple(values.items()) if isinstance(values, dict) else values
+
+
+def _settings(pairs: tuple[tuple[str, Any], ...]) -> tuple[tuple[str, Any], ...]:
+    for key, _ in pairs:
         _known("key of a search", key, [name for name in SearchConfig.model_fields if name != "space"])
     try:
-        SearchConfig.model_validate({"space": "-", **values})
+        SearchConfig.model_validate({"space": "-", **dict(pairs)})
     except ValidationError as error:
         detail = error.errors()[0]
         raise ValueError(f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}") from None
-    return values
+    return pairs
 
 
 def _edge_name(name: str) -> str:
@@ -79,6 +83,11 @@ Candidates = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_kno
 
 Kind = Annotated[str, AfterValidator(lambda name: _known("kind of cell", name, KINDS))]
 SkeletonName = Annotated[str, AfterValidator(lambda name: _known("skeleton", name, SKELETONS))]
+
+Defaults = Annotated[
+    tuple[tuple[str, bool | int | float | str], ...], BeforeValidator(_pairs), AfterValidator(_settings)
+]
+"""Keys of a search and their values; in a file a mapping, here pairs, so that a space can be hashed."""
 
 Keep = Annotated[int | Literal["all"] | tuple[int, ...], BeforeValidator(_counts)]
 """How many incoming edges a node keeps when the cell is derived: a number, all of them, or node by node."""
@@ -120,7 +129,7 @@ class _Space(Frozen):
     exclude: Annotated[tuple[str, ...], AfterValidator(_known_operations)] = ("none",)
     default_channels: PositiveInt = 16
     default_cells: PositiveInt = 8
-    defaults: Annotated[dict[str, Any], AfterValidator(_settings)] = Field(default_factory=dict)
+    defaults: Defaults = ()
 
     @property
     def form(self) -> Skeleton:

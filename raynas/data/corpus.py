@@ -73,16 +73,16 @@ def load_text(config: DataConfig) -> Corpus:
         train, valid = train[: config.limit], valid[: config.limit]
     else:
         text = python_docs() if config.name == "python-docs" else read(data_path(config))
-        words = tokenise(text)
-        if not words:
+        found = tokenise(text)
+        if not found:
             raise RaynasError(
                 f"{config.path or config.name} holds no words",
                 got=f"{len(text)} characters of white space",
                 next_step="set data.path to a file of running text",
             )
-        words = _limited(words, config)
-        held_out = round(len(words) * config.valid)
-        train, valid = words[: len(words) - held_out], words[len(words) - held_out :]
+        found = _limited(found, config)
+        cut = len(found) - round(len(found) * config.valid)
+        train, valid = found[:cut], found[cut:]
     if not train or not valid:
         raise RaynasError(
             f"data.valid={config.valid} of {len(train) + len(valid)} tokens leaves one part empty",

@@ -69,7 +69,7 @@ def brought(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     found = defaults_of(values.get("method", "darts"), values.get("epochs"))
     with suppress(RaynasError):
-        found |= load_space(values["space"]).defaults if "space" in values else {}
+        found |= dict(load_space(values["space"]).defaults) if "space" in values else {}
     return found
 
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from raynas.core.ops.catalogue import OPERATIONS, Operation
 from raynas.core.ops.lanes import shifted
+from raynas.errors import RaynasError
 
 
 class ReluConvNorm(nn.Sequential):
@@ -101,7 +102,7 @@ def _separable(operation: Operation, channels: int, stride: int, affine: bool) -
 
 
 def plain(name: str, channels: int, stride: int, affine: bool) -> nn.Module:
-    """Build one operation on one edge."""
+    """Build one operation on one edge of a cell of images."""
     operation = OPERATIONS[name]
     match operation.family:
         case "skip":
@@ -123,3 +124,5 @@ def plain(name: str, channels: int, stride: int, affine: bool) -> nn.Module:
             return Noise(stride)
         case "none":
             return Zero(stride)
+        case "activation":
+            raise RaynasError(f"{name} stands in recurrent cells only")
