@@ -2,19 +2,28 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+import yaml
 
+from raynas.core.bilevel import Batch, cross_entropy
 from raynas.core.checkpoint import dump, load
 from raynas.core.config import SearchConfig
+from raynas.core.ops.lanes import Statistics
+from raynas.core.space import SpaceFile
+from raynas.data.corpus import Corpus
 from raynas.data.load import load_data
 from raynas.data.split import split
+from raynas.errors import FileProblems, RaynasError
 from raynas.evaluation import perplexity
+from raynas.launch.local import LocalLauncher
 from raynas.library import load_space
 from raynas.measure import measure, measure_faster_forms
 from raynas.methods import names, reasons, resolve, settle
 from raynas.report.build import build_report
 from raynas.search import Pack, Search
+from raynas.sweep.folder import SweepFolder
 from raynas.sweep.load import load_sweep
 from raynas.track.content import metrics
 
@@ -25,7 +34,9 @@ MADE_FOR_IMAGES = {"snas", "r-darts-dp", "p-darts", "pc-darts", "darts-minus"}
 
 
 def quick(name):
-    """Shorten the fine tuning of methods that have some; the method is otherwise as it is registered."""
+    """Shorten what takes many passes; the method is otherwise as it is registered."""
+    if name == "parsec":
+        return {"base": name, "objective": {"use": "importance", "samples": 2}}
     if "pt" not in name.split("-"):
         return name
     return {"base": name, "stages": {"use": "perturb-and-project", "interval": 1}}
@@ -34,8 +45,6 @@ def quick(name):
 @pytest.fixture(scope="module")
 def small():
     """A space of three nodes: as the large one, but with fewer edges to decide."""
-    from raynas.core.space import SpaceFile
-
     file = {"name": "small-rnn", "title": "small", "skeleton": "recurrent", "nodes": 3, "keep": 1}
     ops = ["none", "tanh", "relu", "sigmoid", "identity"]
     return SpaceFile.model_validate(
@@ -104,12 +113,19 @@ def test_a_search_runs_resumes_bit_for_bit_and_curvature_leaves_it_alone(small, 
     assert begun + list(second) == reports
 
 
+def grown(found):
+    """Enlarge the first weights: six units vary so little that normalising them would amplify rounding."""
+    found.problem.values.mul_(10)
+    found.problem.publish()
+    return found
+
+
 @pytest.mark.parametrize("name", TOGETHER)
 def test_two_in_a_pack_give_what_each_gives_alone(small, splits, name):
     configs = [search(quick(name), hessian={"every": 0})]
     configs.append(search(quick(name), seed=3, learning_rate=2, learning_rate_min=2, hessian={"every": 0}))
-    together = list(Pack(configs, small, splits, dtype=torch.float64))
-    alone = list(Search(configs[1], small, splits, dtype=torch.float64))
+    together = list(grown(Pack(configs, small, splits, dtype=torch.float64)))
+    alone = list(grown(Search(configs[1], small, splits, dtype=torch.float64)))
     for outcomes, report in zip(together, alone, strict=False):
         assert outcomes[1].train_loss == pytest.approx(report.train_loss, rel=1e-9)
         assert outcomes[1].valid_loss == pytest.approx(report.valid_loss, rel=1e-9)
@@ -160,10 +176,6 @@ def test_a_search_learns_more_than_how_frequent_words_are(small):
     for jump in torch.randint(0, 2, (3000,), generator=generator).tolist():
         word = (3 * word + 1 + jump) % 8
         words.append("abcdefgh"[word])
-    import numpy as np
-
-    from raynas.data.corpus import Corpus
-
     numbers = np.array([1 + "abcdefgh".index(each) for each in words])
     corpus = Corpus("chain", ("<unk>", *"abcdefgh"), numbers, 1500)
     config = search("darts", batch=8, channels=12, epochs=6, hessian={"every": 0}, arch_learning_rate=0.03)
@@ -177,9 +189,6 @@ def test_the_validation_loss_is_that_of_one_long_pass_over_each_stream(small, sp
     found = Search(search("darts"), small, splits, dtype=torch.float64)
     found.advance()
     problem = found.problem
-    from raynas.core.bilevel import Batch, cross_entropy
-    from raynas.core.ops.lanes import Statistics
-
     feed = found.valid.each[0]
     whole = Batch(feed.tokens[None], feed.labels[None])
     losses = cross_entropy(problem.forward(whole, problem.mean(), Statistics.RUNNING), whole.labels)
@@ -200,8 +209,6 @@ def test_a_step_on_random_words_is_measured():
 
 
 def write(tmp_path, **changes):
-    import yaml
-
     file = {"name": "s", "space": "darts-rnn", "data": {"name": "python-docs"}, **changes}
     path = tmp_path / "s.yaml"
     path.write_text(yaml.safe_dump(file))
@@ -232,8 +239,6 @@ def test_what_the_space_brings_stands_above_the_method_and_below_the_file(tmp_pa
     ],
 )
 def test_what_does_not_fit_is_told_before_a_search_starts(tmp_path, changes, words):
-    from raynas.errors import FileProblems
-
     with pytest.raises(FileProblems) as error:
         load_sweep(write(tmp_path, **changes), [])
     assert words in str(error.value)
@@ -241,8 +246,6 @@ def test_what_does_not_fit_is_told_before_a_search_starts(tmp_path, changes, wor
 
 def test_images_and_texts_do_not_mix_in_python_either(small, make_search_config, build, splits):
     _, images = build(make_search_config())
-    from raynas.errors import RaynasError
-
     with pytest.raises(RaynasError, match="reads a text"):
         Search(search("darts"), small, images)
     with pytest.raises(RaynasError, match="read images"):
@@ -250,14 +253,13 @@ def test_images_and_texts_do_not_mix_in_python_either(small, make_search_config,
 
 
 def test_a_sweep_reports_perplexity(tmp_path, monkeypatch):
-    from raynas.launch.local import LocalLauncher
-    from raynas.sweep.folder import SweepFolder
-
     monkeypatch.chdir(tmp_path)
     data = {"name": "python-docs", "limit": 300, "bptt": 6}
     more = {"epochs": 1, "batch": 4, "channels": 6, "hessian": {"every": 0}, "grid": {"seed": [0, 1]}}
-    sweep = load_sweep(write(tmp_path, **more, data=data), [])
-    folder = SweepFolder.create(tmp_path / "runs", sweep)
+    path = write(tmp_path, **more, data=data)
+    sweep = load_sweep(path, [])
+    folder = SweepFolder(tmp_path / "runs" / sweep.name)
+    folder.create(sweep, path.read_text())
     LocalLauncher("cpu").run(folder, [])
     html, markdown = build_report(folder)
     last = folder.trial(sweep.trials[0].id).record().last
