@@ -3,6 +3,8 @@
 Every look draws from streams of its own purpose and epoch, so that looking more often changes no search.
 """
 
+import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ from raynas.core.policy import Draw, Tables
 from raynas.core.records import Curvature
 from raynas.core.space import Space
 from raynas.core.streams import stream
-from raynas.data.feed import Feed
+from raynas.data.feeds import Feeds
 
 Pair = tuple[float, float]
 """A mean loss and an accuracy."""
@@ -28,7 +30,7 @@ Pair = tuple[float, float]
 class Evaluator:
     """Evaluates a pack's problem on the validation half, which all of its searches share.
 
-    ``feed`` deals out that half's images; ``shift_free`` says whether a common shift of a row's logits
+    ``feeds`` deals out that half; ``shift_free`` says whether a common shift of a row's logits
     changes nothing.
     """
 
@@ -36,22 +38,20 @@ class Evaluator:
         self,
         problem: Bilevel,
         configs: Sequence[SearchConfig],
-        feed: Feed,
+        feeds: Feeds,
         shift_free: bool,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.problem, self.configs, self.config, self.feed = problem, configs, configs[0], feed
+        self.problem, self.configs, self.config, self.feeds = problem, configs, configs[0], feeds
         self._clock, self._shift_free = clock, shift_free
         self.probe = self._probe()
         self.basis = self._basis()
 
     def _probe(self) -> Batch:
-        """Draw the fixed images on which curvature is measured; one set for a whole sweep, so λ compares."""
+        """Draw the fixed batch on which curvature is measured; one for a whole sweep, so λ compares."""
         hessian = self.config.hessian
         generator = stream(self.config.data.split_seed, "probe")
-        batches = self.feed.probe(hessian.batches, hessian.batch or self.config.batch, generator)
-        images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
-        return self._everyone(images, labels)
+        return self.feeds.probe(hessian.batches, hessian.batch or self.config.batch, generator)
 
     def _basis(self) -> Tensor:
         """Return the directions of the logits that may matter; what has been pruned adds known zeros."""
@@ -65,11 +65,6 @@ class Evaluator:
         basis: Tensor = torch.block_diag(entries, extras)  # type: ignore[no-untyped-call]
         return basis
 
-    def _everyone(self, images: Tensor, labels: Tensor) -> Batch:
-        """Show the same images to every lane."""
-        lanes = self.problem.lanes
-        return Batch(images.expand(lanes, *images.shape), labels.expand(lanes, *labels.shape))
-
     @torch.no_grad()
     def look(self, draw: Draw, statistics: Statistics, purpose: str, epoch: int) -> list[Pair]:
         """Pass over the validation half, not augmented; return each lane's mean loss and accuracy."""
@@ -78,12 +73,11 @@ class Evaluator:
         totals = torch.zeros(2, problem.lanes, device=like.device, dtype=torch.float64)
         count = 0
         with self._noise(purpose, epoch):
-            for images, labels in self.feed.plain(self.config.batch):
-                batch = self._everyone(images, labels)
+            for batch in self.feeds.plain(self.config.batch):
                 logits = problem.forward(batch, draw, statistics)
                 both = torch.stack([cross_entropy(logits, batch.labels), accuracy(logits, batch.labels)])
-                totals += both * len(labels)
-                count += len(labels)
+                totals += both * batch.labels[0].numel()
+                count += batch.labels[0].numel()
         return pairs(totals / count)
 
     def measure_curvature(self, epoch: int) -> list[Curvature]:
@@ -118,6 +112,11 @@ class Evaluator:
 def pairs(totals: Tensor) -> list[Pair]:
     """Return each lane's numbers of a [2, lanes] tensor."""
     return [(float(loss), float(right)) for loss, right in totals.T.tolist()]
+
+
+def perplexity(loss: float) -> float:
+    """Return e^loss, or the largest number there is."""
+    return math.exp(min(loss, math.log(sys.float_info.max)))
 
 
 def rows_of(space: Space, tables: Tables, lane: int) -> dict[str, list[list[float]]]:

@@ -16,8 +16,9 @@ from raynas.core.memory import peak_memory, reset_peak_memory
 from raynas.core.ops.lanes import Statistics
 from raynas.core.space import Space
 from raynas.core.tuning import measure_forms
+from raynas.data.corpus import Corpus
 from raynas.data.dataset import from_arrays
-from raynas.data.split import split
+from raynas.data.split import Data, split
 from raynas.methods import resolve
 from raynas.parts.projection import PerturbAndProject
 from raynas.search import Pack
@@ -51,12 +52,15 @@ class Measured:
 def measure(
     config: SearchConfig,
     space: Space,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     classes: int,
     device: torch.device | str = "cpu",
     steps: int = 3,
 ) -> Measured:
-    """Time ``steps`` steps of a search on random images of ``shape`` (channels, height, width)."""
+    """Time ``steps`` steps of a search on random images of ``shape`` (channels, height, width).
+
+    Here and below: on random words where ``shape`` is that of a number, ().
+    """
     device = torch.device(device)
     before = _memory_before(device)
     pack = random_pack([config], space, shape, classes, device)
@@ -156,7 +160,7 @@ def _measure_here(
 def measure_packs(
     config: SearchConfig,
     space: Space,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     classes: int,
     device: torch.device | str,
     *,
@@ -202,7 +206,7 @@ def measure_packs(
 def measure_faster_forms(
     config: SearchConfig,
     space: Space,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     classes: int,
     device: torch.device | str,
     size: int,
@@ -223,7 +227,7 @@ def measure_faster_forms(
 def random_pack(
     configs: Sequence[SearchConfig],
     space: Space,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     classes: int,
     device: torch.device | str = "cpu",
     forms: Mapping[str, str] | None = None,
@@ -233,9 +237,15 @@ def random_pack(
     """Return a pack of searches on random images of ``shape``, so many ``steps`` an epoch."""
     first = configs[0]
     rng = np.random.default_rng(0)
-    count = 2 * first.batch * steps
-    images = rng.integers(0, 256, (count, *shape[1:], shape[0]), dtype=np.uint8)
-    dataset = from_arrays("random images", images, np.arange(count) % classes, classes=classes)
+    dataset: Data
+    if shape:
+        count = 2 * first.batch * steps
+        images = rng.integers(0, 256, (count, *shape[1:], shape[0]), dtype=np.uint8)
+        dataset = from_arrays("random images", images, np.arange(count) % classes, classes=classes)
+    else:
+        count = first.batch * first.data.bptt * steps + 1
+        words = tuple(map(str, range(classes)))
+        dataset = Corpus("random words", words, rng.integers(0, classes, 2 * count), count)
     data = first.data.model_copy(update={"valid": 0.5, "limit": None})
     update = {"data": data, "warmup": 0}
     return Pack([config.model_copy(update=update) for config in configs], space, split(dataset, data), device)

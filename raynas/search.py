@@ -26,11 +26,10 @@ from raynas.core.progress import Progress, scheduled
 from raynas.core.records import Curvature, Ended, EpochReport
 from raynas.core.space import Space
 from raynas.core.streams import stream
-from raynas.data.augment import Augment
-from raynas.data.feed import Feed, Images
+from raynas.data.feeds import Content, Feeds, content_of
 from raynas.data.split import Splits
 from raynas.errors import RaynasError
-from raynas.evaluation import Evaluator, Pair, entropy_of, pairs, rows_of
+from raynas.evaluation import Evaluator, Pair, entropy_of, pairs, perplexity, rows_of
 from raynas.methods import resolve
 from raynas.parts.stages import Stage
 from raynas.parts.stops import Ending
@@ -63,7 +62,7 @@ class Pack:
         splits: Splits,
         device: torch.device | str = "cpu",
         *,
-        images: Images | None = None,
+        images: Content | None = None,
         forms: Mapping[str, str] | None = None,
         dtype: torch.dtype = torch.float32,
         clock: Callable[[], float] = time.perf_counter,
@@ -88,22 +87,19 @@ class Pack:
         self.streams = {
             name: [stream(config.seed, name) for config in configs] for name in ("train", "valid")
         }
-        self.images = images or Images(splits.dataset, self.device)
+        self.images = content_of(splits.dataset, self.device) if images is None else images
         self.train = self._feeds(splits.train, "train")
         self.valid = self._feeds(splits.valid, "valid")
         self.evaluator = Evaluator(
-            self.problem, self.configs, self.valid[0], self.method.relaxation.shift_free, clock
+            self.problem, self.configs, self.valid, self.method.relaxation.shift_free, clock
         )
         self.history: list[list[EpochReport]] = [[] for _ in configs]
         self.past: list[dict[int, dict[str, Any]]] = [{} for _ in configs]
         self.restarts = [0 for _ in configs]
 
-    def _feeds(self, indices: Any, name: str) -> list[Feed]:
-        augment = Augment.of(self.splits.dataset.recipe, self.config.data)
-        return [
-            Feed(self.images, indices, self.config.batch, generator, augment, dtype=self.dtype)
-            for generator in self.streams[name]
-        ]
+    def _feeds(self, indices: Any, name: str) -> Feeds:
+        more = (self.config, self.streams[name], self.dtype)
+        return Feeds(self.images, self.splits.dataset.recipe, indices, *more)
 
     def _stages(self) -> tuple[Stage, ...]:
         if self.method.stages is None:
@@ -201,8 +197,8 @@ class Pack:
 
     def batches(self) -> Iterator[tuple[Batch, Batch]]:
         """Yield one epoch's pairs of a training and a validation batch, all lanes' side by side."""
-        steps = self.train[0].steps_per_epoch
-        return zip(_batches(self.train, steps), _batches(self.valid, steps), strict=True)
+        steps = self.train.steps_per_epoch
+        return zip(self.train.epoch(steps), self.valid.epoch(steps), strict=True)
 
     def _look(self, draw: Draw, statistics: Statistics, purpose: str) -> list[Pair]:
         return self.evaluator.look(draw, statistics, purpose, self.epoch)
@@ -249,15 +245,20 @@ class Pack:
             entropy=entropy_of(mean.weights, lane),
             skips=genotype.count("skip_connect"),
             curvature=measured,
-            extra=self._extra(lane),
+            extra=self._extra(lane, {"": valid[0], "discrete_": discrete[0]}),
             restart=self.restarts[lane],
         )
 
-    def _extra(self, lane: int) -> dict[str, float]:
-        """Return the values of the method's schedules, and what is alive once something no longer is."""
+    def _extra(self, lane: int, losses: Mapping[str, float]) -> dict[str, float]:
+        """Return the values of the method's schedules, a text's perplexities, and what is alive.
+
+        The last only once something no longer is.
+        """
         values = [scheduled(part, self.progress) for _, part in self.method.parts()]
         extra = {name: float(value) for each in values for name, value in each.items()}
         alive = sum(int(mask[lane].sum()) for mask in self.problem.policy.alive.values())
+        if self.space.form.texts:
+            extra |= {f"{kind}perplexity": perplexity(loss) for kind, loss in losses.items()}
         if self.method.stages is not None:
             extra["alive"] = float(alive)
         return extra
@@ -387,10 +388,3 @@ class Search(Pack):
             if isinstance(outcome, Diverged):
                 raise outcome
             yield outcome
-
-
-def _batches(feeds: Sequence[Feed], steps: int) -> Iterator[Batch]:
-    """Yield ``steps`` shuffled batches, each lane's own images side by side."""
-    for each in zip(*(feed.epoch(steps) for feed in feeds), strict=True):
-        images, labels = zip(*each, strict=True)
-        yield Batch(torch.stack(images), torch.stack(labels))

@@ -13,10 +13,11 @@ from raynas.core.flat import column, flatten
 from raynas.core.ops.forms import Forms
 from raynas.core.ops.lanes import Statistics
 from raynas.core.policy import Policy
+from raynas.core.recurrent import RecurrentSupernet
 from raynas.core.space import Space
 from raynas.core.streams import stream
 from raynas.core.supernet import Supernet
-from raynas.data.dataset import Dataset
+from raynas.data.split import Data
 from raynas.methods.record import Method
 from raynas.parts.updaters import Sgd, clip_norm
 
@@ -29,7 +30,7 @@ class Trainer:
         configs: Sequence[SearchConfig],
         method: Method,
         space: Space,
-        dataset: Dataset,
+        dataset: Data,
         device: torch.device,
         dtype: torch.dtype,
         forms: Forms | None = None,
@@ -43,9 +44,9 @@ class Trainer:
         )
         self._clip = self._column("clip")
 
-    def _build_problem(self, dataset: Dataset, forms: Forms | None) -> Bilevel:
+    def _build_problem(self, dataset: Data, forms: Forms | None) -> Bilevel:
         config, method = self.config, self.method
-        supernet = Supernet(
+        supernet = (RecurrentSupernet if self.space.form.texts else Supernet)(
             self.space,
             dataset.shape,
             dataset.classes,

@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from raynas.core.config import SearchConfig
     from raynas.core.space import Space
 
-_SHAPE = (3, 32, 32)
-_CLASSES = 10
+_IMAGES: tuple[tuple[int, ...], int] = (3, 32, 32), 10
+_WORDS: tuple[tuple[int, ...], int] = (), 10_000
+"""The shape of an example and the number of classes that spaces are sized on."""
 
 
 def space(name: str, measure: bool = False) -> dict[str, Any]:
-    """Return a space's cells, size, and the parameters of its default supernet on 32×32 colour images.
+    """Return a space's cells, size, and the parameters of its default supernet on colour images or words.
 
     With ``measure`` one search step of DARTS at its default batch is timed as well.
     """
@@ -24,12 +25,17 @@ def space(name: str, measure: bool = False) -> dict[str, Any]:
 
     from raynas import library
     from raynas.core.config import SearchConfig
+    from raynas.core.recurrent import RecurrentSupernet
     from raynas.core.supernet import Supernet
+    from raynas.methods import settle
 
     path = library.locate("search_spaces", name)
     found = library.load_space(str(path))
     seed = torch.Generator().manual_seed(0)
-    supernet = Supernet(found, _SHAPE, _CLASSES, found.default_channels, found.default_cells, [seed])
+    shape, classes = _WORDS if found.form.texts else _IMAGES
+    build = RecurrentSupernet if found.form.texts else Supernet
+    supernet = build(found, shape, classes, found.default_channels, found.default_cells, [seed])
+    values = settle({"space": str(path)})
     return {
         "name": found.name,
         "title": found.title,
@@ -49,7 +55,9 @@ def space(name: str, measure: bool = False) -> dict[str, Any]:
         "default_cells": found.default_cells,
         "cells_are": found.form.counts,
         "parameters": sum(each.numel() for each in supernet.parameters()),
-        "measured": _measure(SearchConfig(space=str(path)), found, _SHAPE, _CLASSES) if measure else None,
+        "sized_on": "a vocabulary of 10,000 words" if found.form.texts else "32×32 colour images, 10 classes",
+        "defaults": dict(found.defaults),
+        "measured": _measure(SearchConfig(**values), found, shape, classes) if measure else None,
         "yaml": path.read_text(encoding="utf-8"),
     }
 
@@ -62,7 +70,8 @@ def print_space(facts: Mapping[str, Any]) -> None:
         "nodes": f"{facts['nodes']}, {_keeping(facts['keep'])}{_never(facts['exclude'])}",
         "architectures": f"{facts['architectures']:,} ({facts['architectures']:.1e})",
         "supernet": f"{facts['default_cells']} {facts['cells_are']}, {facts['default_channels']} channels: "
-        f"{facts['parameters']:,} parameters on 32×32 colour images, 10 classes",
+        f"{facts['parameters']:,} parameters on {facts['sized_on']}",
+        "defaults": ", ".join(f"{key}={value}" for key, value in facts["defaults"].items()),
         **_measured_text(facts["measured"]),
     }
     print_fields({"name": f"{facts['name']}: {facts['title']}", **shown})
@@ -253,9 +262,7 @@ def print_fields(facts: Mapping[str, Any]) -> None:
         say(f"{key.replace('_', ' '):<{width}}{text}")
 
 
-def _measure(
-    config: "SearchConfig", space: "Space", shape: tuple[int, int, int], classes: int
-) -> dict[str, Any]:
+def _measure(config: "SearchConfig", space: "Space", shape: tuple[int, ...], classes: int) -> dict[str, Any]:
     from raynas.launch.device import local_device
     from raynas.measure import measure
 
@@ -279,9 +286,8 @@ def _measure_each(configs: "list[SearchConfig]") -> list[dict[str, Any]]:
     measured = []
     for config in different.values():
         data = load_data(config.data)
-        height, width, channels = data.images.shape[1:]
         space = library.load_space(config.space)
-        measured.append(_measure(config, space, (channels, height, width), data.classes))
+        measured.append(_measure(config, space, data.shape, data.classes))
     return measured
 
 

@@ -19,18 +19,24 @@ from raynas.core.fan import active
 from raynas.core.flat import flatten, unflatten
 from raynas.core.genotype import Genotype
 from raynas.core.objective import Objective, Outcome, Penalty, Score
-from raynas.core.ops.lanes import Pass, Statistics
+from raynas.core.ops.lanes import Carried, Pass, Statistics
 from raynas.core.policy import Draw, Losses, Policy, Sampler, Tables
 from raynas.core.progress import Progress, now
+from raynas.core.recurrent import RecurrentSupernet
 from raynas.core.space import Space
 from raynas.core.supernet import Supernet
 
 
 class Batch(NamedTuple):
-    """Images [lanes, N, channels, height, width] with their classes [lanes, N]."""
+    """Images [lanes, N, channels, height, width] with their classes [lanes, N].
+
+    Or a text's tokens int64 [lanes, N, T] with those that follow them [lanes, N, T], and the hidden state of
+    its streams.
+    """
 
     images: Tensor
     labels: Tensor
+    carried: Carried | None = None
 
 
 class Bilevel:
@@ -46,7 +52,7 @@ class Bilevel:
     def __init__(
         self,
         space: Space,
-        supernet: Supernet,
+        supernet: Supernet | RecurrentSupernet,
         policy: Policy,
         precision: torch.dtype | None = None,
         compiled: bool = False,
@@ -108,12 +114,14 @@ class Bilevel:
         twice: bool = False,
         training: bool = False,
     ) -> Tensor:
-        """Return logits [lanes, N, classes]; ``values`` replaces the supernet's parameters when given.
+        """Return logits [lanes, N, (T,) classes]; ``values`` replaces the supernet's parameters when given.
 
         ``twice`` prepares the pass for having its gradient differentiated; what modifiers add to ``training``
         is left out of every other pass.
         """
-        run = Pass(statistics, self.noise, twice, draw.active, draw.offsets, draw.carry)
+        run = Pass(
+            statistics, self.noise, twice, draw.active, draw.offsets, draw.carry, carried=batch.carried
+        )
         if training:
             fields = {name: value for each in self.policy.modifiers for name, value in each.run().items()}
             run = replace(run, drops=self.drops, **fields)
@@ -220,11 +228,11 @@ class Bilevel:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return each lane's mean cross entropy, [lanes], of logits [lanes, N, classes]."""
-    each = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
-    return each.view(labels.shape).mean(1)
+    """Return each lane's mean cross entropy, [lanes], of logits [lanes, N, (T,) classes]."""
+    each = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
+    return each.view(len(labels), -1).mean(1)
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return each lane's share of images it classifies right, [lanes] in float64."""
-    return (logits.argmax(2) == labels).double().mean(1)
+    """Return each lane's share of images (or next words) it gets right, [lanes] in float64."""
+    return (logits.argmax(-1) == labels).double().flatten(1).mean(1)

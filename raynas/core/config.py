@@ -19,16 +19,18 @@ class Frozen(BaseModel):
 
 
 class DataConfig(Frozen):
-    """Which images, how they are split, and how they are augmented."""
+    """Which images or which text, how they are split, and how images are augmented."""
 
     name: str = Field("digits", description="a data set's name (`raynas ls data`) or `module:function`")
     path: str | None = Field(None, description="where the files are; needed by all but `digits`")
     download: bool = Field(False, description="let torchvision fetch the files when they are missing")
-    valid: float = Field(0.5, gt=0, lt=1, description="share of the training images that trains α")
+    valid: float = Field(0.5, gt=0, lt=1, description="share of the training images or tokens that trains α")
     split_seed: NonNegativeInt = Field(
         0, description="seed of the split; one for the whole sweep, so validation losses compare"
     )
-    limit: PositiveInt | None = Field(None, description="use only this many training images, seeded")
+    limit: PositiveInt | None = Field(
+        None, description="use only this many training images, seeded, or the first so many tokens of a text"
+    )
     size: PositiveInt | None = Field(None, description="resize folder images to this many pixels a side")
     augment: bool = Field(True, description="random crop and flip as the data set's recipe has them")
     cutout: NonNegativeInt = Field(0, description="side of the square that cutout blanks; 0 for none")
@@ -36,6 +38,9 @@ class DataConfig(Frozen):
         "auto", description="keep all images as one tensor, or stream them from disk with a DataLoader"
     )
     options: dict[str, Any] = Field(default_factory=dict, description="arguments of a `module:function`")
+    words: PositiveInt = Field(10_000, description="most words in a text's vocabulary; others are `<unk>`")
+    min_count: PositiveInt = Field(2, description="how often a word occurs at least that is no `<unk>`")
+    bptt: PositiveInt = Field(35, description="tokens of a text that a step reads of each stream")
 
 
 class HessianConfig(Frozen):
@@ -65,7 +70,9 @@ class SearchConfig(Frozen):
     data: DataConfig = Field(default_factory=DataConfig)
     epochs: PositiveInt = 50
     warmup: NonNegativeInt = Field(0, description="first epochs that train the weights only")
-    batch: PositiveInt = Field(64, description="images a step, for weights and for α")
+    batch: PositiveInt = Field(
+        64, description="images, or parallel streams of a text, a step, for weights and for α"
+    )
     channels: PositiveInt | None = Field(None, description="channels of the first cell; the space's own")
     cells: PositiveInt | None = Field(
         None, description="cells in the supernet (of `nas-bench-201`: in each stage); the space's own"

@@ -11,11 +11,13 @@ Triple = tuple[str, int, int]
 class DartsText:
     """A walk over Python's syntax tree of DARTS' text form that accepts that form and nothing else.
 
-    ``kinds`` are the kinds of cell it names, ``inputs`` is how many states such a cell reads.
+    ``kinds`` are the kinds of cell it names, ``inputs`` is how many states such a cell reads, ``each`` how
+    many each of its nodes reads.
     """
 
-    def __init__(self, text: str, kinds: tuple[str, ...], inputs: int) -> None:
-        self.kinds, self.inputs = kinds, inputs
+    def __init__(self, text: str, kinds: tuple[str, ...], inputs: int, each: int = 2) -> None:
+        self.kinds, self.inputs, self.each = kinds, inputs, each
+        self.concat = {kind: f"{kind}_concat" if len(kinds) > 1 else "concat" for kind in kinds}
         self.text = text.lstrip()
         # What `lstrip` took, so that errors count lines and columns in the text as given.
         skipped = text[: len(text) - len(self.text)]
@@ -26,17 +28,19 @@ class DartsText:
         """Return the number of nodes, and of each kind the operation, source and target of every edge."""
         fields = self._fields()
         cells: dict[str, list[Triple]] = {kind: self._cell(fields[kind]) for kind in self.kinds}
-        nodes = len(cells["normal"]) // 2
-        if len(cells["reduce"]) != len(cells["normal"]):
-            raise self._error(
-                "the cells differ in size", fields["reduce"], f"{len(cells['normal'])} pairs, as in normal"
-            )
-        for kind in self.kinds:
-            self._check_concat(kind, fields[f"{kind}_concat"], nodes)
+        first, *others = self.kinds
+        nodes = len(cells[first]) // self.each
+        for kind in others:
+            if len(cells[kind]) != len(cells[first]):
+                raise self._error(
+                    "the cells differ in size", fields[kind], f"{len(cells[first])} pairs, as in {first}"
+                )
+        for name in self.concat.values():
+            self._check_concat(name, fields[name], nodes)
         return nodes, cells
 
     def _fields(self) -> dict[str, ast.expr]:
-        wanted = [f"{kind}{suffix}" for kind in self.kinds for suffix in ("", "_concat")]
+        wanted = [name for kind in self.kinds for name in (kind, self.concat[kind])]
         form = f"Genotype({', '.join(f'{name}=...' for name in wanted)})"
         call = self._call(form)
         fields: dict[str, ast.expr] = {}
@@ -68,13 +72,14 @@ class DartsText:
 
     def _cell(self, tree: ast.expr) -> list[Triple]:
         pairs = self._items(tree, "a list of pairs, as [('sep_conv_3x3', 1), ...]")
-        if not pairs or len(pairs) % 2:
-            raise self._error(f"a cell with {len(pairs)} pairs", tree, "two pairs per node")
+        if not pairs or len(pairs) % self.each:
+            wanted = "two pairs per node" if self.each == 2 else "a pair per node"
+            raise self._error(f"a cell with {len(pairs)} pairs", tree, wanted)
         choices = []
         for place, pair in enumerate(pairs):
             match pair:
                 case ast.Tuple(elts=[op, source]) | ast.List(elts=[op, source]):
-                    target = self.inputs + place // 2
+                    target = self.inputs + place // self.each
                     choices.append((self._operation(op), self._source(source, target), target))
                 case _:
                     raise self._error("not a pair", pair, "(operation, source), as ('sep_conv_3x3', 1)")
@@ -97,7 +102,7 @@ class DartsText:
             )
         return source
 
-    def _check_concat(self, kind: str, tree: ast.expr, nodes: int) -> None:
+    def _check_concat(self, name: str, tree: ast.expr, nodes: int) -> None:
         whole = range(self.inputs, self.inputs + nodes)
         match tree:
             case ast.Call(func=ast.Name(id="range"), args=[start, stop], keywords=[]):
@@ -106,9 +111,7 @@ class DartsText:
                 items = self._items(tree, f"{whole} or {list(whole)}")
                 complete = sorted(map(self._number, items)) == list(whole)
         if not complete:
-            raise self._error(
-                f"{kind}_concat is not all nodes; raynas' cells concatenate every node", tree, whole
-            )
+            raise self._error(f"{name} is not all nodes; raynas' cells put out every node", tree, whole)
 
     def _items(self, tree: ast.expr, expected: str) -> list[ast.expr]:
         if not isinstance(tree, ast.List | ast.Tuple):

@@ -9,7 +9,7 @@ from raynas.core.policy import Draw, Policy
 
 
 class Outcome(NamedTuple):
-    """Losses [lanes] to be differentiated, and logits [lanes, N, classes] that accuracy is taken from."""
+    """Losses [lanes] to be differentiated, and logits [lanes, N, (T,) classes] accuracy is taken from."""
 
     losses: Tensor
     logits: Tensor

@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterator
 from itertools import chain
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, ValidationError, model_validator
 
-from raynas.core.config import Frozen
+from raynas.core.config import Frozen, SearchConfig
 from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.skeletons import DEFAULT, KINDS, SKELETONS
 from raynas.core.skeletons.base import Group, Skeleton
@@ -44,6 +44,21 @@ def _known_operations(ops: tuple[str, ...]) -> tuple[str, ...]:
     return ops
 
 
+def _pairs(values: object) -> object:
+    return tuple(values.items()) if isinstance(values, dict) else values
+
+
+def _settings(pairs: tuple[tuple[str, Any], ...]) -> tuple[tuple[str, Any], ...]:
+    for key, _ in pairs:
+        _known("key of a search", key, [name for name in SearchConfig.model_fields if name != "space"])
+    try:
+        SearchConfig.model_validate({"space": "-", **dict(pairs)})
+    except ValidationError as error:
+        detail = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}") from None
+    return pairs
+
+
 def _edge_name(name: str) -> str:
     if _EDGE.fullmatch(name) is None:
         raise ValueError(f"{name!r} is not an edge; write `source->target`, as 0->2")
@@ -69,6 +84,11 @@ Candidates = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_kno
 
 Kind = Annotated[str, AfterValidator(lambda name: _known("kind of cell", name, KINDS))]
 SkeletonName = Annotated[str, AfterValidator(lambda name: _known("skeleton", name, SKELETONS))]
+
+Defaults = Annotated[
+    tuple[tuple[str, bool | int | float | str], ...], BeforeValidator(_pairs), AfterValidator(_settings)
+]
+"""Keys of a search and their values; in a file a mapping, here pairs, so that a space can be hashed."""
 
 Keep = Annotated[int | Literal["all"] | tuple[int, ...], BeforeValidator(_counts)]
 """How many incoming edges a node keeps when the cell is derived: a number, all of them, or node by node."""
@@ -111,6 +131,7 @@ class _Space(Frozen):
     exclude: Annotated[tuple[str, ...], AfterValidator(_known_operations)] = ("none",)
     default_channels: PositiveInt = 16
     default_cells: PositiveInt = 8
+    defaults: Defaults = ()
 
     @property
     def form(self) -> Skeleton:
@@ -163,7 +184,8 @@ class Space(_Space):
     """A search space: what its cells read, are made of and put out is said by its skeleton.
 
     ``keep`` is the number of incoming edges a node keeps when the cell is derived, and ``exclude`` lists
-    operations that may be mixed in but never chosen.
+    operations that may be mixed in but never chosen. ``defaults`` are values of a search's configuration that
+    the space's source uses.
     """
 
     cells: tuple[Cell, ...]
@@ -200,8 +222,10 @@ class Space(_Space):
         return self.form.groups(self)
 
     def fingerprint(self) -> str:
-        """Return a short hash of everything that defines the space; titles and sources do not count."""
-        data = self.model_dump(mode="json", exclude={"name", "title", "source"}, exclude_none=True)
+        """Return a short hash of everything that defines the space; titles and defaults do not count."""
+        data = self.model_dump(
+            mode="json", exclude={"name", "title", "source", "defaults"}, exclude_none=True
+        )
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -223,12 +247,12 @@ def _stack_problems(space: Space) -> Iterator[str]:
 
 def _graph_problems(space: Space, cell: Cell) -> Iterator[str]:
     first, last = space.targets[0], space.targets[-1]
+    if strange := {op for edge in cell.edges for op in edge.ops if not space.form.takes(op)}:
+        yield (
+            f"cells.{cell.kind}: there is no {', '.join(sorted(strange))} in cells of the {space.skeleton} "
+            f"skeleton; they have {', '.join(op for op in OPERATIONS if space.form.takes(op))}"
+        )
     for edge in cell.edges:
-        for op in edge.ops:
-            owner = OPERATIONS[op].skeleton
-            if owner not in ("", space.skeleton):
-                place = f"cells.{cell.kind}: edge {edge.source}->{edge.target}"
-                yield f"{place}: {op} belongs to the skeleton {owner}"
         if not (edge.source < edge.target and first <= edge.target <= last):
             yield (
                 f"cells.{cell.kind}: edge {edge.source}->{edge.target} is impossible; a target is a node "

@@ -41,7 +41,7 @@ class Supernet(nn.Module):
     def __init__(
         self,
         space: Space,
-        shape: tuple[int, int, int],
+        shape: Sequence[int],
         classes: int,
         channels: int,
         cells: int,

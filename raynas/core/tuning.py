@@ -10,6 +10,7 @@ from torch import Tensor
 from raynas.core.ops.forms import FORMS, Maps, Shape, fan_out
 from raynas.core.ops.fused import SeparablePair
 from raynas.core.ops.lanes import Pass, Statistics
+from raynas.core.recurrent import RecurrentSupernet
 from raynas.core.space import Space
 from raynas.core.supernet import Supernet
 
@@ -29,13 +30,16 @@ class _Notes(dict[str, str]):
         self._seen[key] = max(self._edges, self._seen.get(key, 0))
 
 
-def measure_forms(supernet: Supernet, images: Tensor, runs: int = 3) -> dict[str, str]:
+def measure_forms(supernet: Supernet | RecurrentSupernet, images: Tensor, runs: int = 3) -> dict[str, str]:
     """Time every form of every shape of separable convolution; return the fastest by shape.
 
     ``images`` [lanes, N, channels, height, width] lend their size, device and type. Each form's time is the
     least of ``runs`` forward and backward passes. Takes some 0.5 s for a tiny supernet on a CPU; timings
-    vary, so keep the result with whatever must be repeated exactly. Nothing in the supernet changes.
+    vary, so keep the result with whatever must be repeated exactly. Nothing in the supernet changes. A
+    recurrent one has no convolutions.
     """
+    if isinstance(supernet, RecurrentSupernet):
+        return {}
     lanes, batch, *_ = images.shape
     best = {}
     for key, edges in shapes(supernet, images).items():

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from raynas.core.config import DataConfig
+from raynas.data.text import PTB_FILES, text_problems
 from raynas.errors import Problem, RaynasError, nearest, unknown
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -30,6 +31,8 @@ AS_THEY_ARE = Recipe()
 class Entry:
     """One data set: what it is, how it is augmented, and the files it needs below ``data.path``.
 
+    A ``text`` is read by `raynas.data.text`, anything else holds images.
+
     ``mean`` and ``std`` are per channel in 0..1 where published; left empty they are computed from the
     training images. ``files`` names what torchvision reads, relative to ``data.path``.
     """
@@ -40,6 +43,7 @@ class Entry:
     files: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    text: bool = False
 
 
 _CIFAR10_FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
@@ -79,6 +83,14 @@ _ALL = (
         "images in one sub-folder a class, below train/ and test/ or right below the path; read as colour",
         Recipe(pad=4, flip=True),
     ),
+    Entry(
+        "python-docs",
+        "the texts of Python's own help(), some 97,000 words; inside Python",
+        AS_THEY_ARE,
+        text=True,
+    ),
+    Entry("text", "any file of UTF-8 text, word by word in lower case", AS_THEY_ARE, text=True),
+    Entry("ptb", "the Penn Treebank, 929,589 words of training text", AS_THEY_ARE, PTB_FILES, text=True),
 )
 DATA_SETS = MappingProxyType({entry.name: entry for entry in _ALL})
 
@@ -93,10 +105,17 @@ def check_data(config: DataConfig) -> list[Problem]:
     if config.name not in DATA_SETS:
         error = unknown("data set", config.name, [*DATA_SETS, "module:function"], "raynas ls data")
         return [Problem("data.name", str(error))]
+    if DATA_SETS[config.name].text:
+        return list(text_problems(config))
     problems = list(_setting_problems(config))
     if config.name != "digits":
         problems += _path_problems(DATA_SETS[config.name], config)
     return problems
+
+
+def is_text(name: str) -> bool:
+    """Tell whether a data set of this name is a text; a ``module:function`` gives images."""
+    return name in DATA_SETS and DATA_SETS[name].text
 
 
 def data_path(config: DataConfig) -> Path:
@@ -175,6 +194,9 @@ def _setting_problems(config: DataConfig) -> Iterator[Problem]:
         yield Problem(
             "data.options", f"{config.name} takes no options, got {given}; only module:function does"
         )
+    for key in ("words", "min_count", "bptt"):
+        if getattr(config, key) != DataConfig.model_fields[key].default:
+            yield Problem(f"data.{key}", f"only a text has {key}, and {config.name} is none")
     if config.name != "folder":
         if config.size is not None:
             yield Problem("data.size", f"only the images of `folder` are resized, not those of {config.name}")

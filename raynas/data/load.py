@@ -15,8 +15,10 @@ from raynas.data.catalogue import (
     class_folders,
     data_path,
     find_function,
+    is_text,
     split_folders,
 )
+from raynas.data.corpus import Corpus, load_text
 from raynas.data.dataset import Dataset, Pixels, channel_statistics, from_arrays
 from raynas.data.folder import ImageFiles, describe, list_images
 from raynas.data.split import stratified
@@ -32,8 +34,8 @@ _DIGITS_TEST_SHARE = 0.2
 _DIGITS_SPLIT_SEED = 0
 
 
-def load_data(config: DataConfig) -> Dataset:
-    """Load the data set that ``config`` names, with ``config.limit`` applied to its training images.
+def load_data(config: DataConfig) -> Dataset | Corpus:
+    """Load the data set that ``config`` names, with ``config.limit`` applied to what trains.
 
     Raises `FileProblems` for what `check_data` finds and `RaynasError` for files or arrays that turn out
     to be wrong.
@@ -41,6 +43,8 @@ def load_data(config: DataConfig) -> Dataset:
     problems = check_data(config)
     if problems:
         raise FileProblems("data", problems)
+    if is_text(config.name):
+        return load_text(config)
     if config.name == "folder":
         return _folder(config)
     if ":" in config.name:

@@ -5,16 +5,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from raynas.core.config import DataConfig
+from raynas.core.config import DataConfig, SearchConfig
+from raynas.data.corpus import Corpus
 from raynas.data.dataset import Dataset
 from raynas.errors import RaynasError
+
+Data = Dataset | Corpus
+"""What a search learns from: images or a text."""
 
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """A data set and the indices int64, ascending and disjoint, of the images that train weights and α."""
+    """A data set and the indices int64, ascending and disjoint, of what trains weights and α.
 
-    dataset: Dataset
+    They count images, or the tokens of a text.
+    """
+
+    dataset: Data
     train: NDArray[np.int64]
     valid: NDArray[np.int64]
     split_seed: int
@@ -29,11 +36,15 @@ class Splits:
         }
 
 
-def split(dataset: Dataset, config: DataConfig) -> Splits:
+def split(dataset: Data, config: DataConfig) -> Splits:
     """Split the training images by ``split_seed``: a share ``valid`` for α, the rest for the weights.
 
+    A text is cut where its corpus says: the vocabulary is that of the part that trains the weights.
     The test images stay out of a search. Raises `RaynasError` when either half would be empty.
     """
+    if isinstance(dataset, Corpus):
+        places = np.arange(len(dataset.tokens))
+        return Splits(dataset, places[: dataset.train], places[dataset.train :], config.split_seed)
     count = len(dataset.labels)
     held_out = round(count * config.valid)
     if not 0 < held_out < count:
@@ -44,6 +55,13 @@ def split(dataset: Dataset, config: DataConfig) -> Splits:
         )
     order = permutation(count, config.split_seed)
     return Splits(dataset, np.sort(order[held_out:]), np.sort(order[:held_out]), config.split_seed)
+
+
+def steps_per_epoch(dataset: Data, config: SearchConfig) -> int:
+    """Return about how many steps an epoch of a search has, at least 1."""
+    if isinstance(dataset, Corpus):
+        return max(dataset.train // (config.batch * config.data.bptt), 1)
+    return max(int(len(dataset.labels) * (1 - config.data.valid)) // config.batch, 1)
 
 
 def stratified(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:

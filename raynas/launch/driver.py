@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
 from raynas.core.config import DataConfig, SearchConfig
+from raynas.data.catalogue import is_text
 from raynas.disk import disk_error
 from raynas.errors import RaynasError
 from raynas.sweep.folder import SweepFolder, TrialFolder
@@ -20,7 +21,7 @@ from raynas.sweep.record import TrialRecord
 if TYPE_CHECKING:
     import torch
 
-    from raynas.data.dataset import Dataset
+    from raynas.data.split import Data
 
 ENDED = frozenset({"finished", "diverged", "failed"})
 OVER = ENDED - {"failed"}
@@ -36,7 +37,7 @@ class RunTrials(Protocol):
         self,
         trials: Sequence[TrialFolder],
         *,
-        dataset: "Dataset",
+        dataset: "Data",
         device: "torch.device",
         heartbeat: Callable[[int], None],
         forms: Mapping[str, str] | None = None,
@@ -90,8 +91,13 @@ def waiting_configs(folder: SweepFolder, retry_failed: bool) -> list[SearchConfi
 
 
 def data_key(config: DataConfig) -> str:
-    """Return a key that two configurations share exactly when `load_data` gives both the same images."""
-    left_out = {"valid", "augment", "cutout", *(("split_seed",) if config.limit is None else ())}
+    """Return a key that two configurations share exactly when `load_data` gives both the same.
+
+    The vocabulary of a text depends on where it is cut.
+    """
+    left_out = {"augment", "cutout", "bptt", *(("split_seed",) if config.limit is None else ())}
+    if not is_text(config.name):
+        left_out.add("valid")
     return config.model_dump_json(exclude=left_out)
 
 

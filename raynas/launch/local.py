@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from raynas.core.config import DataConfig, SearchConfig
-from raynas.data.dataset import Dataset
 from raynas.data.load import load_data
+from raynas.data.split import Data
 from raynas.errors import RaynasError
 from raynas.launch.device import local_device
 from raynas.launch.driver import (
@@ -35,7 +35,7 @@ class LocalLauncher:
     def __init__(self, device: str = "auto", run_trials: RunTrials = run_trials) -> None:
         self._device = device
         self._run_trials = run_trials
-        self._data: tuple[str, Dataset] | None = None
+        self._data: tuple[str, Data] | None = None
 
     def run(self, folder: SweepFolder, observers: Sequence[Observer], retry_failed: bool = False) -> None:
         """Run every trial that has not ended, and with ``retry_failed`` those that failed, to their ends.
@@ -96,7 +96,7 @@ class LocalLauncher:
                 gc.collect()
                 torch.cuda.empty_cache()  # after CUDA ran out of memory; nothing on a CPU
 
-    def _dataset(self, data: DataConfig) -> Dataset:
+    def _dataset(self, data: DataConfig) -> Data:
         """Load a data set; the last is kept, as trials in a row mostly share it."""
         key = data_key(data)
         if self._data is None or self._data[0] != key:

@@ -10,7 +10,7 @@ import torch
 
 from raynas.core.config import DataConfig, SearchConfig, shape_of
 from raynas.core.space import Space
-from raynas.data.dataset import Dataset
+from raynas.data.split import Data, steps_per_epoch
 from raynas.disk import write_atomic
 from raynas.errors import RaynasError
 from raynas.launch.device import memory_share
@@ -31,14 +31,14 @@ FEWEST_STEPS = 8
 class Task:
     """One shape of a sweep, ready to be measured anywhere: an example, and how much of it there is.
 
-    ``shape`` is that of an image, (channels, height, width); ``steps`` is the number of steps of one search,
-    ``count`` how many there are, ``most`` the largest pack of use, ``share`` that of a GPU or of this
-    machine's memory.
+    ``shape`` is that of an image, (channels, height, width), or of a word, (); ``steps`` is the number of
+    steps of one search, ``count`` how many there are, ``most`` the largest pack of use, ``share`` that of a
+    GPU or of this machine's memory.
     """
 
     config: SearchConfig
     space: Space
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     classes: int
     steps: int
     count: int
@@ -115,7 +115,7 @@ class Packs:
         return steps.forms if steps else {}
 
     def tasks(
-        self, configs: Sequence[SearchConfig], dataset_of: Callable[[DataConfig], Dataset], gpu: float
+        self, configs: Sequence[SearchConfig], dataset_of: Callable[[DataConfig], Data], gpu: float
     ) -> dict[str, Task]:
         """Return what has still to be measured, by shape, for the searches to come.
 
@@ -134,13 +134,12 @@ class Packs:
                 tasks[shape] = replace(tasks[shape], count=tasks[shape].count + 1)
             elif shape not in self._sizes:
                 dataset = dataset_of(config.data)
-                train = int(len(dataset.labels) * (1 - config.data.valid))
                 tasks[shape] = Task(
                     config=config,
                     space=load_space(config.space),
                     shape=dataset.shape,
                     classes=dataset.classes,
-                    steps=config.epochs * max(train // config.batch, 1),
+                    steps=config.epochs * steps_per_epoch(dataset, config),
                     count=1,
                     most=most,
                     share=gpu or 1 / self._slots,

@@ -21,8 +21,7 @@ import torch
 import raynas
 from raynas.core.checkpoint import dump, load
 from raynas.core.config import SearchConfig
-from raynas.data.dataset import Dataset
-from raynas.data.split import split
+from raynas.data.split import Data, split
 from raynas.disk import DiskFull, replace, write_atomic
 from raynas.errors import RaynasError
 from raynas.launch.driver import next_attempt, this_attempt
@@ -35,7 +34,7 @@ Ended = Literal["finished", "diverged", "failed"]
 def run_trials(
     trials: Sequence[TrialFolder],
     *,
-    dataset: Dataset,
+    dataset: Data,
     device: torch.device,
     heartbeat: Callable[[int], None],
     forms: Mapping[str, str] | None = None,
@@ -116,7 +115,7 @@ def _states(trial: TrialFolder) -> dict[int, tuple[Path, dict[str, Any]]]:
 def _run_team(
     team: tuple[int, list[_Member]],
     live: list[TrialFolder],
-    dataset: Dataset,
+    dataset: Data,
     device: torch.device,
     heartbeat: Callable[[int], None],
     forms: Mapping[str, str] | None,
@@ -139,7 +138,7 @@ def _run_team(
 
 def _pack(
     team: tuple[int, list[_Member]],
-    dataset: Dataset,
+    dataset: Data,
     device: torch.device,
     forms: Mapping[str, str] | None,
 ) -> Pack:

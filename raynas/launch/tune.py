@@ -15,8 +15,8 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
 from raynas.core.config import SearchConfig
-from raynas.data.dataset import Dataset
 from raynas.data.load import load_data
+from raynas.data.split import Data
 from raynas.errors import RaynasError
 from raynas.launch.device import trial_device
 from raynas.launch.driver import RunTrials, data_key, only_driver, waiting_configs
@@ -99,7 +99,7 @@ class RayLauncher:
             everyone.on_end(folder)
 
 
-def _measure(packs: Packs, configs: list[SearchConfig], datasets: Mapping[str, Dataset], ask: Ask) -> None:
+def _measure(packs: Packs, configs: list[SearchConfig], datasets: Mapping[str, Data], ask: Ask) -> None:
     """Measure the shapes of which nothing is known yet, on the share of a device that their trials get."""
     waiting = packs.tasks(configs, lambda data: datasets[data_key(data)], ask.gpu)
     measure = ray.remote(num_cpus=ask.cpu, num_gpus=ask.gpu, max_retries=0)(_measure_here)
@@ -160,7 +160,7 @@ def _fitted(tuner: tune.Tuner, plan: Plan, watch: Watch) -> bool:
     return True
 
 
-def _load_data(configs: Iterable[SearchConfig]) -> dict[str, Dataset]:
+def _load_data(configs: Iterable[SearchConfig]) -> dict[str, Data]:
     """Load every data set once; all trials of a node will read it without a copy."""
     datasets = {}
     for key, data in {data_key(config.data): config.data for config in configs}.items():

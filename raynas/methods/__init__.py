@@ -5,8 +5,11 @@ A trial file names a method (`method: darts-2nd`) or starts from one and replace
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
+from raynas.errors import RaynasError
+from raynas.library import load_space
 from raynas.methods.build import PARTS, methods, parts, plain, resolve
 from raynas.methods.record import Method
 from raynas.methods.reject import reasons
@@ -14,6 +17,7 @@ from raynas.methods.reject import reasons
 __all__ = [
     "PARTS",
     "Method",
+    "brought",
     "defaults_of",
     "describe",
     "names",
@@ -58,10 +62,21 @@ def defaults_of(method: str | Mapping[str, Any], epochs: int | None = None) -> d
     return found
 
 
+def brought(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a search's method and space bring along, keys dotted; the space's stand above the method's.
+
+    A space that cannot be loaded brings nothing.
+    """
+    found = defaults_of(values.get("method", "darts"), values.get("epochs"))
+    with suppress(RaynasError):
+        found |= dict(load_space(values["space"]).defaults) if "space" in values else {}
+    return found
+
+
 def settle(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a search's values with its method's defaults where they say nothing."""
+    """Return a search's values with its method's and its space's defaults where they say nothing."""
     settled = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
-    for key, value in defaults_of(values.get("method", "darts"), values.get("epochs")).items():
+    for key, value in brought(values).items():
         group, _, leaf = key.partition(".")
         if not leaf:
             settled.setdefault(group, value)

@@ -250,6 +250,12 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
         "a modifier is about skip connections, but the space has none",
     ),
     (
+        lambda m, s: (
+            s.form.texts and _has(m, PartialChannels, DropPath, SkipDropout, AuxiliarySkip, EdgeNormalisation)
+        ),
+        "modifiers of channels, paths, skips and edges are made for images, not for a recurrent cell",
+    ),
+    (
         lambda m, s: _has(m, EdgeNormalisation) and s.keep == "all",
         "edge-normalisation compares edges, but the space keeps all of them",
     ),

@@ -7,8 +7,10 @@ differentiates through it (Liu et al. 2019, eq. 5 to 8).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
+import torch
+from pydantic import Field
 from torch import Tensor
 from torch.autograd import grad
 
@@ -42,11 +44,14 @@ class SecondOrder:
     """∇_α L_valid(w', α) − ξ·∂²L_train/∂α∂w · ∇_w' L_valid, the mixed term exactly or by differences.
 
     ``exact`` differentiates ⟨∇_w L_train, v⟩ with respect to α; ``difference`` evaluates ∇_α L_train at
-    w ± R·v with R = ``radius``/‖v‖ as the original code does (relative error 2e-5 in float64).
+    w ± R·v with R = ``radius``/‖v‖ as the original code does (relative error 2e-5 in float64). ``clip``
+    limits the norms of both gradients, as the original code does for recurrent cells (0.25); the factor that
+    shortens ∇_w L_train is then held constant.
     """
 
     mixed: Literal["exact", "difference"] = "exact"
     radius: float = 0.01
+    clip: Annotated[float, Field(gt=0)] | None = None
 
     def __call__(self, problem: Bilevel, train: Batch, valid: Batch, sgd: Sgd, rates: Tensor) -> Tensor:
         """Use the same training batch for the unrolled step and for the mixed term."""
@@ -55,13 +60,23 @@ class SecondOrder:
         exact = self.mixed == "exact"
         inner = problem.losses(train, alphas, twice=exact).sum()
         slope = flatten(grad(inner, problem.parameters, create_graph=exact, materialize_grads=True))
-        ahead = (problem.values - rates * sgd.direction(problem.values, slope.detach())).requires_grad_()
+        shorter = self._shorter(slope.detach())
+        step = rates * sgd.direction(problem.values, slope.detach() * shorter)
+        ahead = (problem.values - step).requires_grad_()
         direct, direction = grad(problem.losses(valid, alphas, values=ahead).sum(), [alphas, ahead])
+        direction = direction * self._shorter(direction)
         if exact:
             mixed = grad((slope * direction).sum(), alphas)[0]
         else:
             mixed = self._difference(problem, train, direction, before)
-        return direct - rates * mixed
+        return direct - rates * shorter * mixed
+
+    def _shorter(self, gradient: Tensor) -> Tensor:
+        """Return what brings each lane's gradient [lanes, numbers] down to the allowed norm, [lanes, 1]."""
+        if self.clip is None:
+            return torch.ones_like(gradient[:, :1])
+        shorter: Tensor = self.clip / gradient.norm(dim=1, keepdim=True)
+        return shorter.clamp_max(1)
 
     def _difference(
         self, problem: Bilevel, train: Batch, direction: Tensor, before: Sequence[Tensor]

@@ -324,15 +324,16 @@ def _box(graph: _Graph, place: int, right: float, y: float) -> Box:
 def _name(graph: _Graph, place: int) -> str:
     """Return what stands in a state's block; DARTS counts its nodes from 0, others count the input as 0."""
     inputs = graph.genotype.form.inputs
+    *read, output = graph.genotype.form.symbols()
     if place == graph.output:
-        return "c_{k}"
-    return f"c_{{k-{inputs - place}}}" if place < inputs else str(place - (inputs if inputs > 1 else 0))
+        return output
+    return read[place] if place < inputs else str(place - (inputs if inputs > 1 else 0))
 
 
 def _state(graph: _Graph, place: int) -> str:
     """Return a state's name in words: ``c_{k-2}``, ``c_{k-1}``, ``node 0``."""
     name = _name(graph, place)
-    return name if name.startswith("c_") else f"node {name}"
+    return f"node {name}" if name.isdigit() else name
 
 
 def _formula(graph: _Graph) -> str:
@@ -356,5 +357,6 @@ def _formula(graph: _Graph) -> str:
     if graph.gathered:
         loose = ", ".join(_state(graph, state) for state in graph.gathered)
         everything = graph.gathered == tuple(graph.genotype.targets)
-        sums.append(f"c_{{k}} = {'all nodes' if everything else loose}, concatenated")
+        form = graph.genotype.form
+        sums.append(f"{form.symbols()[-1]} = {'all nodes' if everything else loose}, {form.gathering}")
     return "; ".join(sums)

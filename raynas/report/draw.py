@@ -38,6 +38,7 @@ STYLES: Mapping[Family, tuple[str, Dashes]] = {
     "normed_max_pool": ("#4d8a00", (0.1, 4)),
     "normed_avg_pool": ("#b0305c", (0.1, 4)),
     "noise": ("#8a6d00", (9, 4, 0.1, 4)),
+    "activation": ("#0072b2", ()),
 }
 
 
@@ -125,7 +126,7 @@ def _arrow(tip: Point) -> list[Point]:
 
 
 def _is_symbol(text: str) -> bool:
-    return text.startswith("c_{")
+    return text[1:3] == "_{"
 
 
 def _bends(points: Sequence[Point]) -> list[tuple[Point, Point, Point, Point]]:
@@ -182,7 +183,7 @@ class _Svg:
         content = escape(words)
         if _is_symbol(words):
             below = f'<tspan dy="3" font-size="{size - 4}">{words[3:-1].replace("-", "−")}</tspan>'
-            content = f'<tspan font-style="italic">c</tspan>{below}'
+            content = f'<tspan font-style="italic">{words[0]}</tspan>{below}'
         weight = ' font-weight="600"' if size == TITLE else ""
         self.rows.append(
             f'<text x="{_n(x)}" y="{_n(y)}" font-size="{size}"{weight} text-anchor="{anchor}" '

@@ -12,6 +12,7 @@ import yaml
 from raynas.core.genotype import Genotype
 from raynas.core.records import EpochReport
 from raynas.core.space import Space
+from raynas.data.catalogue import is_text
 from raynas.errors import RaynasError
 from raynas.report.stats import Spread
 from raynas.report.text import axis_value
@@ -24,6 +25,7 @@ from raynas.tables.table import Yardstick
 MEASURES = {
     "valid_loss": "validation loss",
     "discrete_loss": "discrete loss",
+    "perplexity": "perplexity",
     "valid_accuracy": "validation accuracy",
     "eig_max": "λmax",
     "skips_normal": "skips, normal",
@@ -78,6 +80,11 @@ class Facts:
         """The kinds of cell of all trials, in order."""
         found = {kind for record in self.records for report in record.reports for kind in report.skips}
         return tuple(sorted(found))
+
+    @property
+    def texts(self) -> bool:
+        """Whether any trial learned from a text, and so has a perplexity."""
+        return any("perplexity" in record.last.extra for record in self.records if record.last)
 
     @property
     def ranked(self) -> tuple[TrialRecord, ...]:
@@ -164,6 +171,8 @@ def measure(report: EpochReport | None, name: str, yardstick: Yardstick | None =
         case "skips_normal" | "skips_reduce":
             skips = report.skips.get(name.removeprefix("skips_"))
             return None if skips is None else float(skips)
+        case "perplexity":
+            return report.extra.get("perplexity")
         case "table_accuracy":
             return yardstick.accuracy(report.genotype) if yardstick else None
         case "table_regret":
@@ -274,7 +283,10 @@ def provenance(facts: Facts) -> dict[str, str]:
     sweep, starts = facts.sweep, [record.start for record in facts.records if record.start]
     versions = _distinct(_pairs({**sweep.versions, **start.get("versions", {})}) for start in starts)
     data = [start.get("data") or {} for start in starts]
-    halves = (f"{part['train']} train, {part['valid']} validation images" for part in data if "train" in part)
+    things = "tokens" if any(is_text(record.config.data.name) for record in facts.records) else "images"
+    halves = (
+        f"{part['train']} train, {part['valid']} validation {things}" for part in data if "train" in part
+    )
     found = {
         "created": sweep.created,
         "versions": versions or _pairs(sweep.versions),

@@ -128,10 +128,31 @@ def _data(leaves: dict[str, Any]) -> Iterator[Problem]:
     yield from check_data(DataConfig.model_validate(nest(leaves)["data"]))
 
 
+def _reads(leaves: dict[str, Any]) -> Iterator[Problem]:
+    """Check that the space's cells read what the data hold."""
+    from raynas.data.catalogue import DATA_SETS, is_text
+
+    try:
+        space = load_space(leaves["space"])
+    except (RaynasError, KeyError):
+        return  # reported, once, by the check of the space itself
+    name = leaves["data.name"]
+    if space.form.texts and leaves["recompute"]:
+        yield Problem("recompute", f"cells of {space.name} are not computed twice: set it to false")
+    if space.form.texts == is_text(name) or (name not in DATA_SETS and ":" not in name):
+        return
+    fitting = ", ".join(entry.name for entry in DATA_SETS.values() if entry.text == space.form.texts)
+    reads, holds = ("texts", "images") if space.form.texts else ("images", "a text")
+    yield Problem(
+        "data.name", f"cells of {space.name} read {reads}, and {name} holds {holds}; {reads}: {fitting}"
+    )
+
+
 _CHECKS: dict[Check, tuple[str, ...]] = {
     _space: ("space",),
     _cells: ("space", "cells"),
     _method: ("method", "space", "channels", "hessian.every"),
     _epochs: ("epochs", "warmup"),
     _data: ("data",),
+    _reads: ("space", "data.name", "recompute"),
 }

@@ -73,17 +73,17 @@ class Draft:
                 for entry in (*self.base, *entries):
                     given |= entry.leaves
                     paths |= {leaf: entry.path_of(leaf) for leaf in entry.leaves}
-                leaves = start | _of_the_method(given, start) | given
+                leaves = start | _brought(given) | given
                 values = zip(axes, entries, strict=True)
                 yield Setting(leaves, paths, {a.key: entry.value for a, entry in values if a.varies})
 
 
-def _of_the_method(given: Mapping[str, Any], start: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the leaves that the method of a setting brings along; none where there is no such method."""
-    from raynas.methods import defaults_of  # brings torch
+def _brought(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the leaves that method and space of a setting bring along; none if there is no such method."""
+    from raynas.methods import brought  # brings torch
 
     try:
-        return defaults_of(given.get("method", start["method"]), given.get("epochs"))
+        return brought(given)
     except RaynasError:
         return {}  # reported, once, by the check of the method itself
 

@@ -19,6 +19,7 @@ Family = Literal[
     "normed_separable",
     "normed_max_pool",
     "normed_avg_pool",
+    "activation",
 ]
 
 
@@ -46,6 +47,10 @@ def _inverted(ratio: int, kernel: int) -> Operation:
     title = f"inverted bottleneck, {ratio} times as wide inside, depthwise {side} (ProxylessNAS)"
     name, short = f"mbconv{ratio}_{kernel}x{kernel}", f"mb{ratio} {side}"
     return Operation(name, "inverted", short, title, kernel, ratio=ratio, skeleton="chain")
+
+
+def _activation(name: str, title: str) -> Operation:
+    return Operation(name, "activation", name, f"{title} behind a gate", skeleton="recurrent")
 
 
 _ALL = (
@@ -76,7 +81,7 @@ _ALL = (
     Operation(
         "conv1x1-bn-relu", "rectified", "conv 1×1", "1×1 convolution, batch norm, ReLU (NAS-Bench-101)", 1
     ),
-    Operation("identity", "skip", "same", "hands its input on: how a cell's output reads its nodes"),
+    Operation("identity", "skip", "identity", "hands its input on; in a recurrent cell behind a gate"),
     *(_inverted(ratio, kernel) for kernel in (3, 5, 7) for ratio in (3, 6)),
     Operation(
         "zero", "none", "zero", "zeros: a block that is its shortcut alone (ProxylessNAS)", skeleton="chain"
@@ -114,5 +119,8 @@ _ALL = (
         skeleton="dense",
     ),
     Operation("noise", "noise", "noise", "standard normal noise that ignores its input (space S4)"),
+    _activation("tanh", "hyperbolic tangent"),
+    _activation("relu", "rectifier"),
+    _activation("sigmoid", "logistic function"),
 )
 OPERATIONS = MappingProxyType({operation.name: operation for operation in _ALL})

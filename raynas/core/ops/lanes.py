@@ -28,6 +28,26 @@ class Statistics(Enum):
     RUNNING = "the running ones"
 
 
+@dataclass
+class Carried:
+    """The hidden state [lanes, N, channels] of streams of text, from one segment to the next; no gradient.
+
+    A pass starts from ``now`` (None: zeros) and leaves what it ended with in ``ahead``; of several passes
+    over one segment the last one counts.
+    """
+
+    now: Tensor | None = None
+    ahead: Tensor | None = None
+
+    def advance(self) -> None:
+        """Let the next segment start where this one ended; one that no pass has read changes nothing."""
+        self.now, self.ahead = self.now if self.ahead is None else self.ahead, None
+
+    def reset(self) -> None:
+        """Let the next segment start from zeros."""
+        self.now = self.ahead = None
+
+
 @dataclass(frozen=True)
 class Pass:
     """How one forward pass runs: its statistics, a noise generator per lane, how often it is differentiated.
@@ -46,6 +66,7 @@ class Pass:
     ``drop_path`` is the chance of an edge to give 0 for an image, ``skip_dropout`` that of each entry of a
     skip at stride 1; what stays is scaled up to the same mean. ``drops`` holds a generator per lane for both.
     ``auxiliary`` scales the additional skip of a supernet that was built with it.
+    ``carried`` is the hidden state of a text's streams; None starts from zeros and forgets.
     """
 
     statistics: Statistics
@@ -58,6 +79,7 @@ class Pass:
     skip_dropout: float = 0.0
     auxiliary: float = 0.0
     drops: Sequence[torch.Generator] = ()
+    carried: Carried | None = None
 
     def convolve(
         self,

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from raynas.core.ops.catalogue import OPERATIONS, Operation
 from raynas.core.ops.lanes import shifted
+from raynas.errors import RaynasError
 
 
 class ReluConvNorm(nn.Sequential):
@@ -134,7 +135,7 @@ def _normed_relu(window: list[nn.Module], channels: int, affine: bool) -> nn.Seq
 
 
 def plain(name: str, channels: int, stride: int, affine: bool, outputs: int | None = None) -> nn.Module:
-    """Build one operation on one edge; only inverted bottlenecks may have other ``outputs``."""
+    """Build one operation on one edge of images; only inverted bottlenecks may have other ``outputs``."""
     operation = OPERATIONS[name]
     match operation.family:
         case "skip":
@@ -175,3 +176,5 @@ def plain(name: str, channels: int, stride: int, affine: bool, outputs: int | No
             return Noise(stride)
         case "none":
             return Zero(stride)
+        case "activation":
+            raise RaynasError(f"{name} stands in recurrent cells only")

@@ -13,6 +13,7 @@ from raynas.core.skeletons.darts import Darts, Reducing, ReducingSkipping, Skipp
 from raynas.core.skeletons.dense import Dense
 from raynas.core.skeletons.macro import Macro
 from raynas.core.skeletons.pairs import Pairs
+from raynas.core.skeletons.recurrent import Recurrent
 from raynas.core.skeletons.residual import Residual
 
 _ALL: tuple[Skeleton, ...] = (
@@ -26,6 +27,7 @@ _ALL: tuple[Skeleton, ...] = (
     Macro(),
     Chain(),
     Dense(),
+    Recurrent(),
 )
 
 SKELETONS: Mapping[str, Skeleton] = MappingProxyType({skeleton.name: skeleton for skeleton in _ALL})

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.skeletons.plan import Plan
 from raynas.core.skeletons.trunk import Trunk
 from raynas.errors import RaynasError
@@ -89,10 +90,11 @@ class Skeleton(ABC):
     methods do to edges needs that. ``extras`` says that its supernet can be built with partial channels and
     auxiliary skips; with ``skips`` every edge has one more skip by itself, in the supernet and in the
     discrete network. Two choices may share source and target where edges may be ``parallel``, and a node may
-    read nothing where it may be ``loose``. ``text_form`` says whose text form `to_text` writes (``DARTS’``).
-    Where there are tables of accuracies, ``table_key`` is the column that names a cell, of the benchmark
-    ``benchmark``. With ``has_trunk`` a space says widths and strides (`raynas.core.skeletons.trunk`), and a
-    genotype keeps them.
+    read nothing where it may be ``loose``. Its cells read images or, where it says so, ``texts``;
+    ``gathering`` says what becomes of the states in `gathered`. ``text_form`` says whose text form `to_text`
+    writes (``DARTS’``). Where there are tables of accuracies, ``table_key`` is the column that names a cell,
+    of the benchmark ``benchmark``. With ``has_trunk`` a space says widths and strides
+    (`raynas.core.skeletons.trunk`), and a genotype keeps them.
     """
 
     name: ClassVar[str]
@@ -108,6 +110,8 @@ class Skeleton(ABC):
     parallel: ClassVar[bool] = False
     loose: ClassVar[bool] = False
     has_trunk: ClassVar[bool] = False
+    texts: ClassVar[bool] = False
+    gathering: ClassVar[str] = "concatenated"
     table_key: ClassVar[str] = ""
     benchmark: ClassVar[str] = ""
 
@@ -122,6 +126,10 @@ class Skeleton(ABC):
     def fitting(self, edges: Edges, trunk: Trunk | None) -> Edges:
         """Return what `edges` gives without what does not fit an edge: all of it, for most."""
         return edges
+
+    def takes(self, op: str) -> bool:
+        """Tell whether an operation may stand in a cell."""
+        return OPERATIONS[op].skeleton in ("", self.name)
 
     def problems(self, space: "Space", cell: "Cell") -> Iterator[str]:
         """Yield what is wrong with a cell of a space, beyond what would be wrong in any skeleton."""
@@ -166,8 +174,16 @@ class Skeleton(ABC):
     def check(self, genotype: "Genotype", kind: str, choices: Sequence[Choice]) -> None:
         """Raise `RaynasError` unless ``choices`` are such a cell; their states and operations are sound.
 
-        ``choices`` are in order. Here edges are checked: parallel ones, and nodes without any.
+        ``choices`` are in order. Here edges are checked: parallel ones, and nodes without any; and whether
+        the skeleton has such operations.
         """
+        for choice in choices:
+            if not self.takes(choice.op):
+                raise RaynasError(
+                    f"{choice.op} cannot stand in a {kind} cell",
+                    got=f"{choice.source}->{choice.target}",
+                    expected=", ".join(op for op in OPERATIONS if self.takes(op)),
+                )
         for one, other in pairwise(choices):
             if (one.source, one.target) == (other.source, other.target) and not self.parallel:
                 raise RaynasError(
@@ -187,6 +203,10 @@ class Skeleton(ABC):
     def gathered(self, genotype: "Genotype", kind: str) -> tuple[int, ...]:
         """Return the states that a cell's output puts side by side; none if its last target is its output."""
         return ()
+
+    def symbols(self) -> tuple[str, ...]:
+        """Return what drawings call the states that a cell reads, and its output (``c_{k}``)."""
+        return (*(f"c_{{k-{back}}}" for back in range(self.inputs, 0, -1)), "c_{k}")
 
     def canonical(self, genotype: "Genotype") -> str:
         """Return a text that is equal for two genotypes exactly when they are the same network."""
@@ -210,7 +230,7 @@ class Skeleton(ABC):
 
     def plan(
         self,
-        shape: tuple[int, int, int],
+        shape: Sequence[int],
         nodes: int,
         cells: int,
         channels: int,
@@ -219,9 +239,11 @@ class Skeleton(ABC):
     ) -> Plan:
         """Lay out a supernet, or a genotype's network, for images of ``shape`` (channels, height, width).
 
-        Raises `RaynasError` when the skeleton has no stack of so many cells, or at too few pixels for two
-        halvings.
+        Raises `RaynasError` when the skeleton has no stack of so many cells, at too few pixels for two
+        halvings, or without images.
         """
+        if not shape:
+            raise RaynasError("these cells read images", got="a text", expected="images, as digits")
         if wrong := self.wrong_cells(cells):
             raise RaynasError(wrong, got=f"cells: {cells}")
         side = min(shape[1:])

@@ -147,7 +147,7 @@ class Chain(EdgeSkeleton):
 
     def plan(
         self,
-        shape: tuple[int, int, int],
+        shape: Sequence[int],
         nodes: int,
         cells: int,
         channels: int,

@@ -1,0 +1,90 @@
+"""The feeds of a pack, one a search, whatever they deal out, and their batches side by side."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from raynas.core.bilevel import Batch
+from raynas.core.config import SearchConfig
+from raynas.core.ops.lanes import Carried
+from raynas.data.augment import Augment
+from raynas.data.catalogue import Recipe
+from raynas.data.corpus import Corpus
+from raynas.data.feed import Feed, Images
+from raynas.data.split import Data
+from raynas.data.text_feed import TextFeed
+
+Content = Images | Tensor
+"""What a pack reads, on its device: images, or the tokens int64 [n] of a text."""
+
+
+def content_of(data: Data, device: torch.device) -> Content:
+    """Bring a data set to a device."""
+    return torch.tensor(data.tokens, device=device) if isinstance(data, Corpus) else Images(data, device)
+
+
+class Feeds:
+    """What one part of the data, ``indices`` int64 [n], gives the searches of a pack.
+
+    ``generators``, one a search, shuffle images and draw their augmentation by ``recipe``; a text is read in
+    order, and the same by all searches.
+    """
+
+    def __init__(
+        self,
+        content: Content,
+        recipe: Recipe,
+        indices: NDArray[np.int64],
+        config: SearchConfig,
+        generators: Sequence[torch.Generator],
+        dtype: torch.dtype,
+    ) -> None:
+        self.lanes = len(generators)
+        self.each: Sequence[Feed] | Sequence[TextFeed]
+        if isinstance(content, Tensor):
+            tokens = content[torch.as_tensor(indices, device=content.device)]
+            self.each = [TextFeed(tokens, config.batch, config.data.bptt)] * self.lanes
+        else:
+            augment = Augment.of(recipe, config.data)
+            self.each = [Feed(content, indices, config.batch, g, augment, dtype=dtype) for g in generators]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches in one pass."""
+        return self.each[0].steps_per_epoch
+
+    def epoch(self, steps: int) -> Iterator[Batch]:
+        """Yield ``steps`` batches, each search's own side by side; a hidden state starts from zeros."""
+        carried = self._carried()
+        for step, each in enumerate(zip(*(feed.epoch(steps) for feed in self.each), strict=True), start=1):
+            inputs, labels = zip(*each, strict=True)
+            yield Batch(torch.stack(inputs), torch.stack(labels), carried)
+            if carried is not None and step % self.steps_per_epoch:
+                carried.advance()
+            elif carried is not None:
+                carried.reset()
+
+    def plain(self, batch: int) -> Iterator[Batch]:
+        """Yield everything once and in order, the same to every search, not augmented."""
+        carried = self._carried()
+        for inputs, labels in self.each[0].plain(batch):
+            yield self._everyone(inputs, labels, carried)
+            if carried is not None:
+                carried.advance()
+
+    def probe(self, count: int, batch: int, generator: torch.Generator) -> Batch:
+        """Return ``count`` random batches as one, the same to every search; a text's begin with zeros."""
+        batches = self.each[0].probe(count, batch, generator)
+        inputs, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        return self._everyone(inputs, labels)
+
+    def _carried(self) -> Carried | None:
+        """Return the hidden state of streams that have just begun; None for images."""
+        return Carried() if isinstance(self.each[0], TextFeed) else None
+
+    def _everyone(self, inputs: Tensor, labels: Tensor, carried: Carried | None = None) -> Batch:
+        lanes = self.lanes
+        return Batch(inputs.expand(lanes, *inputs.shape), labels.expand(lanes, *labels.shape), carried)

@@ -1,0 +1,270 @@
+"""Searches for a recurrent cell on a text: like any other, whatever the method; and what is refused."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from raynas.core.bilevel import Batch, cross_entropy
+from raynas.core.checkpoint import dump, load
+from raynas.core.config import SearchConfig
+from raynas.core.ops.lanes import Statistics
+from raynas.core.space import SpaceFile
+from raynas.data.corpus import Corpus
+from raynas.data.load import load_data
+from raynas.data.split import split
+from raynas.errors import FileProblems, RaynasError
+from raynas.evaluation import perplexity
+from raynas.launch.local import LocalLauncher
+from raynas.library import load_space
+from raynas.measure import measure, measure_faster_forms
+from raynas.methods import names, reasons, resolve, settle
+from raynas.report.build import build_report
+from raynas.search import Pack, Search
+from raynas.sweep.folder import SweepFolder
+from raynas.sweep.load import load_sweep
+from raynas.track.content import metrics
+
+SPACE = load_space("darts-rnn")
+FITTING = [name for name in names() if not any(reasons(resolve(name), SPACE, {}))]
+TOGETHER = [name for name in FITTING if not resolve(name).solo]
+MADE_FOR_IMAGES = {"snas", "r-darts-dp", "p-darts", "pc-darts", "darts-minus"}
+
+
+def quick(name):
+    """Shorten what takes many passes; the method is otherwise as it is registered."""
+    if name == "parsec":
+        return {"base": name, "objective": {"use": "importance", "samples": 2}}
+    if "pt" not in name.split("-"):
+        return name
+    return {"base": name, "stages": {"use": "perturb-and-project", "interval": 1}}
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A space of three nodes: as the large one, but with fewer edges to decide."""
+    file = {"name": "small-rnn", "title": "small", "skeleton": "recurrent", "nodes": 3, "keep": 1}
+    ops = ["none", "tanh", "relu", "sigmoid", "identity"]
+    return SpaceFile.model_validate(
+        {**file, "default_cells": 1, "cells": {"recurrent": {"ops": ops}}}
+    ).resolve()
+
+
+def search(method, **changes):
+    values = {
+        "space": "darts-rnn",
+        "method": method,
+        "epochs": 2,
+        "batch": 4,
+        "channels": 6,
+        "learning_rate": 5,
+        "learning_rate_min": 5,
+        "hessian": {"steps": 6, "every": 2},
+    }
+    data = {"name": "python-docs", "limit": 300, "bptt": 6, **changes.pop("data", {})}
+    return SearchConfig(**{**settle({"space": "darts-rnn"}), **values, **changes, "data": data})
+
+
+@pytest.fixture(scope="module")
+def splits():
+    config = search("darts")
+    return split(load_data(config.data), config.data)
+
+
+def same_states(a, b):
+    """Tell whether two states are equal bit for bit."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same_states(a[key], b[key]) for key in a)
+    return a == b
+
+
+def test_most_methods_fit():
+    assert {"darts", "darts-2nd", "gdas", "drnas", "sdarts-adv", "vim-nas", "darts-pt", "parsec"} <= set(
+        FITTING
+    )
+    assert not set(FITTING) & MADE_FOR_IMAGES
+
+
+@pytest.mark.parametrize("name", FITTING)
+def test_a_search_runs_resumes_bit_for_bit_and_curvature_leaves_it_alone(small, splits, tmp_path, name):
+    config = search(quick(name))
+    whole = Search(config, small, splits)
+    reports = list(whole)
+    assert reports[-1].epoch == whole.epochs - 1 or reports[-1].ended
+    for report in reports:
+        assert report.extra["perplexity"] == math.exp(report.valid_loss)
+        assert report.extra["discrete_perplexity"] == math.exp(report.discrete_loss)
+        assert set(report.genotype.kinds) == set(report.weights) == {"recurrent"}
+        assert 0 <= report.valid_accuracy <= 1
+    if len(reports) == 1:
+        return
+    first = Search(config, small, splits)
+    begun = [first.advance()[0]]
+    before = first.state_dict()
+    first.measure_curvature()
+    assert same_states(before, first.state_dict())
+    (tmp_path / "checkpoint.pt").write_bytes(dump(before))
+    second = Search(config, small, splits)
+    second.load_state_dict(load(tmp_path / "checkpoint.pt"))
+    assert begun + list(second) == reports
+
+
+def grown(found):
+    """Enlarge the first weights: six units vary so little that normalising them would amplify rounding."""
+    found.problem.values.mul_(10)
+    found.problem.publish()
+    return found
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_two_in_a_pack_give_what_each_gives_alone(small, splits, name):
+    configs = [search(quick(name), hessian={"every": 0})]
+    configs.append(search(quick(name), seed=3, learning_rate=2, learning_rate_min=2, hessian={"every": 0}))
+    together = list(grown(Pack(configs, small, splits, dtype=torch.float64)))
+    alone = list(grown(Search(configs[1], small, splits, dtype=torch.float64)))
+    for outcomes, report in zip(together, alone, strict=False):
+        assert outcomes[1].train_loss == pytest.approx(report.train_loss, rel=1e-9)
+        assert outcomes[1].valid_loss == pytest.approx(report.valid_loss, rel=1e-9)
+        assert outcomes[1].discrete_loss == pytest.approx(report.discrete_loss, rel=1e-9)
+        assert outcomes[1].genotype == report.genotype
+
+
+@pytest.mark.parametrize("name", FITTING)
+def test_a_step_moves_its_own_variables_only(small, splits, name):
+    found = Search(search(name), small, splits, dtype=torch.float64)
+    trainer, problem = found.trainer, found.problem
+    train, valid = next(found.batches())
+    rates = torch.full((1, 1), 0.5, dtype=torch.float64)
+    if found.method.order == "joint":
+        return
+    values, alphas = problem.values.clone(), problem.alphas.clone()
+    buffers = {key: buffer.clone() for key, buffer in problem.supernet.named_buffers()}
+    trainer.step_alphas(train, valid, rates)
+    assert torch.equal(problem.values, values)
+    assert all(torch.equal(buffers[key], buffer) for key, buffer in problem.supernet.named_buffers())
+    assert torch.equal(problem.alphas, alphas) == (found.method.estimator is None)
+    moved = problem.alphas.clone()
+    trainer.step_weights(train, rates)
+    assert torch.equal(problem.alphas, moved)
+    assert not torch.equal(problem.values, values)
+
+
+def test_training_carries_the_hidden_state_from_the_weights_own_pass(small, splits):
+    found = Search(search("darts", arch_learning_rate=1e-9), small, splits)
+    hidden = []
+    for train, valid in found.batches():
+        hidden.append((train.carried.now, valid.carried.now))
+        found.trainer.step(train, valid, torch.full((1, 1), 1e-9), move_alphas=True)
+        assert train.carried.ahead.shape == valid.carried.ahead.shape == (1, 4, 6)
+        after = (train.carried.ahead, valid.carried.ahead)
+        if len(hidden) == 2:
+            break
+        first = after
+    assert hidden[0] == (None, None)
+    assert hidden[1] == first
+    assert not torch.equal(first[0], first[1])
+
+
+def test_a_search_learns_more_than_how_frequent_words_are(small):
+    """A text in which each word is followed by one of two others, all of them equally frequent."""
+    generator = torch.Generator().manual_seed(0)
+    word, words = 0, []
+    for jump in torch.randint(0, 2, (3000,), generator=generator).tolist():
+        word = (3 * word + 1 + jump) % 8
+        words.append("abcdefgh"[word])
+    numbers = np.array([1 + "abcdefgh".index(each) for each in words])
+    corpus = Corpus("chain", ("<unk>", *"abcdefgh"), numbers, 1500)
+    config = search("darts", batch=8, channels=12, epochs=6, hessian={"every": 0}, arch_learning_rate=0.03)
+    *_, last = Search(config, small, split(corpus, config.data))
+    assert last.valid_loss < 0.5 * (math.log(8) + math.log(2))
+    assert last.valid_loss > math.log(2) - 0.05
+    assert last.valid_accuracy > 0.35
+
+
+def test_the_validation_loss_is_that_of_one_long_pass_over_each_stream(small, splits):
+    found = Search(search("darts"), small, splits, dtype=torch.float64)
+    found.advance()
+    problem = found.problem
+    feed = found.valid.each[0]
+    whole = Batch(feed.tokens[None], feed.labels[None])
+    losses = cross_entropy(problem.forward(whole, problem.mean(), Statistics.RUNNING), whole.labels)
+    [(looked, _)] = found.evaluator.look(problem.mean(), Statistics.RUNNING, "validate", 0)
+    assert looked == pytest.approx(float(losses.detach()), rel=1e-12)
+
+
+def test_perplexity_never_overflows():
+    assert perplexity(0.0) == 1.0
+    assert math.isfinite(perplexity(1e4))
+
+
+def test_a_step_on_random_words_is_measured():
+    config = search("darts")
+    measured = measure(config, SPACE, (), 50, steps=1)
+    assert measured.parameters == 50 * 6 + 50 + 12 * 12 + 8 * 6 * 12
+    assert measure_faster_forms(config, SPACE, (), 50, "cpu", 2) == {}
+
+
+def write(tmp_path, **changes):
+    file = {"name": "s", "space": "darts-rnn", "data": {"name": "python-docs"}, **changes}
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump(file))
+    return path
+
+
+def test_what_the_space_brings_stands_above_the_method_and_below_the_file(tmp_path):
+    [trial] = load_sweep(write(tmp_path, method="drnas", clip=1.5), []).trials
+    config = trial.config
+    assert (config.learning_rate, config.batch, config.momentum, config.clip) == (20, 256, 0, 1.5)
+    assert config.warmup == 10  # the method's own
+    assert settle({"space": "darts-rnn", "method": "drnas"})["learning_rate"] == 20
+    assert "momentum" not in settle({"space": "tiny", "method": "darts"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"data": {"name": "digits"}}, "cells of darts-rnn read texts, and digits holds images"),
+        ({"data": {"name": "raynas.data:load"}}, "read texts"),
+        ({"space": "tiny"}, "cells of tiny read images, and python-docs holds a text"),
+        ({"method": "pc-darts"}, "not for a recurrent cell"),
+        ({"method": "snas"}, "not for a recurrent cell"),
+        ({"cells": 3}, "a recurrent space has one cell"),
+        ({"recompute": True}, "set it to false"),
+        ({"data": {"name": "python-docs", "cutout": 4}}, "is a text"),
+        ({"data": {"name": "text", "path": "no.txt"}}, "does not exist"),
+    ],
+)
+def test_what_does_not_fit_is_told_before_a_search_starts(tmp_path, changes, words):
+    with pytest.raises(FileProblems) as error:
+        load_sweep(write(tmp_path, **changes), [])
+    assert words in str(error.value)
+
+
+def test_images_and_texts_do_not_mix_in_python_either(small, make_search_config, build, splits):
+    _, images = build(make_search_config())
+    with pytest.raises(RaynasError, match="reads a text"):
+        Search(search("darts"), small, images)
+    with pytest.raises(RaynasError, match="read images"):
+        Search(make_search_config(), load_space("tiny"), splits)
+
+
+def test_a_sweep_reports_perplexity(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = {"name": "python-docs", "limit": 300, "bptt": 6}
+    more = {"epochs": 1, "batch": 4, "channels": 6, "hessian": {"every": 0}, "grid": {"seed": [0, 1]}}
+    path = write(tmp_path, **more, data=data)
+    sweep = load_sweep(path, [])
+    folder = SweepFolder(tmp_path / "runs" / sweep.name)
+    folder.create(sweep, path.read_text())
+    LocalLauncher("cpu").run(folder, [])
+    html, markdown = build_report(folder)
+    last = folder.trial(sweep.trials[0].id).record().last
+    assert metrics(last)["extra/perplexity"] == math.exp(last.valid_loss)
+    for page in (html.read_text(), markdown.read_text()):
+        assert "perplexity" in page
+        assert "150 train, 150 validation tokens" in page
+        assert "Genotype(recurrent=" in page
