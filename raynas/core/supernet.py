@@ -91,7 +91,7 @@ class SupernetCell(nn.Module):
                 nodes.append(self._node([first for first, _ in pairs]))
                 sums = [others for _, others in pairs]
             sums = self._send(index, (inputs + nodes)[index], run, mix, sums)
-        return sums[0] if self.last else interleave([*nodes, self._node(sums)], self.lanes)
+        return self._node(sums) if self.last else interleave([*nodes, self._node(sums)], self.lanes)
 
     def _send(
         self, index: int, x: Tensor, run: Pass, mix: FanWeights, arrived: Sequence[Tensor | None]
@@ -183,7 +183,8 @@ class Supernet(nn.Module):
         _check_build(space, partial, auxiliary)
         lanes = Lanes(generators, dtype)
         plan = skeleton.plan(space.skeleton, shape, space.nodes, cells, channels)
-        self.space, self.recompute, self.partial, self.auxiliary = space, recompute, partial, auxiliary
+        self.space, self.shape, self.recompute = space, shape, recompute
+        self.partial, self.auxiliary = partial, auxiliary
         self.mixtures = nn.ModuleDict(
             {
                 cell.kind: Mixture(len(lanes), cell, space.targets)
@@ -261,13 +262,13 @@ class Supernet(nn.Module):
 
 
 def _check_build(space: Space, partial: int, auxiliary: bool) -> None:
-    """Refuse what a skeleton without concatenated nodes does not have."""
+    """Refuse what a skeleton whose operations stand in nodes does not have."""
     if partial < 1:
         raise RaynasError("no such share of the channels", got=f"partial: {partial}", expected="1 or more")
     wanted = ["partial channels"] * (partial > 1) + ["auxiliary skips"] * auxiliary
-    if wanted and space.form.output != "nodes":
+    if wanted and space.form.chooses == "node":
         raise RaynasError(
             f"this space has no {' and '.join(wanted)}",
             got=f"space: {space.name} (skeleton {space.skeleton})",
-            expected="a space of the darts skeleton",
+            expected="a space whose operations stand on edges",
         )

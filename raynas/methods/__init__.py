@@ -7,15 +7,21 @@ A trial file names a method (`method: darts-2nd`) or starts from one and replace
 from collections.abc import Mapping
 from typing import Any
 
+from raynas.core.config import SearchConfig
+from raynas.core.space import Space
+from raynas.errors import RaynasError
 from raynas.methods.build import PARTS, methods, parts, plain, resolve
+from raynas.methods.layout import lay_out
 from raynas.methods.record import Method
 from raynas.methods.reject import reasons
 
 __all__ = [
     "PARTS",
     "Method",
+    "check_search",
     "defaults_of",
     "describe",
+    "lay_out",
     "names",
     "parts",
     "reasons",
@@ -58,13 +64,28 @@ def defaults_of(method: str | Mapping[str, Any], epochs: int | None = None) -> d
     return found
 
 
-def settle(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a search's values with its method's defaults where they say nothing."""
-    settled = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
-    for key, value in defaults_of(values.get("method", "darts"), values.get("epochs")).items():
+def settle(config: SearchConfig) -> SearchConfig:
+    """Return a configuration with its method's defaults where it was given no value.
+
+    A value counts as given when it was passed in, even if it is the same as the plain default. Settling
+    twice changes nothing.
+    """
+    given = config.model_fields_set
+    changes: dict[str, Any] = {}
+    for key, value in defaults_of(config.method, config.epochs if "epochs" in given else None).items():
         group, _, leaf = key.partition(".")
         if not leaf:
-            settled.setdefault(group, value)
-        elif isinstance(inner := settled.setdefault(group, {}), dict):
-            inner.setdefault(leaf, value)
-    return settled
+            changes |= {} if group in given else {group: value}
+            continue
+        inner = changes.get(group, getattr(config, group))
+        if leaf not in inner.model_fields_set:
+            changes[group] = inner.model_copy(update={leaf: value})
+    return config.model_copy(update=changes)
+
+
+def check_search(config: SearchConfig, space: Space) -> None:
+    """Raise `RaynasError` with the reasons when a method cannot search a space like this."""
+    values = {**config.model_dump(), "hessian.every": config.hessian.every}
+    method = resolve(config.method)
+    if found := list(reasons(method, space, values)):
+        raise RaynasError(f"{method.name} cannot search like this: {'; '.join(found)}")

@@ -29,9 +29,13 @@ from raynas.parts import (
     stops,
     stores,
 )
+from raynas.parts.cost import Cost
 from raynas.parts.estimators import FirstOrder, SecondOrder
 from raynas.parts.greedy import Greedy
+from raynas.parts.progressive import Deepen, Widen
 from raynas.parts.projection import PerturbAndProject
+from raynas.parts.relevance import Relevance, Sparsify
+from raynas.parts.trainless import TrainingFree
 
 Kinds = Mapping[str, type[Any]]
 
@@ -68,6 +72,8 @@ PARTS: Mapping[str, Kinds] = {
         "zero-one": penalties.ZeroOne,
         "anchor": penalties.Anchor,
         "sample-distance": penalties.SampleDistance,
+        "cost": Cost,
+        "relevance": Relevance,
     },
     "estimator": {"first-order": FirstOrder, "second-order": SecondOrder},
     "updater": {
@@ -93,6 +99,10 @@ PARTS: Mapping[str, Kinds] = {
         "drop-weak": stages.DropWeak,
         "fix-early": stages.FixEarly,
         "greedy": Greedy,
+        "deepen": Deepen,
+        "widen": Widen,
+        "sparsify": Sparsify,
+        "training-free": TrainingFree,
         "perturb-and-project": PerturbAndProject,
     },
     "stop": {

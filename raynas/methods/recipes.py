@@ -4,18 +4,21 @@ What a source leaves open follows DARTS: Adam (0.5, 0.999) on α, architecture r
 """
 
 from raynas.methods.record import Method
-from raynas.parts.derivations import EveryEdge, Threshold
+from raynas.parts.cost import Cost
+from raynas.parts.derivations import EveryEdge, FewSkips, Threshold
 from raynas.parts.estimators import SecondOrder
 from raynas.parts.greedy import Greedy
-from raynas.parts.modifiers import AuxiliarySkip, DropPath, EdgeNormalisation, PartialChannels
+from raynas.parts.modifiers import AuxiliarySkip, DropPath, EdgeNormalisation, PartialChannels, SkipDropout
 from raynas.parts.objectives import Importance, Natural
-from raynas.parts.penalties import ZeroOne
+from raynas.parts.penalties import SampleDistance, ZeroOne
 from raynas.parts.perturbations import Attack, UniformNoise
+from raynas.parts.progressive import Deepen, Widen
 from raynas.parts.projection import PerturbAndProject
-from raynas.parts.relaxations import DirichletMean, MaxWeight, Scales, Sigmoid, Softmax
-from raynas.parts.rules import AdamRule, Adaptive, Clamp, KeepMass, Proximal, SgdRule
+from raynas.parts.relaxations import DirichletMean, MaxWeight, ReluShare, Scales, Sigmoid, Softmax
+from raynas.parts.relevance import Relevance, Sparsify
+from raynas.parts.rules import AdamRule, Adaptive, Clamp, ClipNorm, KeepMass, Proximal, SgdRule
 from raynas.parts.samplers import Categorical, Dirichlet, Gaussian, Gumbel, Mean, Pair, Projection
-from raynas.parts.schedules import Exponential, Linear, PowerCosine
+from raynas.parts.schedules import Cosine, Exponential, Linear, PhasedDropout, PowerCosine
 from raynas.parts.stages import DropWeak, FixEarly
 from raynas.parts.stops import (
     AllDecided,
@@ -27,6 +30,7 @@ from raynas.parts.stops import (
     SkipCount,
 )
 from raynas.parts.stores import Generator, Table
+from raynas.parts.trainless import TrainingFree
 
 DARTS = Method(
     "darts",
@@ -75,9 +79,10 @@ GDAS = GDAS_ST.with_(
 SNAS = DARTS.with_(
     "snas",
     "SNAS: a Gumbel softmax that cools down, α and weights together on the training loss",
-    "Xie et al. 2019; its resource term is left out, the last temperature is 0.03",
+    "Xie et al. 2019, and its code: the last temperature is 0.03, resources cost 1.5e-3 of their logarithm",
     store=Table(spread=0.01),
     sampler=Gumbel(Linear(1, 0.03)),
+    penalties=(Cost(1.5e-3, "log"),),
     order="joint",
     modifiers=(DropPath(0.3),),
     derivation=EveryEdge(),
@@ -86,9 +91,10 @@ SNAS = DARTS.with_(
 DSNAS = DARTS.with_(
     "dsnas",
     "DSNAS: sample one operation an edge; α learns from each edge's own credit, together with the weights",
-    "Hu et al. 2020, and its code",
+    "Hu et al. 2020, and its code; that its 1e-6 from 290 million on is for each million is assumed",
     sampler=Categorical("score"),
     order="joint",
+    penalties=(Cost(2.9e-4, reference=290e6, above=True),),
     stages=FixEarly(0.3),
     derivation=EveryEdge(),
     defaults={"epochs": 240, "arch_learning_rate": 1e-3, "arch_weight_decay": 0.0},
@@ -104,7 +110,7 @@ PARSEC = DARTS.with_(
 )
 DRNAS = DARTS.with_(
     "drnas",
-    "DrNAS: the mixture is a Dirichlet draw, its concentrations are learned (without progressive stages)",
+    "DrNAS: the mixture is a Dirichlet draw, its concentrations are learned",
     "Chen et al. 2021, and its code",
     without=("none",),
     relaxation=DirichletMean(),
@@ -115,6 +121,12 @@ DRNAS = DARTS.with_(
         "arch_learning_rate": 6e-4,
         "warmup": 0.2,
     },
+)
+DRNAS_PROGRESSIVE = DRNAS.with_(
+    "drnas-progressive",
+    "DrNAS in two stages: first a sixth of the channels, then a quarter of them and four operations an edge",
+    stages=Widen(),
+    defaults={"channels": 36},
 )
 VIM_NAS = DARTS.with_(
     "vim-nas",
@@ -145,6 +157,7 @@ PROXYLESS = DARTS.with_(
     "Cai, Zhu, Han 2019, section 3.2.1, and its code",
     sampler=Pair(),
     weight_sampler=Categorical("none"),
+    penalties=(Cost(0.3, "multiply"),),
     updater=AdamRule((0.0, 0.999), after=(KeepMass(),)),
     every=5,
     derivation=EveryEdge(),
@@ -214,6 +227,23 @@ SHARP_DARTS = DARTS.with_(
     annealing=PowerCosine(2, warmup=5),
     defaults={"epochs": 120, "learning_rate_min": 1e-4},
 )
+P_DARTS = DARTS.with_(
+    "p-darts",
+    "P-DARTS: three stages, each deeper and with fewer operations; dropout keeps skips from winning",
+    "Chen et al. 2019, and its code; its skip dropout and its two skips at most are the paper's",
+    updater=AdamRule(before=(ClipNorm(5),)),
+    modifiers=(SkipDropout(PhasedDropout()),),
+    annealing=Cosine("stage"),
+    stages=Deepen(),
+    derivation=FewSkips(2),
+    defaults={
+        "epochs": 75,
+        "batch": 96,
+        "learning_rate_min": 0.0,
+        "arch_learning_rate": 6e-4,
+        "warmup": 0.134,
+    },
+)
 PC_DARTS = DARTS.with_(
     "pc-darts",
     "PC-DARTS: operations see a quarter of the channels, edges are weighed by a softmax of their own",
@@ -226,6 +256,43 @@ PC_DARTS = DARTS.with_(
         "arch_learning_rate": 6e-4,
         "warmup": 0.3,
     },
+)
+DATA = DARTS.with_(
+    "data",
+    "DATA: two sampled operations an edge share its weight, in proportion to what is positive in α",
+    "Chang et al. 2019, and its code; its table has an entry with 7 samples",
+    store=Table(mean=1.0),
+    relaxation=ReluShare(),
+    sampler=Gumbel(Linear(5, 1, reach=False), hard=True, samples=2),
+    penalties=(SampleDistance(0.1),),
+    defaults={"epochs": 100, "arch_weight_decay": 0.0},
+)
+BAYES_NAS = DARTS.with_(
+    "bayes-nas",
+    "BayesNAS: an operation or edge whose scale stays small although its prior is wide is irrelevant",
+    "Zhou et al. 2019, and its code; that scales are not negative and die below a least variance is assumed",
+    store=Table(mean=1.0, spread=0.0),
+    relaxation=Scales(),
+    penalties=(Relevance(),),
+    updater=SgdRule(0.9, after=(Clamp(0.0, None),)),
+    order="joint",
+    stages=Sparsify(),
+    defaults={
+        "learning_rate": 0.1,
+        "weight_decay": 1e-4,
+        "arch_learning_rate": 0.1,
+        "arch_weight_decay": 0.0,
+        "warmup": 0.5,
+    },
+)
+TE_NAS = DARTS.with_(
+    "te-nas",
+    "TE-NAS: nothing is trained; what is missed least by kernel and linear regions is pruned, round by round",
+    "Chen, Gong, Wang 2021, and its code",
+    store=Table(spread=0.0),
+    estimator=None,
+    stages=TrainingFree(3),
+    defaults={"hessian.every": 0},
 )
 ASNG_NAS = DARTS.with_(
     "asng-nas",
@@ -308,6 +375,7 @@ ALL: tuple[Method, ...] = (
     DSNAS,
     PARSEC,
     DRNAS,
+    DRNAS_PROGRESSIVE,
     VIM_NAS,
     VIM_NAS_P,
     VIM_NAS_S,
@@ -322,12 +390,16 @@ ALL: tuple[Method, ...] = (
     DARTS_MINUS,
     FAIR_DARTS,
     SHARP_DARTS,
+    P_DARTS,
     PC_DARTS,
+    DATA,
+    BAYES_NAS,
     ASNG_NAS,
     NASP,
     DSO_NAS,
     ASAP,
     SGAS,
+    TE_NAS,
     DARTS_PT,
     DARTS_PT_FIXED,
 )

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from raynas.core.space import Space
+from raynas.errors import RaynasError
+from raynas.methods.layout import lay_out
 from raynas.methods.record import Method
 from raynas.parts.derivations import EveryEdge, FewSkips, Threshold, is_skip
 from raynas.parts.estimators import SecondOrder
@@ -18,6 +20,7 @@ from raynas.parts.modifiers import (
 from raynas.parts.objectives import Importance, Natural, Reinforce
 from raynas.parts.penalties import Anchor
 from raynas.parts.perturbations import Attack, UniformNoise
+from raynas.parts.progressive import Widen
 from raynas.parts.projection import PerturbAndProject
 from raynas.parts.relaxations import DirichletMean, MaxWeight, ReluShare, Scales, Softmax
 from raynas.parts.rules import AdamRule, Adaptive, Proximal
@@ -44,6 +47,11 @@ def reasons(method: Method, space: Space | None, values: Mapping[str, Any]) -> I
         for unsuited, reason in _SPACE:
             if unsuited(method, space):
                 yield f"{reason} ({space.name})"
+        if "epochs" in values:
+            try:
+                lay_out(method, space, values)
+            except RaynasError as error:
+                yield str(error)
 
 
 def _has(method: Method, *kinds: type[object]) -> bool:
@@ -205,13 +213,6 @@ _VALUES: tuple[tuple[Callable[[Method, Mapping[str, Any]], bool], str], ...] = (
         ),
         "eigenvalue-growth needs measured curvature: hessian.every is 0",
     ),
-    (
-        lambda m, v: any(
-            isinstance(each, PartialChannels) and (v.get("channels") or each.k) % each.k
-            for each in m.modifiers
-        ),
-        "partial-channels needs channels that its k divides",
-    ),
 )
 
 
@@ -236,8 +237,11 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
         "edge-normalisation compares edges, but the space keeps all of them",
     ),
     (
-        lambda m, s: _has(m, PartialChannels, AuxiliarySkip) and s.skeleton != "darts",
-        "partial-channels and auxiliary-skip are built into the skeleton darts only",
+        lambda m, s: (
+            (_has(m, PartialChannels, AuxiliarySkip) or isinstance(m.stages, Widen))
+            and s.form.chooses == "node"
+        ),
+        "partial-channels and auxiliary-skip are built for edges, but here operations stand in the nodes",
     ),
     (
         lambda m, s: _has(m, DropPath, SkipDropout) and s.form.chooses == "node",
