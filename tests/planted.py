@@ -48,7 +48,7 @@ class SkipDominates(Planted):
 
     def worth(self, name, rows):
         none, pool, skip, convolution = rows.unbind(-1)
-        return (skip + 2 * (5 * convolution).tanh() - 0.1 * (none + pool)).sum(1)
+        return (skip + 2 * (12 * convolution).tanh() - 0.1 * (none + pool)).sum(1)
 
 
 class PlantedFeatures(Planted):

@@ -15,7 +15,7 @@ from raynas.parts.stages import Histories, Looks, Stage, present, strongest, wit
 Numbers = tuple[Annotated[int, Field(ge=1)], ...]
 
 FEWEST = 2
-"""Options a row keeps while it is searched: with a single one there would be nothing to compare edges by."""
+"""Options a row keeps that may be chosen: with a single one there would be nothing to compare edges by."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Deepen:
     The last stage has the configuration's cells and the others fewer, in the proportion of ``cells`` (but as
     many as the skeleton needs); published are 5, 11 and 17 of 17. ``keep`` is how many operations an edge
     has in each stage, in proportion to what the space offers: of n operations n·keep/first stay, rounded up,
-    and at least two. They are chosen by their weights at the end of the stage before; in the last stage
+    and at least two that may be chosen. They are chosen by their weights at the end of the stage before; in the last stage
     operations that may never be chosen are gone as well. Source: Chen et al. 2019 and its code.
     """
 
@@ -104,8 +104,9 @@ def _fewer(policy: Policy, keep: Numbers, drop_excluded: bool = False) -> Tables
     alive = {}
     for name, mask in policy.alive.items():
         offered = policy.layout.alive[name].sum(-1)
-        counts = [max(math.ceil(int(n) * keep[stage] / keep[0]), FEWEST) for n in offered]
-        left = without_excluded(policy, name, mask) if drop_excluded else mask
+        counts = [math.ceil(int(n) * keep[stage] / keep[0]) for n in offered]
+        allowed = without_excluded(policy, name, mask)
+        left = allowed if drop_excluded else mask
         rows = [strongest(weights[name][:, row], left[:, row], count) for row, count in enumerate(counts)]
-        alive[name] = torch.stack(rows, 1)
+        alive[name] = torch.stack(rows, 1) | strongest(weights[name], allowed, FEWEST)
     return alive
