@@ -130,7 +130,7 @@ def random_pack(
     device: torch.device | str = "cpu",
     forms: Mapping[str, str] | None = None,
 ) -> Pack:
-    """Return a pack of searches on random images of ``shape``, one step an epoch."""
+    """Return a pack of searches on random images of ``shape``, one step an epoch, in its largest supernet."""
     first = configs[0]
     rng = np.random.default_rng(0)
     count = 2 * first.batch
@@ -138,7 +138,9 @@ def random_pack(
     dataset = from_arrays("random images", images, np.arange(count) % classes, classes=classes)
     data = first.data.model_copy(update={"valid": 0.5, "limit": None})
     update = {"data": data, "warmup": 0}
-    return Pack([config.model_copy(update=update) for config in configs], space, split(dataset, data), device)
+    pack = Pack([config.model_copy(update=update) for config in configs], space, split(dataset, data), device)
+    pack.trainer.stand_in(len(pack.stages) - 1)
+    return pack
 
 
 def _seconds(pack: Pack, steps: int) -> list[float]:

@@ -77,6 +77,11 @@ def test_mistakes_are_told_with_the_nearest(method, words):
         ({"base": "darts", "derivation": "threshold"}, "above ½"),
         ({"base": "nasp", "derivation": "every-edge"}, "strongest"),
         ({"base": "darts-pt-fixed", "stop": "eigenvalue-growth"}, "α rests"),
+        ({"base": "pc-darts", "stages": "widen"}, "leave partial-channels out"),
+        ({"base": "darts", "stages": "training-free"}, "estimator: null"),
+        ({"base": "bayes-nas", "penalties": []}, "they go together"),
+        ({"base": "bayes-nas", "relaxation": "softmax"}, "variances of scales"),
+        ({"base": "te-nas", "relaxation": "sigmoid"}, "rows sum to 1"),
     ],
 )
 def test_combinations_that_make_no_sense_are_refused_with_the_reason(method, words):

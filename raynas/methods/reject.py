@@ -20,14 +20,16 @@ from raynas.parts.modifiers import (
 from raynas.parts.objectives import Importance, Natural, Reinforce
 from raynas.parts.penalties import Anchor
 from raynas.parts.perturbations import Attack, UniformNoise
-from raynas.parts.progressive import Widen
+from raynas.parts.progressive import Deepen, Widen
 from raynas.parts.projection import PerturbAndProject
 from raynas.parts.relaxations import DirichletMean, MaxWeight, ReluShare, Scales, Softmax
+from raynas.parts.relevance import Relevance, Sparsify
 from raynas.parts.rules import AdamRule, Adaptive, Proximal
 from raynas.parts.samplers import Categorical, Dirichlet, Gumbel, Pair, Projection
 from raynas.parts.stages import DropWeak, FixEarly
 from raynas.parts.stops import AnyOf, EigenvalueGrowth, SkipCount
 from raynas.parts.stores import Generator, Table
+from raynas.parts.trainless import TrainingFree
 
 _WEIGHS_DRAWS = (Importance, Reinforce, Natural)
 _OFF_THE_MEAN = (UniformNoise, Attack)
@@ -174,7 +176,28 @@ _PARTS: tuple[tuple[Callable[[Method], bool], str], ...] = (
         "perturb-and-project switches single operations off: the search has to train all of them",
     ),
     (
-        lambda m: isinstance(m.stages, FixEarly | DropWeak) and not isinstance(m.relaxation, _SHARES),
+        lambda m: isinstance(m.stages, Widen) and _has(m, PartialChannels),
+        "widen says itself how many channels pass through operations: leave partial-channels out",
+    ),
+    (
+        lambda m: isinstance(m.stages, TrainingFree) and m.estimator is not None,
+        "training-free pruning trains nothing: `estimator: null`",
+    ),
+    (
+        lambda m: isinstance(m.stages, Sparsify) != any(isinstance(each, Relevance) for each in m.penalties),
+        "sparsify sets the prices that the penalty relevance charges: they go together",
+    ),
+    (
+        lambda m: (
+            isinstance(m.stages, Sparsify)
+            and not (isinstance(m.relaxation, Scales) and isinstance(m.store, Table) and not m.sampler.random)
+        ),
+        "sparsify learns variances of scales: it needs a table, the relaxation scales and the sampler mean",
+    ),
+    (
+        lambda m: (
+            isinstance(m.stages, FixEarly | DropWeak | TrainingFree) and not isinstance(m.relaxation, _SHARES)
+        ),
         "this stage compares probabilities: take a relaxation whose rows sum to 1",
     ),
     (
@@ -246,6 +269,10 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
     (
         lambda m, s: _has(m, DropPath, SkipDropout) and s.form.chooses == "node",
         "drop-path and skip-dropout drop edges, but here operations stand in the nodes",
+    ),
+    (
+        lambda m, s: isinstance(m.stages, TrainingFree | Deepen) and s.form.chooses == "node",
+        "this stage takes operations of edges away, but here operations stand in the nodes",
     ),
     (
         lambda m, s: (

@@ -54,9 +54,11 @@ class Cost(Term):
         self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
         """Charge the present probabilities; raises `RaynasError` where the form has no logarithm to take."""
+        if costs is None:
+            raise TypeError("expected costs need the cost of every operation")
         expected, reference = torch.zeros_like(losses), 0.0
         for name, weights in policy.relax(flat).items():
-            price = (costs or {})[name]
+            price = costs[name]
             expected = expected + (weights * price.to(weights)).flatten(1).sum(1)
             considered = policy.layout.alive[name].to(price)
             even = considered / considered.sum(-1, keepdim=True).clamp_min(1)

@@ -25,8 +25,8 @@ class Deepen:
     The last stage has the configuration's cells and the others fewer, in the proportion of ``cells`` (but as
     many as the skeleton needs); published are 5, 11 and 17 of 17. ``keep`` is how many operations an edge
     has in each stage, in proportion to what the space offers: of n operations n·keep/first stay, rounded up,
-    and at least two that may be chosen. They are chosen by their weights at the end of the stage before; in the last stage
-    operations that may never be chosen are gone as well. Source: Chen et al. 2019 and its code.
+    and at least two that may be chosen. Those stay that weigh most at the end of the stage before; in the
+    last stage operations that may never be chosen are gone. Source: Chen et al. 2019 and its code.
     """
 
     cells: Numbers = (5, 11, 17)
