@@ -19,6 +19,7 @@ from raynas.methods import describe, reasons, resolve
 from raynas.parts.cost import Cost
 from raynas.parts.stores import Table
 from raynas.search import Search
+from raynas.sweep.keys import check_value
 
 PRICE = {name: torch.tensor([[0.0, 3.0, 1.0], [0.0, 5.0, 2.0]]) for name in ("normal", "reduce")}
 EVEN = 2 * (4 / 3 + 7 / 3)
@@ -186,6 +187,19 @@ def test_mistakes_in_tables_are_told(tmp_path, text, words):
     assert words in str(caught.value)
 
 
+def test_a_missing_table_is_told_when_a_sweep_is_checked_and_paths_become_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    method = {"base": "snas", "penalties": [{"use": "cost", "table": "costs.yaml"}]}
+    entry, problems = check_value("method", method, "method")
+    assert not problems
+    [penalty] = entry.leaves["method"]["penalties"]
+    assert penalty["table"] == str(tmp_path / "costs.yaml")
+    method = resolve(entry.leaves["method"])
+    assert any("no such table" in reason for reason in reasons(method, load_space("tiny"), {}))
+    (tmp_path / "costs.yaml").write_text(FLAT)
+    assert not list(reasons(method, load_space("tiny"), {}))
+
+
 class NearlyAsGood(Planted):
     """A supernet in which a skip is worth half of the best operation."""
 
@@ -202,7 +216,7 @@ def test_costs_move_the_choice(monkeypatch, tmp_path, name):
     penalty = {"use": "cost", "table": str(tmp_path / "costs.yaml"), **form}
     chosen = []
     for penalties in ([], [penalty]):
-        method = {"base": name, "penalties": penalties, "every": 1, "modifiers": []}
+        method = {"base": name, "penalties": penalties, "every": 1, "modifiers": [], "stages": None}
         chosen.append(operations(planted_search(monkeypatch, NearlyAsGood, method)))
     assert chosen == [{"sep_conv_3x3"}, {"skip_connect"}]
 

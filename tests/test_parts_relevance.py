@@ -110,7 +110,7 @@ def test_what_was_learned_belongs_to_the_state(policy):
 
 
 def test_a_search_learns_from_the_curvature_of_its_own_loss(make_search_config, build):
-    """The diagonal against differences of the gradient; the prices against it; and nothing else is changed."""
+    """The diagonal against differences of the gradient; looking at it changes nothing."""
     config = make_search_config(method="bayes-nas", epochs=2, warmup=1, batch=16)
     search = Search(config, *build(config), dtype=torch.float64)
     search.advance()

@@ -7,6 +7,7 @@ from raynas.core.space import Space
 from raynas.errors import RaynasError
 from raynas.methods.layout import lay_out
 from raynas.methods.record import Method
+from raynas.parts.cost import Cost, read_costs
 from raynas.parts.derivations import EveryEdge, FewSkips, Threshold, is_skip
 from raynas.parts.estimators import SecondOrder
 from raynas.parts.greedy import Greedy
@@ -49,11 +50,19 @@ def reasons(method: Method, space: Space | None, values: Mapping[str, Any]) -> I
         for unsuited, reason in _SPACE:
             if unsuited(method, space):
                 yield f"{reason} ({space.name})"
+        yield from _unfit(method, space, values)
+
+
+def _unfit(method: Method, space: Space, values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what keeps the stages from being laid out, and what is wrong with tables of costs."""
+    try:
         if "epochs" in values:
-            try:
-                lay_out(method, space, values)
-            except RaynasError as error:
-                yield str(error)
+            lay_out(method, space, values)
+        for penalty in method.penalties:
+            if isinstance(penalty, Cost) and penalty.table is not None:
+                read_costs(penalty.table, space)
+    except RaynasError as error:
+        yield str(error)
 
 
 def _has(method: Method, *kinds: type[object]) -> bool:

@@ -48,7 +48,7 @@ class Cost(Term):
         """Count, or read the table; raises `RaynasError` when it lacks an operation or has an unknown one."""
         if self.table is None:
             return option_costs(space, supernet, self.measure)
-        return read_costs(Path(self.table).expanduser(), space)
+        return read_costs(self.table, space)
 
     def __call__(
         self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
@@ -88,11 +88,12 @@ class Cost(Term):
             )
 
 
-def read_costs(path: Path, space: Space) -> Costs:
+def read_costs(table: str, space: Space) -> Costs:
     """Return a table of costs, [rows, options] by group of α, read from a YAML or JSON file.
 
     Raises `RaynasError` when the file is missing, lacks an option or has one that the space does not have.
     """
+    path = Path(table).expanduser()
     if not path.is_file():
         raise RaynasError("there is no such table of costs", got=str(path), expected="a YAML or JSON file")
     data = read_yaml(path)
