@@ -34,8 +34,8 @@ class Trainer:
         dataset: Dataset,
         device: torch.device,
         dtype: torch.dtype,
-        forms: Forms | None = None,
-        stages: Sequence[Stage] = (Stage(1),),
+        forms: Forms | None,
+        stages: Sequence[Stage],
     ) -> None:
         self.configs, self.config, self.method, self.space = configs, configs[0], method, space
         self.dataset, self.device, self.dtype, self.forms = dataset, device, dtype, forms

@@ -13,8 +13,9 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from raynas.errors import RaynasError, unknown
-from raynas.methods import recipes
+from raynas.methods.recipes import ALL
 from raynas.methods.record import Method, Order
+from raynas.methods.staged import STAGED
 from raynas.parts import (
     derivations,
     modifiers,
@@ -172,7 +173,7 @@ def _additions(value: Any) -> Mapping[str, Any]:
 @cache
 def methods() -> Mapping[str, Method]:
     """Return every method by name: raynas' own, then those of other distributions."""
-    found = {method.name: method for method in recipes.ALL}
+    found = {method.name: method for method in (*ALL, *STAGED)}
     for point in entry_points(group="raynas.methods"):
         method = _load(point)
         if not isinstance(method, Method):

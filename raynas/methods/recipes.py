@@ -5,20 +5,18 @@ What a source leaves open follows DARTS: Adam (0.5, 0.999) on α, architecture r
 
 from raynas.methods.record import Method
 from raynas.parts.cost import Cost
-from raynas.parts.derivations import EveryEdge, FewSkips, Threshold
+from raynas.parts.derivations import EveryEdge, Threshold
 from raynas.parts.estimators import SecondOrder
 from raynas.parts.greedy import Greedy
-from raynas.parts.modifiers import AuxiliarySkip, DropPath, EdgeNormalisation, PartialChannels, SkipDropout
+from raynas.parts.modifiers import AuxiliarySkip, DropPath, EdgeNormalisation, PartialChannels
 from raynas.parts.objectives import Importance, Natural
 from raynas.parts.penalties import SampleDistance, ZeroOne
 from raynas.parts.perturbations import Attack, UniformNoise
-from raynas.parts.progressive import Deepen, Widen
 from raynas.parts.projection import PerturbAndProject
 from raynas.parts.relaxations import DirichletMean, MaxWeight, ReluShare, Scales, Sigmoid, Softmax
-from raynas.parts.relevance import Relevance, Sparsify
-from raynas.parts.rules import AdamRule, Adaptive, Clamp, ClipNorm, KeepMass, Proximal, SgdRule
+from raynas.parts.rules import AdamRule, Adaptive, Clamp, KeepMass, Proximal, SgdRule
 from raynas.parts.samplers import Categorical, Dirichlet, Gaussian, Gumbel, Mean, Pair, Projection
-from raynas.parts.schedules import Cosine, Exponential, Linear, PhasedDropout, PowerCosine
+from raynas.parts.schedules import Exponential, Linear, PowerCosine
 from raynas.parts.stages import DropWeak, FixEarly
 from raynas.parts.stops import (
     AllDecided,
@@ -30,7 +28,6 @@ from raynas.parts.stops import (
     SkipCount,
 )
 from raynas.parts.stores import Generator, Table
-from raynas.parts.trainless import TrainingFree
 
 DARTS = Method(
     "darts",
@@ -121,12 +118,6 @@ DRNAS = DARTS.with_(
         "arch_learning_rate": 6e-4,
         "warmup": 0.2,
     },
-)
-DRNAS_PROGRESSIVE = DRNAS.with_(
-    "drnas-progressive",
-    "DrNAS in two stages: first a sixth of the channels, then a quarter of them and four operations an edge",
-    stages=Widen(),
-    defaults={"channels": 36},
 )
 VIM_NAS = DARTS.with_(
     "vim-nas",
@@ -227,23 +218,6 @@ SHARP_DARTS = DARTS.with_(
     annealing=PowerCosine(2, warmup=5),
     defaults={"epochs": 120, "learning_rate_min": 1e-4},
 )
-P_DARTS = DARTS.with_(
-    "p-darts",
-    "P-DARTS: three stages, each deeper and with fewer operations; dropout keeps skips from winning",
-    "Chen et al. 2019, and its code; its skip dropout and its two skips at most are the paper's",
-    updater=AdamRule(before=(ClipNorm(5),)),
-    modifiers=(SkipDropout(PhasedDropout()),),
-    annealing=Cosine("stage"),
-    stages=Deepen(),
-    derivation=FewSkips(2),
-    defaults={
-        "epochs": 75,
-        "batch": 96,
-        "learning_rate_min": 0.0,
-        "arch_learning_rate": 6e-4,
-        "warmup": 0.134,
-    },
-)
 PC_DARTS = DARTS.with_(
     "pc-darts",
     "PC-DARTS: operations see a quarter of the channels, edges are weighed by a softmax of their own",
@@ -266,33 +240,6 @@ DATA = DARTS.with_(
     sampler=Gumbel(Linear(5, 1, reach=False), hard=True, samples=2),
     penalties=(SampleDistance(0.1),),
     defaults={"epochs": 100, "arch_weight_decay": 0.0},
-)
-BAYES_NAS = DARTS.with_(
-    "bayes-nas",
-    "BayesNAS: an operation or edge whose scale stays small although its prior is wide is irrelevant",
-    "Zhou et al. 2019, and its code; that scales are not negative and die below a least variance is assumed",
-    store=Table(mean=1.0, spread=0.0),
-    relaxation=Scales(),
-    penalties=(Relevance(),),
-    updater=SgdRule(0.9, after=(Clamp(0.0, None),)),
-    order="joint",
-    stages=Sparsify(),
-    defaults={
-        "learning_rate": 0.1,
-        "weight_decay": 1e-4,
-        "arch_learning_rate": 0.1,
-        "arch_weight_decay": 0.0,
-        "warmup": 0.5,
-    },
-)
-TE_NAS = DARTS.with_(
-    "te-nas",
-    "TE-NAS: nothing is trained; what is missed least by kernel and linear regions is pruned, round by round",
-    "Chen, Gong, Wang 2021, and its code",
-    store=Table(spread=0.0),
-    estimator=None,
-    stages=TrainingFree(3),
-    defaults={"hessian.every": 0},
 )
 ASNG_NAS = DARTS.with_(
     "asng-nas",
@@ -375,7 +322,6 @@ ALL: tuple[Method, ...] = (
     DSNAS,
     PARSEC,
     DRNAS,
-    DRNAS_PROGRESSIVE,
     VIM_NAS,
     VIM_NAS_P,
     VIM_NAS_S,
@@ -390,16 +336,13 @@ ALL: tuple[Method, ...] = (
     DARTS_MINUS,
     FAIR_DARTS,
     SHARP_DARTS,
-    P_DARTS,
     PC_DARTS,
     DATA,
-    BAYES_NAS,
     ASNG_NAS,
     NASP,
     DSO_NAS,
     ASAP,
     SGAS,
-    TE_NAS,
     DARTS_PT,
     DARTS_PT_FIXED,
 )
