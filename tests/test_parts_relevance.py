@@ -73,6 +73,17 @@ def test_variances_and_prices_are_the_papers(policy):
     torch.testing.assert_close(charged, normal + rest)
 
 
+def test_what_is_dead_is_not_charged(policy):
+    learn(policy, torch.ones_like(policy.alphas), Sparsify(least=1e-9))
+    charged = Relevance()(torch.zeros(2, dtype=torch.float64), policy, policy.alphas, Draw({}))
+    policy.prune({name: mask & (torch.arange(4) != 2) for name, mask in policy.alive.items()})
+    less = Relevance()(torch.zeros(2, dtype=torch.float64), policy, policy.alphas, Draw({}))
+    assert bool((less < charged).all())
+    policy.layout.tables(policy.alphas)["normal"][..., 2] = 100.0
+    again = Relevance()(torch.zeros(2, dtype=torch.float64), policy, policy.alphas, Draw({}))
+    assert torch.equal(again, less)
+
+
 def test_more_curvature_means_a_smaller_variance(policy):
     found = []
     for height in (0.1, 1.0, 10.0):

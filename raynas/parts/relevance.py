@@ -29,7 +29,8 @@ class Relevance(Term):
         self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
         """Charge nothing before the first prices are set."""
-        for name, scales in policy.layout.tables(flat).items():
+        for name, table in policy.layout.tables(flat).items():
+            scales = table.masked_fill(~policy.masks[name], 0.0)
             for level, sizes in (("operation", scales.abs()), ("edge", scales.norm(dim=-1))):
                 if (price := policy.memory.get(_key("price", level, name))) is not None:
                     losses = losses + (price * sizes).flatten(1).sum(1)
