@@ -8,19 +8,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from raynas.core.bilevel import Batch, Bilevel, accuracy, cross_entropy
 from raynas.core.config import SearchConfig
-from raynas.core.hessian import curvature, shift_free_basis
+from raynas.core.hessian import curvature, diagonal, shift_free_basis
 from raynas.core.ops.lanes import Statistics
 from raynas.core.policy import Draw, Tables
 from raynas.core.records import Curvature
 from raynas.core.space import Space
 from raynas.core.streams import stream
+from raynas.core.trainability import condition_numbers, count_regions
 from raynas.data.feeds import Feeds
 
 Pair = tuple[float, float]
@@ -97,6 +98,34 @@ class Evaluator:
         seconds = self._clock() - started
         return [replace(each, seconds=seconds) for each in measured]
 
+    def bends(self, epoch: int) -> Tensor:
+        """Return the diagonal of the Hessian in the logits on the probe images, [lanes, numbers].
+
+        It takes a product for every option that is alive in some lane; all others have 0.
+        """
+        policy = self.problem.policy
+        flat = policy.logits(policy.alphas).detach()
+        entries = torch.cat([mask.any(0).flatten() for mask in policy.alive.values()])
+        with self._noise("bends", epoch):
+            at = entries.nonzero()[:, 0].tolist()
+            return diagonal(lambda logits: self.problem.at(self.probe, logits), flat, at)
+
+    def trainability(self, draw: Draw, images: int, epoch: int) -> tuple[Tensor, Tensor]:
+        """Return the kernel's condition number and the count of linear regions of a single lane, both [1].
+
+        Measured on the first ``images`` of the probe, with the batch's own statistics.
+        """
+        problem = self.problem
+        found: list[Tensor] = []
+        batch = Batch(self.probe.images[:, :images], self.probe.labels[:, :images])
+        values = problem.values.detach().requires_grad_()
+        with self._noise("trainability", epoch), torch.enable_grad():
+            regions = count_regions(
+                lambda: found.append(problem.forward(batch, draw, Statistics.BATCH, values))
+            )
+            conditions = condition_numbers(found[0], [values])
+        return conditions.cpu(), torch.tensor([float(regions)], dtype=torch.float64)
+
     @contextmanager
     def _noise(self, purpose: str, epoch: int) -> Iterator[None]:
         """Let noise operations draw from streams of this purpose and epoch, and leave training's alone."""
@@ -107,6 +136,28 @@ class Evaluator:
             yield
         finally:
             self.problem.noise = training
+
+
+@dataclass(frozen=True)
+class Looker:
+    """What stage controllers look at in one epoch, see `raynas.parts.stages.Looks`."""
+
+    evaluator: Evaluator
+    epoch: int
+
+    def score(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        """Return each lane's loss and accuracy on the validation half, [lanes] each."""
+        found = self.evaluator.look(draw, Statistics.BATCH, "score", self.epoch)
+        losses, right = torch.tensor(found, dtype=torch.float64).T
+        return losses, right
+
+    def trainability(self, draw: Draw, images: int) -> tuple[Tensor, Tensor]:
+        """Return each lane's kernel condition number and count of linear regions, [lanes] each."""
+        return self.evaluator.trainability(draw, images, self.epoch)
+
+    def bends(self) -> Tensor:
+        """Return the diagonal of the Hessian in the logits, [lanes, numbers]."""
+        return self.evaluator.bends(self.epoch)
 
 
 def pairs(totals: Tensor) -> list[Pair]:

@@ -234,7 +234,10 @@ def random_pack(
     *,
     steps: int = 1,
 ) -> Pack:
-    """Return a pack of searches on random images of ``shape``, so many ``steps`` an epoch."""
+    """Return a pack of searches on random data of ``shape``, so many ``steps`` an epoch.
+
+    It is in the supernet of its last stage, the largest; without a shape the data are texts.
+    """
     first = configs[0]
     rng = np.random.default_rng(0)
     dataset: Data
@@ -248,7 +251,9 @@ def random_pack(
         dataset = Corpus("random words", words, rng.integers(0, classes, 2 * count), count)
     data = first.data.model_copy(update={"valid": 0.5, "limit": None})
     update = {"data": data, "warmup": 0}
-    return Pack([config.model_copy(update=update) for config in configs], space, split(dataset, data), device)
+    pack = Pack([config.model_copy(update=update) for config in configs], space, split(dataset, data), device)
+    pack.trainer.stand_in(len(pack.stages) - 1)
+    return pack
 
 
 def _seconds(pack: Pack, steps: int) -> list[float]:

@@ -29,9 +29,8 @@ from raynas.core.streams import stream
 from raynas.data.feeds import Content, Feeds, content_of
 from raynas.data.split import Splits
 from raynas.errors import RaynasError
-from raynas.evaluation import Evaluator, Pair, entropy_of, pairs, perplexity, rows_of
-from raynas.methods import resolve
-from raynas.parts.stages import Stage
+from raynas.evaluation import Evaluator, Looker, Pair, entropy_of, pairs, perplexity, rows_of
+from raynas.methods import check_search, lay_out, resolve, settle
 from raynas.parts.stops import Ending
 from raynas.training import Trainer
 
@@ -67,9 +66,11 @@ class Pack:
         dtype: torch.dtype = torch.float32,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        configs = tuple(settle(config) for config in configs)
         check_alike(configs)
         check_abilities(configs[0], torch.device(device))
-        self.configs, self.space, self.splits = tuple(configs), space, splits
+        check_search(configs[0], space)
+        self.configs, self.space, self.splits = configs, space, splits
         self.config = configs[0]
         self.device, self.dtype, self.clock = torch.device(device), dtype, clock
         self.forms = forms
@@ -78,10 +79,12 @@ class Pack:
             raise RaynasError(
                 f"searches with {self.method.name} cannot advance in one pack", got=len(configs)
             )
-        self.stages = self._stages()
+        self.stages = lay_out(self.method, space, self.config.model_dump())
         self.epoch = 0
-        self.progress = self._progress()
-        self.trainer = Trainer(configs, self.method, space, splits.dataset, self.device, dtype, forms)
+        self.progress = self._progress(self.epoch)
+        self.trainer = Trainer(
+            configs, self.method, space, splits.dataset, self.device, dtype, forms, self.stages
+        )
         self.problem = self.trainer.problem
         self.problem.begin(self.progress)
         self.streams = {
@@ -101,11 +104,6 @@ class Pack:
         more = (self.config, self.streams[name], self.dtype)
         return Feeds(self.images, self.splits.dataset.recipe, indices, *more)
 
-    def _stages(self) -> tuple[Stage, ...]:
-        if self.method.stages is None:
-            return (Stage(self.config.epochs),)
-        return self.method.stages.plan(self.config.epochs, self.space)
-
     @property
     def epochs(self) -> int:
         """How many epochs a search has that is not ended early, fine tuning included."""
@@ -113,7 +111,7 @@ class Pack:
 
     @property
     def parameters_count(self) -> int:
-        """How many weights one search's supernet has."""
+        """How many weights one search's supernet has now."""
         return self.problem.values.shape[1]
 
     def __iter__(self) -> Iterator[list[Outcome]]:
@@ -155,24 +153,27 @@ class Pack:
         ]
 
     def _begin(self) -> None:
-        """Start an epoch: schedules take their values, stages take operations away."""
-        self.progress = self._progress()
+        """Start an epoch: schedules take their values, stages take operations away and rebuild."""
+        self.progress = self._progress(self.epoch)
         self.problem.begin(self.progress)
         stage = self.stages[self.progress.stage]
         if stage.rate is not None and not self.progress.stage_epoch:
             self.trainer.forget_momentum()
         if self.method.stages is not None:
-            alive = self.method.stages(self.problem.policy, self.history, self._score)
+            looks = Looker(self.evaluator, self.epoch)
+            alive = self.method.stages(self.problem.policy, self.history, looks)
             if alive is not None:
                 self.problem.policy.prune(alive)
+        if self.progress.stage != self.trainer.stage:
+            self.trainer.enter(self.progress.stage)
 
-    def _progress(self) -> Progress:
+    def _progress(self, epoch: int) -> Progress:
         first = index = 0
-        while self.epoch >= first + self.stages[index].epochs and index < len(self.stages) - 1:
+        while epoch >= first + self.stages[index].epochs and index < len(self.stages) - 1:
             first, index = first + self.stages[index].epochs, index + 1
         epochs = self.config.epochs
         warmup = self.config.warmup if first < epochs else 0
-        return Progress(self.epoch, epochs, index, first, first + self.stages[index].epochs, warmup)
+        return Progress(epoch, epochs, index, first, first + self.stages[index].epochs, warmup)
 
     def _learning_rate(self, lane: int) -> float:
         config, stage = self.configs[lane], self.stages[self.progress.stage]
@@ -184,9 +185,12 @@ class Pack:
     def train_epoch(self, rates: Tensor) -> list[Pair]:
         """Train for one epoch at rates [lanes, 1]; return each lane's mean loss and accuracy."""
         totals = torch.zeros(2, len(self.configs), device=self.device, dtype=torch.float64)
-        steps = 0
+        steps, resting = 0, self.stages[self.progress.stage].rate == 0
         for train, valid in self.batches():
-            totals += self.trainer.step(train, valid, rates, move_alphas=self._alphas_due(steps))
+            if resting:
+                totals += self.trainer.watch(train)
+            else:
+                totals += self.trainer.step(train, valid, rates, move_alphas=self._alphas_due(steps))
             steps += 1
         return pairs(totals / steps)
 
@@ -202,11 +206,6 @@ class Pack:
 
     def _look(self, draw: Draw, statistics: Statistics, purpose: str) -> list[Pair]:
         return self.evaluator.look(draw, statistics, purpose, self.epoch)
-
-    def _score(self, draw: Draw) -> tuple[Tensor, Tensor]:
-        """Return each lane's loss and accuracy, [lanes], on the validation half, for stages to compare."""
-        losses, right = torch.tensor(self._look(draw, Statistics.BATCH, "score"), dtype=torch.float64).T
-        return losses, right
 
     def _derive(self, mean: Draw, lane: int) -> Genotype:
         return self.method.derivation(
@@ -287,8 +286,8 @@ class Pack:
 
     def _go_back(self, lane: int, ending: Ending) -> None:
         """Return to the end of an earlier epoch, with more weight decay from there on."""
-        self._restore(lane, self.past[lane][ending.epoch])
         self.epoch = ending.epoch + 1
+        self._restore(lane, self.past[lane][ending.epoch])
         self.past[lane] = {epoch: kept for epoch, kept in self.past[lane].items() if epoch <= ending.epoch}
         self.history[lane] = self.history[lane][: self.epoch]
         self.restarts[lane] += 1
@@ -341,6 +340,8 @@ class Pack:
         self.trainer.regularise(lane, self.restarts[lane])
 
     def _restore(self, lane: int, state: Mapping[str, Any]) -> None:
+        """Put back what every step changes, as it was before ``self.epoch`` began."""
+        self.trainer.stand_in(self._progress(self.epoch - 1).stage)
         self.trainer.restore(lane, state)
         for name, generators in self.streams.items():
             generators[lane].set_state(state["streams"][name])

@@ -13,12 +13,14 @@ from raynas.core.flat import column, flatten
 from raynas.core.ops.forms import Forms
 from raynas.core.ops.lanes import Statistics
 from raynas.core.policy import Policy
-from raynas.core.recurrent import RecurrentSupernet
+from raynas.core.recurrent import AnySupernet, RecurrentSupernet
 from raynas.core.space import Space
 from raynas.core.streams import stream
 from raynas.core.supernet import Supernet
+from raynas.core.widen import widen
 from raynas.data.split import Data
 from raynas.methods.record import Method
+from raynas.parts.stages import Stage
 from raynas.parts.updaters import Sgd, clip_norm
 
 
@@ -33,31 +35,74 @@ class Trainer:
         dataset: Data,
         device: torch.device,
         dtype: torch.dtype,
-        forms: Forms | None = None,
+        forms: Forms | None,
+        stages: Sequence[Stage],
     ) -> None:
         self.configs, self.config, self.method, self.space = configs, configs[0], method, space
-        self.device, self.dtype = device, dtype
-        self.problem = self._build_problem(dataset, forms)
+        self.dataset, self.device, self.dtype, self.forms = dataset, device, dtype, forms
+        self.stages, self.stage = stages, 0
+        self.problem = self._build_problem()
         self.sgd = Sgd(self.problem.values, self._column("momentum"), self._column("weight_decay"))
-        self.updater = method.updater.start(
+        self._clip = self._column("clip")
+        self._start_alphas()
+
+    def _start_alphas(self) -> None:
+        """Let α move from where it is, without any past."""
+        self.updater = self.method.updater.start(
             self.problem.policy, self._column("arch_learning_rate"), self._column("arch_weight_decay")
         )
-        self._clip = self._column("clip")
 
-    def _build_problem(self, dataset: Data, forms: Forms | None) -> Bilevel:
-        config, method = self.config, self.method
-        supernet = (RecurrentSupernet if self.space.form.texts else Supernet)(
+    def _build_supernet(self) -> AnySupernet:
+        """Build the supernet of the stage, its weights drawn for it."""
+        config, method, name = self.config, self.method, f"/{self.stage}" if self.stage else ""
+        wanted = {name: value for each in method.modifiers for name, value in each.build().items()}
+        size = {
+            "channels": config.channels or self.space.default_channels,
+            "cells": config.cells or self.space.default_cells,
+        }
+        return (RecurrentSupernet if self.space.form.texts else Supernet)(
             self.space,
-            dataset.shape,
-            dataset.classes,
-            config.channels or self.space.default_channels,
-            config.cells or self.space.default_cells,
-            self._generators_of("weights"),
-            self.dtype,
-            forms=forms,
+            self.dataset.shape,
+            self.dataset.classes,
+            generators=self._generators_of(f"weights{name}"),
+            dtype=self.dtype,
+            forms=self.forms,
             recompute=config.recompute,
-            **{name: value for each in method.modifiers for name, value in each.build().items()},
+            **{**size, **wanted, **self.stages[self.stage].build},
         ).to(self.device)
+
+    def enter(self, number: int) -> None:
+        """Begin a stage: what it builds anew takes over what it says of the stage before."""
+        start, self.stage = self.stages[number].start, number
+        if start == "keep":
+            return
+        supernet, velocity = self._build_supernet(), None
+        if start == "widen":
+            generators = self._generators_of(f"widen/{number}")
+            widened = widen(self.problem.supernet, supernet, generators)  # type: ignore[arg-type]
+            velocity = widened(self.sgd.velocity)
+        else:
+            self.problem.policy.start(self._generators_of(f"alphas/{number}"))
+            self._start_alphas()
+        self._seat(supernet)
+        if velocity is not None:
+            self.sgd.velocity = velocity
+
+    def stand_in(self, number: int) -> None:
+        """Have the shapes of a stage, so that a state of it can be restored."""
+        different = self.stages[number].build != self.stages[self.stage].build
+        self.stage = number
+        if different:
+            self._seat(self._build_supernet())
+
+    def _seat(self, supernet: AnySupernet) -> None:
+        """Put a supernet in the place of the one before, without momentum."""
+        self.problem.seat(supernet)
+        self.sgd = Sgd(self.problem.values, self._column("momentum"), self.sgd.weight_decay)
+
+    def _build_problem(self) -> Bilevel:
+        config, method = self.config, self.method
+        supernet = self._build_supernet()
         policy = Policy(
             self.space,
             method.store,
@@ -100,6 +145,12 @@ class Trainer:
         if move_alphas and order == "weights-first":
             self.step_alphas(train, valid, rates)
         return seen
+
+    @torch.no_grad()
+    def watch(self, train: Batch) -> Tensor:
+        """Move nothing but running statistics; return as `step_weights` does."""
+        losses, logits = self.problem.lower(train)
+        return torch.stack([losses, accuracy(logits, train.labels)])
 
     def step_alphas(self, train: Batch, valid: Batch, rates: Tensor) -> None:
         """Move α once; ``rates`` [lanes, 1] are the weights' learning rates, for methods that look ahead."""

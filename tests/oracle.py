@@ -107,7 +107,8 @@ def scaled_norm(module, x, lane):
     return norm(x) * module.scale[lane][:, None, None] + module.shift[lane][:, None, None]
 
 
-def residual_stack(net, images, weights, lane):
+def residual_stack(net, images, weights, lane, extras=None):
+    extras = extras or Extras()
     x = norm(conv(images, net.stem.convolutions[0][lane]))
     x = x * net.stem.scales[0][lane][:, None, None] + net.stem.shifts[0][lane][:, None, None]
     spec = net.space.cell("normal")
@@ -122,11 +123,8 @@ def residual_stack(net, images, weights, lane):
         for node in range(1, 1 + net.space.nodes):
             total = torch.zeros_like(x)
             for row, edge in enumerate(spec.edges):
-                for column, name in enumerate(edge.ops if edge.target == node else ()):
-                    if name != "none":
-                        module, place = find(cell, spec, edge.source, node, name)
-                        value = apply(name, module, states[edge.source], lane, place, 1)
-                        total = total + weights["normal"][row, column] * value
+                if edge.target == node:
+                    total = total + edge_sum(net, cell, row, states, weights, (None, None), lane, extras)
             states.append(total)
         x = states[-1]
     return F.relu(scaled_norm(net.tail.norm, x, lane))
@@ -193,7 +191,7 @@ def darts_stack(net, images, weights, lane, extras=None):
             total = 0
             for row, edge in enumerate(spec.edges):
                 if edge.target == node:
-                    out = darts_edge(net, cell, row, states, weights, kept[edge.source], lane, extras)
+                    out = edge_sum(net, cell, row, states, weights, kept[edge.source], lane, extras)
                     total = total + out
             states.append(total)
         before, previous = previous, torch.cat(states[2:], 1)
@@ -207,7 +205,7 @@ def masks(cell, spec, states, source, extras):
     return extras.draw(states[source], cell.channels, nodes, skips and stays)
 
 
-def darts_edge(net, cell, row, states, weights, kept, lane, extras):
+def edge_sum(net, cell, row, states, weights, kept, lane, extras):
     """Everything one edge sends: its mixture, what by-passes it, shuffled as PC-DARTS does on every edge."""
     spec = net.space.cell(cell.kind)
     edge = spec.edges[row]

@@ -7,7 +7,7 @@ import torch
 from problems import bilevel
 
 from raynas.core.bilevel import Batch
-from raynas.core.hessian import curvature, shift_free_basis
+from raynas.core.hessian import curvature, diagonal, shift_free_basis
 from raynas.core.supernet import Supernet
 from raynas.library import load_space
 from raynas.search import Search
@@ -138,3 +138,19 @@ def test_measuring_curvature_does_not_change_the_search(make_search_config, buil
     assert all(report.curvature is None for report in off)
     strip = [(r.train_loss, r.valid_loss, r.discrete_loss, r.weights, r.genotype) for r in on]
     assert strip == [(r.train_loss, r.valid_loss, r.discrete_loss, r.weights, r.genotype) for r in off]
+
+
+def test_the_diagonal_is_that_of_the_exact_hessian_where_it_is_asked_for():
+    generator = torch.Generator().manual_seed(3)
+    square = torch.randn(2, 5, 5, generator=generator, dtype=torch.float64)
+    square = square + square.transpose(1, 2)
+    alphas = torch.randn(2, 5, generator=generator, dtype=torch.float64)
+
+    def losses(at):
+        return torch.einsum("li,lij,lj->l", at, square, at) / 2 + at.pow(4).sum(1)
+
+    exact = square.diagonal(dim1=1, dim2=2) + 12 * alphas.square()
+    torch.testing.assert_close(diagonal(losses, alphas, range(5)), exact)
+    some = diagonal(losses, alphas, [1, 4])
+    torch.testing.assert_close(some[:, [1, 4]], exact[:, [1, 4]])
+    assert not some[:, [0, 2, 3]].any()

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from raynas.core.config import SearchConfig
 from raynas.core.records import Curvature
 from raynas.errors import RaynasError
 from raynas.methods import defaults_of, describe, names, reasons, resolve, settle
@@ -76,6 +77,11 @@ def test_mistakes_are_told_with_the_nearest(method, words):
         ({"base": "darts", "derivation": "threshold"}, "above ½"),
         ({"base": "nasp", "derivation": "every-edge"}, "strongest"),
         ({"base": "darts-pt-fixed", "stop": "eigenvalue-growth"}, "α rests"),
+        ({"base": "pc-darts", "stages": "widen"}, "leave partial-channels out"),
+        ({"base": "darts", "stages": "training-free"}, "estimator: null"),
+        ({"base": "bayes-nas", "penalties": []}, "they go together"),
+        ({"base": "bayes-nas", "relaxation": "softmax"}, "variances of scales"),
+        ({"base": "te-nas", "relaxation": "sigmoid"}, "rows sum to 1"),
     ],
 )
 def test_combinations_that_make_no_sense_are_refused_with_the_reason(method, words):
@@ -89,12 +95,18 @@ def test_unmeasured_curvature_and_unsuited_spaces_are_refused():
 
 
 def test_a_methods_defaults_stand_below_what_is_given():
-    assert settle({"space": "tiny", "method": "drnas"})["learning_rate"] == 0.1
-    given = settle({"space": "tiny", "method": "drnas", "learning_rate": 0.5, "epochs": 10})
-    assert given["learning_rate"] == 0.5
-    assert given["warmup"] == 2
-    assert settle({"method": "r-darts-es"})["hessian"] == {"every": 2}
-    assert settle({"method": "r-darts-es", "hessian": {"every": 1}})["hessian"] == {"every": 1}
+    def settled(**values):
+        return settle(SearchConfig(space="tiny", **values))
+
+    assert settled(method="drnas").learning_rate == 0.1
+    given = settled(method="drnas", learning_rate=0.5, epochs=10)
+    assert given.learning_rate == 0.5
+    assert given.warmup == 2
+    assert settle(given) == given
+    assert settled(method="r-darts-es", hessian={"steps": 5}).hessian.every == 2
+    assert settled(method="r-darts-es", hessian={"every": 1}).hessian.every == 1
+    assert settled(method="drnas", learning_rate=0.025).learning_rate == 0.025
+    assert settled() == SearchConfig(space="tiny")
     assert defaults_of("drnas")["warmup"] == 10
     assert defaults_of("darts") == {}
 
@@ -105,6 +117,16 @@ def test_every_method_can_be_described_and_written_again():
         parts = {slot: part for slot, part in about["parts"].items() if slot != "modifiers"}
         assert resolve({"base": "darts", **parts}).sampler == resolve(name).sampler
         assert about["source"]
+
+
+def test_a_search_in_python_has_its_methods_defaults_and_rejections(make_search_config, build):
+    config = make_search_config(method="drnas")
+    search = Search(config, *build(config))
+    assert (search.config.learning_rate, search.config.batch) == (0.1, config.batch)
+    assert next(iter(search)).learning_rate == 0.1
+    wrong = make_search_config(method={"base": "darts-2nd", "sampler": "gumbel"})
+    with pytest.raises(RaynasError, match="second order needs a sampler without chance"):
+        Search(wrong, *build(wrong))
 
 
 ADA = {
@@ -127,7 +149,7 @@ class Growing(Search):
 
 
 def test_adaptive_regularisation_goes_back_twice_and_then_no_more(make_search_config, build):
-    config = make_search_config(method=ADA, epochs=4)
+    config = make_search_config(method=ADA, epochs=4, hessian={"every": 1})
     search = Growing(config, *build(config))
     search.advance()
     kept = search.state_dict()
@@ -149,7 +171,8 @@ def test_adaptive_regularisation_goes_back_twice_and_then_no_more(make_search_co
 
 def test_early_stopping_returns_the_cell_from_before(make_search_config, build):
     stop = {key: value for key, value in ADA["stop"].items() if key != "then"}
-    config = make_search_config(method={"base": "r-darts-es", "stop": stop}, epochs=4)
+    method = {"base": "r-darts-es", "stop": stop}
+    config = make_search_config(method=method, epochs=4, hessian={"every": 1})
     reports = list(Growing(config, *build(config)))
     assert [report.epoch for report in reports] == [0, 1]
     assert reports[-1].ended.epoch == 0

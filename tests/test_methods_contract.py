@@ -3,21 +3,20 @@
 import json
 import math
 
-import numpy as np
 import pytest
 import torch
+from planted import Planted, PlantedFeatures, SkipDominates, operations, planted_search
 from problems import bilevel
-from torch import nn
 
 from raynas.core.checkpoint import dump, load
 from raynas.core.config import SearchConfig
 from raynas.core.supernet import Supernet
-from raynas.data.dataset import from_arrays
 from raynas.data.load import load_data
 from raynas.data.split import split
 from raynas.library import load_space
 from raynas.library import names as library_names
 from raynas.methods import names, reasons, resolve
+from raynas.parts.cost import Cost
 from raynas.parts.relaxations import DirichletMean, ReluShare, Softmax
 from raynas.search import Pack, Search
 
@@ -26,11 +25,19 @@ TOGETHER = [name for name in METHODS if not resolve(name).solo]
 SETTINGS = {"epochs": 2, "batch": 16, "channels": 4, "cells": 3, "hessian": {"steps": 6}}
 
 
+SHORT = {
+    "darts-pt": {"use": "perturb-and-project", "interval": 1},
+    "darts-pt-fixed": {"use": "perturb-and-project", "interval": 1},
+    "p-darts": {"use": "deepen", "cells": [3, 5], "keep": [4, 2]},
+    "drnas-progressive": {"use": "widen", "partial": [4, 2], "keep": [3, 2]},
+    "te-nas": {"use": "training-free", "prunes": 3, "images": 4},
+}
+"""Stages of methods that have some, for small supernets and two epochs."""
+
+
 def quick(name):
-    """Shorten the fine tuning of methods that have some; the method is otherwise as it is registered."""
-    if "pt" not in name.split("-"):
-        return name
-    return {"base": name, "stages": {"use": "perturb-and-project", "interval": 1}}
+    """Shorten the stages of methods that have some; the method is otherwise as it is registered."""
+    return {"base": name, "stages": SHORT[name]} if name in SHORT else name
 
 
 def tiny(method, **changes):
@@ -76,8 +83,9 @@ def test_a_search_runs_resumes_bit_for_bit_and_curvature_leaves_it_alone(setting
 
 @pytest.mark.parametrize("name", TOGETHER)
 def test_two_in_a_pack_give_what_each_gives_alone(setting, name):
-    configs = [tiny(quick(name), seed=0, hessian={"every": 0})]
-    configs.append(tiny(quick(name), seed=3, weight_decay=1e-2, hessian={"every": 0}))
+    hessian = {"every": 2 if "hessian.every" in resolve(name).defaults else 0, "steps": 6}
+    configs = [tiny(quick(name), seed=0, hessian=hessian)]
+    configs.append(tiny(quick(name), seed=3, weight_decay=1e-2, hessian=hessian))
     together = list(Pack(configs, *setting, dtype=torch.float64))
     alone = list(Search(configs[1], *setting, dtype=torch.float64))
     for outcomes, report in zip(together, alone, strict=False):
@@ -89,7 +97,7 @@ def test_two_in_a_pack_give_what_each_gives_alone(setting, name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_step_moves_its_own_variables_only(setting, name):
-    search = Search(tiny(name), *setting, dtype=torch.float64)
+    search = Search(tiny(quick(name)), *setting, dtype=torch.float64)
     trainer, problem = search.trainer, search.problem
     train, valid = next(search.batches())
     rates = torch.full((1, 1), 0.025, dtype=torch.float64)
@@ -211,35 +219,15 @@ def test_a_neutral_setting_changes_no_bit(setting, case):
         assert found == wanted
 
 
-class Planted(nn.Module):
-    """A supernet in which one operation is best on every edge: the more of it, the better it classifies."""
-
-    winner = "sep_conv_3x3"
-
-    def __init__(self, space, shape, classes, channels, cells, generators, dtype=torch.float32, **more):
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(len(generators), 1, dtype=dtype))
-        self.worth = {
-            group.name: torch.tensor(
-                [[1.0 if option == self.winner else -0.1 for option in row.options] for row in group.rows]
-            )
-            for group in space.groups
-        }
-
-    def forward(self, images, weights, run):
-        worth = sum((rows * self.worth[name].to(rows)).sum((1, 2)) for name, rows in weights.items())
-        # Images differ in how hard they are, so accuracy tells mixtures apart as well.
-        hard = images.mean((2, 3, 4))
-        margin = self.scale.clamp(0.5, 2) * worth.unsqueeze(1) / 4 + 2 * (hard - hard.mean(1, keepdim=True))
-        return torch.stack([margin, torch.zeros_like(margin)], 2)
-
-
 @pytest.mark.parametrize("name", METHODS)
 def test_a_planted_winner_is_found(monkeypatch, name):
-    monkeypatch.setattr("raynas.training.Supernet", Planted)
     method = {"base": name, "stop": None}
+    if name in SHORT:
+        method["stages"] = SHORT[name]
     if name.startswith("darts-pt"):
-        method["stages"] = {"use": "perturb-and-project", "interval": 1, "criterion": "loss"}
+        method["stages"] = {**SHORT[name], "criterion": "loss"}
+    if name == "te-nas":
+        method["stages"] = {"use": "training-free", "images": 8}
     if name == "proxyless":
         method["every"] = 1
     if name == "parsec":
@@ -248,12 +236,20 @@ def test_a_planted_winner_is_found(monkeypatch, name):
     if name.startswith("vim-nas"):
         # Rows that start where the last ReLU is 0 have equal logits and no gradient, as published.
         method["store"] = {"use": "generator", "hidden": list(resolve(name).store.hidden), "last": "plain"}
-    images = np.random.default_rng(0).integers(0, 256, (64, 4, 4, 1), dtype=np.uint8)
-    dataset = from_arrays("planted", images, np.zeros(64, dtype=np.int64), classes=2)
-    config = tiny(method, epochs=20, batch=4, arch_learning_rate=0.1, hessian={"every": 0})
-    *_, last = Search(config, load_space("tiny"), split(dataset, config.data))
-    for cell in ("normal", "reduce"):
-        assert {choice.op for choice in last.genotype.cell(cell)} == {Planted.winner}
+    if any(isinstance(each, Cost) for each in resolve(name).penalties):
+        method["penalties"] = []  # the toy has no operations that could be counted
+    net = PlantedFeatures if name == "te-nas" else Planted
+    assert operations(planted_search(monkeypatch, net, method)) == {Planted.winner}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("name", ["darts", "darts-pt", "darts-pt-fixed"])
+def test_where_skips_dominate_magnitude_fails_and_perturbation_does_not(monkeypatch, name, seed):
+    method = {"base": name}
+    if name in SHORT:
+        method["stages"] = {**SHORT[name], "criterion": "loss"}
+    found = operations(planted_search(monkeypatch, SkipDominates, method, seed=seed))
+    assert found == {"skip_connect" if name == "darts" else "sep_conv_3x3"}
 
 
 def test_no_registered_method_is_rejected_on_the_darts_space():

@@ -267,11 +267,19 @@ def test_auxiliary_skips_leave_all_other_parameters_as_they_are():
     assert all("auxiliary" in name for name in mine)
 
 
-@pytest.mark.parametrize("name", ["nas-bench-201", "nb1shot1-1"])
 @pytest.mark.parametrize("built", [{"partial": 2}, {"auxiliary": True}], ids=str)
-def test_skeletons_without_concatenated_nodes_refuse_them(name, built):
+def test_operations_in_nodes_have_none_of_them(built):
     with pytest.raises(RaynasError, match="has no"):
-        make(name, **built)
+        make("nb1shot1-1", **built)
+
+
+@pytest.mark.parametrize("setting", ["partial", "partial and carry", "auxiliary"])
+@pytest.mark.parametrize("on_paths", [False, True])
+def test_cells_whose_last_node_is_their_output_have_them_too(setting, on_paths):
+    built, names = SETTINGS[setting]
+    space, net = make("nas-bench-201", cells=1, lanes=2, **built)
+    weights = sparse_weights(space, 2) if on_paths else random_weights(space, 2)
+    compare(space, net, weights, names, mask=active(weights) if on_paths else None)
 
 
 @pytest.mark.parametrize("built", [{"partial": 0}, {"partial": 3}], ids=str)

@@ -121,6 +121,23 @@ def test_the_straight_through_gradient_is_that_of_the_soft_sample():
     torch.testing.assert_close(slopes[0], slopes[1])
 
 
+def test_one_sample_of_an_ensemble_is_a_straight_through_gumbel():
+    """Value and gradient, written out: one-hot of the perturbed shares, the gradient of their softmax."""
+    policy = many(Gumbel(0.7, hard=True, samples=1), lanes=3, relaxation=ReluShare())
+    policy.alphas = policy.alphas.abs() + 0.2
+    flat = policy.alphas.clone().requires_grad_()
+    noise = [generator.clone_state() for generator in policy.dice.generators]
+    drawn = policy.draw(flat).weights["normal"]
+    [slopes] = torch.autograd.grad((drawn * torch.arange(drawn.shape[-1])).sum(), flat)
+    policy.dice.generators[:] = noise
+    again = policy.alphas.clone().requires_grad_()
+    shares = policy.relax(again)["normal"]
+    soft = ((shares.log() + policy.dice.gumbel(shares)) / 0.7).softmax(-1)
+    assert torch.equal(drawn, torch.nn.functional.one_hot(soft.argmax(-1), soft.shape[-1]).to(drawn))
+    [expected] = torch.autograd.grad((soft * torch.arange(soft.shape[-1])).sum(), again)
+    torch.testing.assert_close(slopes, expected)
+
+
 def test_several_samples_switch_on_at_most_as_many_operations():
     policy = many(Gumbel(1.0, hard=True, samples=2), lanes=2000, relaxation=ReluShare())
     rows = table(policy.draw(policy.alphas))

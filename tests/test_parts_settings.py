@@ -6,19 +6,23 @@ from importlib import import_module
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from raynas.parts.cost import Cost
 from raynas.parts.greedy import Greedy
 from raynas.parts.modifiers import DropPath, PartialChannels, SkipDropout
 from raynas.parts.objectives import Importance, Reinforce
-from raynas.parts.penalties import Cost, ZeroOne
+from raynas.parts.penalties import ZeroOne
 from raynas.parts.perturbations import Attack, UniformNoise
+from raynas.parts.progressive import Deepen
 from raynas.parts.projection import PerturbAndProject
 from raynas.parts.relaxations import Softmax
+from raynas.parts.relevance import Sparsify
 from raynas.parts.rules import AdamRule, Adaptive, Clamp, ClipNorm, KeepMass, Proximal
 from raynas.parts.samplers import Categorical, Gaussian, Gumbel, Mean
 from raynas.parts.schedules import BoldDriver, Exponential, Linear, PhasedDropout, PowerCosine
 from raynas.parts.stages import DropWeak, FixEarly
 from raynas.parts.stops import AnyOf, EigenvalueGrowth, RankStable, Regularise, SkipCount
 from raynas.parts.stores import Generator, Table
+from raynas.parts.trainless import TrainingFree
 
 MODULES = [
     "derivations",
@@ -97,6 +101,10 @@ def test_parts_may_hold_parts():
         (ZeroOne, {"strength": -1}),
         (ZeroOne, {"power": 3}),
         (Cost, {"measure": "time"}),
+        (Cost, {"reference": 0}),
+        (Deepen, {"cells": [0, 1, 2]}),
+        (TrainingFree, {"prunes": 0}),
+        (Sparsify, {"strength": 0}),
         (Exponential, {"start": 1, "factor": 0}),
         (PhasedDropout, {"rates": [1.0]}),
         (PowerCosine, {"power": 0.5}),

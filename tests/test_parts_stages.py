@@ -1,6 +1,7 @@
 """Stage controllers: what they take away and when, lane by lane."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,6 @@ from policies import make_policy, randomly, small_space
 
 from raynas.core.progress import Progress
 from raynas.core.records import EpochReport
-from raynas.errors import RaynasError
 from raynas.library import load_space
 from raynas.parts.derivations import Strongest
 from raynas.parts.greedy import Greedy
@@ -16,13 +16,13 @@ from raynas.parts.modifiers import EdgeNormalisation
 from raynas.parts.projection import PerturbAndProject
 from raynas.parts.relaxations import Softmax
 from raynas.parts.schedules import Exponential
-from raynas.parts.stages import Deepen, DropWeak, FixEarly, Stage, Widen
+from raynas.parts.stages import DropWeak, FixEarly, Stage
 
 
 def step(policy, stages, progress, histories=None, score=None):
     """Start an epoch: prune as the stages say; tell whether anything was said."""
     policy.begin(progress)
-    alive = stages(policy, histories or [[]] * policy.lanes, score)
+    alive = stages(policy, histories or [[]] * policy.lanes, SimpleNamespace(score=score))
     if alive is not None:
         policy.prune(alive)
     return alive is not None
@@ -30,61 +30,6 @@ def step(policy, stages, progress, histories=None, score=None):
 
 def alive_counts(policy, name="normal"):
     return policy.alive[name].sum(-1)
-
-
-def test_p_darts_keeps_eight_five_three_operations_each_a_subset():
-    policy, stages = randomly(make_policy("darts")), Deepen()
-    plan = stages.plan(75, policy.space)
-    assert [(stage.epochs, stage.build["cells"], stage.weights) for stage in plan] == [
-        (25, 5, "fresh"),
-        (25, 11, "fresh"),
-        (25, 17, "fresh"),
-    ]
-    counts, before = [], policy.alive
-    for epoch in range(75):
-        stage = epoch // 25
-        progress = Progress(epoch, 75, stage, 25 * stage, 25 * stage + 25)
-        weights = policy.mean(policy.alphas).weights["normal"]
-        said = step(policy, stages, progress)
-        assert said == (epoch in (25, 50))
-        counts.append(alive_counts(policy).unique().tolist())
-        for name, mask in policy.alive.items():
-            assert bool((before[name] | ~mask).all())
-        if epoch == 25:
-            kept = weights.topk(5, dim=-1).indices.sort(dim=-1).values
-            assert torch.equal(policy.alive["normal"].nonzero()[:, 2].view(2, 14, 5), kept)
-        before = policy.alive
-        randomly(policy, seed=epoch)
-    assert (counts[0], counts[25], counts[50], counts[74]) == ([8], [5], [3], [3])
-    assert not bool(policy.alive["reduce"][..., 0].any())
-
-
-def test_few_candidates_are_not_pruned_below_what_is_kept():
-    policy = make_policy("s2")
-    step(policy, Deepen(), Progress(50, 75, 2, 50, 75))
-    assert alive_counts(policy).unique().tolist() == [2]
-    with pytest.raises(RaynasError, match="epoch for each"):
-        Deepen().plan(2, policy.space)
-    with pytest.raises(RaynasError, match="one number a stage"):
-        Deepen(cells=(3, 4))
-    with pytest.raises(RaynasError, match="one number a stage"):
-        Widen(keep=(3,))
-    assert [stage.epochs for stage in Deepen().plan(5, policy.space)] == [2, 2, 1]
-
-
-def test_progressive_drnas_widens_and_keeps_the_largest():
-    policy, stages = randomly(make_policy("darts", without=("none",))), Widen()
-    assert stages.plan(50, policy.space) == (
-        Stage(25, {"partial": 6}, "widen"),
-        Stage(25, {"partial": 4}, "widen"),
-    )
-    assert not step(policy, stages, Progress(0, 50, 0, 0, 25))
-    assert step(policy, stages, Progress(25, 50, 1, 25, 50))
-    assert alive_counts(policy).unique().tolist() == [4]
-    best = (
-        policy.layout.tables(policy.alphas)["normal"][..., 1:].topk(4, dim=-1).indices.sort(dim=-1).values + 1
-    )
-    assert torch.equal(policy.alive["normal"].nonzero()[:, 2].view(2, 14, 4), best)
 
 
 def test_asap_prunes_what_falls_below_the_threshold_and_never_everything():
@@ -215,7 +160,7 @@ def planted(policy, strong, names=("normal",)):
 
 
 def project_all(policy, stages, score):
-    *_, tuning = stages.plan(3, policy.space)
+    *_, tuning = stages.plan(3, policy.space, 3)
     for epoch in range(3 + tuning.epochs):
         fine = Progress(epoch, 3, int(epoch >= 3), 3 if epoch >= 3 else 0, 3 + tuning.epochs)
         said = step(policy, stages, fine, score=score)
@@ -292,5 +237,5 @@ def test_lanes_of_a_pack_project_as_they_would_alone():
 
 def test_spaces_that_keep_every_edge_have_no_nodes_to_thin_out():
     space = small_space(nodes=2, keep="all")
-    assert PerturbAndProject(5).plan(50, space)[1].epochs == 5 * 4 + 1
-    assert PerturbAndProject(5).plan(50, load_space("darts"))[1] == Stage(81, rate=0.1)
+    assert PerturbAndProject(5).plan(50, space, 3)[1].epochs == 5 * 4 + 1
+    assert PerturbAndProject(5).plan(50, load_space("darts"), 8)[1] == Stage(81, rate=0.1)

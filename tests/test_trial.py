@@ -15,6 +15,7 @@ from raynas.core.config import SearchConfig
 from raynas.core.genotype import Genotype
 from raynas.data.load import load_data
 from raynas.disk import DiskFull, write_atomic
+from raynas.errors import RaynasError
 from raynas.launch import trial as trial_module
 from raynas.launch.trial import run_trials
 from raynas.sweep.folder import TrialFolder
@@ -133,6 +134,20 @@ def test_a_full_disk_is_one_clear_error_and_loses_nothing(make_search_config, tm
     assert len(folder.record().reports) == 1
     assert run(folder) == "finished"
     assert len(folder.record().reports) == 2
+
+
+def test_what_fails_a_trial_is_recorded_with_the_attempt_it_failed_in(make_search_config, tmp_path):
+    folder = make_folder(tmp_path, make_search_config(epochs=3))
+
+    def refuse(done):
+        raise RaynasError("not like this")
+
+    with pytest.raises(Crash):
+        run(folder, heartbeat=crash_at(0))
+    assert run(folder, heartbeat=refuse) == "failed"
+    events = [event for event in folder.spool.events()[0] if event["kind"] in {"start", "error"}]
+    found = [(event["kind"], event["attempt"]) for event in events]
+    assert found == [("start", 1), ("error", 1), ("start", 2), ("error", 2)]
 
 
 def test_running_out_of_memory_is_told_apart(make_search_config, tmp_path):

@@ -35,7 +35,7 @@ def space(name: str, measure: bool = False) -> dict[str, Any]:
     shape, classes = _WORDS if found.form.texts else _IMAGES
     build = RecurrentSupernet if found.form.texts else Supernet
     supernet = build(found, shape, classes, found.default_channels, found.default_cells, [seed])
-    values = settle({"space": str(path)})
+    config = settle(SearchConfig(space=str(path)))
     return {
         "name": found.name,
         "title": found.title,
@@ -57,7 +57,7 @@ def space(name: str, measure: bool = False) -> dict[str, Any]:
         "parameters": sum(each.numel() for each in supernet.parameters()),
         "sized_on": "a vocabulary of 10,000 words" if found.form.texts else "32×32 colour images, 10 classes",
         "defaults": dict(found.defaults),
-        "measured": _measure(SearchConfig(**values), found, shape, classes) if measure else None,
+        "measured": _measure(config, found, shape, classes) if measure else None,
         "yaml": path.read_text(encoding="utf-8"),
     }
 

@@ -22,9 +22,8 @@ from raynas.core.objective import Objective, Outcome, Penalty, Score
 from raynas.core.ops.lanes import Carried, Pass, Statistics
 from raynas.core.policy import Draw, Losses, Policy, Sampler, Tables
 from raynas.core.progress import Progress, now
-from raynas.core.recurrent import RecurrentSupernet
+from raynas.core.recurrent import AnySupernet
 from raynas.core.space import Space
-from raynas.core.supernet import Supernet
 
 
 class Batch(NamedTuple):
@@ -52,7 +51,7 @@ class Bilevel:
     def __init__(
         self,
         space: Space,
-        supernet: Supernet | RecurrentSupernet,
+        supernet: AnySupernet,
         policy: Policy,
         precision: torch.dtype | None = None,
         compiled: bool = False,
@@ -62,19 +61,24 @@ class Bilevel:
         penalties: Sequence[Penalty] = (),
     ) -> None:
         self.space = space
-        self.supernet = supernet
         self.policy = policy
         self.precision = precision
-        self.fast: Callable[..., Tensor] = torch.compile(supernet) if compiled else supernet
         self.objective = objective
-        self._scheduled = (weight_sampler, tuple(penalties))
+        self._compiled, self._scheduled = compiled, (weight_sampler, tuple(penalties))
         self.begin(policy.progress)
+        self.seat(supernet)
+        self.noise: list[torch.Generator] = []
+        self.drops: list[torch.Generator] = []
+
+    def seat(self, supernet: AnySupernet) -> None:
+        """Take a supernet in, in place of the one before."""
+        self.supernet = supernet
+        self.fast: Callable[..., Tensor] = torch.compile(supernet) if self._compiled else supernet
         self.parameters: list[Tensor] = list(supernet.parameters())
         self.names = [name for name, _ in supernet.named_parameters()]
         self.values = flatten([parameter.detach() for parameter in self.parameters])
         self._views = unflatten(self.values, self.parameters)  # see the values, which only move in place
-        self.noise: list[torch.Generator] = []
-        self.drops: list[torch.Generator] = []
+        self._costs = [penalty.costs(self.space, supernet) for penalty in self._scheduled[1]]
 
     def begin(self, progress: Progress) -> None:
         """Start an epoch: every schedule takes its value of this epoch."""
@@ -164,8 +168,8 @@ class Bilevel:
         flat = self.policy.logits(alphas)
         score = self._scorer(batch, statistics, values, twice)
         losses, logits = self.objective(self.policy, flat, draw, score)
-        for penalty in self.penalties:
-            losses = penalty(losses, self.policy, flat, draws[0])
+        for penalty, costs in zip(self.penalties, self._costs, strict=True):
+            losses = penalty(losses, self.policy, flat, draws[0], costs)
         return Outcome(losses, logits)
 
     def lower(self, batch: Batch) -> Outcome:

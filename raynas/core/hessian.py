@@ -88,6 +88,21 @@ def curvature(
     return [lanczos.result(lane, zeros, trace) for lane, trace in enumerate(lanczos.traces())]
 
 
+def diagonal(losses: Losses, alphas: Tensor, entries: Sequence[int]) -> Tensor:
+    """Return the diagonal of each lane's Hessian at flat ``alphas``, [lanes, numbers] in float64.
+
+    One product for each of the ``entries``; all other numbers are left at 0.
+    """
+    axes = torch.eye(alphas.shape[1], dtype=torch.float64)[list(entries)]
+    products = HessianProducts(losses, alphas, axes)
+    found = torch.zeros(alphas.shape, dtype=torch.float64, device=alphas.device)
+    for place, entry in enumerate(entries):
+        axis = torch.zeros(len(alphas), len(entries), dtype=torch.float64, device=alphas.device)
+        axis[:, place] = 1
+        found[:, entry] = products(axis)[:, place]
+    return found
+
+
 def _draw(dimensions: int, generator: torch.Generator) -> Tensor:
     return torch.randn(dimensions, generator=generator, dtype=torch.float64)
 

@@ -6,6 +6,8 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from raynas.core.policy import Draw, Policy
+from raynas.core.recurrent import AnySupernet
+from raynas.core.space import Space
 
 
 class Outcome(NamedTuple):
@@ -29,14 +31,18 @@ class Objective(Protocol):
 
 
 Costs = Mapping[str, Tensor]
-"""What every option costs, [rows, options] by group of α, in millions (of operations, or of parameters)."""
+"""What every option costs, [rows, options] by group of α."""
 
 
 class Penalty(Protocol):
     """Returns the losses [lanes] with its term in.
 
-    ``flat`` are the logits, ``draw`` what the step multiplied in, ``costs`` what every operation costs.
+    ``flat`` are the logits, ``draw`` what the step multiplied in, ``costs`` what the penalty has said of the
+    supernet (`costs`), if it has anything to say.
     """
+
+    def costs(self, space: Space, supernet: AnySupernet) -> Costs | None:
+        """Return what the options of a supernet cost; asked once for each supernet."""
 
     def __call__(
         self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None

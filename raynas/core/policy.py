@@ -202,15 +202,22 @@ class Policy:
         extras = [name for part in (sampler, *modifiers) for name in getattr(part, "extras", ())]
         self.layout = Layout(space, extras, without)
         self.dice = Dice(dice)
-        memory: dict[str, Tensor] = {}
-        self.alphas = store.start(self.layout, generators, memory).to(like)
-        self.memory = {name: tensor.to(like) for name, tensor in memory.items()}
+        self.alphas = like
+        self.memory: dict[str, Tensor] = {}
+        self.start(generators)
         lanes = len(self.alphas)
         self.alive: Tables = {
             name: mask.expand(lanes, *mask.shape).clone() for name, mask in self.layout.alive.items()
         }
         self.prune(self.alive)
         self.begin(Progress(0, 1))
+
+    def start(self, generators: Sequence[torch.Generator]) -> None:
+        """Draw α; what is alive stays as it is."""
+        memory: dict[str, Tensor] = {}
+        like = self.alphas
+        self.alphas = self.store.start(self.layout, generators, memory).to(like)
+        self.memory |= {name: tensor.to(like) for name, tensor in memory.items()}
 
     def begin(self, progress: Progress) -> None:
         """Start an epoch: every schedule takes its value of this epoch."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from raynas.core.ops.forms import Forms
 from raynas.core.ops.lanes import Lanes, Norm, Pass
 from raynas.core.space import Cell, Space
+from raynas.core.supernet import Supernet
 from raynas.errors import RaynasError
 
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "identity")
@@ -194,3 +195,7 @@ def _check_build(
             "a recurrent supernet is one cell, with all its channels and activations, and no other skips",
             got=", ".join(asked),
         )
+
+
+AnySupernet = Supernet | RecurrentSupernet
+"""Of images or of texts."""

@@ -57,7 +57,7 @@ class Supernet(nn.Module):
         lanes = Lanes(generators, dtype)
         plan = space.form.plan(shape, space.nodes, cells, channels, trunk=space.trunk)
         build = BUILDERS[space.skeleton](lanes, space, partial)
-        self.space, self.recompute, self.partial = space, recompute, partial
+        self.space, self.shape, self.recompute, self.partial = space, shape, recompute, partial
         self.auxiliary = auxiliary or space.form.skips
         self.stem = build.stem(plan, shape[0])
         self.cells = nn.ModuleList(build.layer(layer) for layer in plan.cells)
@@ -117,5 +117,5 @@ def _check_build(space: Space, partial: int, auxiliary: bool) -> None:
         raise RaynasError(
             f"this space has no {' and '.join(wanted)}",
             got=f"space: {space.name} (skeleton {space.skeleton})",
-            expected="a space whose cells put out all of their nodes",
+            expected="a space whose cells are of operations on edges",
         )

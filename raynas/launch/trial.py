@@ -226,7 +226,7 @@ def _start(trial: TrialFolder, pack: Pack, company: Sequence[str], forms: Mappin
 
 
 def _fail(trial: TrialFolder, error: RaynasError, live: list[TrialFolder]) -> None:
-    attempt = next_attempt(trial.record())
+    attempt = this_attempt(trial.record())
     trial.spool.append("error", message=str(error), kind_of_error="user", attempt=attempt)
     _end(trial, "failed", str(error), live)
 

@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from raynas.core.config import SearchConfig
+from raynas.core.space import Space
 from raynas.errors import RaynasError
 from raynas.library import load_space
 from raynas.methods.build import PARTS, methods, parts, plain, resolve
+from raynas.methods.layout import lay_out
 from raynas.methods.record import Method
 from raynas.methods.reject import reasons
 
@@ -18,8 +21,10 @@ __all__ = [
     "PARTS",
     "Method",
     "brought",
+    "check_search",
     "defaults_of",
     "describe",
+    "lay_out",
     "names",
     "parts",
     "reasons",
@@ -73,13 +78,28 @@ def brought(values: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def settle(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a search's values with its method's and its space's defaults where they say nothing."""
-    settled = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
-    for key, value in brought(values).items():
+def settle(config: SearchConfig) -> SearchConfig:
+    """Return a configuration with its method's and its space's defaults where it was given no value.
+
+    A value counts as given when it was passed in, even if it is the same as the plain default. Settling
+    twice changes nothing.
+    """
+    given = config.model_fields_set
+    changes: dict[str, Any] = {}
+    for key, value in brought({name: getattr(config, name) for name in given}).items():
         group, _, leaf = key.partition(".")
         if not leaf:
-            settled.setdefault(group, value)
-        elif isinstance(inner := settled.setdefault(group, {}), dict):
-            inner.setdefault(leaf, value)
-    return settled
+            changes |= {} if group in given else {group: value}
+            continue
+        inner = changes.get(group, getattr(config, group))
+        if leaf not in inner.model_fields_set:
+            changes[group] = inner.model_copy(update={leaf: value})
+    return config.model_copy(update=changes)
+
+
+def check_search(config: SearchConfig, space: Space) -> None:
+    """Raise `RaynasError` with the reasons when a method cannot search a space like this."""
+    values = {**config.model_dump(), "hessian.every": config.hessian.every}
+    method = resolve(config.method)
+    if found := list(reasons(method, space, values)):
+        raise RaynasError(f"{method.name} cannot search like this: {'; '.join(found)}")

@@ -13,8 +13,9 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from raynas.errors import RaynasError, unknown
-from raynas.methods import recipes
+from raynas.methods.recipes import ALL
 from raynas.methods.record import Method, Order
+from raynas.methods.staged import STAGED
 from raynas.parts import (
     derivations,
     modifiers,
@@ -29,9 +30,13 @@ from raynas.parts import (
     stops,
     stores,
 )
+from raynas.parts.cost import Cost
 from raynas.parts.estimators import FirstOrder, SecondOrder
 from raynas.parts.greedy import Greedy
+from raynas.parts.progressive import Deepen, Widen
 from raynas.parts.projection import PerturbAndProject
+from raynas.parts.relevance import Relevance, Sparsify
+from raynas.parts.trainless import TrainingFree
 
 Kinds = Mapping[str, type[Any]]
 
@@ -68,6 +73,8 @@ PARTS: Mapping[str, Kinds] = {
         "zero-one": penalties.ZeroOne,
         "anchor": penalties.Anchor,
         "sample-distance": penalties.SampleDistance,
+        "cost": Cost,
+        "relevance": Relevance,
     },
     "estimator": {"first-order": FirstOrder, "second-order": SecondOrder},
     "updater": {
@@ -93,6 +100,10 @@ PARTS: Mapping[str, Kinds] = {
         "drop-weak": stages.DropWeak,
         "fix-early": stages.FixEarly,
         "greedy": Greedy,
+        "deepen": Deepen,
+        "widen": Widen,
+        "sparsify": Sparsify,
+        "training-free": TrainingFree,
         "perturb-and-project": PerturbAndProject,
     },
     "stop": {
@@ -162,7 +173,7 @@ def _additions(value: Any) -> Mapping[str, Any]:
 @cache
 def methods() -> Mapping[str, Method]:
     """Return every method by name: raynas' own, then those of other distributions."""
-    found = {method.name: method for method in recipes.ALL}
+    found = {method.name: method for method in (*ALL, *STAGED)}
     for point in entry_points(group="raynas.methods"):
         method = _load(point)
         if not isinstance(method, Method):

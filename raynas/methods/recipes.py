@@ -4,15 +4,16 @@ What a source leaves open follows DARTS: Adam (0.5, 0.999) on α, architecture r
 """
 
 from raynas.methods.record import Method
+from raynas.parts.cost import Cost
 from raynas.parts.derivations import EveryEdge, Threshold
 from raynas.parts.estimators import SecondOrder
 from raynas.parts.greedy import Greedy
 from raynas.parts.modifiers import AuxiliarySkip, DropPath, EdgeNormalisation, PartialChannels
 from raynas.parts.objectives import Importance, Natural
-from raynas.parts.penalties import ZeroOne
+from raynas.parts.penalties import SampleDistance, ZeroOne
 from raynas.parts.perturbations import Attack, UniformNoise
 from raynas.parts.projection import PerturbAndProject
-from raynas.parts.relaxations import DirichletMean, MaxWeight, Scales, Sigmoid, Softmax
+from raynas.parts.relaxations import DirichletMean, MaxWeight, ReluShare, Scales, Sigmoid, Softmax
 from raynas.parts.rules import AdamRule, Adaptive, Clamp, KeepMass, Proximal, SgdRule
 from raynas.parts.samplers import Categorical, Dirichlet, Gaussian, Gumbel, Mean, Pair, Projection
 from raynas.parts.schedules import Exponential, Linear, PowerCosine
@@ -75,9 +76,10 @@ GDAS = GDAS_ST.with_(
 SNAS = DARTS.with_(
     "snas",
     "SNAS: a Gumbel softmax that cools down, α and weights together on the training loss",
-    "Xie et al. 2019; its resource term is left out, the last temperature is 0.03",
+    "Xie et al. 2019, and its code: the last temperature is 0.03, resources cost 1.5e-3 of their logarithm",
     store=Table(spread=0.01),
     sampler=Gumbel(Linear(1, 0.03)),
+    penalties=(Cost(1.5e-3, "log"),),
     order="joint",
     modifiers=(DropPath(0.3),),
     derivation=EveryEdge(),
@@ -86,9 +88,10 @@ SNAS = DARTS.with_(
 DSNAS = DARTS.with_(
     "dsnas",
     "DSNAS: sample one operation an edge; α learns from each edge's own credit, together with the weights",
-    "Hu et al. 2020, and its code",
+    "Hu et al. 2020, and its code; that its 1e-6 from 290 million on is for each million is assumed",
     sampler=Categorical("score"),
     order="joint",
+    penalties=(Cost(2.9e-4, reference=290e6, above=True),),
     stages=FixEarly(0.3),
     derivation=EveryEdge(),
     defaults={"epochs": 240, "arch_learning_rate": 1e-3, "arch_weight_decay": 0.0},
@@ -104,7 +107,7 @@ PARSEC = DARTS.with_(
 )
 DRNAS = DARTS.with_(
     "drnas",
-    "DrNAS: the mixture is a Dirichlet draw, its concentrations are learned (without progressive stages)",
+    "DrNAS: the mixture is a Dirichlet draw, its concentrations are learned",
     "Chen et al. 2021, and its code",
     without=("none",),
     relaxation=DirichletMean(),
@@ -145,6 +148,7 @@ PROXYLESS = DARTS.with_(
     "Cai, Zhu, Han 2019, section 3.2.1, and its code",
     sampler=Pair(),
     weight_sampler=Categorical("none"),
+    penalties=(Cost(0.3, "multiply"),),
     updater=AdamRule((0.0, 0.999), after=(KeepMass(),)),
     every=5,
     derivation=EveryEdge(),
@@ -226,6 +230,16 @@ PC_DARTS = DARTS.with_(
         "arch_learning_rate": 6e-4,
         "warmup": 0.3,
     },
+)
+DATA = DARTS.with_(
+    "data",
+    "DATA: two sampled operations an edge share its weight, in proportion to what is positive in α",
+    "Chang et al. 2019, and its code; its table has an entry with 7 samples",
+    store=Table(mean=1.0),
+    relaxation=ReluShare(),
+    sampler=Gumbel(Linear(5, 1, reach=False), hard=True, samples=2),
+    penalties=(SampleDistance(0.1),),
+    defaults={"epochs": 100, "arch_weight_decay": 0.0},
 )
 ASNG_NAS = DARTS.with_(
     "asng-nas",
@@ -323,6 +337,7 @@ ALL: tuple[Method, ...] = (
     FAIR_DARTS,
     SHARP_DARTS,
     PC_DARTS,
+    DATA,
     ASNG_NAS,
     NASP,
     DSO_NAS,

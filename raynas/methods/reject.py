@@ -4,7 +4,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from raynas.core.space import Space
+from raynas.errors import RaynasError
+from raynas.methods.layout import lay_out
 from raynas.methods.record import Method
+from raynas.parts.cost import Cost, read_costs
 from raynas.parts.derivations import EveryEdge, FewSkips, Threshold, is_skip
 from raynas.parts.estimators import SecondOrder
 from raynas.parts.greedy import Greedy
@@ -18,13 +21,16 @@ from raynas.parts.modifiers import (
 from raynas.parts.objectives import Importance, Natural, Reinforce
 from raynas.parts.penalties import Anchor
 from raynas.parts.perturbations import Attack, UniformNoise
+from raynas.parts.progressive import Deepen, Widen
 from raynas.parts.projection import PerturbAndProject
 from raynas.parts.relaxations import DirichletMean, MaxWeight, ReluShare, Scales, Softmax
+from raynas.parts.relevance import Relevance, Sparsify
 from raynas.parts.rules import AdamRule, Adaptive, Proximal
 from raynas.parts.samplers import Categorical, Dirichlet, Gumbel, Pair, Projection
-from raynas.parts.stages import Deepen, DropWeak, FixEarly
+from raynas.parts.stages import DropWeak, FixEarly
 from raynas.parts.stops import AnyOf, EigenvalueGrowth, SkipCount
 from raynas.parts.stores import Generator, Table
+from raynas.parts.trainless import TrainingFree
 
 _WEIGHS_DRAWS = (Importance, Reinforce, Natural)
 _OFF_THE_MEAN = (UniformNoise, Attack)
@@ -44,6 +50,19 @@ def reasons(method: Method, space: Space | None, values: Mapping[str, Any]) -> I
         for unsuited, reason in _SPACE:
             if unsuited(method, space):
                 yield f"{reason} ({space.name})"
+        yield from _unfit(method, space, values)
+
+
+def _unfit(method: Method, space: Space, values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what keeps the stages from being laid out, and what is wrong with tables of costs."""
+    try:
+        if "epochs" in values:
+            lay_out(method, space, values)
+        for penalty in method.penalties:
+            if isinstance(penalty, Cost) and penalty.table is not None:
+                read_costs(penalty.table, space)
+    except RaynasError as error:
+        yield str(error)
 
 
 def _has(method: Method, *kinds: type[object]) -> bool:
@@ -166,7 +185,28 @@ _PARTS: tuple[tuple[Callable[[Method], bool], str], ...] = (
         "perturb-and-project switches single operations off: the search has to train all of them",
     ),
     (
-        lambda m: isinstance(m.stages, FixEarly | DropWeak) and not isinstance(m.relaxation, _SHARES),
+        lambda m: isinstance(m.stages, Widen) and _has(m, PartialChannels),
+        "widen says itself how many channels pass through operations: leave partial-channels out",
+    ),
+    (
+        lambda m: isinstance(m.stages, TrainingFree) and m.estimator is not None,
+        "training-free pruning trains nothing: `estimator: null`",
+    ),
+    (
+        lambda m: isinstance(m.stages, Sparsify) != any(isinstance(each, Relevance) for each in m.penalties),
+        "sparsify sets the prices that the penalty relevance charges: they go together",
+    ),
+    (
+        lambda m: (
+            isinstance(m.stages, Sparsify)
+            and not (isinstance(m.relaxation, Scales) and isinstance(m.store, Table) and not m.sampler.random)
+        ),
+        "sparsify learns variances of scales: it needs a table, the relaxation scales and the sampler mean",
+    ),
+    (
+        lambda m: (
+            isinstance(m.stages, FixEarly | DropWeak | TrainingFree) and not isinstance(m.relaxation, _SHARES)
+        ),
         "this stage compares probabilities: take a relaxation whose rows sum to 1",
     ),
     (
@@ -204,13 +244,6 @@ _VALUES: tuple[tuple[Callable[[Method, Mapping[str, Any]], bool], str], ...] = (
             v.get("hessian.every", 1) == 0 and any(isinstance(rule, EigenvalueGrowth) for rule in _rules(m))
         ),
         "eigenvalue-growth needs measured curvature: hessian.every is 0",
-    ),
-    (
-        lambda m, v: any(
-            isinstance(each, PartialChannels) and (v.get("channels") or each.k) % each.k
-            for each in m.modifiers
-        ),
-        "partial-channels needs channels that its k divides",
     ),
 )
 
@@ -264,8 +297,10 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
         "auxiliary-skip adds a skip to every edge, but in this space every edge has one",
     ),
     (
-        lambda m, s: _has(m, PartialChannels, AuxiliarySkip) and not s.form.extras,
-        "partial-channels and auxiliary-skip need cells that put out all of their nodes",
+        lambda m, s: (
+            (_has(m, PartialChannels, AuxiliarySkip) or isinstance(m.stages, Widen)) and not s.form.extras
+        ),
+        "partial-channels and auxiliary-skip are built for cells of operations on edges",
     ),
     (
         lambda m, s: getattr(m.sampler, "execute", "all") == "chosen" and not s.form.edgewise,
@@ -278,6 +313,10 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
     (
         lambda m, s: _has(m, DropPath, SkipDropout) and not s.form.edgewise,
         "drop-path and skip-dropout drop edges, but here rows of α are no edges",
+    ),
+    (
+        lambda m, s: isinstance(m.stages, TrainingFree | Deepen) and not s.form.edgewise,
+        "this stage takes operations of edges away, but here rows of α are no edges",
     ),
     (
         lambda m, s: (

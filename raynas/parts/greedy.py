@@ -10,7 +10,7 @@ from torch import Tensor
 
 from raynas.core.policy import Policy, Tables
 from raynas.parts.relaxations import masked_softmax
-from raynas.parts.stages import Controller, Histories, Score, strongest, without_excluded
+from raynas.parts.stages import Controller, Histories, Looks, strongest, without_excluded
 
 ROUND_OFF = 1e-6
 
@@ -32,7 +32,7 @@ class Greedy(Controller):
     last: Annotated[float, Field(ge=0, le=1)] = 0.88
     memory: Annotated[int, Field(ge=1)] = 4
 
-    def __call__(self, policy: Policy, histories: Histories, score: Score) -> Tables | None:
+    def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:
         """Take the decisions due by now, in every lane and cell."""
         alive = {name: mask.clone() for name, mask in policy.alive.items()}
         with torch.no_grad():

@@ -11,13 +11,23 @@ from torch.distributions import kl_divergence
 
 from raynas.core.objective import Costs
 from raynas.core.policy import Draw, Policy
+from raynas.core.recurrent import AnySupernet
+from raynas.core.space import Space
 from raynas.parts.relaxations import concentration
 
 Strength = Annotated[float, Field(ge=0)]
 
 
+class Term:
+    """Base of penalties: one that asks nothing of the supernet."""
+
+    def costs(self, space: Space, supernet: AnySupernet) -> Costs | None:
+        """Return None."""
+        return None
+
+
 @dataclass(frozen=True)
-class ZeroOne:
+class ZeroOne(Term):
     """FairDARTS: pushes every weight away from ½, towards 0 or 1 (Chu et al. 2020, eq. 9).
 
     −strength·mean (A − ½)², or with ``power`` 1 −strength·mean |A − ½|.
@@ -41,7 +51,7 @@ class ZeroOne:
 
 
 @dataclass(frozen=True)
-class Anchor:
+class Anchor(Term):
     """DrNAS with KL: strength·Σ KL(Dir(β) ‖ Dir(1)), 0 where every β is 1 (Chen et al. 2021, eq. 5)."""
 
     strength: Strength = 1e-3
@@ -60,10 +70,13 @@ class Anchor:
 
 
 @dataclass(frozen=True)
-class SampleDistance:
-    """DATA: the mean distance between probabilities and the sampled weights, strength·Σ|p − A|/rows."""
+class SampleDistance(Term):
+    """DATA: the mean distance of probabilities from sampled weights, strength·Σ over groups of mean |p − A|.
 
-    strength: Strength = 1.0
+    Source: the code of Chang et al. 2019 (strength 0.1; the paper gives none).
+    """
+
+    strength: Strength = 0.1
 
     def __call__(
         self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
@@ -71,35 +84,5 @@ class SampleDistance:
         """The sample is taken as it is; only the probabilities are pulled."""
         for name, weights in policy.relax(flat).items():
             distance = (weights - draw.weights[name].detach()).abs().flatten(1).sum(1)
-            losses = losses + self.strength * distance / policy.layout.rows
+            losses = losses + self.strength * distance / int(policy.layout.masks[name].sum())
         return losses
-
-
-@dataclass(frozen=True)
-class Cost:
-    """The expected cost Σ p·cost of the cell, in proportion to that of the uniform mixture (E₀).
-
-    ``add`` gives loss + strength·(E − E₀)/E₀, ``multiply`` the form of ProxylessNAS' code,
-    loss·(log E/log E₀)^strength with E in single operations. ``measure`` says what is counted.
-    """
-
-    strength: Strength = 0.1
-    form: Literal["add", "multiply"] = "add"
-    measure: Literal["flops", "parameters"] = "flops"
-
-    def __call__(
-        self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
-    ) -> Tensor:
-        """Differentiate through the relaxed weights, whatever was drawn; raises `TypeError` without costs."""
-        if costs is None:
-            raise TypeError("expected costs need the cost of every operation")
-        expected = torch.zeros_like(losses)
-        uniform = torch.zeros_like(losses)
-        for name, weights in policy.relax(flat).items():
-            price, mask = costs[name].to(weights), policy.masks[name]
-            even = mask / mask.sum(-1, keepdim=True).clamp_min(1)
-            expected = expected + (weights * price).flatten(1).sum(1)
-            uniform = uniform + (even * price).flatten(1).sum(1)
-        if self.form == "add":
-            return losses + self.strength * (expected - uniform) / uniform
-        return losses * ((expected * 1e6).log() / (uniform * 1e6).log()).pow(self.strength)

@@ -13,7 +13,7 @@ from raynas.core.space import Space
 from raynas.parts.stages import (
     Controller,
     Histories,
-    Score,
+    Looks,
     Stage,
     crowded,
     incoming,
@@ -41,7 +41,7 @@ class PerturbAndProject(Controller):
     criterion: Literal["accuracy", "loss"] = "accuracy"
     rate: ClassVar[float] = 0.1
 
-    def plan(self, epochs: int, space: Space) -> tuple[Stage, ...]:
+    def plan(self, epochs: int, space: Space, cells: int) -> tuple[Stage, ...]:
         """Add fine tuning: an interval for every row and crowded node to decide, one epoch after the last."""
         events = max(len(group.rows) for group in space.groups)
         if space.form.edgewise:
@@ -52,14 +52,14 @@ class PerturbAndProject(Controller):
             events = max(len(cell.edges) + nodes for cell, nodes in zip(space.cells, full, strict=True))
         return Stage(epochs), Stage(self.interval * (events - 1) + 1, rate=self.rate)
 
-    def __call__(self, policy: Policy, histories: Histories, score: Score) -> Tables | None:
+    def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:
         """Decide a row of every group, or a node of every cell without open rows, in every lane."""
         progress = policy.progress
         if not progress.fine_tuning or progress.stage_epoch % self.interval:
             return None
         with torch.no_grad():
             mean = policy.mean(policy.logits(policy.alphas))
-            trial = _Trial(policy, mean, score, self.criterion)
+            trial = _Trial(policy, mean, looks, self.criterion)
             return {name: trial.next(name) for name in policy.alive}
 
     def passes(self, space: Space) -> int:
@@ -80,8 +80,8 @@ class PerturbAndProject(Controller):
 class _Trial:
     """One round of switching things off, for all lanes in lock step."""
 
-    def __init__(self, policy: Policy, mean: Draw, score: Score, criterion: str) -> None:
-        self._policy, self._mean, self._score, self._criterion = policy, mean, score, criterion
+    def __init__(self, policy: Policy, mean: Draw, looks: Looks, criterion: str) -> None:
+        self._policy, self._mean, self._looks, self._criterion = policy, mean, looks, criterion
 
     def next(self, name: str) -> Tensor:
         """Return what is alive in a group after its next decision, [lanes, rows, options]."""
@@ -126,7 +126,7 @@ class _Trial:
 
     def _hurts(self, name: str, alive: Tensor, candidates: Mapping[int, list[Off]]) -> dict[int, list[float]]:
         """Return, for each lane, what validation suffers without each of its candidates."""
-        found = side_by_side(candidates, lambda off: self._score(self._without(name, alive, off)))
+        found = side_by_side(candidates, lambda off: self._looks.score(self._without(name, alive, off)))
         if self._criterion == "loss":
             return {lane: [loss for loss, _ in each] for lane, each in found.items()}
         return {lane: [-accuracy for _, accuracy in each] for lane, each in found.items()}

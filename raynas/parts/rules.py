@@ -47,10 +47,10 @@ class ClipNorm:
 
 @dataclass(frozen=True)
 class Clamp:
-    """Holds every number in a box (NASP: [0, 1])."""
+    """Holds every number in a box (NASP: [0, 1]), which may be open above (``high`` null)."""
 
     low: float = 0.0
-    high: float = 1.0
+    high: float | None = 1.0
 
     def __call__(self, values: Tensor, before: Tensor, layout: Layout) -> None:
         """Clamp in place."""
@@ -140,14 +140,15 @@ class AdamRule:
 
 @dataclass(frozen=True)
 class SgdRule:
-    """SGD with momentum and L2 in the gradient, at a constant rate (VIM-NAS' generator)."""
+    """SGD with momentum and L2 in the gradient, at a constant rate (VIM-NAS' generator); ``after`` mends."""
 
     momentum: Beta = 0.9
+    after: tuple[InstanceOf[Mend], ...] = ()
 
     def start(self, policy: Policy, rate: Tensor, decay: Tensor) -> Mover:
         """Start from zero velocity."""
         momentum = torch.full_like(rate, self.momentum)
-        return Mover(policy, _Descent(Sgd(policy.alphas, momentum, decay), rate))
+        return Mover(policy, _Descent(Sgd(policy.alphas, momentum, decay), rate), mends=self.after)
 
 
 class _Descent:

@@ -1,7 +1,7 @@
 """Stage controllers: what changes between epochs. They take operations away and lay out the search in stages.
 
 Taking away is all they do to a policy: they return what stays alive. So lanes may differ and remain in one
-pack. Methods differ in when they look and in what they call weak.
+pack. Methods differ in when they look, at what, and in what they call weak.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +15,9 @@ from torch import Tensor
 from raynas.core.policy import Draw, Policy, Tables
 from raynas.core.records import EpochReport
 from raynas.core.space import Space
-from raynas.errors import RaynasError
 
 Histories = Sequence[Sequence[EpochReport]]
 """Every lane's reports so far."""
-
-Score = Callable[[Draw], tuple[Tensor, Tensor]]
-"""Loss and accuracy of every lane under given weights, [lanes] each; changes nothing."""
 
 Candidate = TypeVar("Candidate")
 
@@ -30,43 +26,48 @@ Candidate = TypeVar("Candidate")
 class Stage:
     """A stretch of ``epochs`` epochs.
 
-    ``build`` replaces what the supernet is built with (``cells``, ``partial``); ``weights`` and ``alphas``
-    say what becomes of those of the stage before. With ``rate`` the weights' learning rate is this share of
-    the largest instead of annealed, and their momentum starts anew.
+    ``build`` replaces what the supernet is built with (``cells``, ``partial``). ``start`` says what becomes
+    of the stage before: ``keep`` goes on with it, ``fresh`` draws weights and α anew, ``widen`` lets a wider
+    supernet take over the weights and goes on with α; what has died stays dead in all of them. With ``rate``
+    the weights' learning rate is this share of the largest instead of annealed, and their momentum starts
+    anew; with ``rate`` 0 the weights rest.
     """
 
     epochs: int
     build: Mapping[str, int] = field(default_factory=dict)
-    weights: Literal["keep", "fresh", "widen"] = "keep"
-    alphas: Literal["keep", "fresh"] = "keep"
+    start: Literal["keep", "fresh", "widen"] = "keep"
     rate: float | None = None
 
 
+class Looks(Protocol):
+    """What a stage controller may look at; none of it changes anything."""
+
+    def score(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        """Return each lane's loss and accuracy on the validation half under given weights, [lanes] each."""
+
+    def trainability(self, draw: Draw, images: int) -> tuple[Tensor, Tensor]:
+        """Return kernel condition number and count of linear regions on some images, [lanes] each."""
+
+    def bends(self) -> Tensor:
+        """Return the diagonal of the validation loss's Hessian in the logits, [lanes, numbers]."""
+
+
 class Stages(Protocol):
-    """Lays out a search and prunes it; its score is loss and accuracy on the validation half."""
+    """Lays out a search and prunes it."""
 
-    def plan(self, epochs: int, space: Space) -> tuple[Stage, ...]:
-        """Return the stages of a search of ``epochs`` epochs; they may add epochs of fine tuning."""
+    def plan(self, epochs: int, space: Space, cells: int) -> tuple[Stage, ...]:
+        """Return the stages of a search of ``epochs`` epochs in ``cells`` cells; they may add fine tuning."""
 
-    def __call__(self, policy: Policy, histories: Histories, score: Score) -> Tables | None:
+    def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:
         """Return what stays alive [lanes, rows, options] from this epoch on; None: everything that is."""
 
 
 class Controller:
-    """Base of stage controllers: one stage, judged by the validation half."""
+    """Base of stage controllers: one stage."""
 
-    def plan(self, epochs: int, space: Space) -> tuple[Stage, ...]:
+    def plan(self, epochs: int, space: Space, cells: int) -> tuple[Stage, ...]:
         """Return a single stage."""
         return (Stage(epochs),)
-
-
-def _in_parts(epochs: int, parts: int) -> list[int]:
-    """Divide epochs as evenly as can be, the first parts getting the rest."""
-    if epochs < parts:
-        raise RaynasError(
-            "a search in stages needs an epoch for each", got=f"epochs: {epochs}", expected=f"{parts} or more"
-        )
-    return [epochs // parts + (part < epochs % parts) for part in range(parts)]
 
 
 def side_by_side(
@@ -93,47 +94,11 @@ def strongest(weights: Tensor, alive: Tensor, keep: int) -> Tensor:
     return kept & alive
 
 
-def _present(policy: Policy) -> Tables:
+def present(policy: Policy) -> Tables:
     """Return the relaxed weights as they are now, on the CPU."""
     with torch.no_grad():
         tables = policy.relax(policy.logits(policy.alphas))
     return {name: weights.cpu() for name, weights in tables.items()}
-
-
-@dataclass(frozen=True)
-class Deepen(Controller):
-    """P-DARTS: one stage for each depth, each with fewer operations an edge, all weights and α started anew.
-
-    ``keep`` is how many operations an edge has in each stage, chosen by their weights at the end of the stage
-    before; in the last stage operations that may never be chosen are gone as well. Source: Chen et al. 2019.
-    """
-
-    cells: tuple[Annotated[int, Field(ge=1)], ...] = (5, 11, 17)
-    keep: tuple[Annotated[int, Field(ge=1)], ...] = (8, 5, 3)
-
-    def __post_init__(self) -> None:
-        if len(self.keep) != len(self.cells):
-            raise RaynasError(
-                "cells and keep have one number a stage",
-                got=f"{self.cells} and {self.keep}",
-                expected="as many",
-            )
-
-    def plan(self, epochs: int, space: Space) -> tuple[Stage, ...]:
-        """Divide the epochs evenly."""
-        lengths = zip(_in_parts(epochs, len(self.cells)), self.cells, strict=True)
-        return tuple(Stage(length, {"cells": cells}, "fresh", "fresh") for length, cells in lengths)
-
-    def __call__(self, policy: Policy, histories: Histories, score: Score) -> Tables | None:
-        """Prune at the start of every stage but the first."""
-        stage = policy.progress.stage
-        if policy.progress.stage_epoch or not stage:
-            return None
-        alive = dict(policy.alive)
-        if stage == len(self.cells) - 1:
-            alive = {name: without_excluded(policy, name, mask) for name, mask in alive.items()}
-        weights = _present(policy)
-        return {name: strongest(weights[name], mask, self.keep[stage]) for name, mask in alive.items()}
 
 
 def incoming(policy: Policy, name: str, alive: Tensor, node: int) -> list[int]:
@@ -164,39 +129,6 @@ def without_excluded(policy: Policy, name: str, alive: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Widen(Controller):
-    """DrNAS, progressive: in each stage more channels pass through fewer operations; weights are widened.
-
-    Of every edge the ``keep`` heaviest operations stay, and one channel in ``partial`` goes through them.
-    Source: Chen et al. 2021, section 3.4.
-    """
-
-    partial: tuple[Annotated[int, Field(ge=1)], ...] = (6, 4)
-    keep: tuple[Annotated[int, Field(ge=1)], ...] = (7, 4)
-
-    def __post_init__(self) -> None:
-        if len(self.keep) != len(self.partial):
-            raise RaynasError(
-                "partial and keep have one number a stage",
-                got=f"{self.partial} and {self.keep}",
-                expected="as many",
-            )
-
-    def plan(self, epochs: int, space: Space) -> tuple[Stage, ...]:
-        """Divide the epochs evenly."""
-        lengths = zip(_in_parts(epochs, len(self.partial)), self.partial, strict=True)
-        return tuple(Stage(length, {"partial": partial}, "widen") for length, partial in lengths)
-
-    def __call__(self, policy: Policy, histories: Histories, score: Score) -> Tables | None:
-        """Prune at the start of every stage but the first."""
-        stage = policy.progress.stage
-        if policy.progress.stage_epoch or not stage:
-            return None
-        weights = _present(policy)
-        return {name: strongest(weights[name], mask, self.keep[stage]) for name, mask in policy.alive.items()}
-
-
-@dataclass(frozen=True)
 class DropWeak(Controller):
     """ASAP: before every epoch what weighs less than ``share`` of a uniform weight dies (Noy et al. 2020).
 
@@ -205,9 +137,9 @@ class DropWeak(Controller):
 
     share: Annotated[float, Field(gt=0, lt=1)] = 0.4
 
-    def __call__(self, policy: Policy, histories: Histories, score: Score) -> Tables | None:
+    def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:
         """Prune with this epoch's temperature."""
-        weights = _present(policy)
+        weights = present(policy)
         alive = {}
         for name, mask in policy.alive.items():
             options = policy.layout.masks[name].sum(-1, keepdim=True)
@@ -222,9 +154,9 @@ class FixEarly(Controller):
 
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.3
 
-    def __call__(self, policy: Policy, histories: Histories, score: Score) -> Tables | None:
+    def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:
         """Look at every edge that is still open."""
-        weights = _present(policy)
+        weights = present(policy)
         alive = {}
         for name, mask in policy.alive.items():
             best = weights[name].topk(min(2, mask.shape[-1]), dim=-1).values

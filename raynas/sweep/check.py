@@ -151,7 +151,7 @@ def _reads(leaves: dict[str, Any]) -> Iterator[Problem]:
 _CHECKS: dict[Check, tuple[str, ...]] = {
     _space: ("space",),
     _cells: ("space", "cells"),
-    _method: ("method", "space", "channels", "hessian.every"),
+    _method: ("method", "space", "channels", "cells", "epochs", "warmup", "hessian.every"),
     _epochs: ("epochs", "warmup"),
     _data: ("data",),
     _reads: ("space", "data.name", "recompute"),

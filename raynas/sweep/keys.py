@@ -132,7 +132,19 @@ def _portable(leaf: str, value: Any) -> Any:
         return _portable_space(value)
     if leaf == "data.path" and value is not None and "://" not in value and not value.startswith("~"):
         return str(Path(value).absolute())
-    return value
+    return _portable_tables(value) if leaf == "method" else value
+
+
+def _portable_tables(value: Any) -> Any:
+    """Return a method whose tables of costs have absolute paths."""
+    if isinstance(value, list):
+        return [_portable_tables(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    found = {key: _portable_tables(each) for key, each in value.items()}
+    if found.get("use") == "cost" and isinstance(table := found.get("table"), str):
+        found["table"] = str(Path(table).expanduser().absolute())
+    return found
 
 
 def _portable_space(name: str) -> str:

@@ -19,6 +19,7 @@ class Residual(EdgeSkeleton):
     text_form = "NAS-Bench-201’s"
     counts = "cells in each of three stages"
     fewest_cells = 1
+    extras = True
     table_key = "arch"
     benchmark = "NAS-Bench-201"
 

@@ -1,16 +1,45 @@
 """What the supernets of all skeletons have in common: how their layers are made, fed with weights and run."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raynas.core.fan import Weights
+from raynas.core.fan import Fan, Weights
 from raynas.core.fixed import ResidualBlock, Stem, Tail
 from raynas.core.ops.lanes import Lanes, Pass
 from raynas.core.skeletons.plan import HalfPlan, LayerPlan, Plan
 from raynas.core.space import Space
+
+
+class Priced(NamedTuple):
+    """An operation of a layer as α weighs it, for its cost.
+
+    ``entries`` are its places among a row's options (or among all of the group's), counted from the row
+    ``first``; ``weights`` is how many weights its convolutions have, and ``applied`` how many of them are
+    applied at each place of what ``result`` gives.
+    """
+
+    group: str
+    first: int
+    entries: Sequence[int]
+    weights: int
+    applied: int
+    result: nn.Module
+
+
+def priced_fan(group: str, first: int, fan: Fan) -> Iterator[Priced]:
+    """Yield a fan's operations, whose rows of α count from ``first``."""
+    for row, operation in zip(fan.plan.rows, fan.operations, strict=True):
+        weights = numbers(operation.parameters())
+        yield Priced(group, first, row.entries, weights, weights, fan)
+
+
+def numbers(parameters: Iterable[Tensor]) -> int:
+    """Count the numbers of parameters [lanes, edges, ...] in one lane on one edge."""
+    return sum(each[0, 0].numel() for each in parameters)
 
 
 class Layer(nn.Module):
@@ -28,6 +57,10 @@ class Layer(nn.Module):
     @abstractmethod
     def forward(self, before: Tensor, previous: Tensor, mix: Any, run: Pass) -> Tensor:
         """Return the next state, [N, lanes·channels, H, W]."""
+
+    def priced(self) -> Iterator[Priced]:
+        """Yield the operations that α chooses among and that cost something; here none."""
+        yield from ()
 
 
 class Halve(Layer):

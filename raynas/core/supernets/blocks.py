@@ -4,6 +4,7 @@ A block adds up the states before it, each with the weight it has as a parent, a
 sum. The cell's input reaches every block, and the output, through a projection of its own.
 """
 
+from collections.abc import Iterator
 from functools import reduce
 
 import torch
@@ -14,7 +15,7 @@ from raynas.core.fan import Weights
 from raynas.core.ops.lanes import Lanes, Norm, Pass, interleave, keep_format
 from raynas.core.skeletons.plan import CellPlan
 from raynas.core.space import Space
-from raynas.core.supernets.base import Builder, Layer
+from raynas.core.supernets.base import Builder, Layer, Priced, priced_fan
 from raynas.core.supernets.choice import ChoiceBlock, weigh
 
 
@@ -54,6 +55,11 @@ class BlocksCell(Layer):
         output = mix["output"][:, 0]
         wide = output[:, :1].expand(-1, len(states) * self.channels).reshape(1, -1, 1, 1)
         return interleave(weigh(states, output[:, 1:]), self.lanes) + bypass * wide
+
+    def priced(self) -> Iterator[Priced]:
+        """Yield the operations of all blocks."""
+        for row, block in enumerate(self.blocks):
+            yield from priced_fan("operations", row, block.fan)  # type: ignore[arg-type]
 
     def _project(self, x: Tensor, run: Pass) -> list[Tensor]:
         """Return the input as each block reads it, and last as the output reads it, as wide as all blocks."""

@@ -1,6 +1,6 @@
 """The supernet's chain of choice blocks (ProxylessNAS), each between widths of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from raynas.core.ops.inverted import Inverted
 from raynas.core.ops.lanes import Lanes, Pass, nchw, nhwc
 from raynas.core.ops.paths import Path
 from raynas.core.skeletons.plan import BlockPlan, ConvolutionPlan, Plan
-from raynas.core.supernets.base import Builder, Layer
+from raynas.core.supernets.base import Builder, Layer, Priced, numbers
 
 
 class NormedRelu6(Layer):
@@ -94,6 +94,14 @@ class ChoiceBlock(Layer):
             offsets = self._wide(run.offsets[self.kind][:, self.row])
             total = total + offsets.view(1, -1, 1, 1).to(total.dtype)
         return total
+
+    def priced(self) -> Iterator[Priced]:
+        """Yield the inverted bottlenecks; what they widen is as large as the map they read."""
+        for column, operation in zip(self.columns, self.operations, strict=True):
+            weights = numbers(operation.parameters())
+            wider = numbers([operation.expand] if isinstance(operation.expand, Tensor) else [])
+            applied = weights + (self.stride**2 - 1) * wider
+            yield Priced(self.kind, self.row, (column,), weights, applied, operation)
 
     def _active(self, run: Pass, column: int) -> list[int]:
         """Return the lanes in which an operation is computed."""

@@ -1,6 +1,6 @@
 """The supernet's cells with operations on edges: those of DARTS and of NAS-Bench-201."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +12,7 @@ from raynas.core.ops.lanes import Lanes, Pass, interleave, nchw, nhwc
 from raynas.core.partial import Partial
 from raynas.core.skeletons.plan import CellPlan
 from raynas.core.space import Space
-from raynas.core.supernets.base import Builder, Layer
+from raynas.core.supernets.base import Builder, Layer, Priced, priced_fan
 
 
 class EdgeCell(Layer):
@@ -72,7 +72,12 @@ class EdgeCell(Layer):
                 nodes.append(self._node([first for first, _ in pairs]))
                 sums = [others for _, others in pairs]
             sums = self._send(index, (inputs + nodes)[index], run, each, sums)
-        return sums[0] if self.last else interleave([*nodes, self._node(sums)], self.lanes)
+        return self._node(sums) if self.last else interleave([*nodes, self._node(sums)], self.lanes)
+
+    def priced(self) -> Iterator[Priced]:
+        """Yield the operations of all edges."""
+        for fan in self.fans:
+            yield from priced_fan(self.kind, 0, fan)  # type: ignore[arg-type]
 
     def _send(
         self, index: int, x: Tensor, run: Pass, mix: FanWeights, arrived: Sequence[Tensor | None]

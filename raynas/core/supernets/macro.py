@@ -1,5 +1,7 @@
 """The supernet of ENAS' macro search: a whole network of layers that skip to all later ones."""
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 
 from raynas.core.fan import Weights
@@ -8,7 +10,7 @@ from raynas.core.ops.lanes import Lanes, Norm, Pass, keep_format
 from raynas.core.skeletons.macro import kept_states, pooled_after
 from raynas.core.skeletons.plan import CellPlan
 from raynas.core.space import Space
-from raynas.core.supernets.base import Builder, Layer
+from raynas.core.supernets.base import Builder, Layer, Priced, priced_fan
 from raynas.core.supernets.choice import ChoiceBlock, weigh
 
 
@@ -58,6 +60,11 @@ class MacroLayers(Layer):
                 pools: nn.ModuleDict = self.poolings[str(layer)]  # type: ignore[assignment]
                 states = {int(state): pool(states[int(state)], run) for state, pool in pools.items()}
         return states[layer]
+
+    def priced(self) -> Iterator[Priced]:
+        """Yield the operations of all layers."""
+        for row, operation in enumerate(self.operations):
+            yield from priced_fan("operations", row, operation.fan)  # type: ignore[arg-type]
 
 
 class MacroBuilder(Builder):

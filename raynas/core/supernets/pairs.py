@@ -1,5 +1,6 @@
 """The supernet's cells of NASNet and of ENAS' micro search: blocks that add up two slots."""
 
+from collections.abc import Iterator
 from functools import reduce
 
 import torch
@@ -10,7 +11,7 @@ from raynas.core.fixed import Preprocess
 from raynas.core.ops.lanes import Lanes, Pass, interleave, keep_format
 from raynas.core.skeletons.plan import CellPlan, input_strides
 from raynas.core.space import Space
-from raynas.core.supernets.base import Builder, Layer
+from raynas.core.supernets.base import Builder, Layer, Priced, priced_fan
 from raynas.core.supernets.choice import ChoiceBlock, weigh
 
 
@@ -58,6 +59,11 @@ class PairsCell(Layer):
             if row % 2:
                 states.append(slots[-2] + slots[-1])
         return interleave(weigh(states, torch.stack(loose, 1)), self.lanes)
+
+    def priced(self) -> Iterator[Priced]:
+        """Yield the operations of all slots."""
+        for row, slot in enumerate(self.slots):
+            yield from priced_fan(f"{self.kind}-operations", row, slot.fan)  # type: ignore[arg-type]
 
 
 class PairsBuilder(Builder):

@@ -1,0 +1,66 @@
+"""Methods that rebuild or prune the supernet by looks of their own: deeper, wider, irrelevant, untrained."""
+
+from raynas.methods.recipes import DARTS, DRNAS
+from raynas.methods.record import Method
+from raynas.parts.derivations import FewSkips
+from raynas.parts.modifiers import SkipDropout
+from raynas.parts.progressive import Deepen, Widen
+from raynas.parts.relaxations import Scales
+from raynas.parts.relevance import Relevance, Sparsify
+from raynas.parts.rules import AdamRule, Clamp, ClipNorm, SgdRule
+from raynas.parts.schedules import Cosine, PhasedDropout
+from raynas.parts.stores import Table
+from raynas.parts.trainless import TrainingFree
+
+P_DARTS = DARTS.with_(
+    "p-darts",
+    "P-DARTS: three stages, each deeper and with fewer operations; dropout keeps skips from winning",
+    "Chen et al. 2019, and its code; its skip dropout and its two skips at most are the paper's",
+    updater=AdamRule(before=(ClipNorm(5),)),
+    modifiers=(SkipDropout(PhasedDropout()),),
+    annealing=Cosine("stage"),
+    stages=Deepen(),
+    derivation=FewSkips(2),
+    defaults={
+        "epochs": 75,
+        "batch": 96,
+        "learning_rate_min": 0.0,
+        "arch_learning_rate": 6e-4,
+        "warmup": 0.134,
+    },
+)
+DRNAS_PROGRESSIVE = DRNAS.with_(
+    "drnas-progressive",
+    "DrNAS in two stages: first a sixth of the channels, then a quarter of them and four operations an edge",
+    stages=Widen(),
+    defaults={"channels": 36},
+)
+BAYES_NAS = DARTS.with_(
+    "bayes-nas",
+    "BayesNAS: an operation or edge whose scale stays small although its prior is wide is irrelevant",
+    "Zhou et al. 2019, and its code; that scales are not negative and die below a least variance is assumed",
+    store=Table(mean=1.0, spread=0.0),
+    relaxation=Scales(),
+    penalties=(Relevance(),),
+    updater=SgdRule(0.9, after=(Clamp(0.0, None),)),
+    order="joint",
+    stages=Sparsify(),
+    defaults={
+        "learning_rate": 0.1,
+        "weight_decay": 1e-4,
+        "arch_learning_rate": 0.1,
+        "arch_weight_decay": 0.0,
+        "warmup": 0.5,
+    },
+)
+TE_NAS = DARTS.with_(
+    "te-nas",
+    "TE-NAS: nothing is trained; what is missed least by kernel and linear regions is pruned, round by round",
+    "Chen, Gong, Wang 2021, and its code",
+    store=Table(spread=0.0),
+    estimator=None,
+    stages=TrainingFree(3),
+    defaults={"hessian.every": 0},
+)
+
+STAGED: tuple[Method, ...] = (P_DARTS, DRNAS_PROGRESSIVE, BAYES_NAS, TE_NAS)

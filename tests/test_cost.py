@@ -1,0 +1,245 @@
+"""Costs against counted modules, closed forms and a toy whose choice they change."""
+
+import math
+
+import pytest
+import torch
+from planted import Planted, operations, planted_search
+from policies import make_policy, randomly, small_space
+from test_supernet import make, seeds
+from torch import nn
+
+from raynas.core.cost import option_costs
+from raynas.core.ops.plain import plain
+from raynas.core.policy import Draw
+from raynas.core.supernet import Supernet
+from raynas.errors import RaynasError
+from raynas.library import load_space, names
+from raynas.methods import describe, reasons, resolve
+from raynas.parts.cost import Cost
+from raynas.parts.stores import Table
+from raynas.search import Search
+from raynas.sweep.keys import check_value
+
+PRICE = {name: torch.tensor([[0.0, 3.0, 1.0], [0.0, 5.0, 2.0]]) for name in ("normal", "reduce")}
+EVEN = 2 * (4 / 3 + 7 / 3)
+
+
+def count(op, channels, stride, side):
+    """Run an operation on one image and count its weights and what they are multiplied with."""
+    module = plain(op, channels, stride, affine=False).eval()
+    multiplications = 0
+
+    def note(layer, _, out):
+        nonlocal multiplications
+        multiplications += layer.weight.numel() * out.shape[2] * out.shape[3]
+
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(note)
+    module(torch.zeros(1, channels, side, side))
+    return sum(p.numel() for p in module.parameters()), multiplications
+
+
+@pytest.mark.parametrize("side", [16, 15])
+def test_costs_are_those_of_the_modules(side):
+    space, net = make("darts", shape=(3, side, side), cells=5, lanes=2)
+    found = [option_costs(space, net, measure) for measure in ("parameters", "flops")]
+    # Five cells reduce at indices 1 and 3: normal cells have 4, 8, 16 channels.
+    half = -(-side // 2)
+    normal = [(4, side), (8, half), (16, -(-half // 2))]
+    reduce = [(8, side), (16, half)]
+    for column, op in enumerate(space.cell("normal").edges[0].ops):
+        for place in (0, 1):
+            expected = sum(count(op, channels, 1, pixels)[place] for channels, pixels in normal)
+            assert found[place]["normal"][5, column] == expected
+            expected = sum(count(op, channels, 2, pixels)[place] for channels, pixels in reduce)
+            assert found[place]["reduce"][0, column] == expected
+
+
+def test_inner_edges_of_a_reduction_cell_have_stride_one():
+    space, net = make("darts", cells=3)
+    table = option_costs(space, net, "parameters")["reduce"]
+    skip = space.cell("reduce").edges[0].ops.index("skip_connect")
+    inputs = torch.tensor([edge.source < 2 for edge in space.cell("reduce").edges])
+    assert torch.equal(table[:, skip] > 0, inputs)
+
+
+@pytest.mark.parametrize("share", [1, 2])
+def test_only_channels_that_pass_through_operations_cost(share):
+    space, net = make("darts", cells=4, partial=share)
+    column = space.cell("normal").edges[0].ops.index("dil_conv_3x3")
+    widths = [4 // share, 16 // share]  # four cells: normal, reduce, reduce, normal
+    expected = sum(9 * width + width**2 for width in widths)
+    assert option_costs(space, net, "parameters")["normal"][:, column].tolist() == [expected] * 14
+
+
+@pytest.mark.parametrize("name", names("search_spaces"))
+def test_every_packaged_space_has_costs_for_every_operation_it_weighs(name):
+    space = load_space(name)
+    net = Supernet(space, (3, 8, 8), 3, 4, space.form.fewest_cells, seeds())
+    tables = option_costs(space, net, "flops")
+    for group in space.groups:
+        assert tables[group.name].shape == (len(group.rows), group.width)
+        for row, options in zip(tables[group.name], group.rows, strict=True):
+            heavy = [op for op in options.options if group.operations and "conv" in op]
+            assert all(row[options.options.index(op)] > 0 for op in heavy)
+
+
+def charge(part, policy, costs=None):
+    flat = policy.alphas.clone().requires_grad_()
+    losses = part(torch.full((2,), 2.0, dtype=torch.float64), policy, flat, Draw({}), costs)
+    [slopes] = torch.autograd.grad(losses.sum(), flat, allow_unused=True, materialize_grads=True)
+    return losses.detach(), policy.layout.tables(slopes)["normal"]
+
+
+@pytest.mark.parametrize("form", ["add", "log", "multiply"])
+@pytest.mark.parametrize("reference", [None, 4.5])
+def test_values_and_gradients_are_the_closed_forms(form, reference):
+    policy = randomly(make_policy(small_space()))
+    losses, slopes = charge(Cost(0.3, form, reference=reference), policy, PRICE)
+    weights = policy.relax(policy.alphas)
+    expected = sum((rows * PRICE[name]).sum((1, 2)) for name, rows in weights.items())
+    base = reference or EVEN
+    ratio = expected.log() / math.log(base)
+    values = {
+        "add": 2 + 0.3 * (expected / base - 1),
+        "log": 2 + 0.3 * (expected / base).log(),
+        "multiply": 2 * ratio**0.3,
+    }
+    by_cost = {
+        "add": torch.full_like(expected, 0.3 / base),
+        "log": 0.3 / expected,
+        "multiply": 2 * 0.3 * ratio ** (0.3 - 1) / expected / math.log(base),
+    }
+    torch.testing.assert_close(losses, values[form])
+    rows = weights["normal"]
+    away = PRICE["normal"] - (rows * PRICE["normal"]).sum(-1, keepdim=True)
+    torch.testing.assert_close(slopes, by_cost[form].view(-1, 1, 1) * rows * away)
+
+
+def test_above_charges_only_beyond_the_reference():
+    policy = randomly(make_policy(small_space()))
+    free, slopes = charge(Cost(0.3, reference=100.0, above=True), policy, PRICE)
+    assert free.tolist() == [2.0, 2.0]
+    assert not slopes.any()
+    dear = Cost(0.3, reference=1.0, above=True), Cost(0.3, reference=1.0)
+    assert torch.equal(*(charge(part, policy, PRICE)[0] for part in dear))
+
+
+def test_an_even_mixture_costs_nothing_and_the_reference_stays_when_options_die():
+    policy = make_policy(small_space(), store=Table(spread=0.0))
+    torch.testing.assert_close(charge(Cost(0.3), policy, PRICE)[0], torch.full((2,), 2.0).double())
+    policy.prune({name: mask & torch.tensor([True, False, True]) for name, mask in policy.alive.items()})
+    expected = 2 * (0.5 + 1.0)
+    found = charge(Cost(0.3), policy, PRICE)[0]
+    torch.testing.assert_close(found, torch.full((2,), 2 + 0.3 * (expected / EVEN - 1)).double())
+
+
+def test_what_has_no_price_or_no_logarithm_is_refused():
+    policy = make_policy(small_space())
+    with pytest.raises(TypeError, match="cost of every"):
+        charge(Cost(), policy)
+    free = {name: torch.zeros(2, 3) for name in PRICE}
+    with pytest.raises(RaynasError, match="above 0 to some operation"):
+        charge(Cost(), policy, free)
+    with pytest.raises(RaynasError, match="smaller unit"):
+        charge(Cost(form="multiply"), policy, {name: each / 20 for name, each in PRICE.items()})
+
+
+FLAT = "{none: 1, max_pool_3x3: 1, skip_connect: 1, sep_conv_3x3: 10}"
+
+
+def test_tables_are_read_for_all_cells_or_group_by_group_from_yaml_or_json(tmp_path):
+    space = load_space("tiny")
+    (tmp_path / "flat.yaml").write_text(FLAT)
+    (tmp_path / "groups.json").write_text(
+        '{"normal": {"none": 1, "max_pool_3x3": 1, "skip_connect": 1, "sep_conv_3x3": 10},'
+        ' "reduce": {"none": 0, "max_pool_3x3": 2.5, "skip_connect": 1, "sep_conv_3x3": 4}}'
+    )
+    flat = Cost(table=str(tmp_path / "flat.yaml")).costs(space, None)
+    groups = Cost(table=str(tmp_path / "groups.json")).costs(space, None)
+    assert flat["reduce"].tolist() == [[1, 1, 1, 10]] * 5
+    assert torch.equal(groups["normal"], flat["normal"])
+    assert groups["reduce"][4].tolist() == [0, 2.5, 1, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "no such table"),
+        ("", "empty"),
+        ("[1, 2]", "mapping"),
+        ("{none: 1, max_pool_3x3: 1, skip_connect: 1}", "no cost for sep_conv_3x3"),
+        ("{none: 1, max_pool_3x3: 1, skip_connect: fast, sep_conv_3x3: 2}", "'fast'"),
+        ("{none: 1, max_pool_3x3: 1, skip_connect: -1, sep_conv_3x3: 2}", "-1"),
+        ("{none: 1, max_pool_3x3: 1, skip_conect: 1, sep_conv_3x3: 2}", "nearest:  skip_connect"),
+        ("{normal: {none: 1}, redce: {none: 1}}", "nearest:  reduce"),
+        ("{normal: {none: 1, max_pool_3x3: 1, skip_connect: 1, sep_conv_3x3: 2}}", "in the reduce cell"),
+    ],
+)
+def test_mistakes_in_tables_are_told(tmp_path, text, words):
+    path = tmp_path / "costs.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(RaynasError) as caught:
+        Cost(table=str(path)).costs(load_space("tiny"), None)
+    assert words in str(caught.value)
+
+
+def test_a_missing_table_is_told_when_a_sweep_is_checked_and_paths_become_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    method = {"base": "snas", "penalties": [{"use": "cost", "table": "costs.yaml"}]}
+    entry, problems = check_value("method", method, "method")
+    assert not problems
+    [penalty] = entry.leaves["method"]["penalties"]
+    assert penalty["table"] == str(tmp_path / "costs.yaml")
+    method = resolve(entry.leaves["method"])
+    assert any("no such table" in reason for reason in reasons(method, load_space("tiny"), {}))
+    (tmp_path / "costs.yaml").write_text(FLAT)
+    assert not list(reasons(method, load_space("tiny"), {}))
+
+
+class NearlyAsGood(Planted):
+    """A supernet in which a skip is worth half of the best operation."""
+
+    def __init__(self, space, *arguments, **more):
+        super().__init__(space, *arguments, **more)
+        for group in space.groups:
+            self.values[group.name][:, group.rows[0].options.index("skip_connect")] = 0.5
+
+
+@pytest.mark.parametrize("name", ["snas", "proxyless", "drnas", "dsnas"])
+def test_costs_move_the_choice(monkeypatch, tmp_path, name):
+    (tmp_path / "costs.yaml").write_text(FLAT)
+    form = {"strength": 3, "form": "multiply"} if name == "proxyless" else {"strength": 0.5}
+    penalty = {"use": "cost", "table": str(tmp_path / "costs.yaml"), **form}
+    chosen = []
+    for penalties in ([], [penalty]):
+        method = {"base": name, "penalties": penalties, "every": 1, "modifiers": [], "stages": None}
+        chosen.append(operations(planted_search(monkeypatch, NearlyAsGood, method)))
+    assert chosen == [{"sep_conv_3x3"}, {"skip_connect"}]
+
+
+def test_the_methods_that_publish_a_cost_term_have_theirs(make_search_config, build):
+    assert resolve("proxyless").penalties == (Cost(0.3, "multiply"),)
+    assert resolve("snas").penalties == (Cost(1.5e-3, "log"),)
+    assert resolve("dsnas").penalties == (Cost(2.9e-4, reference=290e6, above=True),)
+    assert describe("proxyless")["parts"]["penalties"][0]["use"] == "cost"
+    config = make_search_config(method={"base": "darts", "add": {"penalties": ["cost"]}}, epochs=1)
+    search = Search(config, *build(config))
+    [costs] = search.problem._costs
+    assert torch.equal(
+        costs["normal"], option_costs(search.space, search.problem.supernet, "flops")["normal"]
+    )
+    assert not list(reasons(search.method, search.space, config.model_dump()))
+
+
+def test_a_rebuilt_supernet_is_counted_anew(make_search_config, build):
+    method = {"base": "p-darts", "add": {"penalties": ["cost"]}}
+    config = make_search_config(method=method, epochs=3, cells=5)
+    search, totals = Search(config, *build(config)), []
+    while search.epoch < search.epochs:
+        search.advance()
+        totals.append(float(search.problem._costs[0]["normal"].sum()))
+    assert totals[0] == totals[1] < totals[2]

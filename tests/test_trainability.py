@@ -1,0 +1,173 @@
+"""Measures of untrained networks, and the pruning that lives on them."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from policies import make_policy, randomly
+
+from raynas.core.bilevel import Batch
+from raynas.core.flat import unflatten
+from raynas.core.progress import Progress
+from raynas.core.trainability import condition_numbers, count_regions
+from raynas.errors import RaynasError
+from raynas.library import load_space
+from raynas.parts.trainless import TrainingFree
+from raynas.search import Search
+
+
+def kernel_of(images, weights):
+    return condition_numbers(torch.einsum("lnd,lkd->lnk", images, weights), [weights])
+
+
+def test_orthonormal_inputs_of_a_linear_net_are_perfectly_conditioned():
+    images = torch.linalg.qr(torch.randn(2, 6, 6, dtype=torch.float64))[0][:, :4]
+    weights = torch.randn(2, 3, 6, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(kernel_of(images, weights), torch.ones(2, dtype=torch.float64))
+
+
+def test_the_condition_number_is_that_of_the_inputs_gram_matrix_lane_by_lane():
+    images = torch.randn(2, 4, 6, dtype=torch.float64)
+    weights = torch.randn(2, 3, 6, dtype=torch.float64, requires_grad=True)
+    values = torch.linalg.svdvals(images).square()
+    torch.testing.assert_close(kernel_of(images, weights), values[:, 0] / values[:, -1])
+    images[1, 2] = images[1, 0]
+    found = kernel_of(images, weights)
+    torch.testing.assert_close(found[0], (values[:, 0] / values[:, -1])[0])
+    assert math.isinf(found[1])
+
+
+def test_unused_parameters_do_not_matter():
+    images = torch.randn(1, 3, 5, dtype=torch.float64)
+    weights = torch.randn(1, 2, 5, dtype=torch.float64, requires_grad=True)
+    unused = torch.randn(1, 7, dtype=torch.float64, requires_grad=True)
+    logits = torch.einsum("lnd,lkd->lnk", images, weights)
+    torch.testing.assert_close(condition_numbers(logits, [weights, unused]), kernel_of(images, weights))
+
+
+def test_regions_are_distinct_patterns_of_all_relus():
+    images = torch.linspace(-2, 2, 41).unsqueeze(1)
+    kinks = torch.tensor([-1.03, 0.02, 0.51])
+    assert count_regions(lambda: F.relu(images - kinks)) == 4
+    assert count_regions(lambda: torch.relu(F.relu(images - kinks[:1]) - 0.4)) == 3
+    assert count_regions(lambda: F.relu(images[:1] - kinks)) == 1
+
+
+def looks_of(score):
+    return SimpleNamespace(trainability=lambda draw, images: score(draw))
+
+
+def run(policy, stages, score):
+    """Prune until the plan ends; return how many options were alive after each round."""
+    [stage] = stages.plan(50, policy.space, 8)
+    counts = []
+    for epoch in range(stage.epochs):
+        policy.begin(Progress(epoch, stage.epochs))
+        policy.prune(stages(policy, [[]] * policy.lanes, looks_of(score)))
+        counts.append(sorted({int(n) for n in policy.alive["normal"][0].sum(-1)}))
+    return counts
+
+
+def worth(policy, conditions, regions):
+    """Return a score in which every live option adds to both measures."""
+
+    def score(draw):
+        condition = torch.full((policy.lanes,), 100.0, dtype=torch.float64)
+        region = torch.full((policy.lanes,), 100.0, dtype=torch.float64)
+        for name, active in draw.active.items():
+            condition += (active * conditions[name]).flatten(1).sum(1)
+            region += (active * regions[name]).flatten(1).sum(1)
+            sums = draw.weights[name].sum(-1)
+            torch.testing.assert_close(sums, active.any(-1).double())
+        return condition, region
+
+    return score
+
+
+@pytest.mark.parametrize(
+    ("prunes", "rounds"), [(1, [[6], [5], [4], [3], [2], [1], [0, 1]]), (3, [[4], [1], [0, 1]])]
+)
+def test_rounds_prune_every_edge_and_then_every_node(prunes, rounds):
+    policy = randomly(make_policy("darts", lanes=1))
+    random = {
+        name: torch.rand(14, 8, generator=torch.Generator().manual_seed(0)) for name in ("normal", "reduce")
+    }
+    assert run(policy, TrainingFree(prunes=prunes), worth(policy, random, random)) == rounds
+    nodes = torch.tensor(policy.layout.nodes["normal"])
+    for mask in policy.alive.values():
+        assert not bool(mask[..., 0].any())
+        assert all(int(mask[0, nodes == node].any(-1).sum()) == 2 for node in range(2, 6))
+
+
+def test_what_worsens_the_condition_and_adds_no_regions_goes_first():
+    policy = make_policy("tiny", lanes=2)
+    condition = {name: torch.zeros(2, 5, 4) for name in ("normal", "reduce")}
+    regions = {name: torch.zeros(2, 5, 4) for name in ("normal", "reduce")}
+    for name in condition:
+        condition[name][0] = torch.tensor([0.0, 5.0, 9.0, 1.0])
+        regions[name][0] = torch.tensor([0.0, 2.0, 1.0, 8.0])
+        condition[name][1] = torch.tensor([0.0, 1.0, 2.0, 3.0])
+        regions[name][1] = torch.tensor([0.0, 3.0, 2.0, 1.0])
+    run(policy, TrainingFree(), worth(policy, condition, regions))
+    kept = [policy.alive["normal"][lane].nonzero()[:, 1].unique().tolist() for lane in (0, 1)]
+    assert kept == [[3], [1]]
+
+
+def test_spaces_without_nodes_to_thin_out_need_one_round_less():
+    assert TrainingFree().plan(9, load_space("nas-bench-201"), 5)[0].epochs == 4
+    assert TrainingFree(3).plan(9, load_space("darts"), 8)[0].epochs == 3
+    assert TrainingFree().plan(9, load_space("s2"), 8)[0].epochs == 2
+
+
+def test_infinite_condition_numbers_can_be_ranked():
+    policy = randomly(make_policy("tiny", lanes=1))
+
+    def score(draw):
+        bad = bool(draw.active["normal"][0, 0, 1])
+        return torch.tensor([math.inf if bad else 5.0]), torch.tensor([7.0])
+
+    policy.begin(Progress(0, 3))
+    policy.prune(TrainingFree()(policy, [[]], looks_of(score)))
+    assert not bool(policy.alive["normal"][0, 0, 1])
+
+
+def test_weights_are_never_updated_and_every_edge_and_node_is_decided(make_search_config, build):
+    method = {"base": "te-nas", "stages": {"use": "training-free", "prunes": 2, "images": 4}}
+    config = make_search_config(method=method, epochs=9)
+    search = Search(config, *build(config))
+    values, alphas = search.problem.values.clone(), search.problem.alphas.clone()
+    reports = list(search)
+    assert [report.epoch for report in reports] == [0, 1]
+    assert torch.equal(search.problem.values, values)
+    views = unflatten(values, search.problem.parameters)
+    assert all(torch.equal(p, q) for p, q in zip(search.problem.parameters, views, strict=True))
+    assert torch.equal(search.problem.alphas, alphas)
+    assert not search.trainer.sgd.velocity.any()
+    counts = torch.cat([mask[0].sum(-1) for mask in search.problem.policy.alive.values()])
+    assert counts.tolist().count(1) == 8
+    assert counts.max() == 1
+    assert reports[-1].extra["alive"] == 8
+    with pytest.raises(RaynasError, match="2 or more with prunes: 2"):
+        Search(make_search_config(method=method, epochs=1), *build(config))
+
+
+def test_a_searchs_kernel_and_regions_are_those_of_its_supernet(make_search_config, build):
+    """Against one backward pass an image and weight by weight, and patterns noted by hooks on relu."""
+    config = make_search_config(method="te-nas", batch=8)
+    search = Search(config, *build(config), dtype=torch.float64)
+    evaluator, problem = search.evaluator, search.problem
+    condition, regions = evaluator.trainability(problem.mean(), 5, 0)
+    batch = Batch(evaluator.probe.images[:, :5], evaluator.probe.labels[:, :5])
+    logits = problem.forward(batch, problem.mean())
+    rows = []
+    for image in range(5):
+        slopes = torch.autograd.grad(
+            logits[0, image].sum(), problem.parameters, retain_graph=True, materialize_grads=True
+        )
+        rows.append(torch.cat([slope.flatten() for slope in slopes]))
+    kernel = torch.stack(rows) @ torch.stack(rows).T
+    values = torch.linalg.eigvalsh(kernel)
+    torch.testing.assert_close(condition[0], values[-1] / values[0], rtol=1e-6, atol=0)
+    assert 1 < int(regions) <= 5
