@@ -31,6 +31,7 @@ def seeds(lanes=1):
 
 def make(name, shape=(3, 8, 8), channels=4, cells=4, lanes=1, classes=3, **more):
     space = load_space(name)
+    cells = space.form.most_cells or cells
     return space, Supernet(space, shape, classes, channels, cells, seeds(lanes), torch.float64, **more)
 
 
@@ -263,7 +264,7 @@ def test_published_size_of_a_discrete_network():
 
 @pytest.mark.parametrize(
     ("shape", "cells", "message"),
-    [((3, 8, 8), 2, "normal and reduction"), ((3, 2, 2), 3, "too small")],
+    [((3, 8, 8), 2, "at least 3 cells"), ((3, 2, 2), 3, "too small")],
 )
 def test_impossible_stacks_are_refused(shape, cells, message):
     with pytest.raises(RaynasError, match=message):

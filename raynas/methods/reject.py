@@ -254,6 +254,10 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
         "edge-normalisation compares edges, but the space keeps all of them",
     ),
     (
+        lambda m, s: _has(m, EdgeNormalisation) and not s.form.edgewise,
+        "edge-normalisation compares edges, but here rows of α are no edges",
+    ),
+    (
         lambda m, s: _has(m, PartialChannels, AuxiliarySkip) and not s.form.extras,
         "partial-channels and auxiliary-skip need cells that put out all of their nodes",
     ),
