@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from dataclasses import replace
 from math import prod
 
 import pytest
@@ -23,6 +24,8 @@ from raynas.data.split import split
 from raynas.errors import RaynasError
 from raynas.library import load_space
 from raynas.methods import names, reasons, resolve
+from raynas.parts.derivations import FewSkips
+from raynas.parts.stages import Deepen, Widen
 from raynas.report.stats import common_share
 from raynas.search import Search
 
@@ -79,11 +82,11 @@ def test_texts_and_json_come_back(name):
     ("text", "message"),
     [
         ("0 2 0 0", "not ENAS' text form of two cells"),
-        (ARC.replace("0 2", "2 2", 1), "not a state of block 0 of the normal cell"),
-        (ARC.replace("0 2", "0 5", 1), "not a operation of block 0|not an? operation"),
+        (ARC.replace("0 2", "2 2", 1), "number for the state of block 0 of the normal cell"),
+        (ARC.replace("0 2", "0 5", 1), "operation of block 0 of the normal cell"),
         (ARC + " sep_conv", "41 words"),
         ("0 sep_conv_33 0 0 0 0 0 0", "unknown operation 'sep_conv_33'"),
-        ("0 3 2", "not a bit 0 of layer 1"),
+        ("0 3 2", "bit 0 of layer 1"),
         ("6", "operation of layer 0"),
     ],
 )
@@ -298,31 +301,35 @@ def test_two_lanes_give_what_each_gives_alone(name):
         torch.testing.assert_close(together[lane], alone[0], rtol=1e-10, atol=1e-10)
 
 
+NEED_EDGES = {"snas", "r-darts-dp", "darts-minus", "pc-darts", "asap", "sgas"}
+
+
 @pytest.mark.parametrize("skeleton", ["pairs", "macro"])
-def test_methods_search_or_are_refused_with_a_reason(tmp_path, skeleton):
-    space = small_space(skeleton, nodes=3, ops=("skip_connect", "nor_conv_1x1", "max_pool_3x3"))
+def test_methods_search_or_are_refused_before(skeleton):
+    space = small_space(skeleton, nodes=3, ops=("skip_connect", "nor_conv_1x1"))
     cells = space.form.fewest_cells
-    searched = set()
+    settings = {"epochs": 1, "batch": 8, "channels": 2, "cells": cells, "hessian": {"every": 0}}
     for name in names():
-        if any(reasons(resolve(name), space, {})):
+        told = list(reasons(resolve(name), space, {}))
+        assert bool(told) == (name in NEED_EDGES), (name, told)
+        if told:
             continue
-        config = SearchConfig(
-            space="small",
-            method=name,
-            data={"name": "digits", "limit": 16},
-            epochs=1,
-            batch=8,
-            channels=2,
-            cells=cells,
-            hessian={"every": 0},
-        )
-        for report in Search(config, space, split(load_data(config.data), config.data)):
-            searched.add(name)
-            assert report.genotype.skeleton == skeleton
-            break
-    refused = set(names()) - searched
-    print(skeleton, sorted(refused))
-    assert {"darts", "darts-2nd", "gdas", "snas", "drnas", "darts-pt", "random"} & set(names()) <= searched
+        config = SearchConfig(space="small", method=name, data={"name": "digits", "limit": 16}, **settings)
+        report = next(iter(Search(config, space, split(load_data(config.data), config.data))))
+        assert report.genotype.skeleton == skeleton
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stages": Deepen()}, "deepen stacks numbers"),
+        ({"stages": Widen()}, "widen"),
+        ({"derivation": FewSkips()}, "few-skips"),
+    ],
+)
+def test_parts_that_need_edges_or_more_cells_are_refused(change, message):
+    told = " ".join(reasons(replace(resolve("darts"), **change), load_space("enas-macro"), {}))
+    assert message in told
 
 
 @pytest.mark.parametrize(

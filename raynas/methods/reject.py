@@ -22,7 +22,7 @@ from raynas.parts.projection import PerturbAndProject
 from raynas.parts.relaxations import DirichletMean, MaxWeight, ReluShare, Scales, Softmax
 from raynas.parts.rules import AdamRule, Adaptive, Proximal
 from raynas.parts.samplers import Categorical, Dirichlet, Gumbel, Pair, Projection
-from raynas.parts.stages import Deepen, DropWeak, FixEarly
+from raynas.parts.stages import Deepen, DropWeak, FixEarly, Widen
 from raynas.parts.stops import AnyOf, EigenvalueGrowth, SkipCount
 from raynas.parts.stores import Generator, Table
 
@@ -258,8 +258,10 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
         "edge-normalisation compares edges, but here rows of α are no edges",
     ),
     (
-        lambda m, s: _has(m, PartialChannels, AuxiliarySkip) and not s.form.extras,
-        "partial-channels and auxiliary-skip need cells that put out all of their nodes",
+        lambda m, s: (
+            (_has(m, PartialChannels, AuxiliarySkip) or isinstance(m.stages, Widen)) and not s.form.extras
+        ),
+        "partial-channels, widen and auxiliary-skip need cells that put out all of their nodes",
     ),
     (
         lambda m, s: _has(m, DropPath, SkipDropout) and not s.form.edgewise,

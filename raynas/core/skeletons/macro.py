@@ -35,7 +35,7 @@ class Macro(Skeleton):
 
     name = "macro"
     text_form = "ENAS’"
-    counts = "the whole network; `nodes` in the space's file counts its layers"
+    counts = "network of all layers, which `nodes` in the space's file counts"
     fewest_cells = 1
     most_cells = 1
 
