@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 import torch.nn.functional as F
 
-KERNELS = {"sep_conv_3x3": 3, "sep_conv_5x5": 5, "dil_conv_3x3": 3, "dil_conv_5x5": 5}
+KERNELS = {"sep_conv_3x3": 3, "sep_conv_5x5": 5, "sep_conv_7x7": 7, "dil_conv_3x3": 3, "dil_conv_5x5": 5}
 
 
 @dataclass
@@ -58,12 +58,17 @@ def reduce(x, near, far):
 
 
 def apply(name, module, x, lane, edge, stride):
-    if name in ("max_pool_3x3", "maxpool3x3", "avg_pool_3x3"):
-        largest = name.startswith("max")
-        pooled = F.max_pool2d(x, 3, stride, 1) if largest else F.avg_pool2d(x, 3, stride, 1, False, False)
+    if "pool" in name:
+        side = int(name[-1])
+        window = (side, stride, side // 2)
+        pooled = F.max_pool2d(x, *window) if name[:3] == "max" else F.avg_pool2d(x, *window, False, False)
         return pooled if module.norm is None else norm(pooled)
     if name.startswith("nor_conv"):
         return norm(conv(F.relu(x), module.weight[lane, edge], stride))
+    if name in ("conv_1x3_3x1", "conv_1x7_7x1"):
+        far = int(name[-3]) // 2
+        x = F.conv2d(F.relu(x), module.across[lane, edge], None, (1, stride), (0, far))
+        return norm(F.conv2d(x, module.down[lane, edge], None, (stride, 1), (far, 0)))
     if name.endswith("-bn-relu"):
         return F.relu(norm(conv(x, module.weight[lane, edge], stride)))
     if name == "skip_connect":
@@ -90,9 +95,13 @@ def find(cell, spec, source, target, name):
 
 def plain_forward(net, images, weights, lane=0, extras=None):
     """Return logits [N, classes] of images [N, C, H, W] under weights {group of α: [rows, options]}."""
+    from oracle_enas import macro_stack, pairs_stack
+
     stacks = {
         "residual": residual_stack,
         "blocks": blocks_stack,
+        "pairs": pairs_stack,
+        "macro": macro_stack,
         "chain": chain_stack,
         "dense": dense_stack,
     }

@@ -11,6 +11,7 @@ FORMS = [
     {"stride": 2, "padding": 1, "groups": 2},
     {"padding": 2, "dilation": 2, "groups": 4},
     {"stride": 2, "padding": 2, "dilation": 2},
+    {"stride": (1, 2), "padding": (0, 1)},
 ]
 
 

@@ -164,7 +164,10 @@ def test_weights_are_normalised_and_nothing_dead_has_any(name):
                 assert bool((rows[~draw.active[group]] == 0).all())
 
 
-@pytest.mark.parametrize("space", ["tiny", "s4", "nb1shot1-1", "nas-bench-201", "proxyless", "dso-nas"])
+@pytest.mark.parametrize(
+    "space",
+    ["tiny", "s4", "nb1shot1-1", "nas-bench-201", "proxyless", "dso-nas", "nasnet", "enas-macro"],
+)
 @pytest.mark.parametrize("name", METHODS)
 def test_derivation_never_fails(name, space):
     found = load_space(space)

@@ -29,7 +29,7 @@ def step(space, net, run):
     return [out.detach(), *found, *net.buffers()]
 
 
-@pytest.mark.parametrize("name", ["darts", "s1", "s4"])
+@pytest.mark.parametrize("name", ["darts", "s1", "s4", "enas-micro", "enas-macro"])
 def test_outputs_gradients_statistics_and_noise_are_the_same(name):
     space, nets = both(name)
     noise = [seeds(2), seeds(2)]

@@ -46,7 +46,7 @@ def test_chance_share_equals_that_of_many_random_cells(name: str) -> None:
         return Genotype.of(space.name, space.nodes, cells, space.skeleton)
 
     shares = [stats.common_share(draw(), draw()) for _ in range(4000)]
-    assert stats.chance_share(space) == pytest.approx(fmean(shares), abs=4 * stdev(shares) / math.sqrt(4000))
+    assert space.form.chance(space) == pytest.approx(fmean(shares), abs=4 * stdev(shares) / math.sqrt(4000))
 
 
 def test_alike_separates_pairs_within_and_between_settings() -> None:

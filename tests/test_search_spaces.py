@@ -4,14 +4,15 @@ import pytest
 import torch
 
 from raynas.core.checkpoint import dump, load
+from raynas.library import load_space
 from raynas.search import Pack, Search
 
-SPACES = ["nas-bench-201", "nb1shot1-1", "nb1shot1-2", "nb1shot1-3"]
+SPACES = ["nas-bench-201", "nb1shot1-1", "nb1shot1-2", "nb1shot1-3", "enas-micro", "enas-macro"]
 SPACES += ["suite-wide-all-skip", "suite-single-cell-no-skip", "suite-single-cell-all-skip"]
 
 
 def small(space):
-    return {"space": space, "epochs": 2, "cells": 1 if space == "nas-bench-201" or "single" in space else 3}
+    return {"space": space, "epochs": 2, "cells": load_space(space).form.fewest_cells}
 
 
 @pytest.mark.parametrize("method", ["darts", "darts-2nd"])

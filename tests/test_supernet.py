@@ -33,6 +33,7 @@ def make(name, shape=(3, 8, 8), channels=4, cells=4, lanes=1, classes=3, **more)
     space = load_space(name)
     cells = cells if "normal" in space.kinds else 1  # each of the others halves the resolution
     cells = space.nodes if space.trunk else cells
+    cells = space.form.most_cells or cells
     return space, Supernet(space, shape, classes, channels, cells, seeds(lanes), torch.float64, **more)
 
 
@@ -274,7 +275,7 @@ def test_published_size_of_a_discrete_network():
 
 @pytest.mark.parametrize(
     ("shape", "cells", "message"),
-    [((3, 8, 8), 2, "normal and reduction"), ((3, 2, 2), 3, "too small")],
+    [((3, 8, 8), 2, "at least 3 cells"), ((3, 2, 2), 3, "too small")],
 )
 def test_impossible_stacks_are_refused(shape, cells, message):
     with pytest.raises(RaynasError, match=message):

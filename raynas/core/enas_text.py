@@ -104,5 +104,7 @@ def _is_number(word: str) -> bool:
 
 def _number(word: str, what: str, limit: int) -> int:
     if not _is_number(word) or int(word) >= limit:
-        raise RaynasError(f"not a {what}", got=short(word), expected=f"a number from 0 to {limit - 1}")
+        raise RaynasError(
+            f"not a number for the {what}", got=short(word), expected=f"a number from 0 to {limit - 1}"
+        )
     return int(word)

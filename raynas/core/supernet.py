@@ -91,7 +91,7 @@ class Supernet(nn.Module):
         return torch.baddbmm(self.bias.unsqueeze(1), features, self.head.transpose(1, 2))
 
     def _check_pass(self, run: Pass, lanes: int) -> None:
-        edges = [name for name in ("offsets", "drop_path", "skip_dropout") if getattr(run, name)]
+        edges = [name for name in ("drop_path", "skip_dropout") if getattr(run, name)]
         if edges and not self.space.form.edgewise:
             raise RaynasError(
                 f"{' and '.join(edges)} need operations on edges", got=f"space: {self.space.name}"

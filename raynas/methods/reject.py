@@ -293,6 +293,10 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
         "edge-normalisation compares edges, but the space keeps all of them",
     ),
     (
+        lambda m, s: _has(m, EdgeNormalisation) and not s.form.edgewise,
+        "edge-normalisation compares edges, but here rows of α are no edges",
+    ),
+    (
         lambda m, s: _has(m, AuxiliarySkip) and s.form.skips,
         "auxiliary-skip adds a skip to every edge, but in this space every edge has one",
     ),
@@ -303,8 +307,11 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
         "partial-channels and auxiliary-skip are built for cells of operations on edges",
     ),
     (
-        lambda m, s: getattr(m.sampler, "execute", "all") == "chosen" and not s.form.edgewise,
-        "execute: chosen leaves operations on edges out, but here rows of α are no edges: `execute: all`",
+        lambda m, s: (
+            getattr(m.sampler, "execute", "all") == "chosen"
+            and not any(group.operations for group in s.groups)
+        ),
+        "execute: chosen leaves operations out, but here rows of α choose none: `execute: all`",
     ),
     (
         lambda m, s: _has(m, DropPath) and s.form.has_trunk,

@@ -109,11 +109,11 @@ class Gumbel:
         if self.execute == "all":
             return Draw(tables)
         chosen = {name: weights.detach() > 0 for name, weights in tables.items()}
-        return Draw(
-            {name: weights.masked_fill(~chosen[name], 0.0) for name, weights in tables.items()},
-            chosen,
-            {name: weights.masked_fill(chosen[name], 0.0).sum(-1) for name, weights in tables.items()},
-        )
+        # States that are read need no computation: their weights stay, and with them their gradients.
+        operations = {group.name: tables[group.name] for group in policy.space.groups if group.operations}
+        left = {name: weights.masked_fill(~chosen[name], 0.0) for name, weights in operations.items()}
+        offsets = {name: w.masked_fill(chosen[name], 0.0).sum(-1) for name, w in operations.items()}
+        return Draw({**tables, **left}, chosen, offsets)
 
     def _sample(self, policy: Policy, weights: Tensor, mask: Tensor) -> Tensor:
         drawn = []

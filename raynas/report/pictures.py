@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from raynas.report import figures
 from raynas.report.facts import Facts, Setting, measure
 from raynas.report.figures import Curve, Frame
-from raynas.report.stats import Alike, alike, chance_share, mean_shares
+from raynas.report.stats import Alike, alike, mean_shares
 from raynas.report.text import slug
 from raynas.sweep.record import TrialRecord
 
@@ -133,7 +133,7 @@ def likeness(facts: Facts) -> Likeness | None:
         svg = figures.heat_map("alike", found.matrix, [record.id for record in ranked], breaks)
         alt = "Share of choices that each pair of cells has in common, in percent"
         picture = Picture("alike", "", alt, svg)
-    return Likeness(found, grouping, picture, chance_share(facts.space) if facts.space else None)
+    return Likeness(found, grouping, picture, facts.space.form.chance(facts.space) if facts.space else None)
 
 
 def _line_multiple(

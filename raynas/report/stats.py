@@ -11,7 +11,6 @@ from raynas.core.genotype import Genotype
 from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.records import EpochReport
 from raynas.core.skeletons.base import Group
-from raynas.core.space import Space
 
 
 @dataclass(frozen=True)
@@ -71,15 +70,6 @@ def common_share(one: Genotype, other: Genotype) -> float:
     """Return the share of (kind, edge, operation) choices that two genotypes have in common, in [0, 1]."""
     left, right = _choices(one), _choices(other)
     return len(left & right) / max(len(left), len(right))
-
-
-def chance_share(space: Space) -> float:
-    """Return the expected `common_share` of two cells drawn uniformly from the space.
-
-    A choice that is in a cell with chance p is in both with p² (`Skeleton.chances`).
-    """
-    chances = list(space.form.chances(space))
-    return sum(chance**2 for chance in chances) / sum(chances)
 
 
 @dataclass(frozen=True)

@@ -160,16 +160,20 @@ class Skeleton(ABC):
     def architectures(self, space: "Space") -> int:
         """Count the genotypes of a space."""
 
-    def chances(self, space: "Space") -> Iterator[float]:
-        """Yield for every possible choice its chance of being in a genotype drawn uniformly.
+    def chance(self, space: "Space") -> float:
+        """Return the share of choices that two genotypes have in common, expected of uniform draws.
 
-        Here each node keeps some of its usable edges, and each kept edge one of its allowed operations.
+        Here each node keeps some of its usable edges, each kept edge one of its allowed operations. So an
+        edge is in both with chance (kept / edges)², and has the same operation with 1 / operations.
         """
+        common, total = 0.0, 0
         for cell in space.cells:
             for node in space.targets:
                 usable = [len(set(edge.ops) - set(space.exclude)) for edge in space.usable(cell, node)]
-                for ops in usable:
-                    yield from [space.kept(cell, node) / len(usable) / ops] * ops
+                kept = space.kept(cell, node)
+                common += sum((kept / len(usable)) ** 2 / ops for ops in usable)
+                total += kept
+        return common / total
 
     def check(self, genotype: "Genotype", kind: str, choices: Sequence[Choice]) -> None:
         """Raise `RaynasError` unless ``choices`` are such a cell; their states and operations are sound.

@@ -5,6 +5,7 @@ whether it is added. The cell is the network: there is one.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from math import comb
 from typing import TYPE_CHECKING
 
 from raynas.core import enas_text
@@ -34,7 +35,7 @@ class Macro(Skeleton):
 
     name = "macro"
     text_form = "ENAS’"
-    counts = "the whole network; `nodes` in the space's file counts its layers"
+    counts = "network of all layers, which `nodes` in the space's file counts"
     fewest_cells = 1
     most_cells = 1
 
@@ -94,11 +95,18 @@ class Macro(Skeleton):
             total *= len(set(edge.ops) - set(space.exclude)) if edge.source == edge.target - 1 else len(BITS)
         return total
 
-    def chances(self, space: "Space") -> Iterator[float]:
-        """Yield that of each operation of each layer, and one half for each skip."""
-        for edge in space.cell("normal").edges:
-            count = len(set(edge.ops) - set(space.exclude))
-            yield from [1 / count] * count if edge.source == edge.target - 1 else [1 / len(BITS)]
+    def chance(self, space: "Space") -> float:
+        """Return the mean over both networks' numbers of skips, each a binomial one."""
+        [cell] = space.cells
+        ops = [len(set(e.ops) - set(space.exclude)) for e in cell.edges if e.source == e.target - 1]
+        bits = len(cell.edges) - len(ops)
+        same = sum(1 / count for count in ops)
+        likely: list[float] = [comb(bits, skips) / 2**bits for skips in range(bits + 1)]
+        return sum(
+            p * q * (same + (one * other / bits if bits else 0)) / (len(ops) + max(one, other))
+            for one, p in enumerate(likely)
+            for other, q in enumerate(likely)
+        )
 
     def check(self, genotype: "Genotype", kind: str, choices: Sequence[Choice]) -> None:
         """Refuse, further, layers without an operation on the layer before, and skips with one."""

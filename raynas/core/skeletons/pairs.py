@@ -89,10 +89,10 @@ class Pairs(Skeleton):
             total *= count * (count + 1) // 2
         return total
 
-    def chances(self, space: "Space") -> Iterator[float]:
-        """Yield the chance that one of two slots makes a choice, for every choice."""
-        for count in self._slot_choices(space):
-            yield from [1 - (1 - 1 / count) ** 2] * count
+    def chance(self, space: "Space") -> float:
+        """Return the expected common choices over the expected choices; two equal slots are one choice."""
+        taken = [(count, 1 - (1 - 1 / count) ** 2) for count in self._slot_choices(space)]
+        return sum(count * p**2 for count, p in taken) / sum(count * p for count, p in taken)
 
     def _slot_choices(self, space: "Space") -> Iterator[int]:
         """Yield for each block how many choices each of its slots has."""

@@ -41,17 +41,14 @@ class BlocksCell(Layer):
 
     def forward(self, before: Tensor, previous: Tensor, mix: Weights, run: Pass) -> Tensor:
         """Return [N, lanes·blocks·channels, H, W]; ``mix`` holds a tensor for each group of α."""
-        active = None if run.active is None else run.active["operations"]
         *projected, bypass = self._project(previous, run)
         states: list[Tensor] = []
         for index, (block, row, projection) in enumerate(zip(self.blocks, self.rows, projected, strict=True)):
             read = [projection, *states]
             if row is not None:
                 read = weigh(read, mix["inputs"][:, row])
-            own = slice(index, index + 1)
-            here = None if active is None else active[:, own]
             total = keep_format(reduce(torch.add, read))
-            states.append(block(total, mix["operations"][:, own], run, here))
+            states.append(block(total, run, mix, "operations", index))
         output = mix["output"][:, 0]
         wide = output[:, :1].expand(-1, len(states) * self.channels).reshape(1, -1, 1, 1)
         return interleave(weigh(states, output[:, 1:]), self.lanes) + bypass * wide

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from raynas.core.fan import Fan, Mixture
+from raynas.core.fan import Fan, Mixture, Weights
 from raynas.core.ops.lanes import Lanes, Pass
 from raynas.core.space import Cell, Edge
 
@@ -19,10 +19,13 @@ class ChoiceBlock(nn.Module):
         self.mixture = Mixture(len(lanes), edge, range(1, 2))
         self.fan = Fan(lanes, self.mixture.plans[0], channels, norm_pools=False)
 
-    def forward(self, x: Tensor, weights: Tensor, run: Pass, active: Tensor | None) -> Tensor:
-        """Mix the operations on ``x`` by ``weights`` [lanes, 1, operations]; ``active`` is their mask."""
-        [mix] = self.mixture(weights, self.channels, active)
-        return self.fan(x, run, mix)  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, run: Pass, mix: Weights, group: str, row: int) -> Tensor:
+        """Mix the operations on ``x`` by a row of a group of α's weights, each [lanes, rows, options]."""
+        own = slice(row, row + 1)
+        active = None if run.active is None else run.active[group][:, own]
+        offsets = None if run.offsets is None else run.offsets[group][:, own]
+        [weights] = self.mixture(mix[group][:, own], self.channels, active, offsets)
+        return self.fan(x, run, weights)  # type: ignore[no-any-return]
 
 
 def weigh(states: Sequence[Tensor], weights: Tensor) -> list[Tensor]:

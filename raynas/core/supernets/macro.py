@@ -44,13 +44,10 @@ class MacroLayers(Layer):
 
     def forward(self, before: Tensor, previous: Tensor, mix: Weights, run: Pass) -> Tensor:
         """Return the last layer's output; ``mix`` holds a tensor for each group of α."""
-        active = None if run.active is None else run.active["operations"]
         states, bit = {0: previous}, 0
         layers = zip(self.operations, self.norms, self.skips, strict=True)
         for layer, (operation, norm, skips) in enumerate(layers, start=1):
-            own = slice(layer - 1, layer)
-            here = None if active is None else active[:, own]
-            total = operation(states[layer - 1], mix["operations"][:, own], run, here)
+            total = operation(states[layer - 1], run, mix, "operations", layer - 1)
             if skips:
                 yes = mix["skips"][:, bit : bit + len(skips), 1]
                 total = sum(weigh([states[source] for source in skips], yes), total)

@@ -42,8 +42,7 @@ class PairsCell(Layer):
 
     def forward(self, before: Tensor, previous: Tensor, mix: Weights, run: Pass) -> Tensor:
         """Return [N, lanes·states·channels, H', W']; ``mix`` holds a tensor for each group of α."""
-        operations, inputs = mix[f"{self.kind}-operations"], mix[f"{self.kind}-inputs"]
-        active = None if run.active is None else run.active[f"{self.kind}-operations"]
+        inputs = mix[f"{self.kind}-inputs"]
         states = [module(x, run) for module, x in zip(self.inputs, (before, previous), strict=True)]
         loose = [torch.ones_like(inputs[:, 0, 0])] * (len(states) + len(self.sources))
         slots: list[Tensor] = []
@@ -53,9 +52,7 @@ class PairsCell(Layer):
             for source, weight in zip(sources, weights.unbind(1), strict=True):
                 loose[source] = loose[source] * (1 - weight)
             total = keep_format(reduce(torch.add, weigh([states[s] for s in sources], weights)))
-            own = slice(row, row + 1)
-            here = None if active is None else active[:, own]
-            slots.append(slot(total, operations[:, own], run, here))
+            slots.append(slot(total, run, mix, f"{self.kind}-operations", row))
             if row % 2:
                 states.append(slots[-2] + slots[-1])
         return interleave(weigh(states, torch.stack(loose, 1)), self.lanes)
