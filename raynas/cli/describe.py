@@ -88,7 +88,7 @@ def _lines(edges: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
     for edge, ops in edges.items():
         source, target = edge.split("->")
         runs.setdefault((target, tuple(ops)), []).append(source)
-    joined = {}
+    joined: dict[str, Sequence[str]] = {}
     for (target, ops), sources in runs.items():
         if len(ops) == 1 and len(sources) > 1 and int(sources[-1]) - int(sources[0]) == len(sources) - 1:
             joined[f"{sources[0]}…{sources[-1]}->{target}"] = ops
