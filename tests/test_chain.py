@@ -250,14 +250,17 @@ def test_offsets_are_added_to_what_a_block_gives():
     torch.testing.assert_close(hooked[1], hooked[0] + 0.5)
 
 
-def test_recomputing_changes_no_bit():
+@pytest.mark.parametrize("some", [False, True])
+def test_recomputing_changes_no_bit(some):
     space = few()
+    mask = {"normal": torch.tensor([[[1, 0, 1, 0]] * 5, [[0, 1, 1, 0]] * 5]).bool()} if some else None
     found = []
     for recompute in (False, True):
-        net = build(space, recompute=recompute)
-        leaves = {"normal": weights(space)["normal"].requires_grad_()}
-        out = net(images(), leaves, Pass(Statistics.UPDATE, seeds()))
-        slopes = torch.autograd.grad(out.square().sum(), [leaves["normal"], *net.parameters()])
+        net = build(space, 2, recompute=recompute)
+        leaves = {"normal": weights(space, 2)["normal"].requires_grad_()}
+        out = net(images(2), leaves, Pass(Statistics.UPDATE, seeds(2), active=mask))
+        inputs = [leaves["normal"], *net.parameters()]
+        slopes = torch.autograd.grad(out.square().sum(), inputs, materialize_grads=True)
         found.append([out, *slopes, *net.buffers()])
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 

@@ -181,6 +181,9 @@ def test_show_gives_everything_of_a_shared_name_or_the_kind_asked_for(capsys: Ca
     assert set(parsed(capsys, "show", "darts", "--kind", "method")) == {"method"}
     printed = raynas(capsys, "show", "darts").out
     assert "1,076,746,950,455,072,400" in printed
+    assert "the space darts" in printed
+    assert "the method darts" in printed
+    assert printed.splitlines()[-1] == "next: raynas show darts --kind space"
     assert "estimator" in printed
 
 
@@ -190,6 +193,12 @@ def test_show_prints_edges_and_yaml(capsys: Capture) -> None:
     assert f"  {edge.source}->{edge.target}  {', '.join(edge.ops)}" in printed
     assert "# " in printed
     assert printed.splitlines()[-1] == "next: raynas cp s1 my-s1.yaml"
+
+
+def test_show_joins_what_a_node_reads_through_its_only_operation(capsys: Capture) -> None:
+    printed = raynas(capsys, "show", "dso-nas", "--kind", "space").out.splitlines()
+    assert "  0…4->5    sep3x3-bn-relu" in printed
+    assert "  0->1      sep3x3-bn-relu" in printed
 
 
 def test_show_names_the_spaces_that_use_an_operation(capsys: Capture) -> None:

@@ -267,7 +267,7 @@ NASP = DARTS.with_(
 DSO_NAS = DARTS.with_(
     "dso-nas",
     "DSO-NAS: learned scales with a sparse penalty; what reaches 0 is gone",
-    "Zhang et al. 2020, and its code, on this package's cells",
+    "Zhang et al. 2020, and its code; its own space is dso-nas",
     store=Table(mean=1, spread=0),
     without=("none",),
     relaxation=Scales(),
