@@ -182,7 +182,9 @@ def test_no_move_of_one_place_saves_a_crossing() -> None:
 
 def test_lines_cross_no_more_than_they_must() -> None:
     tried = [
-        (cell, fewest_crossings(cell, "normal")) for name in SPACES for cell in random_genotypes(name, 34)
+        (cell, fewest_crossings(cell, cell.kinds[0]))
+        for name in SPACES
+        for cell in random_genotypes(name, 34)
     ]
     known = [(cell, fewest) for cell, fewest in tried if fewest is not None]
     assert len(known) > 40
@@ -205,9 +207,9 @@ def test_one_line_per_choice_and_one_label_per_operation(genotype: Genotype) -> 
             names = ["ck−1", "ck", *(OPERATIONS[op].short for op in ops.values())]
             assert (len(labelled), len(plain), labels) == (0, len(choices), [])
         else:
-            to_output = genotype.nodes if genotype.skeleton == "darts" else 0
-            inputs = ["ck−2", "ck−1"] if genotype.skeleton == "darts" else ["ck−1"]
-            nodes = range(genotype.nodes) if genotype.skeleton == "darts" else range(1, genotype.nodes)
+            to_output = genotype.nodes if genotype.form.inputs == 2 else 0
+            inputs = ["ck−2", "ck−1"] if genotype.form.inputs == 2 else ["ck−1"]
+            nodes = range(genotype.nodes) if genotype.form.inputs == 2 else range(1, genotype.nodes)
             names = [*inputs, "ck", *map(str, nodes)]
             assert (len(labelled), len(plain)) == (len(choices), to_output)
             assert sorted(labels) == sorted(OPERATIONS[choice.op].short for choice in choices)
