@@ -184,7 +184,9 @@ def test_no_move_of_one_place_saves_a_crossing() -> None:
 
 def test_lines_cross_no_more_than_they_must() -> None:
     tried = [
-        (cell, fewest_crossings(cell, "normal")) for name in SPACES for cell in random_genotypes(name, 34)
+        (cell, fewest_crossings(cell, cell.kinds[0]))
+        for name in SPACES
+        for cell in random_genotypes(name, 34)
     ]
     known = [(cell, fewest) for cell, fewest in tried if fewest is not None]
     assert len(known) > 40
@@ -210,9 +212,8 @@ def test_one_line_per_choice_and_one_label_per_operation(genotype: Genotype) -> 
             names = ["ck−1", *(OPERATIONS[c.op].short for c in choices if c.source == c.target - 1)]
             assert (len(labelled), len(plain), labels) == (0, len(choices), [])
         else:
-            loose = set(range(2 + genotype.nodes)) - {choice.source for choice in choices}
-            to_output = {"darts": genotype.nodes, "pairs": len(loose), "residual": 0}[genotype.skeleton]
-            two = genotype.skeleton != "residual"
+            to_output = len(genotype.form.gathered(genotype, genotype.kinds[0]))
+            two = genotype.form.inputs == 2
             inputs = ["ck−2", "ck−1"] if two else ["ck−1"]
             nodes = range(genotype.nodes) if two else range(1, genotype.nodes)
             names = [*inputs, "ck", *map(str, nodes)]
