@@ -32,7 +32,7 @@ STYLES: Mapping[Family, tuple[str, Dashes]] = {
     "convolution": ("#7a4300", ()),
     "rectified": ("#4b3f9e", ()),
     "noise": ("#8a6d00", (9, 4, 0.1, 4)),
-    "activation": ("#0072b2", ()),
+    "activation": ("#006b6b", ()),
 }
 
 
