@@ -47,6 +47,9 @@ PALETTE: dict[str, tuple[str, str]] = {
     "op-conv3x3-bn-relu": ("#4b3f9e", "#7468c9"),
     "op-identity": ("#59636e", "#98a2ae"),
     "op-noise": ("#b89b2e", "#c9ae4b"),
+    "op-tanh": ("#0072b2", "#2c8cc9"),
+    "op-relu": ("#d55e00", "#dd7526"),
+    "op-sigmoid": ("#00875f", "#2aa884"),
 }
 STRENGTH_COLOURS = 6
 WIDTHS = {2: 5.35, 3: 3.5}
