@@ -56,7 +56,7 @@ _ALL = (
     Operation(
         "conv1x1-bn-relu", "rectified", "conv 1×1", "1×1 convolution, batch norm, ReLU (NAS-Bench-101)", 1
     ),
-    Operation("identity", "skip", "identity", "hands its input on; in a recurrent cell behind a gate"),
+    Operation("identity", "skip", "ident", "hands its input on; in a recurrent cell behind a gate"),
     Operation("noise", "noise", "noise", "standard normal noise that ignores its input (space S4)"),
     Operation("tanh", "activation", "tanh", "hyperbolic tangent behind a gate (recurrent cells)"),
     Operation("relu", "activation", "relu", "rectifier behind a gate (recurrent cells)"),
