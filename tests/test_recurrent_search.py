@@ -128,7 +128,7 @@ def test_two_in_a_pack_give_what_each_gives_alone(small, splits, name):
     [*_, outcomes] = grown(Pack(configs, small, splits, dtype=torch.float64))
     [*_, report] = grown(Search(configs[1], small, splits, dtype=torch.float64))
     assert outcomes[1].train_loss == pytest.approx(report.train_loss, rel=1e-7)
-    assert outcomes[1].valid_loss == pytest.approx(report.valid_loss, rel=1e-7)
+    assert outcomes[1].valid_loss == pytest.approx(report.valid_loss, rel=1e-5)
     assert outcomes[1].discrete_loss == pytest.approx(report.discrete_loss, rel=1e-7)
     assert outcomes[1].genotype == report.genotype
 
