@@ -107,7 +107,7 @@ def test_a_space_survives_json_and_can_be_hashed(name):
     assert hash(again) == hash(space)
     assert again.fingerprint() == space.fingerprint()
     assert again.model_copy(update={"title": "other"}).fingerprint() == space.fingerprint()
-    assert again.model_copy(update={"keep": 1}).fingerprint() != space.fingerprint()
+    assert again.model_copy(update={"nodes": 99}).fingerprint() != space.fingerprint()
 
 
 def problems(tmp_path, text):

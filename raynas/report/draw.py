@@ -38,7 +38,7 @@ STYLES: Mapping[Family, tuple[str, Dashes]] = {
     "normed_max_pool": ("#4d8a00", (0.1, 4)),
     "normed_avg_pool": ("#b0305c", (0.1, 4)),
     "noise": ("#8a6d00", (9, 4, 0.1, 4)),
-    "activation": ("#0072b2", ()),
+    "activation": ("#006b6b", ()),
 }
 
 

@@ -30,6 +30,7 @@ MEASURES = {
     "eig_max": "λmax",
     "skips_normal": "skips, normal",
     "skips_reduce": "skips, reduce",
+    "skips_recurrent": "skips, recurrent",
     "table_accuracy": "accuracy in the table",
     "table_regret": "regret in the table",
 }
@@ -168,7 +169,7 @@ def measure(report: EpochReport | None, name: str, yardstick: Yardstick | None =
             return None
         case "eig_max":
             return report.curvature.eig_max if report.curvature else None
-        case "skips_normal" | "skips_reduce":
+        case "skips_normal" | "skips_reduce" | "skips_recurrent":
             skips = report.skips.get(name.removeprefix("skips_"))
             return None if skips is None else float(skips)
         case "perplexity":

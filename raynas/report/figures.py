@@ -64,6 +64,9 @@ PALETTE: dict[str, tuple[str, str]] = {
     "op-max3x3-bn-relu": ("#00875f", "#2aa884"),
     "op-avg3x3-bn-relu": ("#b65fa2", "#c07ab0"),
     "op-noise": ("#b89b2e", "#c9ae4b"),
+    "op-tanh": ("#0072b2", "#2c8cc9"),
+    "op-relu": ("#d55e00", "#dd7526"),
+    "op-sigmoid": ("#00875f", "#2aa884"),
 }
 STRENGTH_COLOURS = 6
 WIDTHS = {2: 5.35, 3: 3.5}

@@ -81,7 +81,7 @@ _ALL = (
     Operation(
         "conv1x1-bn-relu", "rectified", "conv 1×1", "1×1 convolution, batch norm, ReLU (NAS-Bench-101)", 1
     ),
-    Operation("identity", "skip", "identity", "hands its input on; in a recurrent cell behind a gate"),
+    Operation("identity", "skip", "ident", "hands its input on; in a recurrent cell behind a gate"),
     *(_inverted(ratio, kernel) for kernel in (3, 5, 7) for ratio in (3, 6)),
     Operation(
         "zero", "none", "zero", "zeros: a block that is its shortcut alone (ProxylessNAS)", skeleton="chain"

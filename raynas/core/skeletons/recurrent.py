@@ -71,8 +71,8 @@ class Recurrent(EdgeSkeleton):
         return f"Genotype(recurrent=[{pairs}], concat={genotype.targets})"
 
     def reads(self, text: str) -> bool:
-        """Tell whether the text has a field of that name."""
-        return re.search(r"\brecurrent\s*=", text) is not None
+        """Tell whether the text begins with a field of that name."""
+        return re.search(r"Genotype\(\s*recurrent\s*=", text) is not None
 
     def from_text(self, text: str) -> Written:
         """Parse DARTS' text form, with or without ``NAME =`` before it; nothing is evaluated."""
