@@ -15,7 +15,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from raynas.core.records import EpochReport
 from raynas.errors import RaynasError, unknown
@@ -111,10 +111,16 @@ def _group(label: str, records: Sequence[TrialRecord]) -> Group:
     return Group(
         label,
         len(records),
-        Band.of(records, lambda report: measure(report, "eig_max")),
+        Band.of(records, _positive),
         {kind: Band.of(records, lambda report, kind=kind: report.skips.get(kind)) for kind in kinds},
         max(record.config.epochs for record in records),
     )
+
+
+def _positive(report: EpochReport) -> float | None:
+    """Return an epoch's eigenvalue; None where it is 0, as once every edge is decided, or below."""
+    value = measure(report, "eig_max")
+    return value if value is not None and value > 0 else None
 
 
 def draw(found: Sequence[Group], path: Path) -> None:
@@ -197,7 +203,7 @@ def _band(axes: Axes, band: Band, colour: str, style: object, label: str) -> Non
 
 
 def _share(found: Sequence[Group], panels: Sequence[Sequence[Axes]]) -> None:
-    """Give all panels of a measure one range, λmax a logarithmic one where every value allows it."""
+    """Give all panels of a measure one range, λmax a logarithmic one."""
     values = [value for group in found for value in (*group.eigenvalues.low, *group.eigenvalues.high)]
     epochs = [epoch for group in found for band in group.skips.values() for epoch in band.epochs]
     most = max(value for group in found for band in group.skips.values() for value in band.high)
@@ -206,10 +212,10 @@ def _share(found: Sequence[Group], panels: Sequence[Sequence[Axes]]) -> None:
             axes.set_xlim(-0.5, max(epochs) + 0.5)
             if place % 2:
                 axes.set_ylim(-0.3, max(most, 1) + 0.3)
-            elif min(values) > 0:
+            else:
                 axes.set_yscale("log")
                 axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-                axes.yaxis.set_major_formatter(LogFormatter(minor_thresholds=(10, 10)))
+                axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
                 axes.yaxis.set_minor_locator(NullLocator())
                 axes.set_ylim(min(values) / 1.3, max(values) * 1.3)
             if column:

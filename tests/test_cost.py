@@ -12,6 +12,7 @@ from torch import nn
 from raynas.core.cost import option_costs
 from raynas.core.ops.plain import plain
 from raynas.core.policy import Draw
+from raynas.core.recurrent import RecurrentSupernet
 from raynas.core.supernet import Supernet
 from raynas.errors import RaynasError
 from raynas.library import load_space, names
@@ -74,16 +75,43 @@ def test_only_channels_that_pass_through_operations_cost(share):
     assert option_costs(space, net, "parameters")["normal"][:, column].tolist() == [expected] * 14
 
 
-@pytest.mark.parametrize("name", names("search_spaces"))
+@pytest.mark.parametrize("name", [name for name in names("search_spaces") if not load_space(name).form.texts])
 def test_every_packaged_space_has_costs_for_every_operation_it_weighs(name):
     space = load_space(name)
-    net = Supernet(space, (3, 8, 8), 3, 4, space.form.fewest_cells, seeds())
+    cells = space.nodes if space.trunk else space.form.fewest_cells
+    net = Supernet(space, (3, 8, 8), 3, 4, cells, seeds())
     tables = option_costs(space, net, "flops")
     for group in space.groups:
         assert tables[group.name].shape == (len(group.rows), group.width)
         for row, options in zip(tables[group.name], group.rows, strict=True):
             heavy = [op for op in options.options if group.operations and "conv" in op]
             assert all(row[options.options.index(op)] > 0 for op in heavy)
+
+
+def test_an_inverted_bottleneck_widens_at_the_resolution_it_reads():
+    space, net = make("proxyless", shape=(3, 32, 32), channels=32)
+    flops = option_costs(space, net, "flops")["normal"]
+    parameters = option_costs(space, net, "parameters")["normal"]
+    column = space.cells[0].edges[0].ops.index("mbconv6_5x5")
+    # The first block reads 16 channels of 32×32 and gives 24 of 16×16; inside it is 96 wide.
+    assert parameters[0, column] == 96 * 16 + 96 * 25 + 24 * 96
+    assert flops[0, column] == 96 * 16 * 32**2 + (96 * 25 + 24 * 96) * 16**2
+    zero = space.cells[0].edges[1].ops.index("zero")
+    assert flops[1, zero] == 0
+
+
+def test_what_follows_a_gate_costs_nothing():
+    space = load_space("darts-rnn")
+    net = RecurrentSupernet(space, (), 7, 4, 1, seeds())
+    assert all(bool((table == 0).all()) for table in option_costs(space, net, "flops").values())
+
+
+@pytest.mark.parametrize("space", ["darts-rnn", "dso-nas"])
+def test_kernels_that_alpha_does_not_choose_among_cannot_be_charged(space):
+    told = " ".join(reasons(resolve("proxyless"), load_space(space), {}))
+    assert "cost counts the kernels" in told
+    free = resolve({"base": "proxyless", "penalties": []})
+    assert "cost" not in " ".join(reasons(free, load_space(space), {}))
 
 
 def charge(part, policy, costs=None):

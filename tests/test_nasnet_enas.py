@@ -25,7 +25,7 @@ from raynas.errors import RaynasError
 from raynas.library import load_space
 from raynas.methods import names, reasons, resolve
 from raynas.parts.derivations import FewSkips
-from raynas.parts.stages import Deepen, Widen
+from raynas.parts.progressive import Deepen, Widen
 from raynas.report.stats import common_share
 from raynas.search import Search
 

@@ -126,7 +126,7 @@ def test_p_darts_starts_anew_in_every_stage_and_what_died_stays_dead(setting):  
         options.append(report.extra["alive"])
         if report.epoch in (2, 4):  # the first epoch of a stage: one epoch of steps from the start
             assert float(search.problem.alphas.abs().max()) < 0.05
-            assert float(search.trainer.updater.state(0)["steps"]) == search.train[0].steps_per_epoch
+            assert float(search.trainer.updater.state(0)["steps"]) == search.train.steps_per_epoch
     assert cells == [3, 3, 3, 3, 5, 5]
     assert options == [40, 40, 30, 30, 20, 20]
     for before, after in pairwise(alive):

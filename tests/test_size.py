@@ -81,5 +81,5 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert (large["parameters"], large["multiply_adds"]) == (4_718_752, 529_911_552)
     small = json.loads(raynas(capsys, *words, "--channels", "16", "--cells", "8", "--classes", "2").out)
     assert small["parameters"] == size_of(V2, (3, 224, 224), 2, 16, 8).parameters
-    assert "3 or more" in raynas(capsys, "size", str(tmp_path / "v2.json"), "--cells", "2").err
+    assert "at least 3 cells" in raynas(capsys, "size", str(tmp_path / "v2.json"), "--cells", "2").err
     assert raynas(capsys, "size", str(tmp_path / "gone.json")).code == 2

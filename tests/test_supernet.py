@@ -21,7 +21,8 @@ ALL_SPACES = sorted(names("search_spaces"))
 SPACES = [
     name
     for name in ALL_SPACES
-    if not any("noise" in edge.ops for cell in load_space(name).cells for edge in cell.edges)
+    if not load_space(name).form.texts
+    and not any("noise" in edge.ops for cell in load_space(name).cells for edge in cell.edges)
 ]
 """Those whose outputs a plain computation can repeat: noise is fresh at every call."""
 

@@ -314,6 +314,14 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
         "execute: chosen leaves operations out, but here rows of α choose none: `execute: all`",
     ),
     (
+        lambda m, s: (
+            any(isinstance(p, Cost) and p.table is None for p in m.penalties)
+            and (s.form.texts or not any(group.operations for group in s.groups))
+        ),
+        "cost counts the kernels of operations, but α chooses among none here: give it a `table:`, or write "
+        "`penalties: []`",
+    ),
+    (
         lambda m, s: _has(m, DropPath) and s.form.has_trunk,
         "drop-path would cut a chain where a block has no shortcut",
     ),
