@@ -12,7 +12,8 @@ SPACES += ["suite-wide-all-skip", "suite-single-cell-no-skip", "suite-single-cel
 
 
 def small(space):
-    return {"space": space, "epochs": 2, "cells": load_space(space).form.fewest_cells}
+    cells = load_space(space).form.fewest_cells
+    return {"space": space, "epochs": 2, "cells": cells, "data": {"limit": 64}, "hessian": {"steps": 6}}
 
 
 @pytest.mark.parametrize("method", ["darts", "darts-2nd"])
@@ -32,7 +33,7 @@ def test_a_resumed_search_is_bit_identical(make_search_config, build, tmp_path, 
 
 @pytest.mark.parametrize("name", SPACES)
 def test_a_search_in_a_pack_gives_the_numbers_it_gives_alone(make_search_config, build, name):
-    changes = [{"seed": 0}, {"seed": 3, "weight_decay": 1e-2, "clip": 0.5}, {"seed": 1}]
+    changes = [{"seed": 0}, {"seed": 3, "weight_decay": 1e-2, "clip": 0.5}]
     configs = [make_search_config(**small(name), **change) for change in changes]
     space, splits = build(configs[0])
     together = list(Pack(configs, space, splits, dtype=torch.float64))

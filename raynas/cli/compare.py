@@ -27,7 +27,8 @@ def with_darts(name: str, size: Mapping[str, Any]) -> dict[str, Any]:
 
     path = str(library.locate("search_spaces", str(size["space"])))
     space = library.load_space(path)
-    wanted = {**size, "space": path, "hessian": {"every": 0}}
+    # Curvature is measured in the first epoch, which does not count; some stop rules ask for it.
+    wanted = {**size, "space": path, "hessian": {"every": 1000, "steps": 1}}
     config, other = (SearchConfig(**wanted, method=method) for method in (name, REFERENCE))
     method = methods.resolve(name)
     usual = {"epochs": config.epochs, **methods.defaults_of(name)}

@@ -304,7 +304,7 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
         lambda m, s: (
             (_has(m, PartialChannels, AuxiliarySkip) or isinstance(m.stages, Widen)) and not s.form.extras
         ),
-        "partial-channels and auxiliary-skip are built for cells of operations on edges",
+        "partial-channels, widen and auxiliary-skip are built for cells of operations on edges",
     ),
     (
         lambda m, s: (
