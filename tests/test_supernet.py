@@ -17,12 +17,11 @@ from raynas.core.supernet import Supernet
 from raynas.errors import RaynasError
 from raynas.library import load_space, names
 
-ALL_SPACES = sorted(names("search_spaces"))
+ALL_SPACES = [name for name in sorted(names("search_spaces")) if not load_space(name).form.texts]
 SPACES = [
     name
     for name in ALL_SPACES
-    if not load_space(name).form.texts
-    and not any("noise" in edge.ops for cell in load_space(name).cells for edge in cell.edges)
+    if not any("noise" in edge.ops for cell in load_space(name).cells for edge in cell.edges)
 ]
 """Those whose outputs a plain computation can repeat: noise is fresh at every call."""
 
