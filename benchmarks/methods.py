@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.lines import DIGITS
+from raynas import library
 from raynas.cli.output import plural
 from raynas.core.config import SearchConfig
 from raynas.disk import disk_error
@@ -251,7 +252,12 @@ within the deviations mean nothing."""
 
 
 def _setting(facts: Facts, alive: Sequence[Span], command: str) -> str:
-    configs = [record.config.model_dump(exclude_defaults=False) for record in facts.records]
+    configs = [
+        # Of the data only what is not usual: half of its keys are about texts, or about images.
+        record.config.model_dump()
+        | {"data": {"name": record.config.data.name, **record.config.data.model_dump(exclude_defaults=True)}}
+        for record in facts.records
+    ]
     agreed = {
         key: configs[0][key] for key in SHARED if all(config[key] == configs[0][key] for config in configs)
     }
@@ -277,13 +283,21 @@ def _setting(facts: Facts, alive: Sequence[Span], command: str) -> str:
             "- seconds of an epoch: training, two looks at the validation half, curvature; searches side by "
             "side share caches and cores, so they are noisy",
             "- peak memory: the most of the whole process during an epoch, Python, torch and what earlier "
-            "trials of the process left included; on a GPU of tensors only",
+            "trials of the process left included, so it grows down the page; on a GPU of tensors only. "
+            "`raynas show METHOD --measure` measures a method's memory in a process of its own",
             "- losses in nats, at the epoch whose cell counts",
             *(f"- {key}: {markdown(value)}" for key, value in about.items()),
             "",
-            f"Searched with `{facts.sweep.command}`, written with `{command}`.",
+            f"Searched with `{_typed(facts.sweep.command)}`, written with `{command}`.",
         ]
     )
+
+
+def _typed(command: str) -> str:
+    """Name packaged trial files as they are typed, wherever they lie."""
+    packaged = library.names("trials")
+    words = command.split()
+    return " ".join(Path(word).stem if Path(word).stem in packaged else word for word in words)
 
 
 def _plain_text(value: Any) -> str:
