@@ -21,6 +21,7 @@ from raynas.data.dataset import from_arrays
 from raynas.data.split import Data, split
 from raynas.methods import resolve
 from raynas.parts.projection import PerturbAndProject
+from raynas.parts.ranking import SampleAndRank
 from raynas.search import Pack
 
 WORTH = 1.03
@@ -126,7 +127,7 @@ def compare(
     first, second = (statistics.median(taken[1:]) for taken in seconds)
     used = [_measured_apart(each, space, shape, classes, str(device)) for each in pair]
     stages = packs[0].method.stages
-    passes = stages.passes(space) if isinstance(stages, PerturbAndProject) else 0
+    passes = stages.passes(space) if isinstance(stages, PerturbAndProject | SampleAndRank) else 0
     return Compared(
         (first, second),
         (used[0].peak_memory_mib, used[1].peak_memory_mib),

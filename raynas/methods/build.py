@@ -35,6 +35,7 @@ from raynas.parts.estimators import FirstOrder, SecondOrder
 from raynas.parts.greedy import Greedy
 from raynas.parts.progressive import Deepen, Widen
 from raynas.parts.projection import PerturbAndProject
+from raynas.parts.ranking import SampleAndRank
 from raynas.parts.relevance import Relevance, Sparsify
 from raynas.parts.trainless import TrainingFree
 
@@ -105,6 +106,7 @@ PARTS: Mapping[str, Kinds] = {
         "sparsify": Sparsify,
         "training-free": TrainingFree,
         "perturb-and-project": PerturbAndProject,
+        "sample-and-rank": SampleAndRank,
     },
     "stop": {
         "eigenvalue-growth": stops.EigenvalueGrowth,
