@@ -104,12 +104,12 @@ def compare(
     config: SearchConfig,
     other: SearchConfig,
     space: Space,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     classes: int,
     device: torch.device | str = "cpu",
     rounds: int = ROUNDS,
 ) -> Compared:
-    """Measure a search beside another one on random images of ``shape``, at the start of both.
+    """Measure a search beside another one on random data of ``shape``, at the start of both.
 
     Their epochs take turns, so that what else the machine does hurts both; the first of each does not count.
     Memory is measured in a fresh process each.
@@ -144,7 +144,7 @@ def _look_seconds(pack: Pack) -> float:
 
 
 def _measured_apart(
-    config: SearchConfig, space: Space, shape: tuple[int, int, int], classes: int, device: str
+    config: SearchConfig, space: Space, shape: tuple[int, ...], classes: int, device: str
 ) -> Measured:
     """Measure in a process of its own, whose memory nothing else has touched."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
@@ -152,7 +152,7 @@ def _measured_apart(
 
 
 def _measure_here(
-    config: SearchConfig, space: Space, shape: tuple[int, int, int], classes: int, device: str
+    config: SearchConfig, space: Space, shape: tuple[int, ...], classes: int, device: str
 ) -> Measured:
     torch.set_num_threads(config.threads)
     return measure(config, space, shape, classes, device)

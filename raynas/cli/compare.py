@@ -3,19 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from raynas.cli.describe import print_fields
+from raynas.cli.describe import print_fields, usual_data
 from raynas.cli.describe import print_method as print_parts
 
 SIZE: Mapping[str, Any] = {"space": "darts", "channels": 8, "cells": 3, "batch": 8}
 """What a method is measured at unless told otherwise: seconds on one core."""
 
 REFERENCE = "darts"
-_SHAPE = (3, 32, 32)
-_CLASSES = 10
 
 
 def with_darts(name: str, size: Mapping[str, Any]) -> dict[str, Any]:
-    """Measure a method and DARTS at the same ``size`` (keys of `SearchConfig`) on 32×32 colour images.
+    """Measure a method and DARTS at the same ``size`` (keys of `SearchConfig`) on random data.
 
     Raises `RaynasError` when the method cannot search the space.
     """
@@ -35,7 +33,8 @@ def with_darts(name: str, size: Mapping[str, Any]) -> dict[str, Any]:
     if reasons := list(methods.reasons(method, space, usual)):
         raise RaynasError(f"{name} cannot search {space.name}", got="; ".join(reasons))
     device = local_device("auto")
-    found = compare(config, other, space, _SHAPE, _CLASSES, device)
+    shape, classes, data = usual_data(space)
+    found = compare(config, other, space, shape, classes, device)
     return {
         "time": found.time,
         "memory": found.memory,
@@ -45,6 +44,7 @@ def with_darts(name: str, size: Mapping[str, Any]) -> dict[str, Any]:
         "more": found.more,
         "curvature_every": _curvature_every(name),
         "space": space.name,
+        "data": data,
         **{key: size[key] for key in ("channels", "cells", "batch")},
         "epochs_measured": ROUNDS,
         "threads": config.threads,
@@ -71,7 +71,7 @@ def print_method(facts: Mapping[str, Any]) -> None:
             f"({1000 * mine:.0f} ms a step against {1000 * other:.0f} ms){_plus(found)}",
             "memory": f"{found['memory']:.2f} × DARTS' ({used:.0f} MiB against {others:.0f} MiB)",
             "measured on": f"{found['space']}, {found['channels']} channels, {found['cells']} cells, batch "
-            f"{found['batch']}, 32×32 colour images, {found['device']}, {found['threads']} thread; medians "
+            f"{found['batch']}, {found['data']}, {found['device']}, {found['threads']} thread; medians "
             f"of {found['epochs_measured']} epochs, in turns with DARTS'",
         }
     )

@@ -11,9 +11,14 @@ if TYPE_CHECKING:
     from raynas.core.config import SearchConfig
     from raynas.core.space import Space
 
-_IMAGES: tuple[tuple[int, ...], int] = (3, 32, 32), 10
-_WORDS: tuple[tuple[int, ...], int] = (), 10_000
-"""The shape of an example and the number of classes that spaces are sized on."""
+_IMAGES: tuple[tuple[int, ...], int, str] = (3, 32, 32), 10, "32×32 colour images, 10 classes"
+_WORDS: tuple[tuple[int, ...], int, str] = (), 10_000, "a vocabulary of 10,000 words"
+"""The shape of an example, the number of classes, and a description of what spaces are sized on."""
+
+
+def usual_data(space: "Space") -> tuple[tuple[int, ...], int, str]:
+    """Return shape, classes and a description of the data that a space's sizes are given for."""
+    return _WORDS if space.form.texts else _IMAGES
 
 
 def space(name: str, measure: bool = False) -> dict[str, Any]:
@@ -32,7 +37,7 @@ def space(name: str, measure: bool = False) -> dict[str, Any]:
     path = library.locate("search_spaces", name)
     found = library.load_space(str(path))
     seed = torch.Generator().manual_seed(0)
-    shape, classes = _WORDS if found.form.texts else _IMAGES
+    shape, classes, sized_on = usual_data(found)
     build = RecurrentSupernet if found.form.texts else Supernet
     supernet = build(found, shape, classes, found.default_channels, found.default_cells, [seed])
     config = settle(SearchConfig(space=str(path)))
@@ -55,7 +60,7 @@ def space(name: str, measure: bool = False) -> dict[str, Any]:
         "default_cells": found.default_cells,
         "cells_are": found.form.counts,
         "parameters": sum(each.numel() for each in supernet.parameters()),
-        "sized_on": "a vocabulary of 10,000 words" if found.form.texts else "32×32 colour images, 10 classes",
+        "sized_on": sized_on,
         "defaults": dict(found.defaults),
         "measured": _measure(config, found, shape, classes) if measure else None,
         "yaml": path.read_text(encoding="utf-8"),
