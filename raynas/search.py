@@ -134,7 +134,7 @@ class Pack:
             not all(math.isfinite(value) for value in (*a, *b)) for a, b in zip(train, valid, strict=True)
         ]
         genotypes = [None if bad else self._derive(mean, lane) for lane, bad in enumerate(broken)]
-        discrete = self._look(self.problem.one_hot(genotypes), Statistics.BATCH, "discrete")
+        discrete = self._look(self.problem.policy.one_hot(genotypes), Statistics.BATCH, "discrete")
         due = self._curvature_due() and not all(broken)
         measured = self.measure_curvature() if due else [None] * len(broken)
         seconds = self.clock() - started

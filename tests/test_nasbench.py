@@ -309,7 +309,7 @@ def test_one_hot_supernet_equals_the_discrete_network(seed):
     net = Supernet(space, (3, 8, 8), 3, 4, 2, generators, torch.float64)
     network = Network(genotype, (3, 8, 8), 3, 4, 2, affine=False).double()
     copy_weights(net, network, space)
-    draw = bilevel(space, net, generators).one_hot([genotype])
+    draw = bilevel(space, net, generators).policy.one_hot([genotype])
     images = torch.randn(1, 4, 3, 8, 8, generator=generators[0], dtype=torch.float64)
     mixed = net(images, draw.weights, Pass(Statistics.BATCH, generators))[0]
     torch.testing.assert_close(mixed, network(images[0]), rtol=1e-9, atol=1e-9)
@@ -339,7 +339,7 @@ def test_a_one_hot_cell_of_blocks_ignores_all_it_has_not_chosen(name):
     space, genotype = random_genotype(name, 1)
     generators = [torch.Generator().manual_seed(0)]
     net = Supernet(space, (3, 8, 8), 3, 4, 3, generators, torch.float64)
-    weights = bilevel(space, net, generators).one_hot([genotype]).weights
+    weights = bilevel(space, net, generators).policy.one_hot([genotype]).weights
     images = torch.randn(1, 4, 3, 8, 8, generator=generators[0], dtype=torch.float64)
     net(images, weights, Pass(Statistics.BATCH, generators)).square().sum().backward()
     matrix, _ = to_matrix(genotype)

@@ -234,7 +234,7 @@ def test_one_hot_supernet_equals_the_discrete_network(name, seed):
         genotype = Genotype.from_text(ARC)  # both slots of a block are sep 3×3 of state 1
     network = Network(genotype, (3, 8, 8), 3, 4, len(net.cells), affine=False).double()
     (copy_macro if name == "enas-macro" else copy_pairs)(net, network, space, genotype)
-    one_hot = bilevel(space, net, seeds()).one_hot([genotype])
+    one_hot = bilevel(space, net, seeds()).policy.one_hot([genotype])
     images = torch.randn(1, 4, 3, 8, 8, generator=seeds()[0], dtype=torch.float64)
     expected = network(images[0])
     for active in (None, one_hot.active):

@@ -143,7 +143,7 @@ def test_one_hot_weights_without_batch_norm_are_the_discrete_network(text):
     genotype = Genotype.from_text(text)
     net = enlarge(without_norm(supernet()))
     problem = bilevel(net.space, net, [torch.Generator().manual_seed(0)])
-    draw = problem.one_hot([genotype])
+    draw = problem.policy.one_hot([genotype])
     network = RecurrentNetwork(genotype, WORDS, UNITS).double()
     with torch.no_grad():
         for parameter, mine in zip(network.parameters(), net.parameters(), strict=True):

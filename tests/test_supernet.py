@@ -227,7 +227,7 @@ def test_one_hot_supernet_equals_the_discrete_network(name):
     copy_weights(net, network, space)
     problem = bilevel(space, net, seeds())
     images = torch.randn(1, 4, 3, 8, 8, generator=seeds()[0], dtype=torch.float64)
-    mixed = net(images, problem.one_hot([genotype]).weights, Pass(Statistics.BATCH, seeds()))[0]
+    mixed = net(images, problem.policy.one_hot([genotype]).weights, Pass(Statistics.BATCH, seeds()))[0]
     torch.testing.assert_close(mixed, network(images[0]), rtol=1e-9, atol=1e-9)
 
 

@@ -14,10 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
-from raynas.core.derive import selected
-from raynas.core.fan import active
 from raynas.core.flat import flatten, unflatten
-from raynas.core.genotype import Genotype
 from raynas.core.objective import Objective, Outcome, Penalty, Score
 from raynas.core.ops.lanes import Carried, Pass, Statistics
 from raynas.core.policy import Draw, Losses, Policy, Sampler, Tables
@@ -96,18 +93,6 @@ class Bilevel:
     def lanes(self) -> int:
         """How many searches advance together."""
         return len(self.alphas)
-
-    def one_hot(self, genotypes: Sequence[Genotype | None]) -> Draw:
-        """Return weights that leave on just what each lane's genotype has chosen, each with weight 1."""
-        like = self.policy.layout.tables(self.policy.logits(self.alphas).detach())
-        weights = {kind: torch.zeros_like(rows) for kind, rows in like.items()}
-        for lane, genotype in enumerate(genotypes):
-            if genotype is None:
-                continue
-            for group, entries in selected(self.space, genotype).items():
-                for row, option in entries:
-                    weights[group][lane, row, option] = 1
-        return Draw(weights, active(weights))
 
     def forward(
         self,

@@ -12,6 +12,9 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from raynas.core.derive import selected
+from raynas.core.fan import active
+from raynas.core.genotype import Genotype
 from raynas.core.progress import Progress, now
 from raynas.core.space import Space
 
@@ -278,6 +281,18 @@ class Policy:
         """Return what a step multiplies in, by its own sampler or the policy's."""
         flat = self.logits(alphas)
         return self.finish((sampler or self.sampler)(self, flat, loss), flat)
+
+    def one_hot(self, genotypes: Sequence[Genotype | None]) -> Draw:
+        """Return weights that leave on just what each lane's genotype has chosen, each with weight 1."""
+        like = self.layout.tables(self.logits(self.alphas).detach())
+        weights = {name: torch.zeros_like(rows) for name, rows in like.items()}
+        for lane, genotype in enumerate(genotypes):
+            if genotype is None:
+                continue
+            for group, entries in selected(self.space, genotype).items():
+                for row, option in entries:
+                    weights[group][lane, row, option] = 1
+        return Draw(weights, active(weights))
 
     def finish(self, draw: Draw, flat: Tensor) -> Draw:
         """Let the modifiers weigh edges, and leave out of the computation what is not alive."""

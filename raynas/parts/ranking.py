@@ -1,18 +1,17 @@
 """Sample and rank: draw whole architectures by what was learned, keep the one that validates best."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
-from raynas.core.derive import derive, selected
-from raynas.core.fan import active
+from raynas.core.derive import derive
 from raynas.core.genotype import Genotype
-from raynas.core.policy import Draw, Policy, Tables
+from raynas.core.policy import Policy, Tables
 from raynas.core.space import Space
+from raynas.parts.samplers import safe_log
 from raynas.parts.stages import Controller, Histories, Looks, Stage, present, side_by_side
 
 
@@ -42,12 +41,13 @@ class SampleAndRank(Controller):
         drawn = [_candidates(policy, weights, noisy=place > 0) for place in range(self.samples)]
         candidates = {lane: [each[lane] for each in drawn] for lane in range(policy.lanes)}
         with torch.no_grad():
-            scores = side_by_side(candidates, lambda chosen: looks.score(_alone(policy, weights, chosen)))
-        best = {}
+            # Every lane has as many candidates, so each time all lanes have one.
+            scores = side_by_side(candidates, lambda chosen: looks.score(policy.one_hot([*chosen.values()])))
+        best = []
         for lane, found in scores.items():
             errors = [loss if self.criterion == "loss" else -accuracy for loss, accuracy in found]
-            best[lane] = candidates[lane][errors.index(min(errors))]
-        return {name: rows > 0 for name, rows in _marks(policy, weights, best).items()}
+            best.append(candidates[lane][errors.index(min(errors))])
+        return {name: rows > 0 for name, rows in policy.one_hot(best).weights.items()}
 
     def passes(self, space: Space) -> int:
         """Return how many passes over the validation half the ranking takes."""
@@ -56,27 +56,10 @@ class SampleAndRank(Controller):
 
 def _candidates(policy: Policy, weights: Tables, noisy: bool) -> Sequence[Genotype]:
     """Derive a cell for each lane, from the weights or from their logarithms with Gumbel noise."""
-    rated = {name: rows.clamp_min(0).log() for name, rows in weights.items()}
+    rated = {name: safe_log(rows) for name, rows in weights.items()}
     if noisy:
         rated = {name: rows + policy.dice.gumbel(rows) for name, rows in rated.items()}
     return [
         derive(policy.space, {name: rows[lane].tolist() for name, rows in rated.items()})
         for lane in range(policy.lanes)
     ]
-
-
-def _marks(policy: Policy, like: Tables, chosen: Mapping[int, Genotype]) -> dict[str, Tensor]:
-    """Return 1 where a lane's genotype has chosen something, and 0 elsewhere, shaped as ``like``."""
-    marks = {name: torch.zeros_like(rows) for name, rows in like.items()}
-    for lane, genotype in chosen.items():
-        for name, entries in selected(policy.space, genotype).items():
-            for row, option in entries:
-                marks[name][lane, row, option] = 1
-    return marks
-
-
-def _alone(policy: Policy, like: Tables, chosen: Mapping[int, Genotype]) -> Draw:
-    """Return weights under which each lane computes its genotype alone."""
-    device = policy.alphas.device
-    weights = {name: rows.to(device) for name, rows in _marks(policy, like, chosen).items()}
-    return Draw(weights, active(weights))
