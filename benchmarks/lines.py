@@ -1,6 +1,7 @@
 """One measured number with its unit and its target, and how a list of them is printed."""
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -17,8 +18,13 @@ DIGITS = {
     "GFLOP/s": 1,
     "GB/s": 1,
     "share": 3,
+    "h": 2,
+    "per s": 2,
 }
-"""Units and the decimals they are given with; a number without a unit is a count."""
+"""Units and the decimals they are given with; a number without a unit is a count.
+
+Beside them an ``error`` is a relative one, and ``yes`` says that 1 is true and 0 is false.
+"""
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ def at_most(limit: float | None) -> Target | None:
 
 @dataclass(frozen=True)
 class Line:
-    """One number: what it is, its unit (a key of `DIGITS`), its target if it has one, what to know of it."""
+    """One number: what it is, its unit (see `DIGITS`), its target if it has one, what to know of it."""
 
     what: str
     value: float
@@ -59,6 +65,10 @@ class Line:
     @property
     def number(self) -> str:
         """The value as it is printed."""
+        if self.unit == "error" or math.isnan(self.value):
+            return f"{self.value:.1e}" if self.value else "0"
+        if self.unit == "yes":
+            return "yes" if self.value else "no"
         unit = "" if self.unit == "share" else self.unit
         return f"{self.value:,.{DIGITS[self.unit]}f} {unit}".rstrip()
 
@@ -67,7 +77,8 @@ class Line:
         """The target and whether it was met; empty without one."""
         if self.target is None:
             return ""
-        return f"{self.target} {'met' if self.target.met(self.value) else 'missed'}"
+        met = "met" if self.target.met(self.value) else "missed"
+        return met if self.unit == "yes" else f"{self.target} {met}"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,3 @@
 """raynas: many differentiable architecture searches in parallel, one YAML in, one report out."""
 
-from importlib.metadata import version
-
-__version__ = version("raynas")
+__version__ = "0.2.0"

@@ -50,9 +50,17 @@ def trial_device(share: float) -> torch.device:
             next_step="python -c 'import torch; torch.cuda.init()' on that node, or resources.gpu=0",
         )
     if share < 1:
-        # Ray only keeps the books: without a fence one greedy trial takes its neighbours' memory.
-        torch.cuda.set_per_process_memory_fraction(HEADROOM * share, 0)
+        fence(share)
     return torch.device("cuda:0")
+
+
+def fence(share: float) -> None:
+    """Limit the tensors of this process to ``share`` of the GPU, less `HEADROOM`'s rest.
+
+    Ray only keeps the books: without a fence one greedy trial takes its neighbours' memory. What a process
+    asks for beyond it raises `torch.OutOfMemoryError` in that process and in no other.
+    """
+    torch.cuda.set_per_process_memory_fraction(HEADROOM * share, 0)
 
 
 def memory_share(device: torch.device, share: float) -> float:

@@ -81,3 +81,8 @@ class Method:
     def solo(self) -> bool:
         """Whether its searches cannot advance in one pack, because one of its parts cannot."""
         return any(getattr(part, "solo", False) for _, part in self.parts())
+
+    @property
+    def waits(self) -> tuple[str, ...]:
+        """Why a step of it makes the host wait for a GPU, one reason per part that does; mostly empty."""
+        return tuple(dict.fromkeys(why for _, part in self.parts() if (why := getattr(part, "waits", ""))))

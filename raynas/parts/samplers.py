@@ -20,6 +20,9 @@ from raynas.parts.relaxations import concentration, masked_softmax
 
 Execute = Literal["all", "chosen"]
 
+CHOICE = "which operations to compute is drawn from α, which lies on the GPU, and launched by the host"
+"""Why a step waits for a GPU that computes the chosen operations alone: once per pass."""
+
 SMALLEST = 1e-12
 """Least weight of a Dirichlet draw, whose gradient has a pole at 0."""
 
@@ -46,6 +49,11 @@ class Mean:
 
     random: ClassVar[bool] = False
     execute: Execute = "all"
+
+    @property
+    def waits(self) -> str:
+        """Why a step with it waits for a GPU; empty when it does not."""
+        return CHOICE if self.execute == "chosen" else ""
 
     def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
         """Return the relaxation at these logits."""
