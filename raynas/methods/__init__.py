@@ -39,7 +39,7 @@ def names() -> tuple[str, ...]:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """Return a method's name, title, source, version, fingerprint, parts with their settings and defaults, as plain data."""
+    """Return a method as plain data: its words, version and fingerprint, parts with settings, defaults."""
     method = resolve(name)
     filled = {slot: plain(getattr(method, slot)) for slot in PARTS}
     return {
