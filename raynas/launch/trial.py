@@ -217,6 +217,7 @@ def _start(trial: TrialFolder, pack: Pack, company: Sequence[str], forms: Mappin
             "python": platform.python_version(),
         },
         data=pack.splits.record(),
+        method=pack.method.fingerprint,
         parameters=pack.parameters_count,
         epochs=pack.epochs,
         from_epoch=pack.epoch,
