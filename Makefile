@@ -3,8 +3,10 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint types pytest format wheel clean
+.PHONY: help setup quickstart test lint types pytest quick format wheel clean
 BIN := .venv/bin
+# As many processes as cores, 4 at most; clusters and servers keep to one of them per file (tests/conftest.py).
+PYTEST := $(BIN)/python .ci/loopback.py $(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -22,7 +24,10 @@ types: setup ## Check types (mypy --strict)
 	$(BIN)/mypy --strict
 
 pytest: setup ## Run the tests only
-	$(BIN)/python .ci/loopback.py $(BIN)/pytest
+	$(PYTEST) $(ARGS)
+
+quick: setup ## Run the tests that take no search to its end and start no cluster
+	$(PYTEST) -m "not slow" $(ARGS)
 
 format: setup ## Rewrite the code in its format
 	$(BIN)/ruff check --fix .

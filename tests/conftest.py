@@ -9,6 +9,14 @@ from raynas.data.split import split
 from raynas.library import load_space
 
 
+def pytest_collection_modifyitems(items):
+    """Keep what starts a cluster or a server in one process per file, beside the rest; all of it is slow."""
+    for item in items:
+        if kind := next((kind for kind in ("ray", "server") if kind in item.keywords), None):
+            item.add_marker(pytest.mark.xdist_group(f"{kind} {item.path.stem}"))
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
