@@ -24,15 +24,15 @@ class DiskFull(RaynasError):
     """There is no space left; nothing about the search that met it is wrong."""
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Replace a file's content in one step, on disk when this returns.
+def write_atomic(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Replace a file's content in one step, on disk when this returns; ``mode`` as `os.open` takes it.
 
     Raises `RaynasError` when the disk is full or may not be written; the old file then stands untouched
     and no temporary file is left.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         try:
             write_all(descriptor, data)
             os.fsync(descriptor)
@@ -118,7 +118,7 @@ def sync_folder(folder: Path) -> None:
 def disk_error(error: OSError, path: Path) -> RaynasError:
     """Turn an `OSError` met while writing into what happened and what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull("disk full", got=path, next_step="free some space, then `raynas resume SWEEP`")
+        return DiskFull("disk full", got=path, next_step="free some space, then do the same again")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         what, step = "no permission to write", "choose another folder with `--runs`"
     else:

@@ -61,6 +61,7 @@ def user_module(tmp_path, monkeypatch):
     )
     (tmp_path / "broken_images.py").write_text("import no_such_package\n")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
     yield "their_images"
     sys.modules.pop("their_images", None)
 

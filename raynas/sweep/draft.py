@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from raynas.errors import Problem, RaynasError
+from raynas.errors import MOST_PROBLEMS, Problem, RaynasError, quoted, short
 from raynas.sweep.keys import KEYS, Entry, check_value, defaults, unknown_key
-from raynas.sweep.plan import Distribution
+from raynas.sweep.plan import MOST_TRIALS, Distribution
 from raynas.sweep.sampling import read_distribution
 
 
@@ -88,6 +88,17 @@ def _brought(given: Mapping[str, Any]) -> dict[str, Any]:
         return {}  # reported, once, by the check of the method itself
 
 
+def too_many(grid: Mapping[str, Any], zip_: Mapping[str, Any], samples: int | None) -> list[Problem]:
+    """Count the searches of a file before any of its values costs time."""
+    size = max((len(values) for values in zip_.values() if isinstance(values, list)), default=1)
+    for values in grid.values():
+        size *= len(values) if isinstance(values, list) else 1
+    count = size * (samples or 1)
+    if count <= MOST_TRIALS:
+        return []
+    return [Problem("grid", f"{count} trials are more than {MOST_TRIALS}; narrow the grid")]
+
+
 def same(leaves: Mapping[str, Any]) -> str:
     """Return a text that is equal for equal leaves, whatever the order of their keys."""
     return json.dumps(leaves, sort_keys=True)
@@ -101,7 +112,10 @@ def read_draft(
     entries = []
     for key, value in base.items():
         if isinstance(value, list):
-            problems.append(Problem(key, f"expected one value; several go under `grid: {{{key}: {value}}}`"))
+            several = short(str(value))
+            problems.append(
+                Problem(key, f"expected one value; several go under `grid: {{{key}: {several}}}`")
+            )
             continue
         entry, wrong = check_value(key, value, key)
         problems += wrong
@@ -127,19 +141,21 @@ def read_draft(
 
 
 def _read_axes(section: str, values: Mapping[str, Any]) -> tuple[tuple[Axis, ...], list[Problem]]:
-    axes, problems = [], []
+    axes: list[Axis] = []
+    problems: list[Problem] = []
     for key, items in values.items():
         path = f"{section}.{key}"
+        if len(problems) >= MOST_PROBLEMS:
+            break
         if key not in KEYS:
             problems.append(unknown_key(key, KEYS, path))
         elif not isinstance(items, list):
-            problems.append(Problem(path, f"expected a list of values; got {items!r}"))
+            problems.append(Problem(path, f"expected a list of values; got {quoted(items)}"))
         elif not items:
             problems.append(Problem(path, "the list is empty"))
         else:
-            checked = [check_value(key, item, f"{path}[{i}]") for i, item in enumerate(items)]
-            problems += [problem for _, wrong in checked for problem in wrong]
-            entries = [entry for entry, _ in checked if entry]
+            entries, wrong = _read_values(key, items, path)
+            problems += wrong
             if section == "grid":
                 entries, repeated = _without_repeats(entries)
                 problems += repeated
@@ -148,12 +164,26 @@ def _read_axes(section: str, values: Mapping[str, Any]) -> tuple[tuple[Axis, ...
     return tuple(axes), problems
 
 
+def _read_values(key: str, items: list[Any], path: str) -> tuple[list[Entry], list[Problem]]:
+    """Check the values of a list one by one, until too many are wrong."""
+    entries: list[Entry] = []
+    problems: list[Problem] = []
+    for i, item in enumerate(items):
+        entry, wrong = check_value(key, item, f"{path}[{i}]")
+        problems += wrong
+        entries += [entry] if entry else []
+        if len(problems) >= MOST_PROBLEMS:
+            problems.append(Problem(path, f"and maybe more of its {len(items)} values"))
+            break
+    return entries, problems
+
+
 def _without_repeats(entries: list[Entry]) -> tuple[list[Entry], list[Problem]]:
     first: dict[str, Entry] = {}
     for entry in entries:
         first.setdefault(same(entry.leaves), entry)
     repeats = [(entry, first[same(entry.leaves)]) for entry in entries]
-    problems = [Problem(e.path, f"{e.value!r} is also at {f.path}") for e, f in repeats if e is not f]
+    problems = [Problem(e.path, f"{quoted(e.value)} is also at {f.path}") for e, f in repeats if e is not f]
     return list(first.values()), problems
 
 
