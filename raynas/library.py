@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -65,6 +66,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def load_space(name: str) -> Space:
     """Load a search space by name or path, or raise with every mistake in its file."""
     path = locate("search_spaces", name)
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise RaynasError(f"cannot read {path}", got=error.strerror, expected="a YAML file") from None
+    return _read_space(path.absolute(), status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=64)
+def _read_space(path: Path, _changed: int, _size: int) -> Space:
+    """Read a space; kept as long as its file stays the same, for a sweep asks for it thousands of times."""
     try:
         return SpaceFile.model_validate(read_yaml(path)).resolve()
     except ValidationError as error:

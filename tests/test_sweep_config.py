@@ -332,7 +332,7 @@ def test_a_part_of_a_method_can_be_overridden(tmp_path: Path) -> None:
         ("clip=[", "clip", "not a YAML value"),
         ("seed=2024-13-45", "seed", "valid integer"),
         ("seed=010", "seed", "not a YAML value"),
-        ("grid.seed=[0] # one", "grid.seed", "would be a comment"),
+        ("grid.seed=[0] # one", "grid.seed", "for a comment"),
     ],
 )
 def test_a_wrong_override_is_named_as_it_was_typed(

@@ -210,7 +210,7 @@ def _missing_files(entry: Entry, root: Path) -> str | None:
     hint = "set data.path to the folder that holds it, or data.download=true"
     if (root.parent / entry.files[0]).is_file():
         hint = f"set data.path={root.parent}"
-    elif len(class_folders(root)) > 1:
+    elif _folder_problem(root) is None:
         hint += "; images in class sub-folders are read with data.name=folder"
     return f"{root} lacks {missing[0]}, which {entry.name} is read from: {hint}"
 

@@ -83,7 +83,8 @@ def _lies_here(top: str) -> bool:
     if top in sys.builtin_module_names or top == "raynas":
         return False
     try:
-        spec = PathFinder.find_spec(top)
+        loaded = sys.modules.get(top)
+        spec = loaded.__spec__ if loaded else PathFinder.find_spec(top)
     except (ImportError, ValueError):
         return False
     if spec is None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -19,7 +20,7 @@ class Axis:
     key: str
     entries: tuple[Entry, ...]
 
-    @property
+    @cached_property
     def varies(self) -> bool:
         """Whether there is more than one value."""
         return len({same(entry.leaves) for entry in self.entries}) > 1
@@ -46,7 +47,7 @@ class Draft:
     zip: tuple[Axis, ...]
     sample: dict[str, Distribution]
 
-    @property
+    @cached_property
     def seeds(self) -> Axis | None:
         """The grid's axis of seeds, when there are several."""
         return next((axis for axis in self.grid if axis.key == "seed" and axis.varies), None)
@@ -64,6 +65,7 @@ class Draft:
         start = defaults()
         grid = [axis for axis in self.grid if axis is not self.seeds]
         axes = [*self.zip, *grid]
+        known: dict[str, dict[str, Any]] = {}
         rows = list(zip(*(axis.entries for axis in self.zip), strict=True)) if self.zip else [()]
         for row in rows:
             for picks in product(*(axis.entries for axis in grid)):
@@ -73,7 +75,10 @@ class Draft:
                 for entry in (*self.base, *entries):
                     given |= entry.leaves
                     paths |= {leaf: entry.path_of(leaf) for leaf in entry.leaves}
-                leaves = start | _brought(given) | given
+                mark = same({key: given.get(key) for key in ("method", "space", "epochs")})
+                if mark not in known:
+                    known[mark] = _brought(given)
+                leaves = start | known[mark] | given
                 values = zip(axes, entries, strict=True)
                 yield Setting(leaves, paths, {a.key: entry.value for a, entry in values if a.varies})
 
@@ -81,7 +86,11 @@ class Draft:
 def _brought(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the leaves that method and space of a setting bring along; none if there is no such method."""
     from raynas.methods import brought  # brings torch
+    from raynas.methods.build import methods
 
+    method = given.get("method", "darts")
+    if (method if isinstance(method, str) else method["base"]) not in methods():
+        return {}  # so is this, and finding the nearest name of thousands would take minutes
     try:
         return brought(given)
     except RaynasError:
