@@ -1,24 +1,49 @@
 """Errors meant for users: what went wrong, what was got and expected, the nearest name, the next step."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+MOST_PROBLEMS = 50
+"""Mistakes of one kind that are told; a file that has more is mostly wrong in one place."""
+
+LONGEST_NAME = 200
+"""Letters of the longest name that is compared with others: comparing takes time quadratic in them."""
+
 
 def nearest(name: object, known: Iterable[str]) -> str | None:
     """Return the known name that looks most like ``name``, or None when nothing is close."""
+    if len(text := str(name).lower()) > LONGEST_NAME:
+        return None
     by_lower = {candidate.lower(): candidate for candidate in known}
-    close = get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
+    close = get_close_matches(text, by_lower, n=1, cutoff=0.5)
     return by_lower[close[0]] if close else None
 
 
-def short(text: str) -> str:
+def short(text: str, most: int = 80) -> str:
     """Cut a text that would not fit a line of a message."""
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def quoted(value: object, most: int = 80) -> str:
+    """Write a value as a message quotes it: cut short, without the signs that a terminal would obey."""
+    return short(printable(repr(value)), most)
+
+
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """Return a text whose control characters are written out: an escape sequence as `\\x1b[31m`.
+
+    Line ends and tabs stay; so do letters of every script, but not the signs that turn their direction.
+    """
+    return _UNPRINTABLE.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 class RaynasError(Exception):
-    """A mistake the user can mend; shown without a traceback, exit code 2.
+    """A mistake the user can mend; quoted without a traceback, exit code 2.
 
     Only ``what`` is required; each other part becomes a line of the message when given.
     """
@@ -69,7 +94,7 @@ def unknown(kind: str, name: object, known: Iterable[str], next_step: str | None
     """Build the error for a name that is not among the known ones."""
     names = sorted(known)
     return RaynasError(
-        f"unknown {kind} {str(name)!r}",
+        f"unknown {kind} {quoted(str(name))}",
         expected=f"one of {', '.join(names)}",
         near=nearest(name, names),
         next_step=next_step,

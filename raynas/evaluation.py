@@ -23,6 +23,7 @@ from raynas.core.space import Space
 from raynas.core.streams import stream
 from raynas.core.trainability import condition_numbers, count_regions
 from raynas.data.feeds import Feeds
+from raynas.errors import RaynasError
 
 Pair = tuple[float, float]
 """A mean loss and an accuracy."""
@@ -65,6 +66,24 @@ class Evaluator:
         extras = torch.eye(layout.numbers - layout.entries, dtype=torch.float64)
         basis: Tensor = torch.block_diag(entries, extras)  # type: ignore[no-untyped-call]
         return basis
+
+    @torch.no_grad()
+    def check_statistics(self, draw: Draw) -> None:
+        """Raise `RaynasError` where a batch of one image leaves batch normalisation nothing to average over.
+
+        That is where its map shrinks to a single pixel: a value a channel has no variance.
+        """
+        images, labels = self.probe.images[:, :1], self.probe.labels[:, :1]
+        try:
+            with self._noise("check", 0):
+                self.problem.forward(Batch(images, labels), draw, Statistics.BATCH)
+        except ValueError as error:
+            raise RaynasError(
+                "a batch of one image cannot be normalised, for its map shrinks to a single pixel",
+                got=f"batch: {self.config.batch}, images of {' × '.join(map(str, images.shape[-2:]))} pixels",
+                expected="2 images or more in each batch of search and curvature",
+                next_step="set batch (and hessian.batch) to 2 or more, or take larger images",
+            ) from error
 
     @torch.no_grad()
     def look(self, draw: Draw, statistics: Statistics, purpose: str, epoch: int) -> list[Pair]:

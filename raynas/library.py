@@ -1,41 +1,20 @@
 """Finding YAML files by name: a path first, then a folder of yours, then the packaged ones."""
 
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from raynas.core.space import Space, SpaceFile
-from raynas.errors import FileProblems, Problem, RaynasError, nearest, unknown
+from raynas.disk import read_bounded
+from raynas.errors import MOST_PROBLEMS, FileProblems, Problem, RaynasError, nearest, quoted, unknown
+from raynas.yaml_text import MOST_BYTES, NotYaml, parse_yaml
 
 Shelf = Literal["search_spaces", "trials"]
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML's safe loader, but a key given twice is an error instead of the last one winning."""
-
-
-def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, Hashable):
-            raise yaml.constructor.ConstructorError(
-                None, None, f"a list or a mapping cannot be a key: {key!r}", key_node.start_mark
-            )
-        if key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {key!r} is given twice", key_node.start_mark
-            )
-        seen.add(key)
-    return dict(loader.construct_pairs(node, deep=True))
-
-
-_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
 def names(shelf: Shelf) -> dict[str, Path]:
@@ -65,14 +44,17 @@ def locate(shelf: Shelf, name: str) -> Path:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read one YAML mapping; raises `FileProblems` with line and column when it cannot be parsed."""
+    """Read one YAML mapping; raises `FileProblems` with line and column when it cannot be parsed.
+
+    Raises `RaynasError` when the file cannot be opened.
+    """
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise FileProblems(str(path), [Problem(where, error.problem or "not YAML")]) from None
-    except (ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: bad UTF-8, month 13
+        data = parse_yaml(read_bounded(path, MOST_BYTES).decode("utf-8"))
+    except OSError as error:
+        raise RaynasError(f"cannot read {path}", got=error.strerror, expected="a YAML file") from None
+    except NotYaml as error:
+        raise FileProblems(str(path), [Problem(error.where, str(error))]) from None
+    except ValueError as error:  # too large, or no UTF-8
         raise FileProblems(str(path), [Problem("", f"not YAML text: {error}")]) from None
     if data is None:
         raise FileProblems(str(path), [Problem("", "the file is empty; expected a mapping of keys")])
@@ -85,6 +67,16 @@ def load_space(name: str) -> Space:
     """Load a search space by name or path, or raise with every mistake in its file."""
     path = locate("search_spaces", name)
     try:
+        status = path.stat()
+    except OSError as error:
+        raise RaynasError(f"cannot read {path}", got=error.strerror, expected="a YAML file") from None
+    return _read_space(path.absolute(), status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=64)
+def _read_space(path: Path, _changed: int, _size: int) -> Space:
+    """Read a space; kept as long as its file stays the same, for a sweep asks for it thousands of times."""
+    try:
         return SpaceFile.model_validate(read_yaml(path)).resolve()
     except ValidationError as error:
         raise FileProblems(str(path), explain(error, SpaceFile)) from None
@@ -93,7 +85,7 @@ def load_space(name: str) -> Space:
 def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     """Turn pydantic's errors into problems: the key's path, what was expected and got, the nearest key."""
     problems = []
-    for detail in error.errors():
+    for detail in error.errors()[:MOST_PROBLEMS]:
         places = [part for part in detail["loc"] if part != "[key]"]
         dotted = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in places)
         path = "".join(dotted).lstrip(".")
@@ -102,16 +94,23 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
             near = nearest(key, known)
             message = f"unknown key; nearest: {near}" if near else f"unknown key; known: {', '.join(known)}"
         elif detail["type"] in {"model_type", "dict_type"}:
-            message = f"expected a mapping of keys; got {detail['input']!r}"
+            message = f"expected a mapping of keys; got {quoted(detail['input'])}"
         else:
             message = detail["msg"].removeprefix("Value error, ")
             if detail["type"] not in {"value_error", "missing"}:
-                message = f"{message}; got {detail['input']!r}"
+                message = f"{message}; got {quoted(detail['input'])}{_as_text(detail)}"
             if detail["type"] == "literal_error":
                 near = nearest(detail["input"], re.findall(r"'(.*?)'", detail["ctx"]["expected"]))
                 message += f"; nearest: {near}" if near else ""
         problems.append(Problem(path, message))
     return problems
+
+
+def _as_text(detail: Mapping[str, Any]) -> str:
+    """Say how a text is written that YAML takes for a number, a truth or nothing."""
+    if detail["type"] != "string_type" or not isinstance(detail["input"], bool | int | float):
+        return ""
+    return f"; a text that looks like one is written in quotes: '{str(detail['input']).lower()}'"
 
 
 def _keys(model: type[BaseModel], path: Iterable[int | str]) -> list[str]:

@@ -97,6 +97,9 @@ class Pack:
         self.evaluator = Evaluator(
             self.problem, self.configs, self.valid, self.method.relaxation.shift_free, clock
         )
+        smallest = min(self.train.smallest, self.valid.smallest, self.config.hessian.batch or 2)
+        if smallest == 1 and not space.form.texts:
+            self.evaluator.check_statistics(self.problem.mean())
         self.history: list[list[EpochReport]] = [[] for _ in configs]
         self.past: list[dict[int, dict[str, Any]]] = [{} for _ in configs]
         self.restarts = [0 for _ in configs]
@@ -142,7 +145,7 @@ class Pack:
         outcomes: list[Outcome] = []
         for lane, genotype in enumerate(genotypes):
             if genotype is None:
-                outcomes.append(self._diverged(lane, train[lane][0], rates[lane]))
+                outcomes.append(self._diverged(lane, train[lane][0], valid[lane][0], rates[lane]))
                 continue
             losses = (train[lane], valid[lane], discrete[lane])
             report = self._report(lane, mean, genotype, losses, rates[lane], measured[lane])
@@ -294,11 +297,11 @@ class Pack:
         self.restarts[lane] += 1
         self.trainer.regularise(lane, self.restarts[lane])
 
-    def _diverged(self, lane: int, loss: float, rate: float) -> Diverged:
+    def _diverged(self, lane: int, train: float, valid: float, rate: float) -> Diverged:
         return Diverged(
             f"the search diverged in epoch {self.epoch}",
-            got=f"training loss {loss} at learning rate {rate:.4g}",
-            expected="a finite loss",
+            got=f"training loss {train:.6g}, validation loss {valid:.6g} at learning rate {rate:.4g}",
+            expected="finite losses",
             next_step=f"lower learning_rate ({self.configs[lane].learning_rate}) or clip "
             f"({self.configs[lane].clip})",
         )

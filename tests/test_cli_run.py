@@ -254,7 +254,7 @@ def test_a_dry_run_starts_nothing(
     words: list[str],
     told: str,
 ) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("raynas.core.cpus.whole_cpus", lambda: 8)
     outcome = raynas(capsys, "sweep", "four.yaml", "--dry-run", "resources.cpu=2", *words)
     assert outcome.code == 0
     assert all(trial in outcome.out for trial in IDS)
@@ -268,6 +268,6 @@ def test_a_dry_run_starts_nothing(
 def test_a_dry_run_says_when_nothing_fits(
     capsys: Capture, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("raynas.core.cpus.whole_cpus", lambda: 2)
     outcome = raynas(capsys, "sweep", "four.yaml", "--dry-run", "resources.cpu=3")
     assert "each asks for 3 CPU and 0 GPU: more than this machine (2 CPU" in outcome.out

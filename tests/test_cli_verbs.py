@@ -313,9 +313,12 @@ def test_check_counts_the_searches(capsys: Capture, here: Path) -> None:
     write_file(here)
     outcome = raynas(capsys, "check", "four.yaml", "epochs=7")
     says = "the sweep four with 4 searches (2 weight_decay × 2 seed), 7 epochs each"
-    assert outcome.out.splitlines() == [f"ok: {says}", "next: raynas sweep four.yaml epochs=7 --dry-run"]
+    data = "digits: 1,438 training images in 10 classes, 359 test images that a search does not look at"
+    next_step = "next: raynas sweep four.yaml epochs=7 --dry-run"
+    assert outcome.out.splitlines() == [f"ok: {says}", f"data: {data}", next_step]
     verdict = parsed(capsys, "check", "four.yaml", "epochs=7")
-    assert verdict == {"ok": True, "file": "four.yaml", "kind": "trial", "says": says, "problems": []}
+    facts = {"ok": True, "file": "four.yaml", "kind": "trial", "says": says, "data": [data], "problems": []}
+    assert verdict == facts
 
 
 def test_check_names_every_problem_at_once(capsys: Capture, here: Path) -> None:
@@ -342,7 +345,7 @@ def test_check_knows_a_space_from_a_trial_file(capsys: Capture, here: Path) -> N
 def test_status_tells_numbers_and_failures(capsys: Capture, swept: SweepFolder) -> None:
     facts = parsed(capsys, "status", "four")
     assert facts["state"] == "stopped"
-    assert facts["counts"] == {"finished": 2, "running": 0, "waiting": 1, "failed": 1, "diverged": 0}
+    assert facts["counts"] == {"finished": 2, "stopped": 0, "waiting": 1, "failed": 1, "diverged": 0}
     assert facts["best"] == {"id": IDS[1], "value": 0.5}
     trials = {trial["id"]: trial for trial in facts["trials"]}
     assert trials[IDS[0]]["rising"]

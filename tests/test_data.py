@@ -61,6 +61,7 @@ def user_module(tmp_path, monkeypatch):
     )
     (tmp_path / "broken_images.py").write_text("import no_such_package\n")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
     yield "their_images"
     sys.modules.pop("their_images", None)
 
@@ -145,11 +146,11 @@ def test_check_imports_functions_but_does_not_call_them(user_module):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("no_such_images:make", "module 'no_such_images' of data set"),
+        ("no_such_images:make", "there is no no_such_images.py"),
         ("broken_images:make", "No module named 'no_such_package'"),
         ("their_images:mkae", "nearest:  make"),
         ("their_images:constant", "'constant' is not callable"),
-        (":make", "does not import"),
+        (":make", "does not name a module"),
     ],
 )
 def test_check_explains_functions_that_cannot_be_used(user_module, name, message):
@@ -253,6 +254,7 @@ def test_a_function_may_return_a_whole_data_set(user_module, images):
     sys.modules.pop(user_module, None)
     module = __import__(user_module)
     module.make_all = lambda: made
+    module.make_all.__module__ = user_module
     dataset = load_data(DataConfig(name=f"{user_module}:make_all", limit=9))
     assert (dataset.classes, dataset.recipe, dataset.mean) == (7, Recipe(pad=1), made.mean)
     assert np.bincount(dataset.labels).tolist() == [3, 3, 3]
@@ -358,7 +360,8 @@ def test_split_is_disjoint_whole_and_seeded():
     both = np.concatenate([halves.train, halves.valid])
     np.testing.assert_array_equal(np.sort(both), np.arange(1438))
     assert (halves.train.dtype, halves.valid.dtype) == (np.int64, np.int64)
-    record = {"hash": dataset.fingerprint(), "split_seed": 0, "train": 1078, "valid": 360}
+    record = {"name": "digits", "classes": 10, "hash": dataset.fingerprint(), "split_seed": 0}
+    record |= {"train": 1078, "valid": 360}
     assert json.loads(json.dumps(halves.record())) == record
     other = split(dataset, DataConfig(valid=0.25, split_seed=1))
     assert not np.array_equal(other.valid, halves.valid)

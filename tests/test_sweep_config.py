@@ -77,7 +77,7 @@ track: {mlflow: 3}
         ("epochs: [1, 2]", "epochs", "grid: {epochs: [1, 2]}"),
         ("cells: 2", "cells", "at least 3 cells"),
         ("warmup: 50", "warmup", "50 of 50"),
-        ("data: {options: {when: 2020-01-01}}", "data", "expected numbers"),
+        ("data: {options: {when: .nan}}", "data", "expected numbers"),
         ("data: {name: digit}", "data.name", "nearest:  digits"),
         ("data: {name: cifar10, path: /no/such/folder}", "data.path", "does not exist"),
         ("grid: {lr: [1]}", "grid.lr", "unknown key"),
@@ -246,7 +246,7 @@ def test_shares_that_divide_a_gpu(tmp_path: Path, gpu: float) -> None:
         ("a: 1\na: 2", "given twice"),
         ("- 1", "got list"),
         ("space: tiny\n? [a, b]\n: 3", "cannot be a key"),
-        ("seed: 2024-13-45", "month must be in"),
+        ("seed: 010", "write 10, or '010' for a text"),
         ("\tspace: tiny", "cannot start any token"),
     ],
 )
@@ -330,7 +330,9 @@ def test_a_part_of_a_method_can_be_overridden(tmp_path: Path) -> None:
         ("epochs", "epochs", "key=value"),
         ("=3", "=3", "key=value"),
         ("clip=[", "clip", "not a YAML value"),
-        ("seed=2024-13-45", "seed", "not a YAML value"),
+        ("seed=2024-13-45", "seed", "valid integer"),
+        ("seed=010", "seed", "not a YAML value"),
+        ("grid.seed=[0] # one", "grid.seed", "for a comment"),
     ],
 )
 def test_a_wrong_override_is_named_as_it_was_typed(

@@ -72,6 +72,8 @@ def test_a_text_is_cut_once_and_its_words_are_those_of_the_first_part(song):
     splits = split(corpus, text(song, valid=0.25))
     np.testing.assert_array_equal(np.concatenate([splits.train, splits.valid]), np.arange(len(words)))
     assert splits.record() == {
+        "name": corpus.name,
+        "classes": corpus.classes,
         "hash": corpus.fingerprint(),
         "split_seed": 0,
         "train": corpus.train,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raynas.cli.output import console, say, table
+from raynas.cli.output import say, show_table, table
 
 if TYPE_CHECKING:
     from raynas.core.config import SearchConfig
@@ -240,7 +240,7 @@ def print_trials(trials: list[dict[str, Any]]) -> None:
     shown = table("trial", *axes)
     for trial in trials:
         shown.add_row(trial["id"], *(str(trial["axes"].get(key, "")) for key in axes))
-    console().print(shown)
+    show_table(shown)
 
 
 def sweep(name: str, runs: Path) -> dict[str, Any]:

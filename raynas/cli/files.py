@@ -1,6 +1,7 @@
 """`raynas cp` and `raynas check`: the files a user edits."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 Kind = Literal["space", "trial"]
 
 _NAME_LINE = re.compile(r"^name:[^\n#]*?(?=\s*(#|$))", re.MULTILINE)
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def cp(
@@ -27,13 +27,15 @@ def cp(
     ] = None,
 ) -> None:
     """Copy a space or a trial file to edit it; its `name:` becomes the new file's."""
+    from raynas.core.config import folder_name
+
     source, found = find(name, kind)
     target = file / f"{source.stem}.yaml" if file.is_dir() else file
     if target.suffix not in {".yaml", ".yml"}:
         target = target.with_name(f"{target.name}.yaml")
     text = source.read_text(encoding="utf-8")
-    if _NAME.fullmatch(target.stem):
-        text = _NAME_LINE.sub(f"name: {target.stem}", text, count=1)
+    with suppress(ValueError):
+        text = _NAME_LINE.sub(f"name: {folder_name(target.stem)}", text, count=1)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("x", encoding="utf-8") as copy:
@@ -56,7 +58,11 @@ def check(
     """Check a trial file or a search space, and say all that is wrong with it."""
     try:
         path, kind = find(file, None if _is_path(file) else _guess(file))
-        verdict = _check_space(path, overrides) if kind == "space" else _check_trial(path, overrides)
+        data: list[str] = []
+        if kind == "space":
+            verdict = _check_space(path, overrides)
+        else:
+            verdict, data = _check_trial(path, overrides)
     except RaynasError as error:
         if not as_json:
             raise
@@ -65,9 +71,12 @@ def check(
         print_json({"ok": False, "file": file, "kind": None, "says": error.what, "problems": problems})
         raise typer.Exit(2) from None
     if as_json:
-        print_json({"ok": True, "file": str(path), "kind": kind, "says": verdict, "problems": []})
+        facts = {"ok": True, "file": str(path), "kind": kind, "says": verdict, "data": data, "problems": []}
+        print_json(facts)
         return
     say(f"ok: {verdict}")
+    for line in data:
+        say(f"data: {line}")
     words = ["show", file] if kind == "space" else ["sweep", file, *(overrides or []), "--dry-run"]
     next_step(*words)
 
@@ -123,11 +132,22 @@ def _check_space(path: Path, overrides: list[str] | None) -> str:
     return f"the search space {space.name} with {space.nodes} nodes, {edges}"
 
 
-def _check_trial(path: Path, overrides: list[str] | None) -> str:
+def _check_trial(path: Path, overrides: list[str] | None) -> tuple[str, list[str]]:
     from raynas.sweep.load import load_sweep
 
     sweep = load_sweep(path, overrides or [])
-    return f"the sweep {sweep.name} with {searches(sweep)}"
+    return f"the sweep {sweep.name} with {searches(sweep)}", data_of(sweep)
+
+
+def data_of(sweep: "Sweep") -> list[str]:
+    """Say what a sweep's searches learn from: how many images in how many classes, and the code that runs."""
+    from raynas.core.config import DataConfig
+    from raynas.data.catalogue import says
+
+    configs = [trial.config.data for trial in sweep.trials if trial.config is not None]
+    configs += [DataConfig.model_validate(each["data"]) for each in sweep.base.values()]
+    asked = {(each.name, each.path, each.limit): each for each in configs}
+    return list(dict.fromkeys(says(each) for each in asked.values()))
 
 
 def _is_path(name: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs
-from raynas.cli.output import console, next_step, plural, print_json, runs_option, say, table
+from raynas.cli.output import next_step, plural, print_json, runs_option, say, show_table, table
 from raynas.errors import RaynasError, unknown
 
 
@@ -51,7 +51,7 @@ def ls(
     shown = table(*rows[0])
     for row in rows:
         shown.add_row(*(str(value) for value in row.values()))
-    console().print(shown)
+    show_table(shown)
     where = runs_option(runs) if what == "sweeps" else []
     next_step(listing.next_verb, str(rows[0]["name"]), *where)
 
@@ -64,7 +64,7 @@ def _overview(runs: Path, as_json: bool) -> None:
     shown = table("list", "", "names", right=[""])
     for what, known in names.items():
         shown.add_row(what, str(len(known)), ", ".join(known) or "none yet")
-    console().print(shown)
+    show_table(shown)
     next_step("ls", "spaces")
 
 

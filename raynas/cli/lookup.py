@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs
-from raynas.cli.output import console, next_step, print_json, say, table
+from raynas.cli.output import next_step, print_json, say, show_table, table
 from raynas.cli.results import find_cell
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def lookup(
     )
     for column, row in rows.items():
         shown.add_row(column, *(percent(value) for value in row.values()))
-    console().print(shown)
+    show_table(shown)
     for name, size in sizes.items():
         if size is not None:
             say(f"{name}  {size:g}")

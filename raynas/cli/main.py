@@ -1,17 +1,19 @@
 """The `raynas` command: which verbs there are, and what becomes of an error."""
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from raynas.cli import files, look, lookup, results, run, show, size, tracking
-from raynas.cli.options import Settings
-from raynas.errors import RaynasError
+from raynas.cli.options import INTERRUPTED, Settings
+from raynas.errors import RaynasError, printable
 
 app = typer.Typer(
     name="raynas",
@@ -74,6 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: all is well; 1: some trials failed or did not finish; 2: a mistake of the user, told on stderr;
     130: interrupted.
     """
+    # With a stream closed (`>&-`) Python has None in its place, which nothing can be written to.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show λ or ± shows a question mark; it is no reason to end a sweep.
         if hasattr(stream, "reconfigure"):
@@ -89,12 +94,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if settings.debug:
             traceback.print_exception(error)
         else:
-            print(error, file=sys.stderr)
+            print(printable(str(error)), file=sys.stderr)
         return 2
     except BrokenPipeError:
         # Whoever read our output has left; let the interpreter flush into nothing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    if code == INTERRUPTED:
+        # One more Ctrl-C would tear the interpreter's own end, which takes seconds with torch and Ray.
+        with suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
     return code
 
 

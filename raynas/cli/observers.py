@@ -40,7 +40,7 @@ class ReportWriter(Observer):
 
 def tracker_for(folder: SweepFolder) -> "MlflowTracker | None":
     """Return the tracker the sweep asks for; none where its file says ``mlflow: null``."""
-    uri = folder.sweep().track.mlflow
+    uri = folder.mlflow
     if uri is None:
         return None
     from raynas.track.mlflow import MlflowTracker

@@ -34,6 +34,9 @@ OnDevice = Annotated[Device, typer.Option("--device", help="Where the search com
 
 DEFAULT_RUNS = Path("runs")
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
+
 
 @dataclass
 class Settings:

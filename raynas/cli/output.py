@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 
 from raynas.cli.options import DEFAULT_RUNS
+from raynas.errors import printable
 
 PIPE_WIDTH = 200
 """Columns of a line when stdout is no terminal; rich would take 80 and cut names short."""
@@ -27,8 +29,17 @@ def console() -> Console:
 
 
 def say(text: str = "") -> None:
-    """Print one line on stdout, never wrapped."""
-    sys.stdout.write(f"{text}\n")
+    """Print one line on stdout, never wrapped; what a terminal would obey is written out."""
+    sys.stdout.write(f"{printable(text)}\n")
+
+
+def show_table(made: Table) -> None:
+    """Print a table with whole cells: on a narrow terminal its lines run on, and no number is cut."""
+    screen = console()
+    screen.width = max(
+        screen.width, Measurement.get(screen, screen.options.update(width=10_000), made).maximum
+    )
+    screen.print(made)
 
 
 def print_json(data: object) -> None:
@@ -46,9 +57,17 @@ def runs_option(runs: Path) -> list[str]:
     return [] if runs == DEFAULT_RUNS else ["--runs", str(runs)]
 
 
+class _Cells(Table):
+    """A table whose cells hold nothing that a terminal would obey."""
+
+    def add_row(self, *cells: RenderableType | None, **more: Any) -> None:
+        """Add a row; texts are made printable."""
+        super().add_row(*(printable(cell) if isinstance(cell, str) else cell for cell in cells), **more)
+
+
 def table(*headers: str, right: Iterable[str] = ()) -> Table:
     """Return an unruled table; the columns named in ``right`` hold numbers."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    made = _Cells(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     numeric = set(right)
     for header in headers:
         justify: Literal["left", "right"] = "right" if header in numeric else "left"

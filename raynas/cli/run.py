@@ -1,6 +1,5 @@
 """`raynas search`, `sweep` and `resume`: running trials, and what is said once they have ended."""
 
-import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from raynas.cli.options import DEFAULT_RUNS, Address, OnDevice, Overrides, Runs, SweepName, TrialFile
+from raynas.cli.options import (
+    DEFAULT_RUNS,
+    INTERRUPTED,
+    Address,
+    OnDevice,
+    Overrides,
+    Runs,
+    SweepName,
+    TrialFile,
+)
 from raynas.cli.output import console, next_step, plural, runs_option, say
+from raynas.disk import DiskFull
 from raynas.errors import RaynasError, unknown
 
 if TYPE_CHECKING:
@@ -48,7 +57,7 @@ def search(
 
     from raynas.launch.local import LocalLauncher
 
-    raise typer.Exit(run(folder, LocalLauncher(device), runs, again=["--local"]))
+    raise typer.Exit(_first_run(folder, LocalLauncher(device), runs, ["--local"]))
 
 
 def sweep(
@@ -77,7 +86,7 @@ def sweep(
     from raynas.launch.tune import RayLauncher
 
     again = ["--address", address] if address else []
-    raise typer.Exit(run(folder, RayLauncher(address=address), runs, again=again))
+    raise typer.Exit(_first_run(folder, RayLauncher(address=address), runs, again))
 
 
 def resume(
@@ -132,6 +141,15 @@ def _say_changed(folder: "SweepFolder") -> None:
         say(", ".join(changed) + rounding)
 
 
+def _first_run(folder: "SweepFolder", launcher: Launcher, runs: Path, again: "Sequence[str]") -> int:
+    """Run a sweep that was just written; what fails before its first trial leaves its name free."""
+    try:
+        return run(folder, launcher, runs, again=again)
+    except RaynasError:
+        folder.forget_unstarted()
+        raise
+
+
 def run(
     folder: "SweepFolder",
     launcher: Launcher,
@@ -156,7 +174,10 @@ def run(
         launcher.run(folder, observers, retry_failed=retry_failed)
     except KeyboardInterrupt:
         _say_interrupted(folder, [*again, *runs_option(runs)])
-        return 130
+        return INTERRUPTED
+    except DiskFull as error:
+        step = f"free some space, then raynas resume {folder.typed}"
+        raise DiskFull(error.what, got=error.got, next_step=step) from error
     if tracker and tracker.message:
         say(tracker.message)
     code = _conclude(folder, report, runs, again)
@@ -244,9 +265,11 @@ def _single(planned: "Sweep", trial_id: str | None, file: str) -> "Sweep":
 
 def _print_plan(planned: "Sweep", address: str | None) -> None:
     from raynas.cli.describe import print_trials
-    from raynas.cli.files import searches
+    from raynas.cli.files import data_of, searches
 
     say(f"{planned.name}: {searches(planned)}")
+    for line in data_of(planned):
+        say(f"data: {line}")
     print_trials([{"id": trial.id, "axes": trial.axes} for trial in planned.trials])
     say(_at_once(planned, address))
 
@@ -265,7 +288,9 @@ def _at_once(planned: "Sweep", address: str | None) -> str:
     else:
         import torch
 
-        here = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+        from raynas.core.cpus import whole_cpus
+
+        here = {"CPU": float(whole_cpus()), "GPU": float(torch.cuda.device_count())}
         slots = ask.fit(here)
         fit = min(slots, resources.max_concurrent or slots, len(planned.trials))
         where = f"this machine ({here['CPU']:g} CPU, {here['GPU']:g} GPU)"

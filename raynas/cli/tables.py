@@ -1,11 +1,13 @@
 """How a sweep stands and how its trials rank: as plain data, and printed."""
 
 import fcntl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from raynas.cli.output import console, say, table
+from raynas.cli.output import say, show_table, table
 from raynas.cli.progress import MARK, Progress, record_json, rising, skips
+from raynas.data.catalogue import is_text
+from raynas.errors import short
 from raynas.report.text import number, percent, spread
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
@@ -24,7 +26,15 @@ def standing(folder: SweepFolder) -> dict[str, Any]:
     progress = Progress(folder.sweep(), folder.records())
     counts = progress.count()
     held_by = _driver(folder)
-    unfinished = counts["running"] + counts["waiting"]
+    trials = [
+        {**record_json(record), "rising": rising(record.reports), "log": str(folder.trial(record.id).log)}
+        for record in progress.records.values()
+    ]
+    if not held_by:  # nobody drives them: what has begun and not ended waits for `resume`
+        counts["stopped"] = counts.pop("running")
+        for trial in trials:
+            trial["status"] = "stopped" if trial["status"] == "running" else trial["status"]
+    unfinished = counts.get("running", 0) + counts.get("stopped", 0) + counts["waiting"]
     ranking = progress.ranking()
     return {
         "name": folder.name,
@@ -46,10 +56,8 @@ def standing(folder: SweepFolder) -> dict[str, Any]:
             }
             for line in progress.methods()
         ],
-        "trials": [
-            {**record_json(record), "rising": rising(record.reports), "log": str(folder.trial(record.id).log)}
-            for record in progress.records.values()
-        ],
+        "data": _data(progress.records.values()),
+        "trials": trials,
     }
 
 
@@ -58,6 +66,8 @@ def print_standing(facts: Mapping[str, Any]) -> None:
     counts = ", ".join(f"{count} {status}" for status, count in facts["counts"].items() if count)
     by = f" ({facts['driver']})" if facts["driver"] else ""
     say(f"{facts['name']}: {facts['state']}{by}; {facts['searches']} planned: {counts}")
+    for data in facts["data"]:
+        say(f"data: {data}")
     numbers = ("epoch", "train", "valid", "acc %", "λmax", "skips")
     shown = table("trial", "status", *numbers, right=numbers)
     for trial in facts["trials"]:
@@ -72,7 +82,7 @@ def print_standing(facts: Mapping[str, Any]) -> None:
             number(trial["eig_max"]) + mark,
             skips(trial["skips"] or {}),
         )
-    console().print(shown)
+    show_table(shown)
     for line in facts["methods"]:
         say(f"{line['method']}: {line['count']} done, {facts['by']} {line['text']}, best {line['best']}")
     for trial in facts["trials"]:
@@ -87,7 +97,7 @@ def print_selection(selection: Selection) -> None:
     for place, ranked in enumerate(selection.ranking[:MOST_RANKED], start=1):
         shown.add_row(str(place), ranked.trial.id, number(ranked.value), *_last_numbers(ranked.trial))
     if selection.ranking:
-        console().print(shown)
+        show_table(shown)
     if (more := len(selection.ranking) - MOST_RANKED) > 0:
         say(f"+ {more} more")
     for trial_id, why in selection.left_out:
@@ -113,10 +123,26 @@ def _driver(folder: SweepFolder) -> str | None:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return file.read().strip() or "another process"
+                return short(file.read(1000).strip()) or "another process"
     except OSError:
         return None
     return None
+
+
+def _data(records: Iterable[TrialRecord]) -> list[str]:
+    """Say what the trials that have started learn from: how much of it, in how many classes."""
+    found = []
+    for record in records:
+        data = (record.start or {}).get("data")
+        if isinstance(data, Mapping) and {"train", "valid", "classes"} <= set(data):
+            text = is_text(record.config.data.name)
+            counted = f"{data['classes']} {'words in the vocabulary' if text else 'classes'}"
+            things = "tokens" if text else "images"
+            found.append(
+                f"{record.config.data.name}, {counted}; {data['train']} {things} train the weights, "
+                f"{data['valid']} train α"
+            )
+    return list(dict.fromkeys(found))
 
 
 def _last_numbers(record: TrialRecord) -> list[str]:

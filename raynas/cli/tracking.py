@@ -48,7 +48,7 @@ def ui(
     folders = _folders(name, runs)
     by_store: dict[str, list[SweepFolder]] = {}
     for folder in folders:
-        if (uri := folder.sweep().track.mlflow) is not None:
+        if (uri := folder.mlflow) is not None:
             by_store.setdefault(resolve_uri(uri), []).append(folder)
     if not by_store:
         raise RaynasError(
@@ -79,7 +79,7 @@ def track(name: SweepName, runs: Runs = DEFAULT_RUNS) -> None:
     from raynas.track.mlflow import replay
 
     folder = SweepFolder.find(runs, name)
-    uri = folder.sweep().track.mlflow
+    uri = folder.mlflow
     if uri is None:
         raise RaynasError(f"the sweep {name!r} is not tracked", got="track: {mlflow: null} in its file")
     added = replay(folder, uri)

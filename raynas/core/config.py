@@ -4,12 +4,32 @@ Two searches with equal configurations give equal results on the same kind of de
 changes the numbers may live elsewhere (which is why the thread count is here and not in ``resources``).
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 
-from raynas.errors import RaynasError
+from raynas.errors import RaynasError, quoted
+
+MOST_EPOCHS, MOST_BATCH, MOST_THREADS, MOST_SEED = 100_000, 100_000, 256, 2**63 - 1
+"""Every count has a bound: a slip of the hand is told at once, and does not fill a machine first."""
+
+LONGEST_NAME = 80
+"""Letters of a name that becomes a folder's; file systems end at 255, and a trial's id is added to it."""
+
+_WINDOWS = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+
+
+def folder_name(value: str) -> str:
+    """Return a name that every file system takes as a folder's; raises `ValueError` for any other."""
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value) is None:
+        raise ValueError(f"expected letters, digits, '.', '-' and '_' only; got {quoted(value)}")
+    if len(value) > LONGEST_NAME:
+        raise ValueError(f"expected at most {LONGEST_NAME} letters; got {len(value)}: {quoted(value)}")
+    if _WINDOWS.fullmatch(value) or value.endswith("."):
+        raise ValueError(f"Windows, which may share the folder, can hold no {value!r}; add a letter")
+    return value
 
 LOOP_VERSION = 1
 """Raised when a search gives other numbers for a reason outside its method's parts, which have versions of
@@ -30,32 +50,46 @@ class DataConfig(Frozen):
     download: bool = Field(False, description="let torchvision fetch the files when they are missing")
     valid: float = Field(0.5, gt=0, lt=1, description="share of the training images or tokens that trains α")
     split_seed: NonNegativeInt = Field(
-        0, description="seed of the split; one for the whole sweep, so validation losses compare"
+        0,
+        le=MOST_SEED,
+        description="seed of the split; one for the whole sweep, so validation losses compare",
     )
     limit: PositiveInt | None = Field(
-        None, description="use only this many training images, seeded, or the first so many tokens of a text"
+        None,
+        le=1_000_000_000,
+        description="use only this many training images, seeded, or the first so many tokens of a text",
     )
-    size: PositiveInt | None = Field(None, description="resize folder images to this many pixels a side")
+    size: PositiveInt | None = Field(
+        None, le=4096, description="resize folder images to this many pixels a side"
+    )
     augment: bool = Field(True, description="random crop and flip as the data set's recipe has them")
-    cutout: NonNegativeInt = Field(0, description="side of the square that cutout blanks; 0 for none")
+    cutout: NonNegativeInt = Field(
+        0, le=4096, description="side of the square that cutout blanks; 0 for none"
+    )
     storage: Literal["auto", "memory", "stream"] = Field(
         "auto", description="keep all images as one tensor, or stream them from disk with a DataLoader"
     )
     options: dict[str, Any] = Field(default_factory=dict, description="arguments of a `module:function`")
-    words: PositiveInt = Field(10_000, description="most words in a text's vocabulary; others are `<unk>`")
-    min_count: PositiveInt = Field(2, description="how often a word occurs at least that is no `<unk>`")
-    bptt: PositiveInt = Field(35, description="tokens of a text that a step reads of each stream")
+    words: PositiveInt = Field(
+        10_000, le=10_000_000, description="most words in a text's vocabulary; others are `<unk>`"
+    )
+    min_count: PositiveInt = Field(
+        2, le=1_000_000_000, description="how often a word occurs at least that is no `<unk>`"
+    )
+    bptt: PositiveInt = Field(35, le=10_000, description="tokens of a text that a step reads of each stream")
 
 
 class HessianConfig(Frozen):
     """How often and how exactly the curvature of the validation loss in α is measured."""
 
-    every: NonNegativeInt = Field(1, description="epochs between two measurements; 0 for never")
-    batches: PositiveInt = Field(1, description="validation batches in the fixed probe set")
-    batch: PositiveInt | None = Field(
-        None, description="images a probe batch; the search's batch if left out"
+    every: NonNegativeInt = Field(
+        1, le=MOST_EPOCHS, description="epochs between two measurements; 0 for never"
     )
-    steps: PositiveInt = Field(32, description="most Lanczos steps; stops earlier once converged")
+    batches: PositiveInt = Field(1, le=10_000, description="validation batches in the fixed probe set")
+    batch: PositiveInt | None = Field(
+        None, le=MOST_BATCH, description="images a probe batch; the search's batch if left out"
+    )
+    steps: PositiveInt = Field(32, le=100_000, description="most Lanczos steps; stops earlier once converged")
     tolerance: float = Field(1e-2, gt=0, lt=1, description="relative error allowed at both ends")
     spectrum: bool = Field(False, description="also compute every eigenvalue, exactly")
 
@@ -70,16 +104,22 @@ class SearchConfig(Frozen):
     method: str | dict[str, Any] = Field(
         "darts", description="a method's name (`raynas ls methods`), or a mapping: base and overrides"
     )
-    seed: NonNegativeInt = Field(0, description="seed of weights, α, data order and augmentation")
-    data: DataConfig = Field(default_factory=DataConfig)
-    epochs: PositiveInt = 50
-    warmup: NonNegativeInt = Field(0, description="first epochs that train the weights only")
-    batch: PositiveInt = Field(
-        64, description="images, or parallel streams of a text, a step, for weights and for α"
+    seed: NonNegativeInt = Field(
+        0, le=MOST_SEED, description="seed of weights, α, data order and augmentation"
     )
-    channels: PositiveInt | None = Field(None, description="channels of the first cell; the space's own")
+    data: DataConfig = Field(default_factory=DataConfig)
+    epochs: PositiveInt = Field(50, le=MOST_EPOCHS)
+    warmup: NonNegativeInt = Field(0, le=MOST_EPOCHS, description="first epochs that train the weights only")
+    batch: PositiveInt = Field(
+        64, le=MOST_BATCH, description="images, or parallel streams of a text, a step, for weights and for α"
+    )
+    channels: PositiveInt | None = Field(
+        None, le=4096, description="channels of the first cell; the space's own"
+    )
     cells: PositiveInt | None = Field(
-        None, description="cells in the supernet (of `nas-bench-201`: in each stage); the space's own"
+        None,
+        le=1000,
+        description="cells in the supernet (of `nas-bench-201`: in each stage); the space's own",
     )
     learning_rate: float = Field(0.025, gt=0, description="of the weights, at the start")
     learning_rate_min: float = Field(0.001, ge=0, description="of the weights, at the end of the cosine")
@@ -99,7 +139,9 @@ class SearchConfig(Frozen):
     recompute: bool = Field(
         False, description="keep no activations of a cell, compute them again; less memory, more time"
     )
-    threads: PositiveInt = Field(1, description="CPU threads; other counts give other roundings")
+    threads: PositiveInt = Field(
+        1, le=MOST_THREADS, description="CPU threads; other counts give other roundings"
+    )
     deterministic: bool = Field(True, description="let torch use deterministic algorithms only")
 
     @field_validator("data", mode="before")

@@ -13,21 +13,24 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, ValidationError, model_validator
 
-from raynas.core.config import Frozen, SearchConfig
+from raynas.core.config import Frozen, SearchConfig, folder_name
 from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.skeletons import DEFAULT, KINDS, SKELETONS
 from raynas.core.skeletons.base import Group, Skeleton
 from raynas.core.skeletons.trunk import Trunk
-from raynas.errors import nearest
+from raynas.errors import MOST_PROBLEMS, nearest, quoted
 
-_EDGE = re.compile(r"\s*(\d+)\s*->\s*(\d+)\s*")
+MOST_NODES = 64
+"""Of a cell; edges grow with its square, and the largest published one has 21."""
+
+_EDGE = re.compile(r"\s*([0-9]{1,3})\s*->\s*([0-9]{1,3})\s*")
 
 
 def _known(thing: str, name: str, known: Collection[str]) -> str:
     if name not in known:
         near = nearest(name, known)
         hint = f" (nearest: {near})" if near else ""
-        raise ValueError(f"unknown {thing} {name!r}{hint}; known: {', '.join(known)}")
+        raise ValueError(f"unknown {thing} {quoted(name)}{hint}; known: {', '.join(known)}")
     return name
 
 
@@ -36,7 +39,9 @@ def _known_operations(ops: tuple[str, ...]) -> tuple[str, ...]:
     for name in ops:
         if name not in OPERATIONS:
             near = nearest(name, OPERATIONS)
-            hints.append(f"{name!r} (nearest: {near})" if near else f"{name!r}")
+            hints.append(f"{quoted(name)} (nearest: {near})" if near else quoted(name))
+        if len(hints) == MOST_PROBLEMS:
+            break
     if hints:
         raise ValueError(f"unknown operation {', '.join(hints)}; known: {', '.join(OPERATIONS)}")
     if len(set(ops)) != len(ops):
@@ -61,7 +66,7 @@ def _settings(pairs: tuple[tuple[str, Any], ...]) -> tuple[tuple[str, Any], ...]
 
 def _edge_name(name: str) -> str:
     if _EDGE.fullmatch(name) is None:
-        raise ValueError(f"{name!r} is not an edge; write `source->target`, as 0->2")
+        raise ValueError(f"{quoted(name)} is not an edge; write `source->target`, as 0->2")
     return name
 
 
@@ -74,7 +79,8 @@ def _counts(keep: object) -> object:
     numbers = keep if isinstance(keep, list | tuple) else [keep]
     if keep != "all" and (not numbers or not all(type(n) is int and n > 0 for n in numbers)):
         raise ValueError(
-            f"expected how many edges a node keeps: a number, `all`, or a list, a number a node; got {keep!r}"
+            "expected how many edges a node keeps: a number, `all`, or a list, a number for each node; "
+            f"got {quoted(keep)}"
         )
     return keep
 
@@ -121,16 +127,16 @@ class Cell(Frozen):
 class _Space(Frozen):
     """What a space's file and the space itself have in common."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: Annotated[str, AfterValidator(folder_name)]
     title: str
     source: str = ""
     skeleton: SkeletonName = DEFAULT
     trunk: Trunk | None = None
-    nodes: PositiveInt
+    nodes: PositiveInt = Field(le=MOST_NODES)
     keep: Keep = 2
     exclude: Annotated[tuple[str, ...], AfterValidator(_known_operations)] = ("none",)
-    default_channels: PositiveInt = 16
-    default_cells: PositiveInt = 8
+    default_channels: PositiveInt = Field(16, le=4096)
+    default_cells: PositiveInt = Field(8, le=1000)
     defaults: Defaults = ()
 
     @property

@@ -1,19 +1,16 @@
 """The data sets by name: plain data and checks, so that files can be verified without importing torch."""
 
-import importlib
 import inspect
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from raynas.core.config import DataConfig
+from raynas.data.functions import find_function, is_function, registered
 from raynas.data.text import PTB_FILES, text_problems
+from raynas.data.tree import IMAGE_SUFFIXES, Count, class_folders, find_tree, image_files
 from raynas.errors import Problem, RaynasError, nearest, unknown
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,8 @@ class Entry:
     A ``text`` is read by `raynas.data.text`, anything else holds images.
 
     ``mean`` and ``std`` are per channel in 0..1 where published; left empty they are computed from the
-    training images. ``files`` names what torchvision reads, relative to ``data.path``.
+    training images. ``files`` names what torchvision reads, relative to ``data.path``. ``count`` is of the
+    images, where they are always the same.
     """
 
     name: str
@@ -44,13 +42,19 @@ class Entry:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     text: bool = False
+    count: Count | None = None
 
 
 _CIFAR10_FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
 _IDX_FILES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
 
 _ALL = (
-    Entry("digits", "1,797 handwritten digits, 8×8 gray, 10 classes; inside scikit-learn", Recipe(pad=1)),
+    Entry(
+        "digits",
+        "1,797 handwritten digits, 8×8 gray, 10 classes; inside scikit-learn",
+        Recipe(pad=1),
+        count=Count(1438, 10, 359),
+    ),
     Entry(
         "cifar10",
         "CIFAR-10: 60,000 photographs, 32×32 colour, 10 classes",
@@ -59,28 +63,32 @@ _ALL = (
         # Liu et al. 2019, cnn/utils.py of the authors' code.
         (0.49139968, 0.48215827, 0.44653124),
         (0.24703233, 0.24348505, 0.26158768),
+        count=Count(50_000, 10, 10_000),
     ),
     Entry(
         "cifar100",
         "CIFAR-100: 60,000 photographs, 32×32 colour, 100 classes",
         Recipe(pad=4, flip=True),
         tuple(f"cifar-100-python/{file}" for file in ("train", "test", "meta")),
+        count=Count(50_000, 100, 10_000),
     ),
     Entry(
         "svhn",
         "Street View house numbers: 99,289 digits, 32×32 colour, 10 classes",
         Recipe(pad=4),
         ("train_32x32.mat", "test_32x32.mat"),
+        count=Count(73_257, 10, 26_032),
     ),
     Entry(
         "fashion-mnist",
         "Fashion-MNIST: 70,000 pieces of clothing, 28×28 gray, 10 classes",
         Recipe(pad=2, flip=True),
         tuple(f"FashionMNIST/raw/{file}-ubyte" for file in _IDX_FILES),
+        count=Count(60_000, 10, 10_000),
     ),
     Entry(
         "folder",
-        "images in one sub-folder a class, below train/ and test/ or right below the path; read as colour",
+        "images in one sub-folder per class, below train/ and test/ or right below the path; read as colour",
         Recipe(pad=4, flip=True),
     ),
     Entry(
@@ -100,10 +108,11 @@ def check_data(config: DataConfig) -> list[Problem]:
 
     Looks at names, folders and signatures only; a ``module:function`` is imported but not called.
     """
-    if ":" in config.name:
+    if is_function(config.name):
         return list(_function_problems(config))
     if config.name not in DATA_SETS:
-        error = unknown("data set", config.name, [*DATA_SETS, "module:function"], "raynas ls data")
+        names = [*DATA_SETS, *registered(), "module:function"]
+        error = unknown("data set", config.name, names, "raynas ls data")
         return [Problem("data.name", str(error))]
     if DATA_SETS[config.name].text:
         return list(text_problems(config))
@@ -123,51 +132,19 @@ def data_path(config: DataConfig) -> Path:
     return Path(config.path or ".").expanduser()
 
 
-def find_function(name: str) -> Callable[..., Any]:
-    """Import the function that ``module:function`` names; raises `RaynasError` when there is none."""
-    module_name, _, function_name = name.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # the module is the user's: anything may come out of it
-        raise RaynasError(
-            f"module {module_name!r} of data set {name!r} does not import",
-            got=f"{type(error).__name__}: {error}",
-            expected="module:function, with the module on Python's path",
-            next_step=f"python -c 'import {module_name}'",
-        ) from error
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        missing = "is not callable" if hasattr(module, function_name) else f"is not in {module_name}"
-        functions = [key for key, value in vars(module).items() if callable(value)]
-        raise RaynasError(f"{function_name!r} {missing}", near=nearest(function_name, functions))
-    return function  # type: ignore[no-any-return]
+def says(config: DataConfig) -> str:
+    """Say what a data set holds and whether it runs code, as far as that is known without loading it.
 
-
-def split_folders(root: Path) -> tuple[Path, Path | None]:
-    """Return the folders of the training and of the test classes of an image folder.
-
-    `train/` and `test/` count when they hold sub-folders; a `train/` of nothing but images is a class.
+    Raises `RaynasError` for an image folder that cannot be listed.
     """
-    train, test = root / "train", root / "test"
-    if not class_folders(train):
-        return root, None
-    return train, test if class_folders(test) else None
-
-
-def class_folders(folder: Path) -> list[Path]:
-    """Return the sub-folders of ``folder`` in order of name, without hidden ones; none if it is no folder."""
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def image_files(folder: Path) -> Iterator[Path]:
-    """Yield the image files anywhere below ``folder``, in a stable order, without hidden ones."""
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
-                yield Path(parent, name)
+    if is_function(config.name):
+        return f"{config.name} runs code: {find_function(config.name).runs}"
+    entry = DATA_SETS[config.name]
+    if entry.text:
+        return f"{config.name}, a text"
+    count = find_tree(data_path(config)).count() if config.name == "folder" else entry.count
+    limit = f", {config.limit:,} of them used" if config.limit else ""
+    return f"{config.name}: {count}{limit}"
 
 
 def _function_problems(config: DataConfig) -> Iterator[Problem]:
@@ -175,7 +152,7 @@ def _function_problems(config: DataConfig) -> Iterator[Problem]:
     if config.path is not None:
         yield Problem("data.path", f"{config.name} gets no path: pass it in data.options")
     try:
-        function = find_function(config.name)
+        function = find_function(config.name).call
     except RaynasError as error:
         yield Problem("data.name", str(error))
         return
@@ -189,7 +166,7 @@ def _function_problems(config: DataConfig) -> Iterator[Problem]:
 
 def _setting_problems(config: DataConfig) -> Iterator[Problem]:
     """Settings that would be ignored are mistakes: the user believes that they change the numbers."""
-    if config.options and ":" not in config.name:
+    if config.options and not is_function(config.name):
         given = ", ".join(config.options)
         yield Problem(
             "data.options", f"{config.name} takes no options, got {given}; only module:function does"
@@ -233,20 +210,27 @@ def _missing_files(entry: Entry, root: Path) -> str | None:
     hint = "set data.path to the folder that holds it, or data.download=true"
     if (root.parent / entry.files[0]).is_file():
         hint = f"set data.path={root.parent}"
-    elif len(class_folders(split_folders(root)[0])) > 1:
+    elif _folder_problem(root) is None:
         hint += "; images in class sub-folders are read with data.name=folder"
     return f"{root} lacks {missing[0]}, which {entry.name} is read from: {hint}"
 
 
 def _folder_problem(root: Path) -> str | None:
-    train, test = split_folders(root)
-    classes = class_folders(train)
+    """Return what is wrong with an image folder, every file of it looked at from outside."""
+    try:
+        tree = find_tree(root)
+        classes = class_folders(tree.train)
+        tested = class_folders(tree.test) if tree.test else []
+        counts = {folder: sum(1 for _ in image_files(folder)) for folder in (*classes, *tested)}
+    except RaynasError as error:
+        return str(error)
     if len(classes) < 2:
-        return f"{train} holds {len(classes)} class sub-folders; needs 2 or more, one a class, of images"
-    for folder in (*classes, *(class_folders(test) if test else ())):
-        if next(image_files(folder), None) is None:
+        inside = f"; or is it {classes[0]}?" if classes and len(class_folders(classes[0])) > 1 else ""
+        wanted = "needs 2 or more, one a class, of images"
+        return f"{tree.train} holds {len(classes)} class sub-folders; {wanted}{inside}"
+    for folder, count in counts.items():
+        if not count:
             return f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})"
-    extra = {path.name for path in class_folders(test)} - {path.name for path in classes} if test else set()
-    if extra:
-        return f"{test} has the class {min(extra)!r}, which {train} has not"
+    if extra := {path.name for path in tested} - {path.name for path in classes}:
+        return f"{tree.test} has the class {min(extra)!r}, which {tree.train} has not"
     return None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from raynas.data.catalogue import AS_THEY_ARE, Recipe
 from raynas.data.folder import ImageFiles
-from raynas.errors import RaynasError
+from raynas.errors import RaynasError, short
 
 Pixels = NDArray[np.uint8] | ImageFiles
 """Images as one array uint8 [n, H, W, C], or as files that are decoded when they are needed."""
@@ -116,12 +116,19 @@ def from_arrays(
 
 def to_pixels(name: str, images: Any) -> NDArray[np.uint8]:
     """Return images as contiguous uint8 [n, H, W, C]; raises `RaynasError` when they cannot be that."""
-    array = np.asarray(images)
+    array = _as_array(f"images of {name}", images)
     if array.ndim == 3:
         array = array[..., None]
     if array.ndim != 4 or 0 in array.shape:
         raise RaynasError(
             f"images of {name}", got=f"shape {array.shape}", expected="[n, H, W, C] or [n, H, W]"
+        )
+    if array.shape[1] in (1, 3) and array.shape[3] > 4:
+        raise RaynasError(
+            f"images of {name} seem to have their channels first",
+            got=f"shape {array.shape}",
+            expected="[n, H, W, C]",
+            next_step="return images.transpose(0, 2, 3, 1), or images.permute(0, 2, 3, 1)",
         )
     if array.dtype.kind == "f":
         low, high = array.min(), array.max()
@@ -158,8 +165,21 @@ def channel_statistics(pieces: Iterable[NDArray[np.uint8]]) -> tuple[tuple[float
     return tuple(means), tuple(deviations)
 
 
+def _as_array(what: str, values: Any) -> NDArray[Any]:
+    """Return what a user's function gave as an array; whatever keeps it from being one is told."""
+    try:
+        return np.asarray(values)
+    except Exception as error:  # ragged lists, tensors with gradients or on a GPU
+        raise RaynasError(
+            f"{what} cannot become an array",
+            got=f"{type(values).__name__}: {short(f'{error}', 200)}",
+            expected="a NumPy array, or what NumPy makes one of",
+            next_step="of a tensor return tensor.detach().cpu().numpy()",
+        ) from error
+
+
 def _to_labels(name: str, labels: Any) -> NDArray[np.int64]:
-    array = np.asarray(labels)
+    array = _as_array(f"labels of {name}", labels)
     if array.dtype.kind not in "iu":
         raise RaynasError(f"labels of {name}", got=str(array.dtype), expected="integers")
     return array.astype(np.int64, copy=False)

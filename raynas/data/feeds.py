@@ -56,6 +56,11 @@ class Feeds:
         """Full batches in one pass."""
         return self.each[0].steps_per_epoch
 
+    @property
+    def smallest(self) -> int:
+        """Images, or streams of a text, in the smallest batch of an epoch."""
+        return self.each[0].batch
+
     def epoch(self, steps: int) -> Iterator[Batch]:
         """Yield ``steps`` batches, each search's own side by side; a hidden state starts from zeros."""
         carried = self._carried()

@@ -5,16 +5,14 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raynas.data.catalogue import class_folders, image_files
+from raynas.core.cpus import whole_cpus
+from raynas.data.pixels import open_image, to_colour, turned, unreadable
+from raynas.data.tree import class_folders, image_files
 from raynas.errors import RaynasError
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 _CHUNK = 256
 """Images a thread decodes before it takes the next task."""
@@ -73,7 +71,7 @@ class ImageFiles:
         def check(start: int) -> None:
             for index in range(start, min(start + _CHUNK, len(self))):
                 with open_image(self.path(index)) as image:
-                    self._check_size(image.size, self.path(index))
+                    self._check_size(turned(image), self.path(index))
 
         if not self.fit:
             _in_threads(check, range(0, len(self), _CHUNK))
@@ -83,10 +81,7 @@ class ImageFiles:
 
         height, width = self.size
         with open_image(path) as image:
-            try:
-                colour = image.convert("RGB")
-            except (OSError, ValueError, SyntaxError) as error:
-                raise _unreadable(path, error) from error
+            colour = to_colour(image, path)
         if colour.size != (width, height):
             if not self.fit:
                 self._check_size(colour.size, path)
@@ -129,31 +124,17 @@ def describe(folder: Path, paths: list[Path], size: int | None, like: ImageFiles
         target = (size, size)
     else:
         with open_image(paths[0]) as image:
-            target = (image.height, image.width)
+            width, height = turned(image)
+            target = (height, width)
     names = np.array([os.fsencode(path.relative_to(folder)) for path in paths])
-    sizes = np.array([path.stat().st_size for path in paths], np.int64)
-    return ImageFiles(str(folder.absolute()), names, sizes, target, fit=size is not None)
-
-
-def open_image(path: Path) -> "Image.Image":
-    """Open an image file and read its header; raises `RaynasError` naming a file that is no image."""
-    from PIL import Image
-
     try:
-        return Image.open(path)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> RaynasError:
-    return RaynasError(
-        f"cannot read the image {path}",
-        got=f"{type(error).__name__}: {error}",
-        next_step="mend or delete the file",
-    )
+        sizes = np.array([path.stat().st_size for path in paths], np.int64)
+    except OSError as error:  # gone since it was listed
+        raise unreadable(error.filename, error) from None
+    return ImageFiles(str(folder.absolute()), names, sizes, target, fit=size is not None)
 
 
 def _in_threads(task: Callable[[int], None], items: Iterable[int]) -> None:
     # Pillow lets go of the interpreter lock while it decodes, so threads are enough.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(whole_cpus()) as pool:
         list(pool.map(task, items))

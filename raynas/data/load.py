@@ -12,16 +12,15 @@ from raynas.core.config import DataConfig
 from raynas.data.catalogue import (
     DATA_SETS,
     check_data,
-    class_folders,
     data_path,
-    find_function,
     is_text,
-    split_folders,
 )
 from raynas.data.corpus import Corpus, load_text
 from raynas.data.dataset import Dataset, Pixels, channel_statistics, from_arrays
 from raynas.data.folder import ImageFiles, describe, list_images
+from raynas.data.functions import find_function, is_function
 from raynas.data.split import stratified
+from raynas.data.tree import class_folders, find_tree
 from raynas.errors import FileProblems, RaynasError
 
 MEMORY_LIMIT = 2 * 1024**3
@@ -47,7 +46,7 @@ def load_data(config: DataConfig) -> Dataset | Corpus:
         return load_text(config)
     if config.name == "folder":
         return _folder(config)
-    if ":" in config.name:
+    if is_function(config.name):
         dataset = _from_function(config)
     elif config.name == "digits":
         dataset = _digits()
@@ -115,10 +114,10 @@ def _arrays(source: Any) -> tuple[NDArray[Any], NDArray[Any]]:
 
 def _from_function(config: DataConfig) -> Dataset:
     try:
-        result = find_function(config.name)(**config.options)
+        result = find_function(config.name).call(**config.options)
     except RaynasError:
         raise
-    except Exception as error:  # the function is the user's: anything may come out of it
+    except (Exception, SystemExit) as error:  # the function is the user's: anything may come out of it
         raise RaynasError(
             f"{config.name} failed",
             got=f"{type(error).__name__}: {error}",
@@ -136,7 +135,8 @@ def _from_function(config: DataConfig) -> Dataset:
 
 
 def _folder(config: DataConfig) -> Dataset:
-    train_folder, test_folder = split_folders(data_path(config))
+    tree = find_tree(data_path(config))
+    train_folder, test_folder = tree.train, tree.test
     classes = [path.name for path in class_folders(train_folder)]
     paths, labels = list_images(train_folder, classes)
     chosen = np.arange(len(paths))[_limited(labels, config)]
@@ -165,7 +165,14 @@ def _folder(config: DataConfig) -> Dataset:
 
 def _read(files: ImageFiles, resident: bool) -> Pixels:
     if resident:
-        return files.decode_in_threads()
+        try:
+            return files.decode_in_threads()
+        except MemoryError:
+            raise RaynasError(
+                "the images do not fit in memory",
+                got=f"{int(np.prod(files.shape)):,} bytes",
+                next_step="set data.storage=stream, or a smaller data.size",
+            ) from None
     files.check_sizes()
     return files
 

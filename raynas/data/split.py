@@ -29,6 +29,8 @@ class Splits:
     def record(self) -> dict[str, object]:
         """Return what every run's record keeps of its data."""
         return {
+            "name": self.dataset.name,
+            "classes": self.dataset.classes,
             "hash": self.dataset.fingerprint(),
             "split_seed": self.split_seed,
             "train": len(self.train),

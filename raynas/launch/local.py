@@ -50,9 +50,12 @@ class LocalLauncher:
             proposer = Proposer(folder, retry_failed=retry_failed)
             retries = Retries(folder.sweep().resources.retries)
             packs = Packs(folder, slots=1)
+            configs = waiting_configs(folder, retry_failed)
+            if configs:
+                self._dataset(configs[0].data)  # what is wrong with it is told before anything is recorded
             everyone.on_start(folder)
             try:
-                self._measure(packs, waiting_configs(folder, retry_failed), device)
+                self._measure(packs, configs, device)
                 while planned := proposer.next(packs.size):
                     trials = [folder.trial(each.id) for each in planned]
                     self._to_their_ends(trials, packs, device, retries, everyone)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
+from raynas.sweep.uri import without_passwords
 
 
 class Observer:
@@ -71,6 +72,6 @@ class Observers(Observer):
 
 def write_failure(folder: Path, who: str, error: Exception) -> None:
     """Add an observer's exception to ``observers.log``; a disk that takes no more is no reason to stop."""
-    text = "".join(traceback.format_exception(error))
+    text = without_passwords("".join(traceback.format_exception(error)))
     with suppress(OSError), (folder / "observers.log").open("a", encoding="utf-8") as file:
         file.write(f"{who}: {text}\n")

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ import ray
 from ray._private.ray_logging import stdout_deduplicator
 from ray.experimental.internal_kv import _internal_kv_get
 
+from raynas.core.cpus import whole_cpus
 from raynas.errors import RaynasError
 
 QUIET = {
@@ -34,6 +36,12 @@ DEATHS = re.compile(r"worker died or was killed|killed due to the node running l
 
 MOST_PENDING = 200
 """Trials that wait for an autoscaler at once; Ray Tune's own number."""
+
+LONGEST_SOCKET = 107
+"""Bytes of a socket's path, set by the kernel."""
+
+_SOCKET = "/ray/session_2026-01-31_23-59-59_999999_4194304/sockets/plasma_store"
+"""What Ray adds to the folder for temporary files."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +80,13 @@ def cluster(address: str | None) -> Iterator[bool]:
             yield _autoscales()
             return
         where = _checked(address or os.environ.get("RAY_ADDRESS") or "local")
-        _connect(where)
         try:
+            with _interrupts_later():
+                _connect(where)
             yield where != "local" and _autoscales()
         finally:
-            ray.shutdown()
+            with _interrupts_later():
+                ray.shutdown()
 
 
 def concurrency(ask: Ask, wanted: int | None, trials: int, *, grows: bool) -> int:
@@ -130,12 +140,20 @@ def _checked(address: str) -> str:
 def _connect(where: str) -> None:
     common = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if where == "local":
+        _check_sockets()
         # Ray's ports are open to the network all the same; what protects them is Ray's token.
-        ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **common)
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            num_cpus=whole_cpus(),  # Ray's own count knows no quota below one CPU
+            _node_ip_address="127.0.0.1",
+            **common,
+        )
         return
     try:
+        _check_answers(where)
         ray.init(address=where, **common)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise RaynasError(
             "no Ray cluster answers",
             got=f"--address {where} ({f'{error}'.splitlines()[0]})",
@@ -143,6 +161,43 @@ def _connect(where: str) -> None:
             next_step="set RAY_AUTH_MODE=token if the cluster uses tokens, and look with `ray status`; "
             "without --address the sweep runs on this machine",
         ) from error
+
+
+def _check_answers(where: str, patience: float = 5.0) -> None:
+    """Raise `OSError` when nobody listens at ``host:port``: Ray itself would try for ten minutes."""
+    host, colon, port = where.rpartition(":")
+    if colon and port.isdecimal() and int(port) < 65536:
+        socket.create_connection((host.strip("[]"), int(port)), patience).close()
+
+
+def _check_sockets() -> None:
+    """Raise `RaynasError` where the paths of Ray's sockets would be longer than the system takes."""
+    variable = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
+    folder = os.environ.get(variable) or "/tmp"  # noqa: S108 - as Ray has it
+    longest = LONGEST_SOCKET - len(_SOCKET)
+    if len(os.fsencode(folder)) > longest:
+        raise RaynasError(
+            f"the folder for temporary files has too long a name for Ray's sockets below it ({variable})",
+            got=f"{len(os.fsencode(folder))} letters: {folder}",
+            expected=f"at most {longest} letters",
+            next_step="RAY_TMPDIR=/tmp before the command, or any other short path",
+        )
+
+
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Let Ctrl-C wait until Ray is up or down: in between, it leaves half of it behind or crashes it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: asked.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        raise KeyboardInterrupt
 
 
 def _autoscales(patience: float = 10.0) -> bool:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from raynas.errors import RaynasError, unknown
+from raynas.errors import RaynasError, quoted, unknown
 from raynas.methods.recipes import ALL
 from raynas.methods.record import Method, Order
 from raynas.methods.staged import STAGED
@@ -165,7 +165,7 @@ def resolve(method: str | Mapping[str, Any]) -> Method:
 
 def _additions(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise RaynasError("add must be a mapping", got=repr(value), expected=f"keys {', '.join(_SEVERAL)}")
+        raise RaynasError("add must be a mapping", got=quoted(value), expected=f"keys {', '.join(_SEVERAL)}")
     for slot in value:
         if slot not in _SEVERAL:
             raise unknown("list of a method", slot, _SEVERAL, next_step=_NEXT)
@@ -230,11 +230,11 @@ def _part(where: str, kinds: Kinds, value: Any) -> Any:
     """Build the part a value asks for: a name, or `use:` with the part's settings."""
     if not isinstance(value, str | Mapping):
         raise RaynasError(
-            f"{where} must be a name or a mapping", got=repr(value), expected=f"one of {', '.join(kinds)}"
+            f"{where} must be a name or a mapping", got=quoted(value), expected=f"one of {', '.join(kinds)}"
         )
     settings = {"use": value} if isinstance(value, str) else dict(value)
     use = settings.pop("use", None)
-    if use not in kinds:
+    if not isinstance(use, str) or use not in kinds:
         raise unknown(where, use, kinds, next_step=_NEXT)
     kind = kinds[use]
     known = [field.name for field in fields(kind)]
@@ -261,7 +261,7 @@ def _validated(kind: Any, value: Any, where: str) -> Any:
     except ValidationError as error:
         detail = error.errors()[0]
         place = ".".join(str(part) for part in (where, *detail["loc"]))
-        raise RaynasError(f"{place}: {detail['msg']}", got=detail["input"]) from None
+        raise RaynasError(f"{place}: {detail['msg']}", got=quoted(detail["input"])) from None
 
 
 def plain(part: Any) -> Any:

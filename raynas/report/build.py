@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from raynas.core.genotype import Genotype
 from raynas.core.ops.catalogue import OPERATIONS
 from raynas.disk import disk_error
-from raynas.errors import RaynasError
+from raynas.errors import RaynasError, printable
 from raynas.report import facts as f
 from raynas.report import figures, pictures, text
 from raynas.report.draw import draw_cell, write_cells
@@ -108,6 +108,11 @@ def _content(facts: Facts, genotype_json: str) -> dict[str, Any]:
     return content
 
 
+def _harmless(value: Any) -> Any:
+    """Write out what a terminal would obey: `cat report.md` shows what a trial's records say."""
+    return printable(value) if type(value) is str else value
+
+
 def _render(template: str, content: dict[str, Any]) -> str:
     environment = Environment(
         loader=PackageLoader("raynas.report"),
@@ -117,6 +122,7 @@ def _render(template: str, content: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_harmless,
     )
     filters: dict[str, Callable[..., str]] = {
         "number": text.number,

@@ -288,6 +288,7 @@ def provenance(facts: Facts) -> dict[str, str]:
     halves = (
         f"{part['train']} train, {part['valid']} validation {things}" for part in data if "train" in part
     )
+    classes = _distinct(str(part.get("classes", "")) for part in data)
     found = {
         "created": sweep.created,
         "versions": versions or _pairs(sweep.versions),
@@ -296,6 +297,7 @@ def provenance(facts: Facts) -> dict[str, str]:
         "CPU threads a trial": _distinct(str(start.get("threads", "")) for start in starts),
         "git": _git(sweep.git),
         "data": _distinct(record.config.data.name for record in facts.records),
+        "words in the vocabulary" if things == "tokens" else "classes": classes,
         "data hash": _distinct(str(part.get("hash", "")) for part in data),
         "split": _distinct(halves),
         "split seed": _distinct(str(record.config.data.split_seed) for record in facts.records),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from raynas.core.config import DataConfig
-from raynas.errors import Problem, RaynasError
+from raynas.errors import MOST_PROBLEMS, Problem, RaynasError
 from raynas.library import load_space
 from raynas.sweep.draft import Draft, Setting, same
 from raynas.sweep.keys import nest
@@ -13,16 +13,11 @@ from raynas.sweep.plan import Benchmark
 from raynas.tables.open import open_table
 from raynas.tables.table import column_of
 
-MOST_TRIALS = 10_000
-
 Check = Callable[[dict[str, Any]], Iterator[Problem]]
 
 
-def check_meaning(draft: Draft, samples: int | None) -> list[Problem]:
+def check_meaning(draft: Draft) -> list[Problem]:
     """Check every combination of a draft; a mistake is told once, at the value it comes from."""
-    count = draft.size * (samples or 1)
-    if count > MOST_TRIALS:
-        return [Problem("grid", f"{count} trials are more than {MOST_TRIALS}; narrow the grid")]
     extremes = {"epochs": min, "warmup": max, "cells": min}
     sampled = {
         key: extremes[key](d.values) if key in extremes else d.values[0] for key, d in draft.sample.items()
@@ -34,6 +29,8 @@ def check_meaning(draft: Draft, samples: int | None) -> list[Problem]:
         for check, keys in _CHECKS.items():
             subject = {leaf: leaves[leaf] for leaf in leaves if leaf in keys or leaf.split(".")[0] in keys}
             paths = {leaf: setting.paths.get(leaf, leaf) for leaf in subject}
+            if len(problems) >= MOST_PROBLEMS:
+                return list(problems)
             if (mark := repr((subject, paths))) not in seen:
                 seen.add(mark)
                 for problem in check(subject):
@@ -131,6 +128,7 @@ def _data(leaves: dict[str, Any]) -> Iterator[Problem]:
 def _reads(leaves: dict[str, Any]) -> Iterator[Problem]:
     """Check that the space's cells read what the data hold."""
     from raynas.data.catalogue import DATA_SETS, is_text
+    from raynas.data.functions import is_function
 
     try:
         space = load_space(leaves["space"])
@@ -139,7 +137,7 @@ def _reads(leaves: dict[str, Any]) -> Iterator[Problem]:
     name = leaves["data.name"]
     if space.form.texts and leaves["recompute"]:
         yield Problem("recompute", f"cells of {space.name} are not computed twice: set it to false")
-    if space.form.texts == is_text(name) or (name not in DATA_SETS and ":" not in name):
+    if space.form.texts == is_text(name) or (name not in DATA_SETS and not is_function(name)):
         return
     fitting = ", ".join(entry.name for entry in DATA_SETS.values() if entry.text == space.form.texts)
     reads, holds = ("texts", "images") if space.form.texts else ("images", "a text")

@@ -1,13 +1,12 @@
 """The shell of a sweep file, typed: what it adds to the keys of a search."""
 
-import re
 from typing import Any
 
 from pydantic import Field, PositiveInt, field_validator
 
-from raynas.core.config import Frozen
-from raynas.errors import nearest
-from raynas.sweep.plan import Benchmark, Resources, Select, Strategy, Track
+from raynas.core.config import Frozen, folder_name
+from raynas.errors import nearest, quoted
+from raynas.sweep.plan import MOST_TRIALS, Benchmark, Resources, Select, Strategy, Track
 
 _REFUSED = {
     "asha": "it stops trials by early accuracy, which hides the late collapse that a search is watched for",
@@ -23,7 +22,7 @@ class SweepConfig(Frozen):
     grid: dict[str, Any] = Field(default_factory=dict, description="lists; every combination is a trial")
     zip: dict[str, Any] = Field(default_factory=dict, description="lists that advance together")
     sample: dict[str, Any] = Field(default_factory=dict, description="ranges that values are drawn from")
-    samples: PositiveInt | None = Field(None, description="how many points are drawn")
+    samples: PositiveInt | None = Field(None, le=MOST_TRIALS, description="how many points are drawn")
     strategy: Strategy = Field("grid", description="grid, random-paired or optuna")
     resources: Resources = Field(default_factory=Resources)
     select: Select = Field(default_factory=Select)
@@ -33,9 +32,7 @@ class SweepConfig(Frozen):
     @field_validator("name")
     @classmethod
     def _name_of_a_folder(cls, value: str) -> str:
-        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value) is None:
-            raise ValueError(f"expected letters, digits, '.', '-' and '_' only; got {value!r}")
-        return value
+        return folder_name(value)
 
     @field_validator("strategy", mode="before")
     @classmethod
@@ -46,7 +43,9 @@ class SweepConfig(Frozen):
         if reason := _REFUSED.get(str(value).lower()):
             raise ValueError(f"{value} is not offered: {reason}; choose one of {', '.join(names)}")
         near = nearest(value, names)
-        raise ValueError(f"unknown strategy {value!r}; " + (f"nearest: {near}" if near else ", ".join(names)))
+        raise ValueError(
+            f"unknown strategy {quoted(value)}; " + (f"nearest: {near}" if near else ", ".join(names))
+        )
 
 
 SWEEP_KEYS = tuple(key for key in SweepConfig.model_fields if key != "base")

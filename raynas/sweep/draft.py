@@ -3,12 +3,13 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import Any
 
-from raynas.errors import Problem, RaynasError
+from raynas.errors import MOST_PROBLEMS, Problem, RaynasError, quoted, short
 from raynas.sweep.keys import KEYS, Entry, check_value, defaults, unknown_key
-from raynas.sweep.plan import Distribution
+from raynas.sweep.plan import MOST_TRIALS, Distribution
 from raynas.sweep.sampling import read_distribution
 
 
@@ -19,7 +20,7 @@ class Axis:
     key: str
     entries: tuple[Entry, ...]
 
-    @property
+    @cached_property
     def varies(self) -> bool:
         """Whether there is more than one value."""
         return len({same(entry.leaves) for entry in self.entries}) > 1
@@ -46,7 +47,7 @@ class Draft:
     zip: tuple[Axis, ...]
     sample: dict[str, Distribution]
 
-    @property
+    @cached_property
     def seeds(self) -> Axis | None:
         """The grid's axis of seeds, when there are several."""
         return next((axis for axis in self.grid if axis.key == "seed" and axis.varies), None)
@@ -64,6 +65,7 @@ class Draft:
         start = defaults()
         grid = [axis for axis in self.grid if axis is not self.seeds]
         axes = [*self.zip, *grid]
+        known: dict[str, dict[str, Any]] = {}
         rows = list(zip(*(axis.entries for axis in self.zip), strict=True)) if self.zip else [()]
         for row in rows:
             for picks in product(*(axis.entries for axis in grid)):
@@ -73,7 +75,10 @@ class Draft:
                 for entry in (*self.base, *entries):
                     given |= entry.leaves
                     paths |= {leaf: entry.path_of(leaf) for leaf in entry.leaves}
-                leaves = start | _brought(given) | given
+                mark = same({key: given.get(key) for key in ("method", "space", "epochs")})
+                if mark not in known:
+                    known[mark] = _brought(given)
+                leaves = start | known[mark] | given
                 values = zip(axes, entries, strict=True)
                 yield Setting(leaves, paths, {a.key: entry.value for a, entry in values if a.varies})
 
@@ -81,11 +86,26 @@ class Draft:
 def _brought(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the leaves that method and space of a setting bring along; none if there is no such method."""
     from raynas.methods import brought  # brings torch
+    from raynas.methods.build import methods
 
+    method = given.get("method", "darts")
+    if (method if isinstance(method, str) else method["base"]) not in methods():
+        return {}  # so is this, and finding the nearest name of thousands would take minutes
     try:
         return brought(given)
     except RaynasError:
         return {}  # reported, once, by the check of the method itself
+
+
+def too_many(grid: Mapping[str, Any], zip_: Mapping[str, Any], samples: int | None) -> list[Problem]:
+    """Count the searches of a file before any of its values costs time."""
+    size = max((len(values) for values in zip_.values() if isinstance(values, list)), default=1)
+    for values in grid.values():
+        size *= len(values) if isinstance(values, list) else 1
+    count = size * (samples or 1)
+    if count <= MOST_TRIALS:
+        return []
+    return [Problem("grid", f"{count} trials are more than {MOST_TRIALS}; narrow the grid")]
 
 
 def same(leaves: Mapping[str, Any]) -> str:
@@ -101,7 +121,10 @@ def read_draft(
     entries = []
     for key, value in base.items():
         if isinstance(value, list):
-            problems.append(Problem(key, f"expected one value; several go under `grid: {{{key}: {value}}}`"))
+            several = short(str(value))
+            problems.append(
+                Problem(key, f"expected one value; several go under `grid: {{{key}: {several}}}`")
+            )
             continue
         entry, wrong = check_value(key, value, key)
         problems += wrong
@@ -127,19 +150,21 @@ def read_draft(
 
 
 def _read_axes(section: str, values: Mapping[str, Any]) -> tuple[tuple[Axis, ...], list[Problem]]:
-    axes, problems = [], []
+    axes: list[Axis] = []
+    problems: list[Problem] = []
     for key, items in values.items():
         path = f"{section}.{key}"
+        if len(problems) >= MOST_PROBLEMS:
+            break
         if key not in KEYS:
             problems.append(unknown_key(key, KEYS, path))
         elif not isinstance(items, list):
-            problems.append(Problem(path, f"expected a list of values; got {items!r}"))
+            problems.append(Problem(path, f"expected a list of values; got {quoted(items)}"))
         elif not items:
             problems.append(Problem(path, "the list is empty"))
         else:
-            checked = [check_value(key, item, f"{path}[{i}]") for i, item in enumerate(items)]
-            problems += [problem for _, wrong in checked for problem in wrong]
-            entries = [entry for entry, _ in checked if entry]
+            entries, wrong = _read_values(key, items, path)
+            problems += wrong
             if section == "grid":
                 entries, repeated = _without_repeats(entries)
                 problems += repeated
@@ -148,12 +173,26 @@ def _read_axes(section: str, values: Mapping[str, Any]) -> tuple[tuple[Axis, ...
     return tuple(axes), problems
 
 
+def _read_values(key: str, items: list[Any], path: str) -> tuple[list[Entry], list[Problem]]:
+    """Check the values of a list one by one, until too many are wrong."""
+    entries: list[Entry] = []
+    problems: list[Problem] = []
+    for i, item in enumerate(items):
+        entry, wrong = check_value(key, item, f"{path}[{i}]")
+        problems += wrong
+        entries += [entry] if entry else []
+        if len(problems) >= MOST_PROBLEMS:
+            problems.append(Problem(path, f"and maybe more of its {len(items)} values"))
+            break
+    return entries, problems
+
+
 def _without_repeats(entries: list[Entry]) -> tuple[list[Entry], list[Problem]]:
     first: dict[str, Entry] = {}
     for entry in entries:
         first.setdefault(same(entry.leaves), entry)
     repeats = [(entry, first[same(entry.leaves)]) for entry in entries]
-    problems = [Problem(e.path, f"{e.value!r} is also at {f.path}") for e, f in repeats if e is not f]
+    problems = [Problem(e.path, f"{quoted(e.value)} is also at {f.path}") for e, f in repeats if e is not f]
     return list(first.values()), problems
 
 

@@ -2,18 +2,22 @@
 
 import json
 import shlex
+import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from raynas.core.config import SearchConfig
 from raynas.core.space import Space
-from raynas.disk import disk_error, write_atomic
+from raynas.disk import disk_error, read_bounded, read_json, write_atomic
 from raynas.errors import RaynasError, nearest
 from raynas.library import load_space
-from raynas.sweep.plan import VERSION, Sweep, Trial
+from raynas.sweep.plan import VERSION, Sweep, Track, Trial
 from raynas.sweep.record import TrialRecord, fold
 from raynas.sweep.spool import Spool
+from raynas.sweep.uri import without_passwords
 
 __all__ = ["SweepFolder", "TrialFolder", "write_atomic"]
 
@@ -83,7 +87,7 @@ class TrialFolder:
         write_atomic(self.path / "trial.json", _pretty({**trial.to_json(), "space": space}))
 
     def _read(self, parse: Callable[[dict[str, Any]], T]) -> T:
-        return _read_json(self.path / "trial.json", "a trial's configuration", parse)
+        return _read_mapping(self.path / "trial.json", "a trial's configuration", parse)
 
 
 class SweepFolder:
@@ -92,6 +96,7 @@ class SweepFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._sweep: Sweep | None = None
+        self._made = False
 
     @property
     def name(self) -> str:
@@ -132,20 +137,62 @@ class SweepFolder:
                 next_step=f"raynas resume {self.typed}, or give the new one another name: "
                 f"name={self.name}-2, or delete the folder of the old one",
             )
+        self._made = not self.path.exists()
         try:
             (self.path / "trials").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise disk_error(error, self.path) from error
-        write_atomic(self.path / "sweep.yaml", source_text.encode())
+        address = sweep.track.mlflow
+        if address and without_passwords(address) != address:
+            write_atomic(self._secret, address.encode(), mode=0o600)
+        sweep = replace(
+            sweep,
+            track=Track(mlflow=address and without_passwords(address)),
+            command=without_passwords(sweep.command),
+            resolved=_hidden(sweep.resolved),
+        )
+        write_atomic(self.path / "sweep.yaml", without_passwords(source_text).encode())
         for trial in sweep.trials:
             if trial.config is not None:
                 self.trial(trial.id).write(trial)
         write_atomic(self.path / "sweep.json", _pretty(sweep.to_json()))
 
+    @property
+    def mlflow(self) -> str | None:
+        """The address of the sweep's MLflow store, its password included; None for none.
+
+        The password lies in a file that only its owner may read, and nowhere else. Raises `RaynasError` when
+        that file has gone.
+        """
+        address = self.sweep().track.mlflow
+        if address is None or without_passwords(address) != address or "***" not in address:
+            return address
+        try:
+            return read_bounded(self._secret, 10_000).decode()
+        except (OSError, ValueError) as error:
+            raise RaynasError(
+                "the password of the sweep's MLflow store cannot be read",
+                got=f"{self._secret}: {error}",
+                next_step=f"write the whole address into it: {address}",
+            ) from None
+
+    @property
+    def _secret(self) -> Path:
+        return self.path / ".mlflow"
+
+    def forget_unstarted(self) -> None:
+        """Take back what `create` wrote if no trial has started, so that the name is free again."""
+        if any(self.path.glob("trials/*/events.jsonl")) or any(self.path.glob("trials/*/checkpoint*.pt")):
+            return
+        with suppress(OSError):
+            (self.path / "sweep.json").unlink()
+            if self._made:
+                shutil.rmtree(self.path)
+
     def sweep(self) -> Sweep:
         """Read the resolved sweep (once: it never changes); raises `RaynasError` if missing or damaged."""
         if self._sweep is None:
-            self._sweep = _read_json(self.path / "sweep.json", "a sweep", self._parse)
+            self._sweep = _read_mapping(self.path / "sweep.json", "a sweep", self._parse)
         return self._sweep
 
     def _parse(self, data: dict[str, Any]) -> Sweep:
@@ -185,18 +232,27 @@ class SweepFolder:
         )
 
 
-def _read_json(path: Path, what: str, parse: Callable[[dict[str, Any]], T]) -> T:
+def _read_mapping(path: Path, what: str, parse: Callable[[dict[str, Any]], T]) -> T:
     """Return what ``parse`` makes of a file's JSON mapping; raises `RaynasError` for whatever is amiss."""
     try:
-        data = json.loads(path.read_bytes())
+        data = read_json(path)
         if not isinstance(data, dict):
             raise TypeError(f"expected a JSON mapping, got a {type(data).__name__}")
         return parse(data)
     except FileNotFoundError:
         raise RaynasError(f"{what} is missing", got=path, next_step=_PUT_BACK) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         why = " ".join(f"{type(error).__name__}: {error}".split())
         raise RaynasError(f"{what} cannot be read", got=f"{path}: {why[:200]}", next_step=_PUT_BACK) from None
+
+
+def _hidden(value: Any) -> Any:
+    """Return plain data with the passwords of all addresses hidden."""
+    if isinstance(value, Mapping):
+        return {key: _hidden(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_hidden(each) for each in value]
+    return without_passwords(value) if isinstance(value, str) else value
 
 
 def _pretty(data: Mapping[str, Any]) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from raynas.core.config import Frozen, SearchConfig
-from raynas.errors import Problem, RaynasError, nearest
+from raynas.errors import Problem, RaynasError, nearest, quoted
 from raynas.library import explain, locate
 
 _GROUPS: dict[str, type[Frozen]] = {
@@ -89,9 +89,13 @@ def check_value(key: str, value: Any, path: str) -> tuple[Entry | None, list[Pro
     folder of the driver become absolute, because a trial runs in a folder of its own.
     """
     if not _is_plain(value):
-        return None, [Problem(path, f"expected numbers, text, lists or mappings of text; got {value!r}")]
+        return None, [
+            Problem(path, f"expected numbers, text, lists or mappings of text; got {quoted(value)}")
+        ]
     if key == "method" and not isinstance(value, str | Mapping):
-        return None, [Problem(path, f"expected a method's name or a mapping with `base:`; got {value!r}")]
+        return None, [
+            Problem(path, f"expected a method's name or a mapping with `base:`; got {quoted(value)}")
+        ]
     given = flatten(key, value)
     try:
         config = SearchConfig.model_validate({"space": "-", **nest(given)})
@@ -110,7 +114,7 @@ def _is_plain(value: object) -> bool:
     """Tell whether JSON gives the value back as it is (dates, infinities and numbered keys do not)."""
     try:
         return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return False
 
 
@@ -123,7 +127,7 @@ def _get(config: SearchConfig, leaf: str) -> Any:
 
 def _implausible(leaf: str, given: object, value: object) -> str | None:
     if isinstance(given, bool) and not isinstance(value, bool):
-        return f"expected a number; got {given}"
+        return f"expected a number; got {given}, as YAML reads yes, no, on, off, true and false"
     return None
 
 

@@ -9,11 +9,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from raynas.core.config import LANE_FIELDS
-from raynas.errors import FileProblems, Problem, RaynasError
+from raynas.errors import MOST_PROBLEMS, FileProblems, Problem, RaynasError, short
 from raynas.library import explain, read_yaml
 from raynas.sweep.check import check_benchmark, check_meaning
 from raynas.sweep.config import SWEEP_KEYS, SweepConfig
-from raynas.sweep.draft import Draft, read_draft, same
+from raynas.sweep.draft import Draft, read_draft, same, too_many
 from raynas.sweep.keys import KEYS, unknown_key
 from raynas.sweep.overrides import apply_overrides
 from raynas.sweep.plan import Sweep
@@ -28,18 +28,16 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, command: str | None
 
     ``command`` is recorded as what was typed. Raises `FileProblems` with every mistake at once.
     """
-    try:
-        raw = read_yaml(path)
-    except OSError as error:
-        raise RaynasError(f"cannot read {path}", got=error.strerror, next_step="raynas ls trials") from None
-    data, problems = apply_overrides(raw, overrides)
+    data, problems = apply_overrides(read_yaml(path), overrides)
     config, wrong = _read(data, path.stem)
     problems += wrong
+    if wrong := too_many(config.grid, config.zip, config.samples):
+        raise FileProblems(str(path), [*problems, *wrong])
     draft, wrong = read_draft(config.base, config.grid, config.zip, config.sample)
     problems += wrong
     problems += [*_strategy_problems(config, draft), *_track_problems(config)]
     problems += [*_pack_problems(config, draft), *_device_problems(config, draft)]
-    problems += check_meaning(draft, config.samples)
+    problems += check_meaning(draft)
     problems += check_benchmark(config.benchmark, draft) if config.benchmark else []
     if config.select.by == "table" and config.benchmark is None and "benchmark" not in data:
         problems.append(Problem("select.by", NO_BENCHMARK))
@@ -53,7 +51,10 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, command: str | None
 def _read(data: Mapping[str, Any], stem: str) -> tuple[SweepConfig, list[Problem]]:
     """Check the shell of the file; a part that is wrong is reported and left at its default."""
     known = (*SWEEP_KEYS, *KEYS)
-    problems = [unknown_key(key, known, str(key)) for key in data if key not in known]
+    strange = [key for key in data if key not in known]
+    problems = [unknown_key(key, known, short(str(key))) for key in strange[:MOST_PROBLEMS]]
+    if more := strange[MOST_PROBLEMS:]:
+        problems.append(Problem("", f"and {len(more)} more unknown keys"))
     shell: dict[str, Any] = {"name": stem, "base": {key: data[key] for key in data if key in KEYS}}
     for key in SWEEP_KEYS:
         if key in data and not (key in ("grid", "zip", "sample") and data[key] is None):

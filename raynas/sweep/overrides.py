@@ -4,10 +4,9 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
-from raynas.errors import Problem
+from raynas.errors import Problem, quoted
 from raynas.sweep.keys import KEYS, flatten, unknown_key
+from raynas.yaml_text import NotYaml, parse_value
 
 AXES = ("grid", "zip", "sample")
 _SECTIONS = ("resources", "select", "track", "benchmark")
@@ -29,9 +28,9 @@ def apply_overrides(raw: Mapping[str, Any], overrides: Sequence[str]) -> tuple[d
             problems.append(Problem(text, "an override is written key=value, as in seed=0"))
             continue
         try:
-            value = yaml.safe_load(value_text)
-        except (ValueError, RecursionError, yaml.YAMLError):  # ValueError: a date of month 13
-            problems.append(Problem(key, f"not a YAML value: {value_text}"))
+            value = parse_value(value_text)
+        except NotYaml as error:
+            problems.append(Problem(key, f"not a YAML value: {quoted(value_text)}: {error}"))
             continue
         problems += _apply(data, key, value)
     return data, problems

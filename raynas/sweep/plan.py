@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
@@ -18,15 +18,22 @@ Criterion = Literal["valid_loss", "discrete_loss", "table"]
 
 VERSION = 1
 
+MOST_TRIALS = 10_000
+"""Searches of one sweep."""
+
 
 class Resources(Frozen):
     """What each trial gets, and how many run at once."""
 
-    cpu: float | None = Field(None, gt=0, description="CPUs a trial; the search's `threads` if left out")
-    gpu: float = Field(0, ge=0, description="GPUs a trial: 0, a share 1/n, or a whole number")
-    max_concurrent: PositiveInt | None = Field(None, description="most trials at once; as many as fit")
-    retries: NonNegativeInt = Field(3, description="how often a crashed trial is started again")
-    pack: PositiveInt | Literal["auto"] = Field(
+    cpu: float | None = Field(
+        None, gt=0, le=1024, description="CPUs a trial; the search's `threads` if left out"
+    )
+    gpu: float = Field(0, ge=0, le=1024, description="GPUs a trial: 0, a share 1/n, or a whole number")
+    max_concurrent: PositiveInt | None = Field(
+        None, le=MOST_TRIALS, description="most trials at once; as many as fit"
+    )
+    retries: NonNegativeInt = Field(3, le=1000, description="how often a crashed trial is started again")
+    pack: Annotated[int, Field(ge=1, le=MOST_TRIALS)] | Literal["auto"] = Field(
         "auto", description="most like-shaped trials that advance together in one process; auto measures"
     )
 
@@ -51,7 +58,7 @@ class Select(Frozen):
         description="the supernet's validation loss, that of its derived cell alone, or the validation "
         "accuracy in the benchmark's table",
     )
-    top: PositiveInt = Field(1, description="how many of the best are named")
+    top: PositiveInt = Field(1, le=MOST_TRIALS, description="how many of the best are named")
 
 
 class Track(Frozen):

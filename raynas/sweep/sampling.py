@@ -6,9 +6,9 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from raynas.errors import Problem, nearest
+from raynas.errors import Problem, nearest, quoted
 from raynas.sweep.keys import LEAVES, check_value, unknown_key
-from raynas.sweep.plan import Distribution
+from raynas.sweep.plan import MOST_TRIALS, Distribution
 
 KINDS = ("log", "uniform", "int", "choice")
 
@@ -16,6 +16,7 @@ _FORM = (
     "expected one of {log: [low, high]}, {uniform: [low, high]}, {int: [low, high]}, {choice: [a, b, ...]}"
 )
 _TRIES = 1000
+_IN_A_ROW = 100_000
 
 
 def read_distribution(key: str, entry: Any) -> tuple[Distribution | None, list[Problem]]:
@@ -27,13 +28,15 @@ def read_distribution(key: str, entry: Any) -> tuple[Distribution | None, list[P
         message = "cannot be sampled, since searches are compared across it; list its values under `grid`"
         return None, [Problem(path, message)]
     if not isinstance(entry, Mapping) or len(entry) != 1:
-        return None, [Problem(path, f"{_FORM}; got {entry!r}")]
+        return None, [Problem(path, f"{_FORM}; got {quoted(entry)}")]
     [(kind, values)] = entry.items()
     if kind not in KINDS:
         near = nearest(kind, KINDS)
         return None, [Problem(f"{path}.{kind}", f"unknown distribution; nearest: {near}" if near else _FORM)]
     if not isinstance(values, list) or not values:
-        return None, [Problem(f"{path}.{kind}", f"{_FORM}; got {values!r}")]
+        return None, [Problem(f"{path}.{kind}", f"{_FORM}; got {quoted(values)}")]
+    if len(values) > MOST_TRIALS:
+        return None, [Problem(f"{path}.{kind}", f"more than {MOST_TRIALS} values")]
     checked = [check_value(key, value, f"{path}.{kind}[{i}]") for i, value in enumerate(values)]
     if problems := [problem for _, wrong in checked for problem in wrong]:
         return None, problems
@@ -66,18 +69,20 @@ def _wrong_range(key: str, distribution: Distribution) -> str | None:
 
 
 def paired_draws(sample: Mapping[str, Distribution], count: int) -> list[dict[str, Any]]:
-    """Draw ``count`` different points, always the same ones, fewer when there are no more.
+    """Draw ``count`` different points, always the same ones, fewer when many in a row are not new.
 
     Every key has its own stream, so adding a key leaves the other keys' draws alone. Floats have 4
     significant digits, so an id shows exactly what was run.
     """
     streams = {key: random.Random(key) for key in sample}  # noqa: S311 - no secret
     points: dict[str, dict[str, Any]] = {}
+    tries = 0
     for _ in range(count * _TRIES):
-        if len(points) == count:
+        if len(points) == count or tries == _IN_A_ROW:
             break
         point = {key: _draw(distribution, streams[key]) for key, distribution in sample.items()}
-        points.setdefault(json.dumps(point), point)
+        tries = 0 if (text := json.dumps(point)) not in points else tries + 1
+        points.setdefault(text, point)
     return list(points.values())
 
 

@@ -2,13 +2,15 @@
 
 import re
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from raynas.errors import RaynasError, nearest
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _SERVERS = ("http", "https", "databricks")
 _SQLITE = "sqlite:///"
+HIDDEN = ":***@"
+_PASSWORD = re.compile(r"(://[^/@\s:]*):[^/\s]*@")
+_QUERY = re.compile(r"([?&](?:password|passwd|pwd|token)=)[^&\s'\"]+", re.IGNORECASE)
 
 
 def resolve_uri(uri: str) -> str:
@@ -17,6 +19,10 @@ def resolve_uri(uri: str) -> str:
     Raises `RaynasError` for what MLflow cannot use: its file store (in maintenance mode since 3.x, a plain
     path or ``file:``), a database in memory, or an unknown scheme.
     """
+    if HIDDEN in uri:
+        raise RaynasError(
+            "the address has *** where its password was", got=uri, next_step="write the password"
+        )
     scheme = uri.partition(":")[0].partition("+")[0].lower()
     if uri == "databricks":
         return uri
@@ -59,11 +65,12 @@ def artifact_root(uri: str) -> Path | None:
 
 def shown(uri: str) -> str:
     """Return the address without its password: fit for messages and for files."""
-    parts = urlsplit(uri)
-    if not parts.password:
-        return uri
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}"))
+    return without_passwords(uri)
+
+
+def without_passwords(text: str) -> str:
+    """Return a text in which the password of every address is `***`."""
+    return _QUERY.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
 
 
 def reason(error: BaseException) -> str:
@@ -73,6 +80,6 @@ def reason(error: BaseException) -> str:
         return match[1].strip().lower()
     if "timed out" in text.lower():
         return "timed out"
-    text = re.sub(r"//[^/@\s:]+:[^/@\s]+@", "//***@", text)
+    text = without_passwords(text)
     text = text if len(text) <= 160 else f"{text[:157]}…"
     return text if isinstance(error, RaynasError) else f"{type(error).__name__}: {text}"

@@ -3,12 +3,16 @@
 import fcntl
 import logging
 import os
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+from uuid import uuid4
 
+from raynas.disk import replace
 from raynas.sweep.uri import artifact_root, sqlite_file
 from raynas.track.content import Status
 
@@ -150,20 +154,72 @@ def _client(uri: str) -> "MlflowClient":
 
     for logger in ("mlflow", "urllib3.connectionpool"):
         logging.getLogger(logger).setLevel(logging.ERROR)
-    with _making(sqlite_file(uri)):
+    if (file := sqlite_file(uri)) is None:
+        return MlflowClient(tracking_uri=uri)
+    with _alone(file):
+        if _empty(file):
+            _make(file)
         return MlflowClient(tracking_uri=uri)
 
 
 @contextmanager
-def _making(file: Path | None) -> Iterator[None]:
-    """Let one process at a time make a sqlite store: several at once break its migration."""
-    if file is None:
-        yield
-        return
+def _alone(file: Path) -> Iterator[None]:
+    """Let one process at a time make or migrate a sqlite store: several at once break it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.with_name(f".{file.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _empty(file: Path) -> bool:
+    """Tell whether a sqlite store holds no run yet; it may then be half made as well.
+
+    What is no database is left to MLflow, which says so.
+    """
+    if not file.exists():
+        return True
+    with suppress(sqlite3.Error), closing(_opened(file)) as database:
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+        rows = {name: f"SELECT count(*) FROM {name}" for name in ("runs", "experiments") if name in tables}  # noqa: S608
+        counts = {name: database.execute(query).fetchone()[0] for name, query in rows.items()}
+        return not counts.get("runs") and int(counts.get("experiments", 0)) <= 1
+    return False
+
+
+def _make(file: Path) -> None:
+    """Make a store beside its place and give it its name when it is whole: a kill leaves nothing half made.
+
+    An empty store that a kill did leave half made, as earlier versions could, is kept under another name.
+    """
+    from mlflow import MlflowClient
+
+    for rest in file.parent.glob(f".{file.name}.making-*"):
+        rest.unlink(missing_ok=True)
+    # MLflow keeps what it has opened by its name, so each has a name of its own.
+    fresh = file.with_name(f".{file.name}.making-{uuid4().hex}")
+    MlflowClient(tracking_uri=f"sqlite:///{fresh}").search_experiments(max_results=1)
+    with closing(sqlite3.connect(fresh)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    if file.exists() and _schema(file) != _schema(fresh):
+        replace(file, file.with_name(f"{file.name}.half-made"))
+        for tail in ("-journal", "-wal", "-shm"):  # would be taken for the new one's
+            file.with_name(file.name + tail).unlink(missing_ok=True)
+    if not file.exists():
+        replace(fresh, file)
+    for rest in file.parent.glob(f"{fresh.name}*"):
+        rest.unlink(missing_ok=True)
+
+
+def _schema(file: Path) -> list[tuple[object, ...]]:
+    """Return the tables of a sqlite store and the version MLflow brought them to; [] where they lack it."""
+    with suppress(sqlite3.Error), closing(_opened(file)) as database:
+        tables = database.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+        return [*tables, *database.execute("SELECT * FROM alembic_version").fetchall()]
+    return []
+
+
+def _opened(file: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)
 
 
 def _run(found: Any, experiment: str) -> Run:

@@ -1,0 +1,149 @@
+"""Folders of images: which sub-folders are classes, which are splits, and which files are images."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from raynas.errors import RaynasError, short
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+SPLITS = {
+    "train": ("train", "training", "trn"),
+    "test": ("test", "testing", "tst"),
+    "validation": ("validation", "valid", "val", "dev", "eval", "evaluation"),
+}
+"""How folders of splits are called, in any case of letters."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """An image folder: those of the training and test classes, and the names of folders that are not used."""
+
+    train: Path
+    test: Path | None = None
+    unused: tuple[str, ...] = ()
+
+    def count(self) -> "Count":
+        """Count its images; raises `RaynasError` naming a file or folder that cannot be read."""
+        classes = class_folders(self.train)
+        tested = class_folders(self.test) if self.test else []
+        return Count(
+            sum(1 for folder in classes for _ in image_files(folder)),
+            len(classes),
+            sum(1 for folder in tested for _ in image_files(folder)),
+            self.unused,
+        )
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many images train, in how many classes, how many test, and which folders are not used."""
+
+    images: int
+    classes: int
+    tests: int = 0
+    unused: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        tested = f", {self.tests:,} test images that a search does not look at" if self.tests else ""
+        unused = f"; not used: {', '.join(f'{name}/' for name in self.unused)}" if self.unused else ""
+        return f"{self.images:,} training images in {self.classes:,} classes{tested}{unused}"
+
+
+def find_tree(root: Path) -> Tree:
+    """Find the training and test classes of an image folder.
+
+    A folder of a split counts when it holds sub-folders; a `train/` of nothing but images is a class. Raises
+    `RaynasError` for two folders of the same split, for a split without `train/`, and as `class_folders`.
+    """
+    folders = class_folders(root)
+    found: dict[str, list[Path]] = {split: [] for split in SPLITS}
+    for folder in folders:
+        for split, spellings in SPLITS.items():
+            if folder.name.lower() in spellings and class_folders(folder):
+                found[split].append(folder)
+    for same in found.values():
+        if len(same) > 1:
+            names = " and ".join(f"{folder.name}/" for folder in same)
+            raise RaynasError(f"{root} holds {names}, which mean the same", next_step="move one of them away")
+    if not found["train"]:
+        for split in ("test", "validation"):
+            for folder in found[split]:
+                raise RaynasError(
+                    f"{root} holds {folder.name}/ with class folders, and no train/ beside it",
+                    expected="train/ and test/, each with a sub-folder a class; or the classes alone",
+                    next_step=f"name the folder of the training classes {root / 'train'}",
+                )
+        return Tree(root)
+    train, test = found["train"][0], next(iter(found["test"]), None)
+    return Tree(train, test, tuple(folder.name for folder in folders if folder not in (train, test)))
+
+
+def class_folders(folder: Path) -> list[Path]:
+    """Return the sub-folders of ``folder`` in order of name, without hidden ones; none if it is no folder.
+
+    Raises `RaynasError` for a folder that cannot be listed, and for a link that leads nowhere.
+    """
+    if not folder.is_dir():
+        return []
+    return sorted(Path(entry.path) for entry in _entries(folder) if _is_folder(entry))
+
+
+def image_files(folder: Path) -> Iterator[Path]:
+    """Yield the image files anywhere below ``folder``, in a stable order, without hidden ones.
+
+    Raises `RaynasError` for what cannot be listed or read, and for links that lead in a circle or nowhere.
+    """
+    yield from _images(folder, ())
+
+
+def _images(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+    try:
+        status = folder.stat()
+    except OSError as error:
+        raise _unreadable(folder, error.strerror) from None
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        raise RaynasError(f"{folder} leads back to a folder that it lies in", next_step="delete the link")
+    folders, files = [], []
+    for entry in _entries(folder):
+        if _is_folder(entry):
+            folders.append(entry.path)
+        elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
+            files.append(entry)
+    for entry in files:
+        if not entry.is_file():
+            raise _unreadable(entry.path, "it is not an ordinary file")
+        if not os.access(entry.path, os.R_OK):
+            raise _unreadable(entry.path, "permission denied")
+        yield Path(entry.path)
+    for path in folders:
+        yield from _images(Path(path), (*above, here))
+
+
+def _entries(folder: Path) -> "list[os.DirEntry[str]]":
+    """List a folder in order of name, without hidden entries."""
+    try:
+        with os.scandir(folder) as found:
+            entries = [entry for entry in found if not entry.name.startswith(".")]
+    except OSError as error:
+        raise _unreadable(folder, error.strerror) from None
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Tell whether an entry is a folder or leads to one; a link that leads nowhere is an error."""
+    try:
+        if entry.is_symlink():
+            entry.stat()
+        return entry.is_dir()
+    except OSError as error:
+        raise _unreadable(entry.path, f"the link leads nowhere: {error.strerror}") from None
+
+
+def _unreadable(path: Path | str, why: str | None) -> RaynasError:
+    return RaynasError(
+        f"cannot read {path}", got=short(why or "it cannot be opened"), next_step="fix or delete it"
+    )
