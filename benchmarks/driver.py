@@ -28,7 +28,6 @@ from raynas.core.genotype import Choice, Genotype
 from raynas.core.records import Curvature, EpochReport
 from raynas.core.space import Space
 from raynas.errors import RaynasError
-from raynas.library import load_space
 from raynas.sweep.folder import SweepFolder, TrialFolder
 from raynas.sweep.plan import Resources, Select, Sweep, Track, Trial
 
@@ -78,9 +77,7 @@ def _report(space: Space, epoch: int, chance: random.Random) -> EpochReport:
     }
     loss = 1.0 + chance.random() / (1 + epoch)
     turn = random.Random(f"{chance.getstate()[1][0]} {epoch // TURN}")
-    genotype = Genotype.of(
-        space.name, space.nodes, {cell.kind: _cell(space, turn) for cell in space.cells}
-    )
+    genotype = Genotype.of(space.name, space.nodes, {cell.kind: _cell(space, turn) for cell in space.cells})
     return EpochReport(
         epoch=epoch,
         train_loss=loss,

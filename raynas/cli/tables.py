@@ -1,11 +1,11 @@
 """How a sweep stands and how its trials rank: as plain data, and printed."""
 
-import fcntl
 from collections.abc import Mapping
 from typing import Any
 
 from raynas.cli.output import console, say, table
 from raynas.cli.progress import MARK, Progress, record_json, rising, skips
+from raynas.disk import holder
 from raynas.report.text import number, percent, spread
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
@@ -23,7 +23,7 @@ def standing(folder: SweepFolder) -> dict[str, Any]:
     """
     progress = Progress(folder.sweep(), folder.records())
     counts = progress.count()
-    held_by = _driver(folder)
+    held_by = holder(folder.path / ".driver.lock")
     unfinished = counts["running"] + counts["waiting"]
     ranking = progress.ranking()
     return {
@@ -104,19 +104,6 @@ def with_log(reason: str, log: str) -> str:
     """Return the first line of why a trial failed, and where the rest is."""
     first = next((line.strip() for line in reason.splitlines() if line.strip()), "no reason given")
     return first if log in first else f"{first}  log: {log}"
-
-
-def _driver(folder: SweepFolder) -> str | None:
-    """Say which process drives a sweep now; None when none does."""
-    try:
-        with (folder.path / ".driver.lock").open(encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return file.read().strip() or "another process"
-    except OSError:
-        return None
-    return None
 
 
 def _last_numbers(record: TrialRecord) -> list[str]:

@@ -131,7 +131,8 @@ class Sweep:
     defaults written out. ``base`` holds, for the strategy ``optuna``, each stratum's configuration; the
     sampled keys, and the seed when there are several, stand there at their defaults. ``created`` is an ISO
     time (UTC), ``command`` what was typed, ``versions`` those of the packages that matter, ``git`` the
-    commit of the folder it was started in and whether it was dirty.
+    commit of the folder it was started in and whether it was dirty. ``spaces`` holds the trials' spaces as
+    they were when the sweep was planned, by what configurations call them; older sweeps have none.
     """
 
     name: str
@@ -149,6 +150,7 @@ class Sweep:
     git: dict[str, Any] | None
     base: dict[str, dict[str, Any]] = field(default_factory=dict)
     benchmark: Benchmark | None = None
+    spaces: dict[str, Space] = field(default_factory=dict, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data; `from_json` gives back an equal sweep."""
@@ -169,6 +171,7 @@ class Sweep:
             "benchmark": None if self.benchmark is None else self.benchmark.model_dump(mode="json"),
             "resolved": self.resolved,
             "base": self.base,
+            "spaces": {name: space.model_dump(mode="json") for name, space in self.spaces.items()},
             "trials": [trial.to_json() for trial in self.trials],
         }
 
@@ -195,4 +198,5 @@ class Sweep:
             git=data["git"],
             base=data["base"],
             benchmark=Benchmark.model_validate(data["benchmark"]) if data.get("benchmark") else None,
+            spaces={name: Space.model_validate(space) for name, space in data.get("spaces", {}).items()},
         )

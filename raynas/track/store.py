@@ -1,7 +1,7 @@
 """The few calls to MLflow that raynas needs, each safe to make twice."""
 
-import fcntl
 import logging
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raynas.disk import lock
 from raynas.sweep.uri import artifact_root, sqlite_file
 from raynas.track.content import Status
 
@@ -161,8 +162,7 @@ def _making(file: Path | None) -> Iterator[None]:
         yield
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.with_name(f".{file.name}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock(file.with_name(f".{file.name}.lock"), patience=math.inf):
         yield
 
 
