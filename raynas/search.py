@@ -31,6 +31,7 @@ from raynas.data.split import Splits
 from raynas.errors import RaynasError
 from raynas.evaluation import Evaluator, Looker, Pair, entropy_of, pairs, perplexity, rows_of
 from raynas.methods import check_search, lay_out, resolve, settle
+from raynas.methods.identity import another_search, check_identity, identity_of
 from raynas.parts.stops import Ending
 from raynas.training import Trainer
 
@@ -306,7 +307,7 @@ class Pack:
         """Return everything one search needs to go on from here, as tensors and plain values."""
         return {
             "version": STATE_VERSION,
-            "identity": self._identity(lane),
+            "identity": identity_of(self.configs[lane], self.method, **self._shared()),
             "epoch": self.epoch,
             **self._moving(lane),
             "history": [report.to_json() for report in self.history[lane]],
@@ -321,17 +322,9 @@ class Pack:
 
     def load_state_dict(self, state: dict[str, Any], lane: int = 0) -> None:
         """Put one search back to where ``state`` was taken; raises `RaynasError` if it is another's."""
-        mine = self._identity(lane)
-        theirs = state.get("identity", {})
-        different = [key for key in mine if theirs.get(key) != mine[key]]
-        if state.get("version") != STATE_VERSION or different:
-            key = different[0] if different else "version"
-            raise RaynasError(
-                "the checkpoint belongs to another search",
-                got=f"{key}: {theirs.get(key, state.get('version'))}",
-                expected=f"{key}: {mine.get(key, STATE_VERSION)}",
-                next_step="resume with the configuration it was made with, or delete the checkpoint",
-            )
+        if state.get("version") != STATE_VERSION:
+            raise another_search(f"version: {state.get('version')}", f"version: {STATE_VERSION}")
+        check_identity(state.get("identity", {}), self.configs[lane], self.method, **self._shared())
         self.epoch = state["epoch"]
         self._restore(lane, state)
         self.history[lane] = [EpochReport.from_json(report) for report in state["history"]]
@@ -362,12 +355,11 @@ class Pack:
             pack.load_state_dict(self.state_dict(lane), place)
         return pack
 
-    def _identity(self, lane: int) -> dict[str, Any]:
-        """Return what must be equal for a state to fit: configuration, space and data."""
+    def _shared(self) -> dict[str, str]:
+        """Return the fingerprints of space and data."""
         return {
-            **self.configs[lane].model_dump(mode="json"),
             "space_fingerprint": self.space.fingerprint(),
-            "data_fingerprint": self.splits.record()["hash"],
+            "data_fingerprint": str(self.splits.record()["hash"]),
         }
 
 

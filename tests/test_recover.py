@@ -1,4 +1,4 @@
-"""Damaged folders: what stands elsewhere is put back, the rest is repeated to the bit, and all else goes on."""
+"""Damaged folders: what stands elsewhere is put back, the rest repeated to the bit, and all else goes on."""
 
 import json
 import os

@@ -11,6 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 
 from raynas.errors import RaynasError
 
+LOOP_VERSION = 1
+"""Raised when a search gives other numbers for a reason outside its method's parts, which have versions of
+their own: validation, curvature, the order of the data."""
+
 
 class Frozen(BaseModel):
     """Base of all configuration: immutable, unknown keys refused, NaN and infinity refused."""

@@ -147,7 +147,7 @@ def _same(
     def same(member: Member) -> bool:
         threads = {"threads": member.trial.config().threads}
         starts = (event for event in member.trial.spool.events()[0] if event["kind"] == "start")
-        return all({key: start.get(key) for key in (*now, "threads")} == now | threads for start in starts)
+        return all(_deciding(start) == _deciding(now | threads) for start in starts)
 
     return same
 
@@ -167,6 +167,12 @@ def _circumstances(
         "pack": list(company),
         "forms": dict(forms or {}),
     }
+
+
+def _deciding(start: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a start event decides the rounding; another raynas computes the same, or refuses."""
+    torch_version = start.get("versions", {}).get("torch")
+    return {key: start.get(key) for key in ("device", "pack", "forms", "threads")} | {"torch": torch_version}
 
 
 def _take_up(pack: Pack, state: dict[str, Any], lane: int, member: Member) -> None:
@@ -240,6 +246,7 @@ def _start(member: Member, pack: Pack, company: Sequence[str], forms: Mapping[st
         pid=os.getpid(),
         threads=torch.get_num_threads(),
         data=pack.splits.record(),
+        method=pack.method.fingerprint,
         parameters=pack.parameters_count,
         epochs=pack.epochs,
         from_epoch=pack.epoch,

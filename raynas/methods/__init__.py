@@ -39,13 +39,15 @@ def names() -> tuple[str, ...]:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """Return a method's name, title, source, parts with their settings and defaults, as plain data."""
+    """Return a method as plain data: its words, version and fingerprint, parts with settings, defaults."""
     method = resolve(name)
     filled = {slot: plain(getattr(method, slot)) for slot in PARTS}
     return {
         "name": method.name,
         "title": method.title,
         "source": method.source,
+        "version": method.version,
+        "fingerprint": method.fingerprint,
         "parts": {slot: part for slot, part in filled.items() if part not in (None, [])},
         "order": method.order,
         "every": method.every,

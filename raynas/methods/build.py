@@ -268,9 +268,14 @@ def plain(part: Any) -> Any:
     """Return a part as a trial file would write it: `use` and its settings."""
     if isinstance(part, Sequence) and not isinstance(part, str):
         return [plain(each) for each in part]
-    if not is_dataclass(part):
+    if not is_dataclass(part) or isinstance(part, type):
         return part
-    kinds = [*(parts(slot) for slot in PARTS), _SCHEDULES, *_WITHIN.values()]
-    use = next((name for each in kinds for name, kind in each.items() if kind is type(part)), None)
     settings = {field.name: plain(getattr(part, field.name)) for field in fields(part)}
-    return {"use": use or type(part).__name__, **settings}
+    return {"use": use_of(type(part)) or type(part).__name__, **settings}
+
+
+@cache
+def use_of(part: type) -> str | None:
+    """Return the name by which a trial file uses a class of parts; None for one that none can name."""
+    kinds = [*(parts(slot) for slot in PARTS), _SCHEDULES, *_WITHIN.values()]
+    return next((name for each in kinds for name, kind in each.items() if kind is part), None)

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from raynas.core.objective import Objective, Penalty
 from raynas.core.policy import Modifier, Relaxation, Sampler, Store
+from raynas.methods.identity import fingerprint_of, record_of
 from raynas.parts.derivations import Derivation, Strongest
 from raynas.parts.estimators import Estimator, FirstOrder
 from raynas.parts.objectives import OneDraw
@@ -35,11 +36,17 @@ class Method:
     ``annealing`` the weights' learning rate over epochs, ``stages`` what is alive between epochs; ``stop``
     may end the search; ``derivation`` reads the cell from the mean weights. ``defaults`` are values of a
     search's configuration that the method's source uses: a share of the epochs where ``warmup`` is below 1.
+    ``version`` is raised when any of this changes, so that no search goes on as another than it began; a part
+    class has one of its own for what it computes.
     """
+
+    prose: ClassVar[frozenset[str]] = frozenset({"name", "title", "source"})
+    """What decides no number."""
 
     name: str
     title: str
     source: str
+    version: int = 1
     store: Store = field(default_factory=Table)
     relaxation: Relaxation = field(default_factory=Softmax)
     sampler: Sampler = field(default_factory=Mean)
@@ -70,6 +77,11 @@ class Method:
             for part in value if isinstance(value, tuple) else (value,):
                 if is_dataclass(part):
                     yield each.name, part
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of every part with its settings and version; names and words do not count."""
+        return fingerprint_of(record_of(self))
 
     @property
     def returning(self) -> tuple[EigenvalueGrowth, ...]:

@@ -131,8 +131,9 @@ class Sweep:
     defaults written out. ``base`` holds, for the strategy ``optuna``, each stratum's configuration; the
     sampled keys, and the seed when there are several, stand there at their defaults. ``created`` is an ISO
     time (UTC), ``command`` what was typed, ``versions`` those of the packages that matter, ``git`` the
-    commit of the folder it was started in and whether it was dirty. ``spaces`` holds the trials' spaces as
-    they were when the sweep was planned, by what configurations call them; older sweeps have none.
+    commit of the folder it was started in and whether it was dirty. ``methods`` are the records of its
+    methods as they were then (see `raynas.sweep.identity`), ``spaces`` its spaces by what configurations call
+    them; sweeps of raynas 0.1.0 have none.
     """
 
     name: str
@@ -150,6 +151,7 @@ class Sweep:
     git: dict[str, Any] | None
     base: dict[str, dict[str, Any]] = field(default_factory=dict)
     benchmark: Benchmark | None = None
+    methods: tuple[dict[str, Any], ...] = ()
     spaces: dict[str, Space] = field(default_factory=dict, compare=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -171,6 +173,7 @@ class Sweep:
             "benchmark": None if self.benchmark is None else self.benchmark.model_dump(mode="json"),
             "resolved": self.resolved,
             "base": self.base,
+            "methods": list(self.methods),
             "spaces": {name: space.model_dump(mode="json") for name, space in self.spaces.items()},
             "trials": [trial.to_json() for trial in self.trials],
         }
@@ -198,5 +201,6 @@ class Sweep:
             git=data["git"],
             base=data["base"],
             benchmark=Benchmark.model_validate(data["benchmark"]) if data.get("benchmark") else None,
+            methods=tuple(data.get("methods", ())),
             spaces={name: Space.model_validate(space) for name, space in data.get("spaces", {}).items()},
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from raynas.core.config import SearchConfig, shape_of
 from raynas.sweep.folder import SweepFolder
+from raynas.sweep.identity import check_unchanged
 from raynas.sweep.plan import Distribution, Trial
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.resolve import filled
@@ -41,7 +42,8 @@ class Proposer:
     its index and on what the earlier samples of its stratum came to, all of which the folder holds; so a
     new Proposer on the same folder goes on exactly where the last one was.
 
-    With ``retry_failed`` trials that ended ``failed`` are handed out again.
+    With ``retry_failed`` trials that ended ``failed`` are handed out again. Raises `RaynasError` when a
+    method of the trials to come is not what the sweep was begun with.
     """
 
     def __init__(self, folder: SweepFolder, *, retry_failed: bool = False) -> None:
@@ -68,6 +70,13 @@ class Proposer:
             for trial in self._sweep.trials
             if trial.id not in self._ended
         }
+        self._check_unchanged()
+
+    def _check_unchanged(self) -> None:
+        queue = self._queue.values()
+        methods = [trial.config.method for trial in queue if trial.config is not None]
+        methods += [self._sweep.base[trial.slot[0]]["method"] for trial in queue if trial.slot is not None]
+        check_unchanged(self._sweep, self._folder.typed, str(self._folder.path / "sweep.yaml"), methods)
 
     def pending(self) -> int:
         """Return how many trials have not ended, handed out or not."""

@@ -11,6 +11,7 @@ from typing import Any
 from raynas.core.config import SearchConfig
 from raynas.sweep.config import SweepConfig
 from raynas.sweep.draft import Draft, Setting
+from raynas.sweep.identity import records_of
 from raynas.sweep.ids import group_labels, trial_id
 from raynas.sweep.keys import LEAVES, defaults, flatten_all, nest
 from raynas.sweep.plan import Sweep, Trial
@@ -61,6 +62,7 @@ def resolve(config: SweepConfig, draft: Draft, command: str) -> Sweep:
         git=_git(),
         base=base,
         benchmark=config.benchmark,
+        methods=records_of(setting.leaves["method"] for setting in settings),
     )
 
 
