@@ -1,13 +1,17 @@
 """Files: written so that a kill or a power cut leaves the old bytes or the new ones, read within bounds."""
 
 import errno
+import fcntl
 import json
 import os
 import re
 import stat
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from raynas.errors import RaynasError
 
@@ -85,17 +89,123 @@ def read_bounded(path: Path, most: int) -> bytes:
     pipe would never end, a device has no size.
     """
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError("it is not an ordinary file")
+        _check_ordinary(file.fileno())
         data = file.read(most + 1)
     if len(data) > most:
         raise ValueError(f"it is larger than {most:,} bytes")
     return data
 
 
+def open_own(path: Path, flags: int) -> int:
+    """Open a file that raynas alone writes, making it where ``flags`` say so; return the descriptor.
+
+    Raises `OSError` as opening does, for a link as well (what is written would end up in its target), and
+    `ValueError` for what is no ordinary file.
+    """
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    try:
+        _check_ordinary(descriptor)
+    except ValueError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check_ordinary(descriptor: int) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise ValueError("it is not an ordinary file")
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add to a log; one that cannot be written, or that is a link, must not hide what was to be logged."""
+    with suppress(OSError, ValueError):
+        descriptor = open_own(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        with os.fdopen(descriptor, "a", encoding="utf-8") as file:
+            file.write(text)
+
+
+def set_aside(path: Path) -> Path:
+    """Give what cannot be used any more a name beside its own, as ``events-damaged-1.jsonl``; return it.
+
+    Raises `RaynasError` when it cannot be renamed.
+    """
+    for number in count(1):
+        other = path.with_name(f"{path.stem}-damaged-{number}{path.suffix}")
+        if not os.path.lexists(other):
+            break
+    try:
+        replace(path, other)
+    except OSError as error:
+        raise disk_error(error, path) from error
+    return other
+
+
+@contextmanager
+def lock(path: Path, patience: float = 0.0) -> Iterator[IO[str]]:
+    """Hold a lock file, yielded open at its start, as long as the kernel lets only one process.
+
+    What stands there and is no ordinary file is set aside first, so that a link's target is never written.
+    Raises `BlockingIOError` when another process holds it for more than ``patience`` seconds (infinity to
+    wait for ever), and `RaynasError` when it cannot be opened. Where storage knows no locks (object stores
+    mounted as folders) it is held without one.
+    """
+    until = time.monotonic() + patience
+    with _open_lock(path) as file:
+        while not _locked(file):
+            if time.monotonic() > until:
+                raise BlockingIOError(errno.EWOULDBLOCK, "another process holds the lock", str(path))
+            time.sleep(0.05)
+        file.seek(0)
+        yield file
+
+
+def holder(path: Path) -> str | None:
+    """Return what the process that holds a lock file has written there; None when no process holds it."""
+    try:
+        with os.fdopen(open_own(path, os.O_RDONLY), encoding="utf-8", errors="replace") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return file.read(200).strip() or "another process"
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def _open_lock(path: Path) -> IO[str]:
+    flags = os.O_RDWR | os.O_CREAT
+    try:
+        try:
+            descriptor = open_own(path, flags)
+        except (OSError, ValueError):
+            if not os.path.lexists(path) or (path.is_file() and not path.is_symlink()):
+                raise
+            set_aside(path)
+            descriptor = open_own(path, flags)
+    except OSError as error:
+        raise disk_error(error, path) from error
+    return os.fdopen(descriptor, "r+", encoding="utf-8", errors="replace")
+
+
+def _locked(file: IO[str]) -> bool:
+    """Take the lock, which the kernel drops with the process; True as well where there are no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+    return True
+
+
 def replace(path: Path, other: Path) -> None:
-    """Give a file the name of another one in its folder, on disk when this returns; the other is gone."""
-    path.replace(other)
+    """Give a file the name of another one in its folder, on disk when this returns; the other is gone.
+
+    A folder of that name is set aside.
+    """
+    try:
+        path.replace(other)
+    except IsADirectoryError:
+        set_aside(other)
+        path.replace(other)
     sync_folder(other.parent)
 
 

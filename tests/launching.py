@@ -158,6 +158,10 @@ class Memory(Observer):
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.seen: list[TrialRecord] = []
+        self.mended: list[str] = []
+
+    def on_mended(self, done: Sequence[str]) -> None:
+        self.mended += done
 
     def on_start(self, folder: SweepFolder) -> None:
         self.calls.append("start")

@@ -8,13 +8,13 @@ import torch
 from launching import make_sweep, starts, statuses
 
 from raynas.core.abilities import check_abilities
-from raynas.core.config import SearchConfig, shape_of
+from raynas.core.config import DataConfig, SearchConfig, shape_of
 from raynas.data.load import load_data
 from raynas.errors import RaynasError
 from raynas.launch.device import memory_share
 from raynas.launch.driver import waiting_configs
 from raynas.launch.local import LocalLauncher
-from raynas.launch.packs import Packs, Steps, Task, choose
+from raynas.launch.packs import Packs, Steps, Task, choose, restore
 from raynas.library import load_space
 from raynas.measure import measure_faster_forms, measure_packs
 from raynas.sweep.folder import SweepFolder
@@ -104,9 +104,30 @@ def test_what_was_measured_is_kept_for_a_resume(tmp_path: Path) -> None:
     other = config.model_copy(update={"batch": 8})
     assert (again.size(other), again.forms(other)) == (1, {})
     assert shape_of(config) == shape_of(config.model_copy(update={"seed": 5, "weight_decay": 1.0}))
-    folder.packs.write_text("{")
-    with pytest.raises(RaynasError, match=r"delete packs\.json"):
-        Packs(folder, slots=1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "{}", '{"version": 2}', '{"version": 1, "shapes": [{"shape": "x", "pack": 0}]}'],
+)
+def test_a_damaged_record_of_packs_is_made_again_from_how_trials_have_started(
+    tmp_path: Path, content: str
+) -> None:
+    folder = make_sweep(tmp_path / "s", ["darts"], seeds=3, pack="auto", **SMALL)
+    config, other = waiting_configs(folder, retry_failed=False)[0], DataConfig(limit=9)
+    forms = {"k3d1s1 c4 8x8": "dense"}
+    for trial in folder.trials()[:2]:
+        company = [each.id for each in folder.trials()[:2]]
+        trial.spool.append("start", attempt=1, pack=company, forms=forms, device="cpu (x86_64)")
+    folder.packs.write_text(content)
+    assert Packs(folder, slots=1).size(config) == 1
+    [done] = restore(folder)
+    assert "packs-damaged-1.json" in done
+    assert (folder.path / "packs-damaged-1.json").read_text() == content
+    packs = Packs(folder, slots=1)
+    assert (packs.size(config), packs.forms(config)) == (2, forms)
+    assert packs.size(config.model_copy(update={"data": other})) == 1
+    assert restore(folder) == []
 
 
 def test_a_local_sweep_in_packs_measured_here(tmp_path: Path) -> None:

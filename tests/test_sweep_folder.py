@@ -107,18 +107,6 @@ def test_a_missing_trial_is_an_error(tmp_path: Path) -> None:
         SweepFolder(tmp_path).trial("nobody").config()
 
 
-@pytest.mark.parametrize(
-    "content", ["{", "[]", "{}", '{"config": {}, "axes": {}}', '{"config": null, "axes": 1}']
-)
-def test_a_damaged_trial_is_an_error(tmp_path: Path, content: str) -> None:
-    trial = create(tmp_path, TEXT).trials()[0]
-    (trial.path / "trial.json").write_text(content)
-    for read in (trial.record, trial.config, trial.space):
-        with pytest.raises(RaynasError, match="configuration cannot be read") as caught:
-            read()
-        assert str(trial.path) in str(caught.value)
-
-
 def test_a_command_names_a_sweep_by_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert SweepFolder(tmp_path / "runs" / "small").typed == "small"

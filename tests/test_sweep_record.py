@@ -6,7 +6,6 @@ import pytest
 from sweeping import report
 
 from raynas.core.config import SearchConfig
-from raynas.errors import RaynasError
 from raynas.sweep.record import TrialRecord, fold
 
 CONFIG = SearchConfig(space="tiny")
@@ -93,12 +92,40 @@ def test_method_name() -> None:
         {"kind": "epoch", "report": 3},
         {"kind": "error"},
         {"kind": "end"},
+        {"kind": "end", "status": "asleep", "reason": ""},
+        {"kind": "start", "attempt": "first"},
+        {"kind": "epoch", "report": {**report(0).to_json(), "valid_loss": "low"}},
+        {"kind": "epoch", "report": {**report(0).to_json(), "weights": 3}},
     ],
 )
-def test_an_event_that_is_not_whole_is_a_damaged_record(event: dict[str, Any]) -> None:
-    with pytest.raises(RaynasError, match="record is damaged") as caught:
-        folded(START, event)
-    assert "darts-s0" in str(caught.value)
+def test_an_event_that_is_not_whole_is_told_and_costs_no_other(event: dict[str, Any]) -> None:
+    record = folded(START, event, epoch(0))
+    assert "not whole" in record.damage[0]
+    assert (record.status, record.reports, record.start) == ("running", (report(0),), START)
+
+
+def test_a_search_that_finished_with_epochs_missing_is_not_finished() -> None:
+    start, end = {**START, "epochs": 3}, {"kind": "end", "status": "finished", "reason": ""}
+    for there in ((0, 1), (0, 2), (1, 2), ()):
+        record = folded(start, *map(epoch, there), end)
+        assert record.status == "running"
+        assert f"{3 - len(there)} of 3 epochs" in record.damage[0]
+    assert folded(start, *map(epoch, range(3)), end).status == "finished"
+    ended = {**epoch(1)["report"], "ended": {"epoch": 0, "reason": "λ"}}
+    assert folded(start, epoch(0), {"kind": "epoch", "report": ended}, end).status == "finished"
+
+
+def test_another_versions_records_are_neither_ranked_nor_run() -> None:
+    record = folded(START, {"kind": "damage", "why": "events.jsonl: format 2", "foreign": True})
+    assert (record.status, record.foreign, record.damage) == ("failed", True, ("events.jsonl: format 2",))
+
+
+def test_an_epoch_from_before_a_search_went_back_can_be_restored_later() -> None:
+    def at(number: int, restart: int) -> dict[str, Any]:
+        return {"kind": "epoch", "report": {**report(number).to_json(), "restart": restart}}
+
+    record = folded(at(0, 0), at(2, 1), at(3, 1), at(1, 0), at(3, 0))
+    assert [(each.epoch, each.restart) for each in record.reports] == [(0, 0), (1, 0), (2, 1), (3, 1)]
 
 
 def test_a_search_that_goes_back_replaces_what_it_had_said() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from odd_files import make_odd
 
 from raynas.disk import write_atomic
 from raynas.errors import RaynasError
@@ -88,20 +89,48 @@ def test_a_kill_keeps_what_was_appended(tmp_path: Path) -> None:
     assert [event["kind"] for event in Spool(path).events()[0]] == ["one"]
 
 
-@pytest.mark.parametrize("line", [b"not json\n", b"[1]\n", b'{"kind":"x"}\n', b"\x00\x00\n"])
-def test_a_damaged_line_is_an_error_that_names_the_file(tmp_path: Path, line: bytes) -> None:
+@pytest.mark.parametrize(
+    "line", [b"not json\n", b"[1]\n", b'{"kind":"x"}\n', b'{"v":1,"kind":3}\n', b"\x00\n"]
+)
+def test_a_damaged_line_is_told_and_hides_no_other(tmp_path: Path, line: bytes) -> None:
     spool = Spool(tmp_path / "events.jsonl")
-    spool.path.write_bytes(line)
-    with pytest.raises(RaynasError, match="damaged") as caught:
-        spool.events()
-    assert str(spool.path) in str(caught.value)
+    spool.append("one")
+    with spool.path.open("ab") as file:
+        file.write(line)
+    spool.append("two")
+    events, offset = spool.events()
+    assert [event["kind"] for event in events] == ["one", "damage", "two"]
+    assert "events.jsonl at byte" in events[1]["why"]
+    assert not events[1]["foreign"]
+    assert offset == spool.path.stat().st_size
 
 
-def test_a_later_format_is_refused(tmp_path: Path) -> None:
+def test_a_later_format_is_told_apart(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "events.jsonl")
     spool.path.write_text(json.dumps({"v": 2, "kind": "start"}) + "\n")
-    with pytest.raises(RaynasError, match="another version"):
-        spool.events()
+    [event] = spool.events()[0]
+    assert event["foreign"]
+    assert "another version" in event["why"]
+
+
+def test_a_text_that_only_python_can_read_is_an_event(tmp_path: Path) -> None:
+    """As in the name of a file whose bytes are no UTF-8."""
+    spool = Spool(tmp_path / "events.jsonl")
+    spool.append("end", reason=os.fsdecode(b"\xff"), loss=float("inf"))
+    [event] = spool.events()[0]
+    assert (event["reason"], event["loss"]) == (os.fsdecode(b"\xff"), float("inf"))
+
+
+@pytest.mark.parametrize("kind", ["link", "loose link", "folder", "pipe"])
+def test_what_is_no_file_of_ours_is_neither_read_nor_written(tmp_path: Path, kind: str) -> None:
+    spool, target = Spool(tmp_path / "events.jsonl"), tmp_path / "target"
+    target.write_bytes(b'{"v":1,"kind":"one"}\n')
+    make_odd(spool.path, kind, target)
+    [event] = spool.events()[0]
+    assert event["kind"] == "damage"
+    with pytest.raises(RaynasError, match="cannot write"):
+        spool.append("two")
+    assert target.read_bytes() == b'{"v":1,"kind":"one"}\n'
 
 
 def test_a_full_disk_adds_nothing_and_a_later_append_works(

@@ -18,7 +18,6 @@ from raynas.library import locate
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.uri import artifact_root, reason, resolve_uri, shown
 from raynas.track import content
-from raynas.track.feed import Feed
 from raynas.track.parent import overall
 from raynas.track.progress import Progress, Uploaded, alone
 from raynas.track.store import Store
@@ -146,7 +145,7 @@ def test_a_feed_leaves_a_torn_line_for_later_and_keeps_the_first_of_an_epoch(tmp
     spool = folder.trial("darts-s0").spool
     with spool.path.open("a") as file:
         file.write('{"v":1,"kind":"epo')
-    feed = Feed(folder.trial("darts-s0"))
+    feed = folder.trial("darts-s0").feed
     assert [one.epoch for one in feed.read().reports] == [0, 1]
     first = feed.time(report(1))
     epochs(folder, "darts-s0", report(1, train_loss=9.0), report(2))

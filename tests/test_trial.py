@@ -107,19 +107,6 @@ def test_divergence_ends_a_trial_with_its_reason(make_search_config, tmp_path):
     assert "lower learning_rate" in record.reason
 
 
-def test_a_corrupt_checkpoint_fails_the_trial_and_keeps_its_records(make_search_config, tmp_path):
-    folder = make_folder(tmp_path, make_search_config(epochs=2))
-    with pytest.raises(Crash):
-        run(folder, heartbeat=crash_at(0))
-    folder.checkpoint.write_bytes(folder.checkpoint.read_bytes()[:1000])
-    assert run(folder) == "failed"
-    record = folder.record()
-    assert "checkpoint is corrupt" in record.reason
-    assert len(record.reports) == 1
-    folder.checkpoint.unlink()
-    assert run(folder) == "finished"
-
-
 def test_a_full_disk_is_one_clear_error_and_loses_nothing(make_search_config, tmp_path, monkeypatch):
     folder = make_folder(tmp_path, make_search_config(epochs=2))
 
@@ -232,15 +219,15 @@ def test_members_that_their_method_stops_end_and_the_rest_goes_on(make_search_co
     assert len(lengths) > 1
 
 
-@pytest.mark.parametrize("writes", range(7))
+@pytest.mark.parametrize("writes", range(13))
 def test_a_pack_killed_at_any_write_resumes_to_the_same_bits(
     make_search_config, tmp_path, monkeypatch, writes
 ):
-    """Three members write their states beside the old ones, then each takes its place: seven moments."""
+    """Three members write states beside the old ones, then each takes its place: six moments an epoch."""
     configs = [make_search_config(epochs=2, seed=seed, data={"limit": 64}) for seed in range(3)]
     whole = make_pack(tmp_path / "whole", configs)
     run(*whole)
-    broken, left = make_pack(tmp_path / "broken", configs), [6 + writes]
+    broken, left = make_pack(tmp_path / "broken", configs), [writes]
 
     def mortal(work):
         def call(*arguments):
@@ -255,37 +242,18 @@ def test_a_pack_killed_at_any_write_resumes_to_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr(trial_module, "write_atomic", mortal(write_atomic))
         patch.setattr(trial_module, "replace", mortal(trial_module.replace))
-        if writes < 6:
+        if writes < 12:
             with pytest.raises(Crash):
                 run(*broken)
         else:
             run(*broken)
-    if writes < 6:
+    if writes < 12:
         run(*broken)
     assert reports(broken) == reports(whole)
     assert [folder.record().status for folder in broken] == ["finished"] * 3
     starts = [len({event["from_epoch"] for event in folder.spool.events()[0] if event["kind"] == "start"})
               for folder in broken]  # fmt: skip
     assert len(set(starts)) == 1
-
-
-def test_members_at_different_epochs_go_on_apart(make_search_config, tmp_path):
-    configs = [make_search_config(epochs=2, seed=seed) for seed in range(2)]
-    pack = make_pack(tmp_path / "pack", configs)
-    with pytest.raises(Crash):
-        run(*pack, heartbeat=crash_at(0))
-    pack[1].checkpoint.unlink()
-    assert run(*pack) == ["finished", "finished"]
-    assert [folder.record().start["from_epoch"] for folder in pack] == [1, 0]
-
-
-def test_a_corrupt_checkpoint_fails_its_trial_alone(make_search_config, tmp_path):
-    pack = make_pack(tmp_path / "pack", [make_search_config(epochs=2, seed=seed) for seed in range(2)])
-    with pytest.raises(Crash):
-        run(*pack, heartbeat=crash_at(0))
-    pack[0].checkpoint.write_bytes(b"nonsense")
-    assert run(*pack) == ["failed", "finished"]
-    assert "checkpoint is corrupt" in pack[0].record().reason
 
 
 def test_a_crash_is_recorded_with_every_member(make_search_config, tmp_path):

@@ -1,12 +1,12 @@
 """How a sweep stands and how its trials rank: as plain data, and printed."""
 
-import fcntl
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from raynas.cli.output import say, show_table, table
 from raynas.cli.progress import MARK, Progress, record_json, rising, skips
 from raynas.data.catalogue import is_text
+from raynas.disk import holder
 from raynas.errors import short
 from raynas.report.text import number, percent, spread
 from raynas.sweep.folder import SweepFolder
@@ -25,7 +25,7 @@ def standing(folder: SweepFolder) -> dict[str, Any]:
     """
     progress = Progress(folder.sweep(), folder.records())
     counts = progress.count()
-    held_by = _driver(folder)
+    held_by = short(holder(folder.path / ".driver.lock") or "") or None
     trials = [
         {**record_json(record), "rising": rising(record.reports), "log": str(folder.trial(record.id).log)}
         for record in progress.records.values()
@@ -114,19 +114,6 @@ def with_log(reason: str, log: str) -> str:
     """Return the first line of why a trial failed, and where the rest is."""
     first = next((line.strip() for line in reason.splitlines() if line.strip()), "no reason given")
     return first if log in first else f"{first}  log: {log}"
-
-
-def _driver(folder: SweepFolder) -> str | None:
-    """Say which process drives a sweep now; None when none does."""
-    try:
-        with (folder.path / ".driver.lock").open(encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return short(file.read(1000).strip()) or "another process"
-    except OSError:
-        return None
-    return None
 
 
 def _data(records: Iterable[TrialRecord]) -> list[str]:

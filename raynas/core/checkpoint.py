@@ -24,6 +24,8 @@ def load(path: Path) -> dict[str, Any]:
     since a flipped bit in a tensor would otherwise pass unseen.
     """
     try:
+        if not path.is_file():  # a pipe would never end
+            raise TypeError("is no file")
         with zipfile.ZipFile(path) as archive:
             if (broken := archive.testzip()) is not None:
                 raise zipfile.BadZipFile(f"checksum of {broken} does not match")

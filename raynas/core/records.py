@@ -71,10 +71,16 @@ class EpochReport:
         return {**asdict(self), "genotype": self.genotype.to_json()}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Self:
-        """Rebuild a report; keys of later versions are ignored."""
+    def from_json(cls, data: dict[str, Any], genotype: Genotype | None = None) -> Self:
+        """Rebuild a report, with its ``genotype`` if that has been read; keys of later versions are ignored.
+
+        Raises `LookupError`, `TypeError`, `ValueError` or `RaynasError` for what is no report.
+        """
         known = {key: data[key] for key in (f.name for f in fields(cls)) if key in data}
-        known["genotype"] = Genotype.from_json(data["genotype"])
+        for key, value in known.items():
+            if not isinstance(value, _KINDS.get(key, object)):
+                raise TypeError(f"{key} is {value!r:.40}")
+        known["genotype"] = genotype or Genotype.from_json(data["genotype"])
         if (curvature := data.get("curvature")) is not None:
             values = {f.name: curvature[f.name] for f in fields(Curvature) if f.name in curvature}
             if values.get("spectrum") is not None:
@@ -83,3 +89,11 @@ class EpochReport:
         if (ended := data.get("ended")) is not None:
             known["ended"] = Ended(ended["epoch"], ended["reason"])
         return cls(**known)
+
+
+_KINDS: dict[str, Any] = {
+    **{f.name: int | float for f in fields(EpochReport) if f.type is float},
+    **dict.fromkeys(("epoch", "restart"), int),
+    **dict.fromkeys(("weights", "entropy", "skips", "extra"), dict),
+}
+"""What the values of a report must be, so that a damaged one is found where it is read."""

@@ -1,19 +1,15 @@
 """What every launcher does around the trials: one driver at a time, counting attempts, closing what died."""
 
-import errno
-import fcntl
 import os
 import socket
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Protocol
 
 from raynas.core.config import DataConfig, SearchConfig
 from raynas.data.catalogue import is_text
-from raynas.disk import disk_error
+from raynas.disk import append_text, holder, lock
 from raynas.errors import RaynasError
 from raynas.sweep.folder import SweepFolder, TrialFolder
 from raynas.sweep.record import TrialRecord
@@ -78,7 +74,7 @@ def waiting_configs(folder: SweepFolder, retry_failed: bool) -> list[SearchConfi
     """Return the configurations of the trials to come; of those not suggested yet what is known."""
     sweep = folder.sweep()
     ended = ENDED - {"failed"} if retry_failed else ENDED
-    done = {record.id for record in folder.records() if record.status in ended}
+    done = {record.id for record in folder.records() if record.status in ended or record.foreign}
     configs = []
     for trial in sweep.trials:
         if trial.id in done:
@@ -121,8 +117,7 @@ def note_death(trial: TrialFolder, words: str, kind: str = "crash") -> str:
         return str(events[-1]["kind_of_error"])
     attempt = this_attempt(trial.record())
     trial.spool.append("error", message=words, kind_of_error=kind, attempt=attempt)
-    with suppress(OSError), trial.log.open("a", encoding="utf-8") as log:
-        log.write(f"attempt {attempt}: {words}\n\n")
+    append_text(trial.log, f"attempt {attempt}: {words}\n\n")
     return kind
 
 
@@ -136,14 +131,16 @@ def give_up(trial: TrialFolder) -> None:
 @contextmanager
 def only_driver(folder: SweepFolder) -> Iterator[None]:
     """Be the only process that drives a sweep; raises `RaynasError` while another one does."""
-    lock = folder.path / ".driver.lock"
-    with _opened(lock) as file:
-        if not _locked(file):
+    path = folder.path / ".driver.lock"
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(lock(path))
+        except BlockingIOError:
             raise RaynasError(
                 f"sweep {folder.name!r} is running already",
-                got=f"driven by {lock.read_text().strip() or 'another process'}",
+                got=f"driven by {holder(path) or 'another process'}",
                 next_step=f"watch it: raynas status {folder.typed}",
-            )
+            ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
@@ -157,29 +154,12 @@ def only_writer(trials: Sequence[TrialFolder], patience: float = 60.0) -> Iterat
     After a driver was killed its trials die a few seconds later, perhaps after the next driver started.
     Raises `TimeoutError`.
     """
-    until = time.monotonic() + patience
     with ExitStack() as stack:
         for trial in trials:
-            file = stack.enter_context(_opened(trial.path / ".lock"))
-            while not _locked(file):
-                if time.monotonic() > until:
-                    raise TimeoutError(f"another process still runs trial {trial.id} after {patience:.0f} s")
-                time.sleep(0.2)
+            try:
+                stack.enter_context(lock(trial.path / ".lock", patience))
+            except BlockingIOError:
+                raise TimeoutError(
+                    f"another process still runs trial {trial.id} after {patience:.0f} s"
+                ) from None
         yield
-
-
-def _opened(path: Path) -> IO[str]:
-    try:
-        return path.open("a+", encoding="utf-8")
-    except OSError as error:
-        raise disk_error(error, path) from error
-
-
-def _locked(file: IO[str]) -> bool:
-    """Take the lock, which the kernel drops with the process; True as well where there are no locks."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        # Some shared storage (object stores mounted as folders) knows no locks: go on without.
-        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
-    return True

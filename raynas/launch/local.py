@@ -21,6 +21,7 @@ from raynas.launch.driver import (
 )
 from raynas.launch.observer import Observer, Observers
 from raynas.launch.packs import Packs, measure_task
+from raynas.launch.recover import mend
 from raynas.launch.trial import run_trials
 from raynas.sweep.folder import SweepFolder, TrialFolder
 from raynas.sweep.propose import Proposer
@@ -43,10 +44,11 @@ class LocalLauncher:
         Raises `RaynasError` when the sweep is running already or the device is missing. Crashed trials are
         started again as often as ``resources.retries`` says; interrupted sweeps go on with the same call.
         """
-        folder = SweepFolder(folder.path.resolve())
+        folder = folder.resolved()
         device = local_device(self._device)
         everyone = Observers(observers)
         with only_driver(folder):
+            mended = mend(folder)
             proposer = Proposer(folder, retry_failed=retry_failed)
             retries = Retries(folder.sweep().resources.retries)
             packs = Packs(folder, slots=1)
@@ -54,6 +56,7 @@ class LocalLauncher:
             if configs:
                 self._dataset(configs[0].data)  # what is wrong with it is told before anything is recorded
             everyone.on_start(folder)
+            everyone.on_mended(mended)
             try:
                 self._measure(packs, configs, device)
                 while planned := proposer.next(packs.size):

@@ -2,9 +2,9 @@
 
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
+from raynas.disk import append_text
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.uri import without_passwords
@@ -19,6 +19,9 @@ class Observer:
 
     def on_start(self, folder: SweepFolder) -> None:
         """Before the first trial of this run of the sweep starts; on a resume as well."""
+
+    def on_mended(self, done: Sequence[str]) -> None:
+        """After what was damaged in the folder has been set right; ``done`` says how, a line each."""
 
     def on_trial(self, record: TrialRecord) -> None:
         """After a trial's spool grew or its status changed."""
@@ -45,6 +48,9 @@ class Observers(Observer):
     def on_start(self, folder: SweepFolder) -> None:
         self._folder = folder.path
         self._each(lambda observer: observer.on_start(folder))
+
+    def on_mended(self, done: Sequence[str]) -> None:
+        self._each(lambda observer: observer.on_mended(done))
 
     def on_trial(self, record: TrialRecord) -> None:
         self._each(lambda observer: observer.on_trial(record))
@@ -73,5 +79,4 @@ class Observers(Observer):
 def write_failure(folder: Path, who: str, error: Exception) -> None:
     """Add an observer's exception to ``observers.log``; a disk that takes no more is no reason to stop."""
     text = without_passwords("".join(traceback.format_exception(error)))
-    with suppress(OSError), (folder / "observers.log").open("a", encoding="utf-8") as file:
-        file.write(f"{who}: {text}\n")
+    append_text(folder / "observers.log", f"{who}: {text}\n")

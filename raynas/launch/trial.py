@@ -9,9 +9,8 @@ import os
 import platform
 import socket
 import traceback
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -19,12 +18,13 @@ from typing import Any, Literal
 import torch
 
 import raynas
-from raynas.core.checkpoint import dump, load
+from raynas.core.checkpoint import dump
 from raynas.core.config import SearchConfig
 from raynas.data.split import Data, split
-from raynas.disk import DiskFull, replace, write_atomic
+from raynas.disk import DiskFull, append_text, replace, write_atomic
 from raynas.errors import RaynasError
 from raynas.launch.driver import next_attempt, this_attempt
+from raynas.launch.recover import Member, Team, teams
 from raynas.search import Diverged, Pack
 from raynas.sweep.folder import TrialFolder
 
@@ -42,15 +42,24 @@ def run_trials(
     """Run the searches of like-shaped trials to their ends; `heartbeat` is called after each epoch.
 
     After every epoch the reports are spooled first and the checkpoints replaced second, so a kill at any
-    moment loses at most an epoch that will be computed again to the same bits. Mistakes a user can mend and
-    divergence end a trial and leave the others alone. A full disk is raised and ends nothing: it would fail
-    every trial in turn, and with space again all go on. Any other exception is recorded with every trial
-    that has not ended, and raised, for the launcher to try again.
+    moment loses at most an epoch that will be computed again to the same bits. What is damaged is set aside
+    and repeated (see `raynas.launch.recover`). Mistakes a user can mend and divergence end a trial and leave
+    the others alone. A full disk is raised and ends nothing: it would fail every trial in turn, and with
+    space again all go on. Any other exception is recorded with every trial that has not ended, and raised,
+    for the launcher to try again.
     """
     live = list(trials)
     try:
-        for team in _teams(live):
-            _run_team(team, live, dataset, device, heartbeat, forms)
+        waiting = deque(teams(_members(live), _same(live, device, forms)))
+        while waiting:
+            team = waiting.popleft()
+            try:
+                _run_team(team, live, dataset, device, heartbeat, forms)
+            except _Unfit as unfit:
+                if unfit.refused:
+                    _fail(unfit.member.trial, unfit.refused, live)
+                rest = [member for member in team[1] if member.trial in live]
+                waiting.extendleft(reversed(_again(rest, device, forms)))
     except RaynasError:
         raise
     except Exception as error:
@@ -66,54 +75,24 @@ def run_trials(
         raise
 
 
-@dataclass
-class _Member:
-    """A trial that waits to go on, with the states it can go on from, by epoch, and where they lie."""
+class _Unfit(Exception):
+    """One member's state cannot be taken up: it is damaged, or with ``refused`` that of another search."""
 
-    trial: TrialFolder
-    states: dict[int, tuple[Path, dict[str, Any]]] = field(default_factory=dict)
-
-    def at(self, epoch: int) -> dict[str, Any] | None:
-        """Settle for one of the states; the other is of no use any more."""
-        for other, (path, _) in self.states.items():
-            if other != epoch:
-                path.unlink()
-        if epoch not in self.states:
-            return None
-        path, state = self.states[epoch]
-        replace(path, self.trial.checkpoint)
-        return state
+    def __init__(self, member: Member, refused: RaynasError | None) -> None:
+        super().__init__(member.trial.id)
+        self.member, self.refused = member, refused
 
 
-def _teams(live: list[TrialFolder]) -> list[tuple[int, list[_Member]]]:
-    """Sort trials by the epoch from which they can go on together, which is mostly one for all of them."""
-    members = []
+def _members(live: list[TrialFolder]) -> list[Member]:
+    """Read where trials stand; what another version has written is left as it is."""
     for trial in list(live):
-        try:
-            members.append(_Member(trial, _states(trial)))
-        except RaynasError as error:
-            _fail(trial, error, live)
-    reachable = [set(member.states) or {0} for member in members]
-    if common := set.intersection(*reachable) if reachable else set():
-        return [(max(common), members)]
-    teams: dict[int, list[_Member]] = {}
-    for member, epochs in zip(members, reachable, strict=True):
-        teams.setdefault(max(epochs), []).append(member)
-    return sorted(teams.items())
-
-
-def _states(trial: TrialFolder) -> dict[int, tuple[Path, dict[str, Any]]]:
-    """Read a trial's checkpoint and the one that was about to take its place."""
-    states = {}
-    for path in (trial.checkpoint, trial.following):
-        if path.exists():
-            state = load(path)
-            states[int(state["epoch"])] = path, state
-    return states
+        if trial.record().foreign:
+            live.remove(trial)
+    return [Member.of(trial) for trial in live]
 
 
 def _run_team(
-    team: tuple[int, list[_Member]],
+    team: Team,
     live: list[TrialFolder],
     dataset: Data,
     device: torch.device,
@@ -136,12 +115,7 @@ def _run_team(
         _finish(trial, "", live)
 
 
-def _pack(
-    team: tuple[int, list[_Member]],
-    dataset: Data,
-    device: torch.device,
-    forms: Mapping[str, str] | None,
-) -> Pack:
+def _pack(team: Team, dataset: Data, device: torch.device, forms: Mapping[str, str] | None) -> Pack:
     epoch, members = team
     configs = [member.trial.config() for member in members]
     make_deterministic(configs[0])
@@ -149,10 +123,70 @@ def _pack(
     pack = Pack(configs, members[0].trial.space(), splits, device, forms=forms)
     for lane, member in enumerate(members):
         if (state := member.at(epoch)) is not None:
-            pack.load_state_dict(state, lane)
+            _take_up(pack, state, lane, member)
     for member in members:
-        _start(member.trial, pack, [each.trial.id for each in members], forms)
+        _start(member, pack, [each.trial.id for each in members], forms)
     return pack
+
+
+def _again(rest: list[Member], device: torch.device, forms: Mapping[str, str] | None) -> list[Team]:
+    """Return the teams of those that are left of one, which remember what was done."""
+    trials = [member.trial for member in rest]
+    members = _members(trials)
+    for member, before in zip(members, rest, strict=True):
+        member.done[:0] = before.done
+    return teams(members, _same(trials, device, forms))
+
+
+def _same(
+    trials: Sequence[TrialFolder], device: torch.device, forms: Mapping[str, str] | None
+) -> Callable[[Member], bool]:
+    """Return what tells whether a trial has always run as it will now, so that its numbers come again."""
+    now = _circumstances(device, [trial.id for trial in trials], forms)
+
+    def same(member: Member) -> bool:
+        threads = {"threads": member.trial.config().threads}
+        starts = (event for event in member.trial.spool.events()[0] if event["kind"] == "start")
+        return all(_deciding(start) == _deciding(now | threads) for start in starts)
+
+    return same
+
+
+def _circumstances(
+    device: torch.device, company: Sequence[str], forms: Mapping[str, str] | None
+) -> dict[str, Any]:
+    """Return what decides the rounding of a search's numbers, besides its configuration."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "device": f"{device.type} ({name})",
+        "versions": {
+            "raynas": raynas.__version__,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        },
+        "pack": list(company),
+        "forms": dict(forms or {}),
+    }
+
+
+def _deciding(start: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a start event decides the rounding; another raynas computes the same, or refuses."""
+    torch_version = start.get("versions", {}).get("torch")
+    return {key: start.get(key) for key in ("device", "pack", "forms", "threads")} | {"torch": torch_version}
+
+
+def _take_up(pack: Pack, state: dict[str, Any], lane: int, member: Member) -> None:
+    """Put a lane to where its checkpoint was taken, and its records to what the checkpoint has counted."""
+    try:
+        pack.load_state_dict(state, lane)
+    except RaynasError as error:
+        raise _Unfit(member, error) from None
+    except torch.OutOfMemoryError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        member.put_aside(member.trial.checkpoint, error)
+        raise _Unfit(member, None) from None
+    member.complete(pack.history[lane])
 
 
 def _advance(
@@ -200,29 +234,24 @@ def make_deterministic(config: SearchConfig) -> None:
     torch.backends.cudnn.benchmark = not config.deterministic
 
 
-def _start(trial: TrialFolder, pack: Pack, company: Sequence[str], forms: Mapping[str, str] | None) -> None:
-    device = pack.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+def _start(member: Member, pack: Pack, company: Sequence[str], forms: Mapping[str, str] | None) -> None:
+    trial = member.trial
+    for what in member.done:
+        _log(trial.log, what)
     trial.spool.append(
         "start",
         trial=trial.id,
         attempt=next_attempt(trial.record()),
         host=socket.gethostname(),
         pid=os.getpid(),
-        device=f"{device.type} ({name})",
         threads=torch.get_num_threads(),
-        versions={
-            "raynas": raynas.__version__,
-            "torch": str(torch.__version__),
-            "python": platform.python_version(),
-        },
         data=pack.splits.record(),
         method=pack.method.fingerprint,
         parameters=pack.parameters_count,
         epochs=pack.epochs,
         from_epoch=pack.epoch,
-        pack=list(company),
-        forms=dict(forms or {}),
+        **({"mended": member.done} if member.done else {}),
+        **_circumstances(pack.device, company, forms),
     )
 
 
@@ -246,6 +275,4 @@ def _end(trial: TrialFolder, status: Ended, reason: str, live: list[TrialFolder]
 
 
 def _log(path: Path, text: str) -> None:
-    """Append to the trial's log; a disk too full for it must not hide what was to be logged."""
-    with suppress(OSError), path.open("a", encoding="utf-8") as file:
-        file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')}\n{text.rstrip()}\n\n")
+    append_text(path, f"{datetime.now(UTC).isoformat(timespec='seconds')}\n{text.rstrip()}\n\n")

@@ -22,6 +22,7 @@ from raynas.launch.device import trial_device
 from raynas.launch.driver import RunTrials, data_key, only_driver, waiting_configs
 from raynas.launch.observer import Observer, Observers
 from raynas.launch.packs import Packs, Steps, Task, measure_task
+from raynas.launch.recover import mend
 from raynas.launch.trial import run_trials
 from raynas.launch.tune_cluster import Ask, cluster, concurrency
 from raynas.launch.tune_plan import Plan, Watch
@@ -48,15 +49,18 @@ class RayLauncher:
         node does not see the sweep's folder, and `KeyboardInterrupt` when interrupted; in all cases the
         sweep can go on later with the same call.
         """
-        folder = SweepFolder(folder.path.resolve())
+        folder = folder.resolved()
         everyone = Observers(observers)
         with only_driver(folder):
+            mended = mend(folder)
             proposer = Proposer(folder, retry_failed=retry_failed)
             if proposer.pending():
                 with cluster(self._address) as grows:
-                    self._run(folder, proposer, everyone, waiting_configs(folder, retry_failed), grows)
+                    configs = waiting_configs(folder, retry_failed)
+                    self._run(folder, proposer, everyone, configs, grows, mended)
             else:
                 everyone.on_start(folder)
+                everyone.on_mended(mended)
                 everyone.on_end(folder)
 
     def _run(
@@ -66,6 +70,7 @@ class RayLauncher:
         everyone: Observer,
         configs: list[SearchConfig],
         grows: bool,
+        mended: Sequence[str],
     ) -> None:
         resources = folder.sweep().resources
         ask = Ask(resources.cpu or max(config.threads for config in configs), resources.gpu)
@@ -73,6 +78,7 @@ class RayLauncher:
         datasets = _load_data(configs)
         shared = {key: ray.put(dataset) for key, dataset in datasets.items()}
         everyone.on_start(folder)
+        everyone.on_mended(mended)
         try:
             # Where nodes come as they are needed, what counts is the work each of them gets done.
             packs = Packs(folder, slots=1 if grows else at_once)

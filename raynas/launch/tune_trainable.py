@@ -61,9 +61,8 @@ def check_storage(folder: SweepFolder, digest: str) -> None:
 
 
 def storage_digest(folder: SweepFolder) -> str:
-    """Return a hash of the sweep's `sweep.json` as this node sees it; empty when it sees none."""
-    file = folder.path / "sweep.json"
-    return hashlib.sha256(file.read_bytes()).hexdigest() if folder.exists else ""
+    """Return a hash of the sweep's plan as this node sees it; empty when it sees none."""
+    return hashlib.sha256(folder.fixed()).hexdigest() if folder.exists else ""
 
 
 def _heartbeat(epoch: int) -> None:

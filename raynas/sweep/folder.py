@@ -1,36 +1,60 @@
 """The folder of a sweep: where everything lies, and reading and writing it."""
 
 import json
+import os
 import shlex
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from raynas.core.config import SearchConfig
 from raynas.core.space import Space
-from raynas.disk import disk_error, read_bounded, read_json, write_atomic
+from raynas.disk import disk_error, read_bounded, read_json, set_aside, write_atomic
 from raynas.errors import RaynasError, nearest
 from raynas.library import load_space
+from raynas.sweep.feed import Feed
 from raynas.sweep.plan import VERSION, Sweep, Track, Trial
-from raynas.sweep.record import TrialRecord, fold
+from raynas.sweep.record import TrialRecord
+from raynas.sweep.resolve import filled
 from raynas.sweep.spool import Spool
 from raynas.sweep.uri import without_passwords
 
-__all__ = ["SweepFolder", "TrialFolder", "write_atomic"]
+__all__ = ["Known", "SweepFolder", "TrialFolder", "write_atomic"]
 
 T = TypeVar("T")
+
+Slot = tuple[str, int]
 
 _PUT_BACK = "put back the file as raynas wrote it, or run the sweep again under another name"
 
 
-class TrialFolder:
-    """The folder of one trial; stands on its own, so a trial elsewhere needs only its path."""
+@dataclass(frozen=True)
+class Known:
+    """What a trial is: its configuration, what varies, its space as JSON text (None where nothing has it).
 
-    def __init__(self, path: Path) -> None:
+    ``damage`` says what is wrong with the file that should say so, where the sweep's own had to.
+    """
+
+    config: SearchConfig
+    axes: dict[str, object]
+    space: str | None
+    damage: str = ""
+
+
+class TrialFolder:
+    """The folder of one trial; stands on its own, so a trial elsewhere needs only its path.
+
+    ``planned`` returns what the sweep knows of the trial, or None: it counts where the trial's own file is
+    missing or damaged. What was read is kept, and the records are read on from where they were read to.
+    """
+
+    def __init__(self, path: Path, planned: Callable[[], Known | None] = lambda: None) -> None:
         self.path = path
+        self._planned = planned
 
     @property
     def id(self) -> str:
@@ -60,34 +84,86 @@ class TrialFolder:
     @property
     def planned(self) -> bool:
         """Whether the configuration is known; False for an optuna slot that was not yet suggested."""
-        return (self.path / "trial.json").is_file()
+        try:
+            return bool(self.known)
+        except RaynasError:
+            return False
+
+    @cached_property
+    def known(self) -> Known:
+        """What the trial is; raises `RaynasError` when neither its own file nor the sweep's can say."""
+        try:
+            return self._read()
+        except RaynasError as error:
+            if (planned := self._planned()) is None:
+                raise
+            return replace(planned, damage=" ".join(f"{error.what}: {error.got}".split()))
+
+    @cached_property
+    def feed(self) -> Feed:
+        """The trial's events as far as they were read; raises as `known`."""
+        return Feed(self.id, self.spool, self.known.config, self.known.axes)
+
+    def own(self) -> Known | None:
+        """Return what the trial's own file says; None when it is missing or damaged."""
+        try:
+            return self._read()
+        except RaynasError:
+            return None
 
     def config(self) -> SearchConfig:
-        """Read the trial's configuration; raises `RaynasError` when it is missing or damaged."""
-        return self._read(lambda trial: SearchConfig.model_validate(trial["config"]))
+        """Return the trial's configuration; raises `RaynasError` when it is missing or damaged."""
+        return self.known.config
 
     def space(self) -> Space:
-        """Read the space as it was when the trial was planned, whatever its YAML says by now."""
-        return self._read(lambda trial: Space.model_validate(trial["space"]))
+        """Return the space as it was when the trial was planned, whatever its YAML says by now."""
+        if self.known.space is None:
+            return load_space(self.known.config.space)
+        return _space(self.known.space)
 
     def record(self) -> TrialRecord:
-        """Read all there is to know about the trial."""
-        config, axes = self._read(
-            lambda trial: (SearchConfig.model_validate(trial["config"]), dict(trial["axes"]))
-        )
-        return fold(self.id, config, axes, self.spool.events()[0])
+        """Return all there is to know about the trial by now."""
+        record, damage = self.feed.read(), self.known.damage
+        return replace(record, damage=(damage, *record.damage)) if damage else record
 
-    def write(self, trial: Trial) -> None:
-        """Write the trial's configuration and its whole space, making the folder."""
+    def set_aside(self, *paths: Path) -> list[str]:
+        """Rename those files that are there, as they cannot be used any more; return their new names."""
+        return [set_aside(path).name for path in paths if os.path.lexists(path)]
+
+    def write(self, trial: Trial, space: Space | None = None) -> None:
+        """Write the trial's configuration and its whole space (its name's by now), making the folder."""
+        if os.path.lexists(self.path) and not self.path.is_dir():
+            set_aside(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise disk_error(error, self.path) from error
-        space = load_space(trial.config.space).model_dump(mode="json") if trial.config else None
-        write_atomic(self.path / "trial.json", _pretty({**trial.to_json(), "space": space}))
+        if space is None and trial.config is not None:
+            space = load_space(trial.config.space)
+        written = space.model_dump(mode="json") if space else None
+        write_atomic(self.path / "trial.json", _pretty({**trial.to_json(), "space": written}))
+        self.forget()
 
-    def _read(self, parse: Callable[[dict[str, Any]], T]) -> T:
-        return _read_mapping(self.path / "trial.json", "a trial's configuration", parse)
+    def forget(self) -> None:
+        """Read everything anew when it is asked for again."""
+        for name in ("known", "feed"):
+            self.__dict__.pop(name, None)
+
+    def _read(self) -> Known:
+        return _read_mapping(self.path / "trial.json", "a trial's configuration", self._parse)
+
+    def _parse(self, data: dict[str, Any]) -> Known:
+        if data["id"] != self.id:
+            raise ValueError(f"it is that of {data['id']!r:.40}")
+        space = json.dumps(data["space"], sort_keys=True)
+        _space(space)
+        return Known(SearchConfig.model_validate(data["config"]), dict(data["axes"]), space)
+
+
+@lru_cache(maxsize=64)
+def _space(text: str) -> Space:
+    """Return a space from its JSON text; the trials of a sweep share a few."""
+    return Space.model_validate_json(text)
 
 
 class SweepFolder:
@@ -97,6 +173,8 @@ class SweepFolder:
         self.path = path
         self._sweep: Sweep | None = None
         self._made = False
+        self._suggested: dict[Slot, dict[str, Any]] = {}
+        self._trials: dict[str, TrialFolder] = {}
 
     @property
     def name(self) -> str:
@@ -152,10 +230,23 @@ class SweepFolder:
             resolved=_hidden(sweep.resolved),
         )
         write_atomic(self.path / "sweep.yaml", without_passwords(source_text).encode())
+        named = [trial.config.space for trial in sweep.trials if trial.config is not None]
+        named += [base["space"] for base in sweep.base.values()]
+        spaces = {name: load_space(name) for name in dict.fromkeys(named)}
         for trial in sweep.trials:
             if trial.config is not None:
-                self.trial(trial.id).write(trial)
-        write_atomic(self.path / "sweep.json", _pretty(sweep.to_json()))
+                self.trial(trial.id).write(trial, spaces[trial.config.space])
+        self._write(replace(sweep, spaces=spaces))
+
+    def _write(self, sweep: Sweep) -> None:
+        suggested = [[*slot, point] for slot, point in self._suggested.items()]
+        # Last, so that what stands before it never changes: see `fixed`.
+        write_atomic(self.path / "sweep.json", _pretty({**sweep.to_json(), "suggested": suggested}))
+
+    def fixed(self) -> bytes:
+        """Return what of the sweep's file never changes; raises `OSError` as reading does."""
+        head, _, _ = (self.path / "sweep.json").read_bytes().partition(b'\n "suggested":')
+        return head.rstrip(b",}\n ")
 
     @property
     def mlflow(self) -> str | None:
@@ -202,20 +293,89 @@ class SweepFolder:
                 got=f"format {data.get('version')} in {self.path}",
                 expected=f"format {VERSION}",
             )
-        return Sweep.from_json(data)
+        sweep = Sweep.from_json(data)
+        self._suggested = {
+            (stratum, index): {key: point[key] for key in sweep.sample}
+            for stratum, index, point in data.get("suggested", [])
+        }
+        return sweep
+
+    def suggested(self, slot: Slot) -> dict[str, Any] | None:
+        """Return the values suggested for a slot; None before that.
+
+        They stand in the sweep's file, and in that of each of the slot's trials.
+        """
+        sweep = self.sweep()
+        if slot not in self._suggested:
+            for trial in self._slots.get(slot, ()):
+                if (known := self.trial(trial.id).own()) is not None:
+                    return {key: known.axes[key] for key in sweep.sample}
+        return self._suggested.get(slot)
+
+    @cached_property
+    def _slots(self) -> dict[Slot, list[Trial]]:
+        found: dict[Slot, list[Trial]] = {}
+        for trial in self.sweep().trials:
+            if trial.slot is not None:
+                found.setdefault(trial.slot, []).append(trial)
+        return found
+
+    @cached_property
+    def _plans(self) -> dict[str, Trial]:
+        return {trial.id: trial for trial in self.sweep().trials}
+
+    def suggest(self, slot: Slot, point: dict[str, Any]) -> None:
+        """Put the values suggested for a slot on record."""
+        sweep = self.sweep()
+        self._suggested[slot] = point
+        self._write(sweep)
 
     def trial(self, trial_id: str) -> TrialFolder:
         """Return the folder of one trial, which need not exist yet."""
-        return TrialFolder(self.path / "trials" / trial_id)
+        if trial_id not in self._trials:
+            path = self.path / "trials" / trial_id
+            self._trials[trial_id] = TrialFolder(path, lambda: self._planned(trial_id))
+        return self._trials[trial_id]
+
+    def _planned(self, trial_id: str) -> Known | None:
+        """Return what the sweep's file says of a trial, its space also from another trial of that space."""
+        sweep = self.sweep()
+        trial = self._plans.get(trial_id)
+        if trial is not None and trial.slot is not None:
+            point = self.suggested(trial.slot)
+            trial = None if point is None else filled(sweep, trial, point)
+        if trial is None or (config := trial.config) is None:
+            return None
+        if (space := sweep.spaces.get(config.space)) is not None:
+            return Known(config, trial.axes, json.dumps(space.model_dump(mode="json"), sort_keys=True))
+        others = (self.trial(other.id).own() for other in sweep.trials)
+        alike = (other.space for other in others if other and other.config.space == config.space)
+        return Known(config, trial.axes, next(alike, None))
 
     def trials(self) -> list[TrialFolder]:
         """Return the trials in plan order; an optuna slot joins once its values were suggested."""
         folders = (self.trial(trial.id) for trial in self.sweep().trials)
         return [folder for folder in folders if folder.planned]
 
+    def lost(self) -> list[TrialFolder]:
+        """Return those that have run with values that were suggested and that nothing holds any more."""
+        folders = (self.trial(trial.id) for trial in self.sweep().trials)
+        return [folder for folder in folders if not folder.planned and os.path.lexists(folder.spool.path)]
+
+    def damage(self) -> list[str]:
+        """Say what in the folder cannot be read, a line each; empty where all is well."""
+        found = [f"{record.id}: {what}" for record in self.records() for what in record.damage]
+        found += [f"{trial.id}: the values suggested for it are lost" for trial in self.lost()]
+        return found
+
     def records(self) -> list[TrialRecord]:
-        """Read the record of every trial of `trials`."""
+        """Return the record of every trial of `trials`."""
         return [folder.record() for folder in self.trials()]
+
+    def resolved(self) -> "SweepFolder":
+        """Return this folder at its real path: itself, with what it has read, unless a link leads here."""
+        path = self.path.resolve()
+        return self if path == self.path else SweepFolder(path)
 
     @staticmethod
     def find(runs: Path, name: str) -> "SweepFolder":

@@ -139,7 +139,8 @@ class Sweep:
     sampled keys, and the seed when there are several, stand there at their defaults. ``created`` is an ISO
     time (UTC), ``command`` what was typed, ``versions`` those of the packages that matter, ``git`` the
     commit of the folder it was started in and whether it was dirty. ``methods`` are the records of its
-    methods as they were then (see `raynas.sweep.identity`); sweeps of raynas 0.1.0 have none.
+    methods as they were then (see `raynas.sweep.identity`), ``spaces`` its spaces by what configurations call
+    them; sweeps of raynas 0.1.0 have none.
     """
 
     name: str
@@ -158,6 +159,7 @@ class Sweep:
     base: dict[str, dict[str, Any]] = field(default_factory=dict)
     benchmark: Benchmark | None = None
     methods: tuple[dict[str, Any], ...] = ()
+    spaces: dict[str, Space] = field(default_factory=dict, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data; `from_json` gives back an equal sweep."""
@@ -179,6 +181,7 @@ class Sweep:
             "resolved": self.resolved,
             "base": self.base,
             "methods": list(self.methods),
+            "spaces": {name: space.model_dump(mode="json") for name, space in self.spaces.items()},
             "trials": [trial.to_json() for trial in self.trials],
         }
 
@@ -206,4 +209,5 @@ class Sweep:
             base=data["base"],
             benchmark=Benchmark.model_validate(data["benchmark"]) if data.get("benchmark") else None,
             methods=tuple(data.get("methods", ())),
+            spaces={name: Space.model_validate(space) for name, space in data.get("spaces", {}).items()},
         )

@@ -1,7 +1,7 @@
 """What runs next: the one place that decides it, whatever launches the trials."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from raynas.sweep.folder import SweepFolder
 from raynas.sweep.identity import check_unchanged
 from raynas.sweep.plan import Distribution, Trial
 from raynas.sweep.record import TrialRecord
-from raynas.sweep.resolve import configure
+from raynas.sweep.resolve import filled
 from raynas.sweep.select import judge_of, value_of
 
 if TYPE_CHECKING:
@@ -58,13 +58,13 @@ class Proposer:
         self._points: dict[Slot, dict[str, Any]] = {}
         self._companies: dict[str, list[str]] = {}
         self._shapes: dict[str, str] = {}
-        slots = {trial.id: trial.slot for trial in self._sweep.trials}
         for record in folder.records():
-            if not (retry_failed and record.status == "failed"):
+            if record.foreign or not (retry_failed and record.status == "failed"):
                 self._note(record)
             self._companies[record.id] = list((record.start or {}).get("pack", []))
-            if (slot := slots[record.id]) is not None:
-                self._points[slot] = {key: record.axes[key] for key in self._sweep.sample}
+        for slot in self._slots:
+            if (point := folder.suggested(slot)) is not None:
+                self._points[slot] = point
         self._queue = {
             trial.id: self._filled(trial) if trial.slot in self._points else trial
             for trial in self._sweep.trials
@@ -126,9 +126,10 @@ class Proposer:
         """Have a slot's values suggested, and written for all its seeds; a kill may have come between."""
         if slot not in self._points:
             self._points[slot] = self._suggest(slot)
+            self._folder.suggest(slot, self._points[slot])
         for sibling in map(self._filled, self._slots[slot]):
-            if not (folder := self._folder.trial(sibling.id)).planned:
-                folder.write(sibling)
+            if (folder := self._folder.trial(sibling.id)).own() is None:
+                folder.write(sibling, self._sweep.spaces.get(self._sweep.base[slot[0]]["space"]))
             if sibling.id in self._queue:
                 self._queue[sibling.id] = sibling
 
@@ -142,12 +143,7 @@ class Proposer:
 
     def _filled(self, trial: Trial) -> Trial:
         """Return a slot's trial with the values suggested for it."""
-        if trial.slot is None:
-            return trial
-        point = self._points[trial.slot]
-        base = self._sweep.base[trial.slot[0]]
-        seed = {"seed": trial.axes["seed"]} if "seed" in trial.axes else {}
-        return replace(trial, config=configure(base, {**point, **seed}), axes={**trial.axes, **point})
+        return trial if trial.slot is None else filled(self._sweep, trial, self._points[trial.slot])
 
     def _suggest(self, slot: Slot) -> dict[str, Any]:
         stratum, index = slot

@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from raynas.core.config import SearchConfig
+from raynas.core.genotype import Genotype
 from raynas.core.records import EpochReport
 from raynas.errors import RaynasError
 from raynas.sweep.ids import method_label
-from raynas.sweep.spool import damaged
 
 Status = Literal["waiting", "running", "finished", "diverged", "failed"]
+
+FOREIGN = "its records were written by another version of raynas; go on with that version"
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,9 @@ class TrialRecord:
     ``status`` is ``running`` from a start until an end, also when its process has died meanwhile;
     ``reports`` are ordered by epoch, each epoch once; ``start`` is the last start event; ``errors`` are
     the messages of all failed attempts; ``replaced`` are the reports that the search took back when it went
-    back to an earlier epoch, as they were written.
+    back to an earlier epoch, as they were written; ``damage`` says what could not be read, in the trial's
+    folder or of its events. With ``foreign`` another version of raynas has written some, and this one neither
+    adds to them nor ranks them.
     """
 
     id: str
@@ -33,6 +37,8 @@ class TrialRecord:
     start: dict[str, Any] | None
     errors: tuple[str, ...]
     replaced: tuple[EpochReport, ...] = ()
+    damage: tuple[str, ...] = ()
+    foreign: bool = False
 
     @property
     def ran(self) -> tuple[EpochReport, ...]:
@@ -63,56 +69,145 @@ class TrialRecord:
         return method_label(self.config.method)
 
 
-def fold(
-    trial_id: str, config: SearchConfig, axes: Mapping[str, object], events: Iterable[Mapping[str, Any]]
-) -> TrialRecord:
-    """Fold events in the order they were written into a record; kinds of events not known are passed over.
+class Fold:
+    """Events taken in one after another, in the order they were written; `record` is what they amount to.
 
     ``finished`` and ``diverged`` are final. A start after ``failed`` is a new attempt. An epoch that was
     run again after a kill keeps its first report, but a search that goes back of its own accord (`restart`)
-    replaces what it had said of that epoch and later ones. Raises `RaynasError` for an event that is not
-    whole.
+    replaces what it had said of that epoch and later ones. Kinds of events not known are passed over. One
+    that is not whole is told as ``damage`` and costs no other; a search that finished with epochs missing
+    is not finished.
     """
-    status: Status = "waiting"
-    reason = ""
-    start: dict[str, Any] | None = None
-    reports: dict[int, EpochReport] = {}
-    replaced: list[EpochReport] = []
-    errors: list[str] = []
-    for event in events:
+
+    def __init__(self, trial_id: str, config: SearchConfig, axes: Mapping[str, object]) -> None:
+        self._id, self._config, self._axes = trial_id, config, dict(axes)
+        self._status: Status = "waiting"
+        self._reason = ""
+        self._start: dict[str, Any] | None = None
+        self._reports: dict[int, EpochReport] = {}
+        self._replaced: list[EpochReport] = []
+        self._errors: list[str] = []
+        self._damage: dict[str, None] = {}
+        self._foreign = False
+        self._genotype: tuple[object, Genotype] | None = None
+        self._times: dict[tuple[int, int], float] = {}
+        self.started = self.latest = 0.0
+
+    def take(self, event: Mapping[str, Any]) -> bool:
+        """Take in the next event; return whether it is a whole one."""
         try:
-            match event["kind"]:
-                case "start":
-                    start = dict(event)
-                    if status not in ("finished", "diverged"):
-                        status, reason = "running", ""
-                case "epoch":
-                    replaced += _take(EpochReport.from_json(event["report"]), reports)
-                case "error":
-                    errors.append(event["message"])
-                case "end" if status not in ("finished", "diverged"):
-                    status, reason = event["status"], event["reason"]
-        except (KeyError, TypeError, ValueError, AttributeError, RaynasError):
-            raise damaged(f"{json.dumps(event)[:60]!r} of {trial_id}") from None
-    return TrialRecord(
-        id=trial_id,
-        config=config,
-        axes=dict(axes),
-        status=status,
-        reason=reason,
-        reports=tuple(reports[epoch] for epoch in sorted(reports)),
-        start=start,
-        errors=tuple(errors),
-        replaced=tuple(replaced),
-    )
+            self._take(event)
+            time = float(event.get("time", 0.0))
+        except (LookupError, TypeError, ValueError, AttributeError, RaynasError):
+            self._damage[f"an event is not whole: {json.dumps(event, default=str)[:60]!r}"] = None
+            return False
+        self.started, self.latest = self.started or time, time or self.latest
+        return bool(event["kind"] != "damage")
+
+    @property
+    def damage(self) -> tuple[str, ...]:
+        """What could not be read."""
+        return tuple(self._damage)
+
+    def time(self, report: EpochReport) -> float:
+        """Return the Unix time in seconds at which a report was first written."""
+        return self._times[report.restart, report.epoch]
+
+    def record(self) -> TrialRecord:
+        """Return what was taken in so far amounts to."""
+        record = TrialRecord(
+            id=self._id,
+            config=self._config,
+            axes=self._axes,
+            status=self._status,
+            reason=self._reason,
+            reports=tuple(self._reports[epoch] for epoch in sorted(self._reports)),
+            start=self._start,
+            errors=tuple(self._errors),
+            replaced=tuple(self._replaced),
+            damage=self.damage,
+            foreign=self._foreign,
+        )
+        if self._foreign:
+            return replace(record, status="failed", reason=FOREIGN)
+        if self._status == "finished" and (lacking := _lacking(record)):
+            return replace(record, status="running", reason="", damage=(*record.damage, lacking))
+        return record
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        match event["kind"]:
+            case "start":
+                if any(not isinstance(event.get(key, kind()), kind) for key, kind in _START.items()):
+                    raise TypeError("start")
+                self._start = dict(event)
+                if self._status not in ("finished", "diverged"):
+                    self._status, self._reason = "running", ""
+            case "epoch":
+                self._report(self._parsed(event["report"]), event)
+            case "error":
+                self._errors.append(str(event["message"]))
+            case "end":
+                status, reason = event["status"], str(event["reason"])
+                if status not in ("finished", "diverged", "failed"):
+                    raise ValueError(f"ended {status!r}")
+                if self._status not in ("finished", "diverged"):
+                    self._status, self._reason = status, reason
+            case "damage":
+                self._damage[event["why"]] = None
+                self._foreign = self._foreign or event["foreign"]
+
+    def _parsed(self, data: dict[str, Any]) -> EpochReport:
+        """Read a report; a cell that did not change since the last epoch is one object, read once."""
+        report = data["genotype"]
+        if self._genotype is None or self._genotype[0] != report:
+            self._genotype = report, Genotype.from_json(report)
+        return EpochReport.from_json(data, self._genotype[1])
+
+    def _report(self, report: EpochReport, event: Mapping[str, Any]) -> None:
+        """Add a report to those there are.
+
+        One of before the search went back counts only for what came before the epoch it went back to.
+        """
+        known = self._reports
+        newest = max((each.restart for each in known.values()), default=0)
+        self._times.setdefault((report.restart, report.epoch), float(event.get("time", 0.0)))
+        if report.restart > newest:
+            later = [epoch for epoch in sorted(known) if epoch >= report.epoch]
+            self._replaced += [known.pop(epoch) for epoch in later]
+        again = [each.epoch for each in known.values() if each.restart > report.restart]
+        if report.epoch < min(again, default=report.epoch + 1):
+            known.setdefault(report.epoch, report)
 
 
-def _take(report: EpochReport, reports: dict[int, EpochReport]) -> list[EpochReport]:
-    """Add a report to those of a trial, in place; return those it replaces."""
-    newest = max((each.restart for each in reports.values()), default=0)
-    replaced = []
-    if report.restart > newest:
-        replaced = [reports.pop(epoch) for epoch in sorted(reports) if epoch >= report.epoch]
-    if report.restart >= newest:
-        reports.setdefault(report.epoch, report)
-    return replaced
+def fold(
+    trial_id: str, config: SearchConfig, axes: Mapping[str, object], events: Iterable[Mapping[str, Any]]
+) -> TrialRecord:
+    """Fold events in the order they were written into a record; see `Fold`."""
+    folded = Fold(trial_id, config, axes)
+    for event in events:
+        folded.take(event)
+    return folded.record()
+
+
+def _lacking(record: TrialRecord) -> str:
+    """Say which epochs of a search that finished are not on record; empty where none lacks."""
+    planned = (record.start or {}).get("epochs", 0)
+    last = record.last
+    count = last.epoch + 1 if last is not None else 0
+    if last is None or last.ended is None:
+        count = max(count, planned)
+    there = [report.epoch for report in record.reports]
+    if len(there) == count:
+        return ""
+    first = next((place for place, epoch in enumerate(there) if place != epoch), len(there))
+    return f"it finished, but {count - len(there)} of {count} epochs are not on record, from epoch {first} on"
+
+
+_START = {
+    "attempt": int,
+    "epochs": int,
+    "from_epoch": int,
+    "pack": list,
+    **dict.fromkeys(("data", "versions", "forms"), dict),
+}
+"""What the values of a start event must be, where it has them."""

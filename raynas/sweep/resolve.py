@@ -3,6 +3,7 @@
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -63,6 +64,15 @@ def resolve(config: SweepConfig, draft: Draft, command: str) -> Sweep:
         benchmark=config.benchmark,
         methods=records_of(setting.leaves["method"] for setting in settings),
     )
+
+
+def filled(sweep: Sweep, trial: Trial, point: Mapping[str, Any]) -> Trial:
+    """Return a slot's trial with the values suggested for it."""
+    if trial.slot is None:
+        return trial
+    seed = {"seed": trial.axes["seed"]} if "seed" in trial.axes else {}
+    config = configure(sweep.base[trial.slot[0]], {**point, **seed})
+    return replace(trial, config=config, axes={**trial.axes, **point})
 
 
 def configure(base: Mapping[str, Any], leaves: Mapping[str, Any]) -> SearchConfig:

@@ -3,21 +3,35 @@
 import json
 import os
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from raynas.disk import disk_error, parse_json, sync_folder, write_all
+from pydantic_core import from_json
+
+from raynas.disk import (
+    disk_error,
+    open_own,
+    parse_json,
+    set_aside,
+    sync_folder,
+    write_all,
+    write_atomic,
+)
 from raynas.errors import RaynasError
 
 VERSION = 1
-"""Of the line format; readers refuse lines of a later one."""
+"""Of the line format; readers leave lines of a later one alone."""
+
+MOST = 2**30
+"""Bytes that are read at once; a search of 600 epochs writes some 10 MB."""
 
 
 class Spool:
     """An append-only file of events with one writer (its trial) and any number of readers.
 
     A line counts once its newline is there: what a kill cut short is left unread, and cut off by the
-    next `append`.
+    next `append`. A line that is no event is passed on as one of kind ``damage``, and hides no other.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,7 +43,7 @@ class Spool:
         line = json.dumps(event, separators=(",", ":")).encode() + b"\n"
         try:
             new = not self.path.exists()
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            descriptor = open_own(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
             try:
                 _append_line(descriptor, line)
             finally:
@@ -38,42 +52,79 @@ class Spool:
                 sync_folder(self.path.parent)
         except OSError as error:
             raise disk_error(error, self.path) from error
+        except ValueError as error:
+            raise RaynasError(f"cannot write: {error}", got=self.path) from None
 
     def events(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-        """Return the complete events from byte ``offset`` on, and the offset to go on from."""
+        """Return the complete events from byte ``offset`` on, and the offset to go on from.
+
+        What cannot be read is an event of kind ``damage``, whose ``why`` says what it is; with ``foreign`` it
+        was written by another version of raynas.
+        """
         try:
-            with self.path.open("rb") as file:
-                file.seek(offset)
-                data = file.read()
+            data = self._read(offset)
         except FileNotFoundError:
             return [], offset
+        except (OSError, ValueError) as error:
+            return [_damage(self.path.name, getattr(error, "strerror", None) or str(error))], offset
         complete = data[: data.rfind(b"\n") + 1]
-        return [self._event(line) for line in complete.splitlines()], offset + len(complete)
+        found, place = [], offset
+        for line in complete.split(b"\n")[:-1]:
+            found.append(self._event(line, place))
+            place += len(line) + 1
+        return found, place
 
-    def _event(self, line: bytes) -> dict[str, Any]:
+    def changed(self, state: os.stat_result | None) -> os.stat_result | None:
+        """Return the file's state now if it may hold something else than at ``state``, else None."""
         try:
-            event = parse_json(line)
-            version = event["v"]
-        except (ValueError, KeyError, TypeError):
-            raise damaged(f"{line[:60]!r} in {self.path}") from None
+            now = self.path.lstat()
+        except OSError:
+            return None
+        same = state is not None and (now.st_ino, now.st_size) == (state.st_ino, state.st_size)
+        return None if same else now
+
+    def rewrite(self, events: Iterable[Mapping[str, Any]]) -> Path:
+        """Hold these events and nothing else; return where the file is that there was before."""
+        aside = set_aside(self.path)
+        lines = (json.dumps(event, separators=(",", ":")) for event in events)
+        write_atomic(self.path, "".join(f"{line}\n" for line in lines).encode())
+        return aside
+
+    def _read(self, offset: int) -> bytes:
+        with os.fdopen(open_own(self.path, os.O_RDONLY), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size - offset > MOST:
+                raise ValueError(f"it is larger than {MOST:,} bytes")
+            file.seek(offset)
+            return file.read(size - offset)
+
+    def _event(self, line: bytes, place: int) -> dict[str, Any]:
+        where = f"{self.path.name} at byte {place:,}"
+        try:
+            event = _parse(line)
+            version, kind = event["v"], event["kind"]
+        except (ValueError, LookupError, TypeError):
+            return _damage(where, f"no event: {line[:60]!r}")
         if version != VERSION:
-            raise RaynasError(
-                "a trial's record was written by another version of raynas",
-                got=f"format {version} in {self.path}",
-                expected=f"format {VERSION}",
+            return _damage(
+                where, f"written by another version of raynas (format {version!r:.20})", foreign=True
             )
-        return dict(event)
+        return dict(event) if isinstance(kind, str) else _damage(where, f"no event: {line[:60]!r}")
 
 
-def damaged(got: str) -> RaynasError:
-    """Return the error of a line that is no event."""
-    return RaynasError(
-        "a trial's record is damaged",
-        got=got,
-        expected="one JSON event a line",
-        next_step="delete that line; or, to run the trial again, its events.jsonl and checkpoint.pt, "
-        "then `raynas resume`",
-    )
+def _damage(where: str, why: str, *, foreign: bool = False) -> dict[str, Any]:
+    return {"v": VERSION, "kind": "damage", "time": 0.0, "why": f"{where}: {why}", "foreign": foreign}
+
+
+def _parse(line: bytes) -> Any:
+    """Read a line with pydantic's parser, four times as fast as `json`'s on an epoch's 6 kB.
+
+    It bounds depth itself, and refuses lone surrogates, which an error's text may hold: so the second try.
+    """
+    try:
+        return from_json(line)
+    except ValueError:
+        return parse_json(line)
 
 
 def _append_line(descriptor: int, line: bytes) -> None:

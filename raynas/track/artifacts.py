@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from raynas.core.records import EpochReport
+from raynas.sweep.folder import TrialFolder
 from raynas.track.content import pictured, turns, write_history, write_json
-from raynas.track.feed import Feed
 from raynas.track.store import Run, Store
 
 _LARGEST_LOG = 2**20
@@ -37,17 +37,17 @@ class Files:
         return cls(store.files(run, "genotypes"), complete)
 
 
-def send_files(store: Store, run: Run, files: Files, feed: Feed, ended: bool) -> int:
+def send_files(store: Store, run: Run, files: Files, trial: TrialFolder, ended: bool) -> int:
     """Write what the run still lacks, and with ``ended`` what sums it up; returns how many files."""
-    record = feed.record
+    record = trial.feed.record
     with TemporaryDirectory(prefix="raynas-") as scratch:
         folder = Path(scratch)
         genotypes = {_genotype_name(report): report for report in turns(record.reports)}
         if ended and record.final is not None:
             genotypes[_genotype_name(record.final)] = record.final
             _write_summary(record.final, record.reports, folder)
-        if ended and feed.log.is_file() and feed.log.stat().st_size <= _LARGEST_LOG:
-            shutil.copy(feed.log, folder / "log.txt")
+        if ended and trial.log.is_file() and trial.log.stat().st_size <= _LARGEST_LOG:
+            shutil.copy(trial.log, folder / "log.txt")
         for name in genotypes.keys() - files.genotypes:
             write_json(genotypes[name].genotype.to_json(), folder / "genotypes" / name)
         written = sum(path.is_file() for path in folder.rglob("*"))
@@ -57,7 +57,7 @@ def send_files(store: Store, run: Run, files: Files, feed: Feed, ended: bool) ->
     for report in pictured(record, ended):
         step = record.ran.index(report)
         if step not in files.pictures:
-            _send_pictures(store, run, report, step, feed.time(report))
+            _send_pictures(store, run, report, step, trial.feed.time(report))
             files.pictures.add(step)
             written += 1
     return written

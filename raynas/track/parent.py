@@ -13,7 +13,6 @@ from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import Selection, select
 from raynas.tables.table import Yardstick
 from raynas.track.content import Status, metrics
-from raynas.track.feed import Feed
 from raynas.track.store import Run, Store
 
 _FILES = ("report.html", "report.md", "selection.json", "sweep.json", "sweep.yaml", "best")
@@ -94,7 +93,7 @@ def _send_winner(
     last = winner.final
     if last is None:
         return
-    feed = Feed(folder.trial(winner.id))
+    feed = folder.trial(winner.id).feed
     feed.read()
     values = metrics(last, yardstick)
     row = {name: values[key] for name, key in _BEST.items() if key in values}

@@ -1,13 +1,12 @@
 """`track.json`: which trials are in a store for good, so that nobody has to ask again."""
 
-import fcntl
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from raynas.disk import read_json
+from raynas.disk import lock, read_json
 from raynas.errors import RaynasError
 from raynas.sweep.folder import SweepFolder, write_atomic
 from raynas.sweep.uri import shown
@@ -62,16 +61,12 @@ def alone(folder: SweepFolder) -> Iterator[None]:
 
     Two uploaders at once could each make a run for the same trial. The lock ends with the process.
     """
-    path = folder.path / ".track.lock"
-    with path.open("a") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(lock(folder.path / ".track.lock"))
         except BlockingIOError:
             raise RaynasError(
                 f"another process is uploading the sweep {folder.name!r} already",
                 next_step="wait until it has ended",
             ) from None
-        except OSError:
-            # Some network file systems have no locks; then it is up to the user to start one uploader.
-            pass
         yield

@@ -1,7 +1,7 @@
 """The few calls to MLflow that raynas needs, each safe to make twice."""
 
-import fcntl
 import logging
+import math
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from raynas.disk import replace
+from raynas.disk import lock, replace
 from raynas.sweep.uri import artifact_root, sqlite_file
 from raynas.track.content import Status
 
@@ -166,8 +166,7 @@ def _client(uri: str) -> "MlflowClient":
 def _alone(file: Path) -> Iterator[None]:
     """Let one process at a time make or migrate a sqlite store: several at once break it."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.with_name(f".{file.name}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock(file.with_name(f".{file.name}.lock"), patience=math.inf):
         yield
 
 

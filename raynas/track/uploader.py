@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from raynas.core.config import SearchConfig
+from raynas.sweep.feed import Feed
 from raynas.sweep.folder import SweepFolder
 from raynas.tables.table import Yardstick
 from raynas.track import content, parent
 from raynas.track.artifacts import Files, send_files
-from raynas.track.feed import Feed
 from raynas.track.progress import Progress, Uploaded
 from raynas.track.store import BATCH, Run, Store
 
@@ -53,7 +53,6 @@ class Uploader:
         self._store: Store | None = None
         self._parents: dict[str, Run] = {}
         self._children: dict[str, _Child] = {}
-        self._feeds: dict[str, Feed] = {}
 
     def open(self) -> None:
         """Connect, and make or reopen the experiments and the sweep's runs in them.
@@ -146,9 +145,7 @@ class Uploader:
     def _send_rows(self, trial_id: str, closing: bool) -> None:
         if self._level(trial_id):
             return
-        if trial_id not in self._feeds:
-            self._feeds[trial_id] = Feed(self._folder.trial(trial_id))
-        feed = self._feeds[trial_id]
+        feed = self._folder.trial(trial_id).feed
         record = feed.read()
         if not feed.offset:
             return
@@ -182,17 +179,17 @@ class Uploader:
             self.steps += 1
 
     def _send_files(self, trial_id: str, closing: bool) -> None:
-        feed, child = self._feeds.get(trial_id), self._children.get(trial_id)
-        if feed is None or child is None:
+        trial, child = self._folder.trial(trial_id), self._children.get(trial_id)
+        if child is None or trial_id not in self._progress.trials:
             return
+        feed = trial.feed
         if child.files is None:
             last = feed.record.last
             child.files = Files.of(self._connected, child.run, set(last.genotype.kinds) if last else set())
         ended = child.run.status != "RUNNING"
-        self.steps += send_files(self._connected, child.run, child.files, feed, ended)
+        self.steps += send_files(self._connected, child.run, child.files, trial, ended)
         if ended:
             self._progress.trials[trial_id].offset = feed.offset
-            del self._feeds[trial_id]
 
     def _level(self, trial_id: str) -> bool:
         """Whether the store is known to have all of the trial's spool, and the final state with it."""

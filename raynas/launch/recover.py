@@ -1,0 +1,156 @@
+"""Setting a damaged folder right before it is run: what stands elsewhere is put back, the rest begun anew.
+
+Nothing is deleted: what cannot be used any more is renamed, and the driver, the trial's log and its next
+start event say so.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from raynas.core.checkpoint import load
+from raynas.core.records import EpochReport
+from raynas.disk import replace, set_aside
+from raynas.errors import RaynasError
+from raynas.launch.driver import OVER, only_writer
+from raynas.launch.packs import restore
+from raynas.sweep.folder import SweepFolder, TrialFolder
+from raynas.sweep.plan import Trial
+
+
+def mend(folder: SweepFolder) -> list[str]:
+    """Set right what no process runs now, as a sweep's only driver; return what was done, a line each."""
+    done = []
+    for trial in folder.lost():
+        names = ", ".join(trial.set_aside(trial.spool.path, trial.checkpoint, trial.following))
+        done.append(f"{trial.id}: the values suggested for it are lost: {names}; it begins anew with others")
+    for trial in folder.trials():
+        done += [f"{trial.id}: {what}" for what in _mended(trial, folder)]
+    done += restore(folder)
+    return done
+
+
+def _mended(trial: TrialFolder, folder: SweepFolder) -> list[str]:
+    done = []
+    if damage := trial.known.damage:
+        aside = "".join(f", set aside as {name}" for name in trial.set_aside(trial.path / "trial.json"))
+        slots = {each.id: each.slot for each in folder.sweep().trials}
+        trial.write(Trial(trial.id, trial.config(), trial.known.axes, slots[trial.id]), trial.space())
+        done.append(f"{damage}{aside}; written again as sweep.json has it")
+    record = trial.record()
+    if trial.feed.damaged and not record.foreign and record.status in OVER:
+        with only_writer([trial]):
+            done.append(trial.feed.mend())
+    return done
+
+
+@dataclass
+class Member:
+    """A trial that waits to go on, with the states it can go on from, by epoch, and where they lie.
+
+    ``done`` is what had to be done to its folder. It is ``lost`` when it had come further than any state that
+    can be read.
+    """
+
+    trial: TrialFolder
+    states: dict[int, tuple[Path, dict[str, Any]]] = field(default_factory=dict)
+    done: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, trial: TrialFolder) -> "Member":
+        """Read a trial's checkpoint and the one about to take its place; set aside what is damaged."""
+        member = cls(trial)
+        trial.record()
+        if trial.feed.damaged:
+            member.done.append(trial.feed.mend())
+        for path in (trial.checkpoint, trial.following):
+            if path.exists() or path.is_symlink():
+                try:
+                    state = load(path)
+                    member.states[int(state["epoch"])] = path, state
+                except (RaynasError, LookupError, TypeError, ValueError) as error:
+                    member.put_aside(path, error)
+        return member
+
+    def put_aside(self, path: Path, error: Exception) -> None:
+        """Set a checkpoint aside that cannot be read."""
+        why = error.what if isinstance(error, RaynasError) else f"{type(error).__name__}: {error}"[:200]
+        self.done.append(f"{path.name}: {why}; set aside as {set_aside(path).name}")
+
+    @property
+    def lost(self) -> bool:
+        """Whether the search has to be repeated from its first epoch.
+
+        An epoch may be on record before the first checkpoint is written; two may not.
+        """
+        return not self.states and (bool(self.done) or len(self.trial.record().reports) > 1)
+
+    @property
+    def reachable(self) -> set[int]:
+        """The epochs from which it can go on: every search can go on from its start."""
+        return {0, *self.states}
+
+    def at(self, epoch: int) -> dict[str, Any] | None:
+        """Settle for one of the states; the other is of no use any more.
+
+        A checkpoint that would still be good, but for the company that cannot come along, is set aside.
+        """
+        for other, (path, _) in self.states.items():
+            if other != epoch and epoch == 0 and path == self.trial.checkpoint:
+                name = set_aside(path).name
+                self.done.append(f"goes back to the start with its pack; its checkpoint is {name}")
+            elif other != epoch:
+                path.unlink()
+        if epoch not in self.states:
+            return None
+        path, state = self.states[epoch]
+        replace(path, self.trial.checkpoint)
+        return state
+
+    def forget_reports(self) -> None:
+        """Set the records aside, for what comes now will not be what they say."""
+        if self.trial.record().reports:
+            [name] = self.trial.set_aside(self.trial.spool.path)
+            self.trial.forget()
+            self.done.append(f"cannot be repeated to the bit, so that it begins anew; its reports are {name}")
+
+    def complete(self, history: Sequence[EpochReport]) -> None:
+        """Put the reports on record that the checkpoint has counted and the records lack."""
+        there = {(report.restart, report.epoch) for report in self.trial.record().ran}
+        lacking = [report for report in history if (report.restart, report.epoch) not in there]
+        for report in lacking:
+            self.trial.spool.append("epoch", report=report.to_json())
+        if lacking:
+            epochs = ", ".join(str(report.epoch) for report in lacking)
+            self.done.append(
+                f"the reports of epochs {epochs} were lost, and are restored from the checkpoint"
+            )
+
+
+Team = tuple[int, list[Member]]
+
+
+def teams(members: Sequence[Member], same: Callable[[Member], bool]) -> list[Team]:
+    """Sort members by the epoch from which they go on together, which is mostly one for all of them.
+
+    One that is ``lost`` takes its whole pack back to the start, where all of it repeats to the bit. Where it
+    would not (``same`` says whether a member runs as it did before: in its company, on such a device), the
+    lost ones begin anew, without what they had reported, and the others go on from where they are.
+    """
+    if not members:
+        return []
+    latest = max(set.intersection(*(member.reachable for member in members)))
+    furthest = max(max(member.reachable) for member in members)
+    lost = [member for member in members if member.lost]
+    if latest > 0 or (furthest == 0 and not lost):
+        return [(latest, list(members))]
+    # A kill in the first epoch finds some members with its state and some with none.
+    if (lost or furthest == 1) and all(same(member) for member in members):
+        return [(0, list(members))]
+    for member in lost:
+        member.forget_reports()
+    apart: dict[int, list[Member]] = {}
+    for member in members:
+        apart.setdefault(max(member.reachable), []).append(member)
+    return sorted(apart.items(), key=lambda team: team[0])
