@@ -218,6 +218,7 @@ def _start(trial: TrialFolder, pack: Pack, company: Sequence[str], forms: Mappin
         },
         data=pack.splits.record(),
         method=pack.method.fingerprint,
+        validated=pack.method.validated,
         parameters=pack.parameters_count,
         epochs=pack.epochs,
         from_epoch=pack.epoch,
