@@ -234,7 +234,7 @@ def _fail(trial: TrialFolder, error: RaynasError, live: list[TrialFolder]) -> No
 
 
 def _finish(trial: TrialFolder, reason: str, live: list[TrialFolder]) -> None:
-    if (final := trial.record().final) is not None:
+    if (final := trial.record().deciding) is not None:
         final.genotype.save(trial.path / "genotype.json")
     _end(trial, "finished", reason, live)
 
