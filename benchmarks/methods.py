@@ -246,7 +246,9 @@ same machine, and roughly how its curvature and its skip connections stand in th
 {rates}, and no derived cell is trained from scratch, as the published comparisons
 do. λmax is taken in each method's own α: a Dirichlet's concentrations, the logits that a generator gives and
 plain logits are different coordinates, so it compares between epochs and strengths of one method better than
-between methods; it is 0 once every edge is decided. The discrete loss is that of the derived cell with the
+between methods; it is 0 once every edge is decided. The validation loss is that of a method's mixture or,
+where it draws single cells (`raynas show METHOD`: validated cells), the mean over such cells under each
+batch's own statistics: the two do not compare. The discrete loss is that of the derived cell with the
 supernet's weights, which is hard on methods whose supernet never trained single operations. Differences
 within the deviations mean nothing."""
 

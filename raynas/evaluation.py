@@ -35,8 +35,8 @@ LEAST_DRAWS = 8
 class Evaluator:
     """Evaluates a pack's problem on the validation half, which all of its searches share.
 
-    ``feeds`` deals out that half; ``shift_free`` says whether a common shift of a row's logits
-    changes nothing.
+    ``feeds`` deals out that half; ``draws`` is the fewest cells of a sampler that are validated;
+    ``shift_free`` says whether a common shift of a row's logits changes nothing.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Evaluator:
     ) -> None:
         self.problem, self.configs, self.config, self.feeds = problem, configs, configs[0], feeds
         self._clock, self._shift_free = clock, shift_free
+        self.draws = LEAST_DRAWS
         self.probe = self._probe()
         self.basis = self._basis()
 
@@ -74,7 +75,7 @@ class Evaluator:
         """Return each lane's mean loss and accuracy of what its method stands for, on the validation half.
 
         That is its mixture; for a sampler that draws single cells it is the mean over cells drawn anew for
-        each batch (at least `LEAST_DRAWS`, so small halves are passed over several times; a text's hidden
+        each batch (at least ``draws``, so small halves are passed over several times; a text's hidden
         state goes from one cell to the next, as in training). See `Bilevel.validation` for the statistics.
         """
         sampler, statistics = self.problem.validation()
@@ -84,7 +85,7 @@ class Evaluator:
         policy.dice = Dice([stream(config.seed, f"dice/validate/{epoch}") for config in self.configs])
         try:
             draw = partial(policy.draw, policy.alphas, sampler)
-            return self._pass(draw, statistics, "validate", epoch, LEAST_DRAWS if sampler.random else 1)
+            return self._pass(draw, statistics, "validate", epoch, self.draws if sampler.random else 1)
         finally:
             policy.dice = dice
 
