@@ -128,7 +128,7 @@ def rows(facts: Facts, sizes: Mapping[str, int]) -> list[Row]:
     found = []
     for setting in dict.fromkeys(facts.settings):
         every = [r for r, own in zip(facts.records, facts.settings, strict=True) if own == setting]
-        done = [record for record in every if record.status == "finished" and record.final]
+        done = [record for record in every if record.status == "finished" and record.deciding]
         config = every[0].config
         several = len({own.strength for own in facts.settings if own.method == setting.method}) > 1
         name = f"{setting.method}, {strength_label(facts.strength_axes, setting.strength)}"
@@ -152,7 +152,7 @@ def _cells(done: Sequence[TrialRecord], sizes: Mapping[str, int]) -> tuple[str, 
     """Write the numbers of the epoch whose cell counts; seconds are a pack's divided by its size."""
 
     def over(name: str) -> Spread | None:
-        return Spread.of(measure(record.final, name) for record in done)
+        return Spread.of(measure(record.deciding, name) for record in done)
 
     seconds = [fmean(report.seconds for report in record.ran) / sizes.get(record.id, 1) for record in done]
     memory = [max(report.peak_memory for report in record.ran) for record in done]
@@ -169,7 +169,7 @@ def _cells(done: Sequence[TrialRecord], sizes: Mapping[str, int]) -> tuple[str, 
 
 def _eigenvalue(record: TrialRecord) -> float | None:
     """Return λmax where it was measured last, no later than the epoch whose cell counts."""
-    last = record.final.epoch if record.final else -1
+    last = record.deciding.epoch if record.deciding else -1
     values = [measure(report, "eig_max") for report in record.reports if report.epoch <= last]
     return next((value for value in reversed(values) if value is not None), None)
 
@@ -246,7 +246,9 @@ same machine, and roughly how its curvature and its skip connections stand in th
 {rates}, and no derived cell is trained from scratch, as the published comparisons
 do. λmax is taken in each method's own α: a Dirichlet's concentrations, the logits that a generator gives and
 plain logits are different coordinates, so it compares between epochs and strengths of one method better than
-between methods; it is 0 once every edge is decided. The discrete loss is that of the derived cell with the
+between methods; it is 0 once every edge is decided. The validation loss is that of a method's mixture or,
+where it draws single cells (`raynas show METHOD`: validated cells), the mean over such cells under each
+batch's own statistics: the two do not compare. The discrete loss is that of the derived cell with the
 supernet's weights, which is hard on methods whose supernet never trained single operations. Differences
 within the deviations mean nothing."""
 

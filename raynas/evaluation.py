@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from raynas.core.bilevel import Batch, Bilevel, accuracy, cross_entropy
 from raynas.core.config import SearchConfig
 from raynas.core.hessian import curvature, diagonal, shift_free_basis
 from raynas.core.ops.lanes import Statistics
-from raynas.core.policy import Draw, Tables
+from raynas.core.policy import Dice, Draw, Tables
 from raynas.core.records import Curvature
 from raynas.core.space import Space
 from raynas.core.streams import stream
@@ -28,12 +29,15 @@ from raynas.errors import RaynasError
 Pair = tuple[float, float]
 """A mean loss and an accuracy."""
 
+LEAST_DRAWS = 8
+"""Fewest cells that the validation loss of a sampler is the mean of."""
+
 
 class Evaluator:
     """Evaluates a pack's problem on the validation half, which all of its searches share.
 
-    ``feeds`` deals out that half; ``shift_free`` says whether a common shift of a row's logits
-    changes nothing.
+    ``feeds`` deals out that half; ``draws`` is the fewest cells of a sampler that are validated;
+    ``shift_free`` says whether a common shift of a row's logits changes nothing.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class Evaluator:
     ) -> None:
         self.problem, self.configs, self.config, self.feeds = problem, configs, configs[0], feeds
         self._clock, self._shift_free = clock, shift_free
+        self.draws = LEAST_DRAWS
         self.probe = self._probe()
         self.basis = self._basis()
 
@@ -86,19 +91,60 @@ class Evaluator:
             ) from error
 
     @torch.no_grad()
+    def validate(self, epoch: int) -> list[Pair]:
+        """Return each lane's mean loss and accuracy of what its method stands for, on the validation half.
+
+        That is its mixture; for a sampler that draws single cells it is the mean over cells drawn anew for
+        each batch (at least ``draws``, so small halves are passed over several times; a text's hidden
+        state goes from one cell to the next, as in training). See `Bilevel.validation` for the statistics.
+        """
+        sampler, statistics = self.problem.validation()
+        if sampler is None:
+            return self.look(self.problem.mean(), statistics, "validate", epoch)
+        policy, dice = self.problem.policy, self.problem.policy.dice
+        policy.dice = Dice([stream(config.seed, f"dice/validate/{epoch}") for config in self.configs])
+        try:
+            draw = partial(policy.draw, policy.alphas, sampler)
+            return self._pass(draw, statistics, "validate", epoch, self.draws if sampler.random else 1)
+        finally:
+            policy.dice = dice
+
     def look(self, draw: Draw, statistics: Statistics, purpose: str, epoch: int) -> list[Pair]:
         """Pass over the validation half, not augmented; return each lane's mean loss and accuracy."""
+        return self._pass(lambda: draw, statistics, purpose, epoch)
+
+    @torch.no_grad()
+    def _pass(
+        self,
+        draw: Callable[[], Draw],
+        statistics: Statistics,
+        purpose: str,
+        epoch: int,
+        least: int = 1,
+    ) -> list[Pair]:
+        """Look with a ``draw`` for each batch, in as many passes as it takes for ``least`` batches."""
         problem = self.problem
         like = problem.values
         totals = torch.zeros(2, problem.lanes, device=like.device, dtype=torch.float64)
-        count = 0
+        count = drawn = 0
         with self._noise(purpose, epoch):
-            for batch in self.feeds.plain(self.config.batch):
-                logits = problem.forward(batch, draw, statistics)
-                both = torch.stack([cross_entropy(logits, batch.labels), accuracy(logits, batch.labels)])
-                totals += both * batch.labels[0].numel()
-                count += batch.labels[0].numel()
+            while drawn < least:
+                for batch in self.feeds.plain(self._batch()):
+                    logits = problem.forward(batch, draw(), statistics)
+                    both = torch.stack([cross_entropy(logits, batch.labels), accuracy(logits, batch.labels)])
+                    totals += both * batch.labels[0].numel()
+                    count += batch.labels[0].numel()
+                    drawn += 1
         return pairs(totals / count)
+
+    def _batch(self) -> int:
+        """Return the nearest size of batches, smaller ones first, that leaves no single image over.
+
+        A single image may have maps of one pixel, whose variance does not exist.
+        """
+        count, batch = self.feeds.count, self.config.batch
+        sizes = [*range(batch, 1, -1), *range(batch + 1, count + 1)]
+        return next((size for size in sizes if count % size != 1), batch)
 
     def measure_curvature(self, epoch: int) -> list[Curvature]:
         """Measure the validation loss's curvature in the logits on the probe images."""

@@ -254,6 +254,7 @@ def random_pack(
     update = {"data": data, "warmup": 0}
     pack = Pack([config.model_copy(update=update) for config in configs], space, split(dataset, data), device)
     pack.trainer.stand_in(len(pack.stages) - 1)
+    pack.evaluator.draws = 1  # such halves are a batch or two, which are to count once
     return pack
 
 

@@ -133,12 +133,13 @@ class Pack:
         rates = [self._learning_rate(lane) for lane in range(len(self.configs))]
         train = self.train_epoch(column(rates, self.problem.values))
         mean = self.problem.mean()
-        valid = self._look(mean, Statistics.RUNNING, "validate")
+        valid = self.evaluator.validate(self.epoch)
         broken = [
             not all(math.isfinite(value) for value in (*a, *b)) for a, b in zip(train, valid, strict=True)
         ]
         genotypes = [None if bad else self._derive(mean, lane) for lane, bad in enumerate(broken)]
-        discrete = self._look(self.problem.policy.one_hot(genotypes), Statistics.BATCH, "discrete")
+        derived = self.problem.policy.one_hot(genotypes)
+        discrete = self.evaluator.look(derived, Statistics.BATCH, "discrete", self.epoch)
         due = self._curvature_due() and not all(broken)
         measured = self.measure_curvature() if due else [None] * len(broken)
         seconds = self.clock() - started
@@ -207,9 +208,6 @@ class Pack:
         """Yield one epoch's pairs of a training and a validation batch, all lanes' side by side."""
         steps = self.train.steps_per_epoch
         return zip(self.train.epoch(steps), self.valid.epoch(steps), strict=True)
-
-    def _look(self, draw: Draw, statistics: Statistics, purpose: str) -> list[Pair]:
-        return self.evaluator.look(draw, statistics, purpose, self.epoch)
 
     def _derive(self, mean: Draw, lane: int) -> Genotype:
         return self.method.derivation(

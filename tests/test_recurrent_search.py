@@ -263,7 +263,7 @@ def test_a_sweep_reports_perplexity(tmp_path, monkeypatch):
     folder.create(sweep, path.read_text())
     LocalLauncher("cpu").run(folder, [])
     html, markdown = build_report(folder)
-    last = folder.trial(sweep.trials[0].id).record().last
+    last = folder.trial(sweep.trials[0].id).record().newest
     assert metrics(last)["extra/perplexity"] == math.exp(last.valid_loss)
     for page in (html.read_text(), markdown.read_text()):
         assert "perplexity" in page

@@ -7,12 +7,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 from statistics import fmean, stdev
 
+import cli_folders
 import pytest
+import track_folders
 import yaml
 from simulated_sweep import EPOCHS, LAST, Life, Scribe, losses, plan, simulate, sweep_of
 
+from raynas.cli import tables as cli_tables
 from raynas.core.config import SearchConfig
 from raynas.core.genotype import Genotype
+from raynas.core.records import Ended
 from raynas.errors import RaynasError
 from raynas.library import load_space
 from raynas.report import pictures, text
@@ -99,9 +103,9 @@ def test_verdict_names_the_trial_with_the_lowest_validation_loss(
 ) -> None:
     html, markdown = built
     record = folder.trial("drnas-wd0.0027-s0").record()
-    assert record.last is not None
+    assert record.newest is not None
     best = Genotype.load(folder.best / "genotype.json")
-    assert best == record.last.genotype
+    assert best == record.newest.genotype
     assert {path.name for path in folder.best.iterdir()} >= {"cell-normal.svg", "cell-reduce.png"}
     assert json.loads((folder.path / "selection.json").read_text())["winner"] == "drnas-wd0.0027-s0"
     page = Page(html)
@@ -396,8 +400,32 @@ def test_kinds_of_cell_that_only_some_trials_have(tmp_path: Path) -> None:
         scribe.write("end", status="finished", reason="all epochs done")
     html, markdown = build(folder)
     Page(html)
-    skips = {record.id: record.last.skips for record in gather(folder).records if record.last}
+    skips = {record.id: record.newest.skips for record in gather(folder).records if record.newest}
     assert [line.split("|")[-3].strip() for line in markdown.splitlines() if "| finished |" in line] == [
         str(skips["nas-bench-201"]["normal"]),
         f"{skips['tiny']['normal']} / {skips['tiny']['reduce']}",
     ]
+
+
+def test_the_epoch_that_counts_is_stated_everywhere_with_the_skips_of_any_kind_of_cell(
+    tmp_path: Path,
+) -> None:
+    """A method that goes back (R-DARTS-ES) is ranked, and shown, by the epoch it went back to."""
+    folder = cli_folders.make_sweep(tmp_path / "runs")
+    for place, trial in enumerate(cli_folders.IDS[:2]):
+        track_folders.start(folder, trial)
+        for epoch, loss in enumerate((2.5, 2.3137 + place, 2.61)):
+            changes = {**cli_folders.TINY, "skips": {"body": epoch + 4}, "valid_loss": loss}
+            ended = Ended(1, "went back") if epoch == 2 else None
+            track_folders.epochs(folder, trial, track_folders.report(epoch, ended=ended, **changes))
+        track_folders.end(folder, trial, "finished")
+    html, markdown = build(folder)
+    for words in (" ".join(Page(html).words.split()), markdown):
+        assert "2.3137" in words
+        assert "2.6100" not in words
+    [row] = [line for line in markdown.splitlines() if line.startswith(f"| 1 | {cli_folders.IDS[0]}")]
+    assert [cell.strip() for cell in row.split("|")][4:6] == ["1", "2.3137"]
+    assert " 5 |" in row
+    assert "skips |" in markdown
+    [first, _] = gather(folder).selection.ranking
+    assert cli_tables._deciding_numbers(first.trial)[-1] == "5"

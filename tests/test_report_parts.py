@@ -7,9 +7,10 @@ from statistics import fmean, stdev
 import pytest
 
 from raynas.core.genotype import Choice, Genotype
+from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.space import SpaceFile
 from raynas.library import load_space
-from raynas.report import figures, stats, text
+from raynas.report import draw, figures, stats, text
 
 
 def test_operation_shares_add_up() -> None:
@@ -125,3 +126,15 @@ def test_frames_turn_logarithmic_only_over_two_decades_of_positive_values() -> N
     assert not frame(-0.01, 5.0).log
     low, high = frame(1.0, 1.0).values
     assert low < 1 < high
+
+
+def test_every_operation_has_colours_of_its_own_in_its_family_and_unlisted_ones_are_grey() -> None:
+    for dark in (0, 1):
+        by_family: dict[str, list[str]] = {}
+        for name, op in OPERATIONS.items():
+            by_family.setdefault(op.family, []).append(figures.operation_colours(name)[dark])
+        assert all(len(set(colours)) == len(colours) for colours in by_family.values())
+    assert figures.operation_css("sep_conv_3x3") == "var(--op-sep_conv_3x3)"
+    assert figures.operation_css("of_tomorrow") == "var(--s5)"
+    assert "var(--s5" in figures.share_panel("new", [0, 1], {"of_tomorrow": [1.0, 1.0]}, 1)
+    assert draw.style_of("of_tomorrow") == draw.OTHER

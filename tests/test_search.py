@@ -219,3 +219,25 @@ def test_nothing_draws_from_the_global_generator(make_search_config, build):
     before = torch.get_rng_state()
     list(Search(config, space, splits))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("images", "batch"), [(33, 32), (7, 2), (5, 1), (9, 9), (10, 4)])
+def test_no_look_leaves_a_single_image_over(make_search_config, build, images, batch):
+    config = make_search_config(data={"limit": 2 * images}, hessian={"every": 0})
+    search = Search(config, *build(config))
+    evaluator = search.evaluator
+    evaluator.config = config.model_copy(update={"batch": batch})
+    sizes = [each.labels.shape[1] for each in evaluator.feeds.plain(evaluator._batch())]
+    assert sum(sizes) == images
+    assert 1 not in sizes
+    assert max(sizes) <= batch or batch < 4
+
+
+def test_looking_at_drawn_cells_moves_no_stream(make_search_config, build):
+    config = make_search_config(method="gdas", epochs=1, hessian={"every": 0})
+    search = Search(config, *build(config))
+    search.advance()
+    before = dump(search.state_dict())
+    assert search.evaluator.validate(0) == search.evaluator.validate(0)
+    assert search.evaluator.validate(0) != search.evaluator.validate(1)
+    assert dump(search.state_dict()) == before

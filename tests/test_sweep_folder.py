@@ -46,8 +46,8 @@ def test_the_record_is_folded_from_the_spool(tmp_path: Path) -> None:
     assert statuses["darts-wd0.001-s1"] == "finished"
     assert list(statuses.values()).count("waiting") == 3
     record = folder.trial("darts-wd0.001-s1").record()
-    assert record.last is not None
-    assert (record.last.valid_loss, record.config.weight_decay, record.axes["seed"]) == (0.25, 1e-3, 1)
+    assert record.newest is not None
+    assert (record.newest.valid_loss, record.config.weight_decay, record.axes["seed"]) == (0.25, 1e-3, 1)
 
 
 def test_an_existing_sweep_is_refused_with_what_to_do(tmp_path: Path) -> None:

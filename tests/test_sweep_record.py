@@ -24,7 +24,7 @@ START = {"kind": "start", "attempt": 1}
 
 def test_no_event_is_waiting() -> None:
     record = folded()
-    assert (record.status, record.reason, record.reports, record.start, record.last) == (
+    assert (record.status, record.reason, record.reports, record.start, record.newest) == (
         "waiting", "", (), None, None,
     )  # fmt: skip
     assert record.axes == {"seed": 0}
@@ -40,7 +40,7 @@ def test_a_start_is_running_and_an_end_says_how_it_ended() -> None:
 def test_reports_come_back_exactly() -> None:
     record = folded(START, epoch(0), epoch(1, 0.1))
     assert record.reports == (report(0), report(1, 0.1))
-    assert record.last == report(1, 0.1)
+    assert record.newest == report(1, 0.1)
 
 
 def test_an_epoch_run_again_after_a_kill_keeps_its_first_report() -> None:
@@ -143,6 +143,6 @@ def test_the_epoch_that_counts_may_be_an_earlier_one() -> None:
     last = epoch(2)
     last = {**last, "report": {**last["report"], "ended": {"epoch": 1, "reason": "why"}}}
     record = folded(epoch(0), epoch(1), last)
-    assert record.last is not None
-    assert record.final is not None
-    assert (record.last.epoch, record.final.epoch) == (2, 1)
+    assert record.newest is not None
+    assert record.deciding is not None
+    assert (record.newest.epoch, record.deciding.epoch) == (2, 1)

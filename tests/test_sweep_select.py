@@ -2,13 +2,14 @@
 
 import json
 import math
+from dataclasses import replace
 from statistics import fmean, stdev
 
 import pytest
 from sweeping import record
 
 from raynas.sweep.plan import Select
-from raynas.sweep.select import select
+from raynas.sweep.select import _rank_correlation, select
 
 
 def test_the_lowest_last_loss_wins() -> None:
@@ -92,3 +93,35 @@ def test_json_names_the_trials() -> None:
     assert data["ranking"] == [{"trial": "b", "value": 1.0}, {"trial": "a", "value": 2.0}]
     assert data["margin"] == 1.0
     assert json.loads(json.dumps(data)) == data
+
+
+def test_two_kinds_of_validation_loss_have_a_best_each_and_are_said_not_to_compare() -> None:
+    losses = {"darts": (0.1, 0.3, 0.2, 0.4), "gdas": (0.8, 0.7, 0.9)}
+    records = [
+        replace(record(f"{method}-s{seed}", losses=(loss,), seed=seed), start={"validated": kind})
+        for method, kind in (("darts", "mixture"), ("gdas", "cells"))
+        for seed, loss in enumerate(losses[method])
+    ]
+    both = select(records, Select())
+    text = "\n".join(both.reasons)
+    assert "do not compare" in text
+    assert "darts-s0 with 0.1000" in text
+    assert "gdas-s1 with 0.7000" in text
+    assert "Only training both cells from scratch, or a table" in text
+    assert both.to_json()["best_of_kinds"] == {"mixture": "darts-s0", "cells": "gdas-s1"}
+    # The derived cells of these records lose exactly 1 more than their supernets.
+    assert "Rank correlation of this loss with that of the derived cell alone: +1.00 (4 trials" in text
+    assert text.count("Rank correlation") == 1
+    for alone, said in ((records[:4], "the mixture of all operations"), (records[4:], "the mean over cells")):
+        text = "\n".join(select(alone, Select()).reasons)
+        assert said in text
+        assert "do not compare" not in text
+    assert "compare" not in "\n".join(select(records, Select(by="discrete_loss")).reasons)
+
+
+def test_the_rank_correlation_is_spearmans_with_ties() -> None:
+    from scipy.stats import spearmanr
+
+    pairs = [(0.1, 3.0), (0.2, 1.0), (0.2, 2.0), (0.5, 2.0), (0.7, 0.5)]
+    assert _rank_correlation(pairs) == pytest.approx(spearmanr(*zip(*pairs, strict=True)).statistic)
+    assert _rank_correlation([(1.0, 2.0), (1.0, 3.0)]) is None

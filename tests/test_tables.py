@@ -424,9 +424,9 @@ def test_the_report_states_accuracy_and_regret(swept: tuple[SweepFolder, Path]) 
     table = open_file(path)
     html, markdown = (p.read_text() for p in build_report(folder, Benchmark(table=str(path), data="cifar10")))
     accuracy = {
-        record.id: 100 * table.rows[record.last.genotype.to_text()].accuracies["cifar10_test_200"]
+        record.id: 100 * table.rows[record.newest.genotype.to_text()].accuracies["cifar10_test_200"]
         for record in folder.records()
-        if record.last
+        if record.newest
     }
     for trial, value in accuracy.items():
         line = next(line for line in markdown.splitlines() if f"| {trial}" in line)
@@ -462,7 +462,7 @@ def test_lookup_and_report_on_the_command_line(
 ) -> None:
     folder, path = swept
     runs = ["--runs", str(folder.path.parent)]
-    best = folder.trial(min(LAST, key=lambda trial: LAST[trial])).record().last
+    best = folder.trial(min(LAST, key=lambda trial: LAST[trial])).record().newest
     assert best is not None
     for cell in ("robust", best.genotype.to_text()):
         outcome = raynas(capsys, "lookup", cell, "--table", str(path), "--json", *runs)

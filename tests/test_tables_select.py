@@ -43,7 +43,7 @@ def test_validation_accuracies_are_those_trained_as_long(column: str, expected: 
 def swept(tmp_path: Path) -> tuple[SweepFolder, Path]:
     """A simulated sweep, and a table in which test and validation accuracies disagree."""
     folder = simulate(tmp_path / "runs" / "robust", "nas-bench-201")
-    finals = {record.id: record.final.genotype for record in folder.records() if record.final}
+    finals = {record.id: record.deciding.genotype for record in folder.records() if record.deciding}
     cells = {r.genotype.to_text() for record in folder.records() for r in record.reports}
     best = finals[max(LAST, key=lambda trial: LAST[trial])].to_text()  # the last of those that losses rank
     path = tmp_path / "table.csv"
@@ -69,8 +69,8 @@ def test_a_table_ranks_by_its_validation_accuracies(swept: tuple[SweepFolder, Pa
     assert found.winner.value == pytest.approx(0.01)
     table = open_file(path)
     for entry in found.ranking:
-        assert entry.trial.final is not None
-        row = table.rows[entry.trial.final.genotype.to_text()]
+        assert entry.trial.deciding is not None
+        row = table.rows[entry.trial.deciding.genotype.to_text()]
         assert entry.value == pytest.approx(1 - row.accuracies["cifar10_val_200"])
     text = "\n".join(found.reasons)
     assert "lowest error of its cell in the table: 0.0100" in text
@@ -91,7 +91,7 @@ def test_without_validation_accuracies_it_says_that_it_chooses_on_the_test_set(
 
 def test_cells_that_the_table_lacks_are_left_out(swept: tuple[SweepFolder, Path]) -> None:
     folder, path = swept
-    first = folder.records()[0].final
+    first = folder.records()[0].deciding
     assert first is not None
     kept = [line for line in path.read_text().splitlines() if not line.startswith(first.genotype.to_text())]
     path.write_text("\n".join(kept))

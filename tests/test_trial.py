@@ -48,7 +48,7 @@ def test_a_trial_records_everything(make_search_config, tmp_path):
     assert [report.epoch for report in record.reports] == [0, 1]
     assert record.start["data"]["train"] + record.start["data"]["valid"] == 160
     assert record.start["threads"] == 1
-    assert Genotype.load(folder.path / "genotype.json") == record.last.genotype
+    assert Genotype.load(folder.path / "genotype.json") == record.newest.genotype
 
 
 class Crash(Exception):
@@ -180,8 +180,8 @@ def test_members_of_a_pack_are_ordinary_trials(make_search_config, tmp_path):
         alone = make_folder(tmp_path / folder.id, config)
         run(alone)
         assert folder.record().start["pack"] == ["t0", "t1", "t2"]
-        assert Genotype.load(folder.path / "genotype.json") == alone.record().last.genotype
-        mine, its = folder.record().last, alone.record().last
+        assert Genotype.load(folder.path / "genotype.json") == alone.record().newest.genotype
+        mine, its = folder.record().newest, alone.record().newest
         assert mine.valid_loss == pytest.approx(its.valid_loss, rel=1e-3)
         assert not folder.following.exists()
 
@@ -196,8 +196,8 @@ def test_a_member_that_diverges_leaves_the_pack_and_nobody_else_notices(make_sea
     run(*calm)
     for one, other in zip((pack[0], pack[2]), calm, strict=True):
         assert len(one.record().reports) == 3
-        assert one.record().last.genotype == other.record().last.genotype
-        assert one.record().last.valid_loss == pytest.approx(other.record().last.valid_loss, rel=1e-3)
+        assert one.record().newest.genotype == other.record().newest.genotype
+        assert one.record().newest.valid_loss == pytest.approx(other.record().newest.valid_loss, rel=1e-3)
 
 
 def test_members_that_their_method_stops_end_and_the_rest_goes_on(make_search_config, tmp_path):
@@ -213,8 +213,8 @@ def test_members_that_their_method_stops_end_and_the_rest_goes_on(make_search_co
         record, expected = folder.record(), alone.record()
         assert len(record.reports) == len(expected.reports)
         assert record.reason == expected.reason
-        assert (record.last.ended is not None) == ("skip connections" in record.reason)
-        assert Genotype.load(folder.path / "genotype.json") == record.final.genotype
+        assert (record.newest.ended is not None) == ("skip connections" in record.reason)
+        assert Genotype.load(folder.path / "genotype.json") == record.deciding.genotype
         lengths.add(len(record.reports))
     assert len(lengths) > 1
 

@@ -175,7 +175,7 @@ def _rows(running: list[TrialRecord], width: int) -> Table:
 
 
 def _numbers(record: TrialRecord) -> list[str | Text]:
-    last = record.last
+    last = record.newest
     if last is None:
         return [MISSING] * 6
     measured = [report.curvature for report in record.reports if report.curvature is not None]
@@ -194,7 +194,7 @@ def _numbers(record: TrialRecord) -> list[str | Text]:
 def _line(record: TrialRecord) -> str:
     """Return a trial's newest epoch as one plain line."""
     head = f"{record.id}  epoch {len(record.reports)}/{record.epochs}"
-    if record.last is None:
+    if record.newest is None:
         return head
     train, valid, accuracy, eig_max, skipped, seconds = (str(cell).strip() for cell in _numbers(record))
     return (

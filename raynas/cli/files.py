@@ -136,7 +136,7 @@ def _check_trial(path: Path, overrides: list[str] | None) -> tuple[str, list[str
     from raynas.sweep.load import load_sweep
 
     sweep = load_sweep(path, overrides or [])
-    return f"the sweep {sweep.name} with {searches(sweep)}", data_of(sweep)
+    return f"the sweep {sweep.name} with {searches(sweep)}{_validated(sweep)}", data_of(sweep)
 
 
 def data_of(sweep: "Sweep") -> list[str]:
@@ -148,6 +148,23 @@ def data_of(sweep: "Sweep") -> list[str]:
     configs += [DataConfig.model_validate(each["data"]) for each in sweep.base.values()]
     asked = {(each.name, each.path, each.limit): each for each in configs}
     return list(dict.fromkeys(says(each) for each in asked.values()))
+
+
+def _validated(sweep: "Sweep") -> str:
+    """Say what the loss that selects is of, and where those of the methods do not compare."""
+    from raynas.methods import resolve
+    from raynas.sweep.select import DECIDES, VALIDATED
+
+    if sweep.select.by != "valid_loss":
+        return ""
+    kinds: dict[str, list[str]] = {}
+    for given in sweep.methods:
+        method = resolve(given["method"])
+        kinds.setdefault(method.validated, []).append(method.name)
+    said = [f"{VALIDATED[kind]} ({', '.join(dict.fromkeys(names))})" for kind, names in kinds.items()]
+    if len(kinds) < 2:
+        return f"; selected by the validation loss, {said[0]}" if said else ""
+    return f"; careful: their validation losses do not compare, {' against '.join(said)}. {DECIDES}"
 
 
 def _is_path(name: str) -> bool:

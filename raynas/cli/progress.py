@@ -144,13 +144,13 @@ def rising(reports: Iterable[EpochReport]) -> bool:
 
 
 def skips(counts: Mapping[str, int]) -> str:
-    """Format the skip connections of a genotype: normal/reduce."""
-    return "/".join(str(counts[kind]) for kind in ("normal", "reduce") if kind in counts)
+    """Format the skip connections of a genotype, one number for each kind of cell: normal/reduce."""
+    return "/".join(str(counts[kind]) for kind in sorted(counts))
 
 
 def record_json(record: TrialRecord) -> dict[str, object]:
-    """Return one trial's state as plain data, with the numbers of its last epoch."""
-    last = record.last
+    """Return one trial's state as plain data, with the numbers of the epoch that counts."""
+    last = record.deciding
     return {
         "id": record.id,
         "status": record.status,

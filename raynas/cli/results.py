@@ -135,8 +135,8 @@ def find_cell(cell: str, runs: Path) -> "tuple[Genotype, Path]":
     folder = SweepFolder.find(runs, cell)
     sweep = folder.sweep()
     winner = rank(folder.records(), sweep.select, judge_of(sweep.select, sweep.benchmark)).winner
-    if winner is None or winner.trial.final is None:
+    if winner is None or winner.trial.deciding is None:
         raise RaynasError(
             f"the sweep {cell!r} has no best cell: no trial finished", next_step=f"raynas status {cell}"
         )
-    return winner.trial.final.genotype, folder.best
+    return winner.trial.deciding.genotype, folder.best

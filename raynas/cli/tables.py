@@ -95,7 +95,7 @@ def print_selection(selection: Selection) -> None:
     numbers = ("", selection.by, "acc %", "discrete", "λmax", "skips")
     shown = table("", "trial", *numbers[1:], right=numbers)
     for place, ranked in enumerate(selection.ranking[:MOST_RANKED], start=1):
-        shown.add_row(str(place), ranked.trial.id, number(ranked.value), *_last_numbers(ranked.trial))
+        shown.add_row(str(place), ranked.trial.id, number(ranked.value), *_deciding_numbers(ranked.trial))
     if selection.ranking:
         show_table(shown)
     if (more := len(selection.ranking) - MOST_RANKED) > 0:
@@ -132,9 +132,9 @@ def _data(records: Iterable[TrialRecord]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _last_numbers(record: TrialRecord) -> list[str]:
-    last = record.last
-    if last is None:
+def _deciding_numbers(record: TrialRecord) -> list[str]:
+    report = record.deciding
+    if report is None:
         return []
-    eig_max = number(last.curvature.eig_max if last.curvature else None)
-    return [percent(last.valid_accuracy), number(last.discrete_loss), eig_max, skips(last.skips)]
+    eig_max = number(report.curvature.eig_max if report.curvature else None)
+    return [percent(report.valid_accuracy), number(report.discrete_loss), eig_max, skips(report.skips)]

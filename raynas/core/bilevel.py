@@ -17,7 +17,7 @@ from torch.func import functional_call
 from raynas.core.flat import flatten, unflatten
 from raynas.core.objective import Objective, Outcome, Penalty, Score
 from raynas.core.ops.lanes import Carried, Pass, Statistics
-from raynas.core.policy import Draw, Losses, Policy, Sampler, Tables
+from raynas.core.policy import Draw, Losses, Policy, Sampler, Tables, validated
 from raynas.core.progress import Progress, now
 from raynas.core.recurrent import AnySupernet
 from raynas.core.space import Space
@@ -181,6 +181,19 @@ class Bilevel:
         """Return what the policy stands for without chance, as plain numbers."""
         with torch.no_grad():
             return self.policy.mean(self.policy.logits(self.alphas))
+
+    def validation(self) -> tuple[Sampler | None, Statistics]:
+        """Return the sampler whose cells are validated, None for the mixture, and under which statistics.
+
+        The running statistics belong to what the weight steps ran: they are right for a mixture only where
+        these ran that very mixture. Everything else has the batch's own.
+        """
+        sampler, of_weights = self.policy.sampler, self.weight_sampler
+        if validated(sampler) == "cells":
+            trained = of_weights is not None and validated(of_weights) == "cells"
+            return of_weights if trained else sampler, Statistics.BATCH
+        same = not sampler.random and of_weights in (None, sampler)
+        return None, Statistics.RUNNING if same else Statistics.BATCH
 
     def _scorer(
         self, batch: Batch, statistics: Statistics, values: Tensor | None = None, twice: bool = False

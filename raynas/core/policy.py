@@ -7,7 +7,7 @@ tensors.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -67,13 +67,24 @@ class Relaxation(Protocol):
 class Sampler(Protocol):
     """Draws what a step multiplies in, as a function of flat logits that can be differentiated.
 
-    ``random`` says that two draws differ; only then does the relaxation stand for it in validation and
-    derivation. ``loss`` is there in weight steps, for samplers that look for the worst weights.
+    ``random`` says that two draws differ; only then does the relaxation stand for it in derivation. A class
+    whose draws are single cells says ``validated = "cells"``; every other's mixture is validated.
+    ``loss`` is there in weight steps, for samplers that look for the worst weights.
     """
 
     random: ClassVar[bool]
 
     def __call__(self, policy: "Policy", flat: Tensor, loss: Losses | None = None) -> Draw: ...
+
+
+Validated = Literal["mixture", "cells"]
+"""What a validation loss is of: the mean mixture, or the cells that a sampler draws, on average."""
+
+
+def validated(sampler: Sampler) -> Validated:
+    """Return what is validated of a sampler's draws."""
+    found: Validated = getattr(sampler, "validated", "mixture")
+    return found
 
 
 class Modifier(Protocol):

@@ -37,13 +37,15 @@ class Ended:
 class EpochReport:
     """One epoch of one search.
 
-    Losses are mean cross entropies in nats, accuracies fractions in [0, 1]. ``valid_loss`` is the
-    supernet's on the validation half; ``discrete_loss`` that of the supernet with only the genotype's
-    edges and operations left on. ``weights`` maps a cell kind to its [edges, operations] rows;
-    ``entropy`` is the mean entropy of those rows in nats; ``skips`` counts skip connections in the
-    genotype. ``extra`` holds what only this method has: its schedules' values by name, and how many options
-    are ``alive`` once some are not. ``ended`` says that this is the search's last report. ``restart`` counts
-    how often the search has gone back: the report of a later one replaces those of its epoch and after.
+    Losses are mean cross entropies in nats, accuracies fractions in [0, 1]. ``valid_loss`` is that of the
+    method's mixture on the validation half or, where its sampler draws single cells, the mean over such cells
+    (see `Evaluator.validate`); the two kinds do not compare. ``discrete_loss`` is that of the supernet with
+    only the genotype's edges and operations left on, under each batch's own statistics. ``weights`` maps a
+    cell kind to its [edges, operations] rows; ``entropy`` is the mean entropy of those rows in nats;
+    ``skips`` counts skip connections in the genotype. ``extra`` holds what only this method has: its
+    schedules' values by name, and how many options are ``alive`` once some are not. ``ended`` says that this
+    is the search's last report. ``restart`` counts how often the search has gone back: the report of a later
+    one replaces those of its epoch and after.
     ``seconds`` and ``peak_memory`` (MiB) are measurements and do not take part in equality.
     """
 

@@ -29,8 +29,8 @@ def content_of(data: Data, device: torch.device) -> Content:
 class Feeds:
     """What one part of the data, ``indices`` int64 [n], gives the searches of a pack.
 
-    ``generators``, one a search, shuffle images and draw their augmentation by ``recipe``; a text is read in
-    order, and the same by all searches.
+    ``count`` is how many there are. ``generators``, one a search, shuffle images and draw their augmentation
+    by ``recipe``; a text is read in order, and the same by all searches.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Feeds:
         generators: Sequence[torch.Generator],
         dtype: torch.dtype,
     ) -> None:
-        self.lanes = len(generators)
+        self.lanes, self.count = len(generators), len(indices)
         self.each: Sequence[Feed] | Sequence[TextFeed]
         if isinstance(content, Tensor):
             tokens = content[torch.as_tensor(indices, device=content.device)]

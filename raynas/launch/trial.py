@@ -247,6 +247,7 @@ def _start(member: Member, pack: Pack, company: Sequence[str], forms: Mapping[st
         threads=torch.get_num_threads(),
         data=pack.splits.record(),
         method=pack.method.fingerprint,
+        validated=pack.method.validated,
         parameters=pack.parameters_count,
         epochs=pack.epochs,
         from_epoch=pack.epoch,
@@ -262,7 +263,7 @@ def _fail(trial: TrialFolder, error: RaynasError, live: list[TrialFolder]) -> No
 
 
 def _finish(trial: TrialFolder, reason: str, live: list[TrialFolder]) -> None:
-    if (final := trial.record().final) is not None:
+    if (final := trial.record().deciding) is not None:
         final.genotype.save(trial.path / "genotype.json")
     _end(trial, "finished", reason, live)
 

@@ -46,6 +46,7 @@ def describe(name: str) -> dict[str, Any]:
         "name": method.name,
         "title": method.title,
         "source": method.source,
+        "validated": method.validated,
         "version": method.version,
         "fingerprint": method.fingerprint,
         "parts": {slot: part for slot, part in filled.items() if part not in (None, [])},

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
 from raynas.core.objective import Objective, Penalty
-from raynas.core.policy import Modifier, Relaxation, Sampler, Store
+from raynas.core.policy import Modifier, Relaxation, Sampler, Store, Validated, validated
 from raynas.methods.identity import fingerprint_of, record_of
 from raynas.parts.derivations import Derivation, Strongest
 from raynas.parts.estimators import Estimator, FirstOrder
@@ -82,6 +82,11 @@ class Method:
     def fingerprint(self) -> str:
         """A short hash of every part with its settings and version; names and words do not count."""
         return fingerprint_of(record_of(self))
+
+    @property
+    def validated(self) -> Validated:
+        """What its validation loss is of."""
+        return validated(self.sampler)
 
     @property
     def returning(self) -> tuple[EigenvalueGrowth, ...]:

@@ -40,6 +40,7 @@ class UniformNoise:
     """SDARTS-RS: uniform noise in ±``epsilon`` on every weight."""
 
     random: ClassVar[bool] = True
+    version: ClassVar[int] = 2
     epsilon: Chance = 0.3
 
     def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
@@ -58,6 +59,7 @@ class Attack:
     """
 
     random: ClassVar[bool] = True
+    version: ClassVar[int] = 2
     epsilon: Chance = 0.3
     steps: Annotated[int, Field(ge=1)] = 7
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from raynas.core.fan import active
-from raynas.core.policy import Draw, Losses, Policy, Tables
+from raynas.core.policy import Draw, Losses, Policy, Tables, Validated
 from raynas.core.progress import Positive, number
 from raynas.parts.relaxations import concentration, masked_softmax
 
@@ -70,6 +70,7 @@ class Gaussian:
     """
 
     random: ClassVar[bool] = True
+    version: ClassVar[int] = 2
     std: Annotated[float, Field(ge=0)] = 1.0
     learned: bool = False
 
@@ -103,6 +104,8 @@ class Gumbel:
     """
 
     random: ClassVar[bool] = True
+    version: ClassVar[int] = 2
+    validated: ClassVar[Validated] = "cells"
     temperature: Positive = 1.0
     hard: bool = False
     samples: Annotated[int, Field(ge=1)] = 1
@@ -159,6 +162,7 @@ class Dirichlet:
     """
 
     random: ClassVar[bool] = True
+    version: ClassVar[int] = 2
 
     def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
         """Draw fresh weights for every row."""
@@ -184,6 +188,8 @@ class Categorical:
     """
 
     random: ClassVar[bool] = True
+    version: ClassVar[int] = 2
+    validated: ClassVar[Validated] = "cells"
     gradient: Literal["score", "straight-through", "none"] = "none"
 
     def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
@@ -210,6 +216,8 @@ class Pair:
     """
 
     random: ClassVar[bool] = True
+    version: ClassVar[int] = 2
+    validated: ClassVar[Validated] = "cells"
 
     def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
         """Take the two largest of log p + Gumbel noise: a draw without replacement."""
@@ -241,6 +249,8 @@ class Projection:
     """
 
     random: ClassVar[bool] = False
+    version: ClassVar[int] = 2
+    validated: ClassVar[Validated] = "cells"
     execute: Execute = "all"
 
     def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:

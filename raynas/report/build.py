@@ -59,7 +59,7 @@ def _content(facts: Facts, genotype_json: str) -> dict[str, Any]:
     content: dict[str, Any] = {
         "facts": facts,
         "winner": winner,
-        "winner_accuracy": f.measure(winner.trial.last, "table_accuracy", facts.yardstick)
+        "winner_accuracy": f.measure(winner.trial.deciding, "table_accuracy", facts.yardstick)
         if winner
         else None,
         "scope": _scope(facts),
@@ -195,11 +195,11 @@ def _table_words(facts: Facts) -> str:
 
 
 def _counts(facts: Facts) -> dict[str, Any] | None:
-    """Return how many edges an operation holds in the derived cells, ``normal / reduce``, by method."""
+    """Return how many edges an operation holds in the derived cells, a number a kind of cell, by method."""
     genotypes: dict[str, list[Genotype]] = {}
     for record in facts.ranked:
-        if record.final:
-            genotypes.setdefault(facts.setting(record).method, []).append(record.final.genotype)
+        if record.deciding:
+            genotypes.setdefault(facts.setting(record).method, []).append(record.deciding.genotype)
     if not genotypes:
         return None
     methods = [method for method in facts.methods if method in genotypes]

@@ -42,6 +42,15 @@ STYLES: Mapping[Family, tuple[str, Dashes]] = {
 }
 
 
+OTHER: tuple[str, Dashes] = ("#51565e", ())
+"""The style of a family that has none of its own, and of an operation that is not listed."""
+
+
+def style_of(op: str) -> tuple[str, Dashes]:
+    """Return an operation's colour and dashes."""
+    return STYLES.get(OPERATIONS[op].family, OTHER) if op in OPERATIONS else OTHER
+
+
 def draw_cell(genotype: Genotype, kind: str) -> str:
     """Return one kind of cell as a standalone SVG, also fit to be inlined in HTML.
 
@@ -98,7 +107,7 @@ def _paint(drawing: Layout, canvas: _Canvas) -> None:
     for wire in drawing.wires:
         _paint_wire(wire, canvas)
     for block in drawing.blocks:
-        rim, thick = (STYLES[OPERATIONS[block.op].family][0], THICK) if block.op else (MUTED, THIN)
+        rim, thick = (style_of(block.op)[0], THICK) if block.op else (MUTED, THIN)
         canvas.box(block, 8, FILL if _is_symbol(block.text) else CARD, rim, thick)
         canvas.text(block.x, block.y + 0.35 * NUMBER, block.text, NUMBER, INK, "middle")
 
@@ -108,7 +117,7 @@ def _paint_wire(wire: Wire, canvas: _Canvas) -> None:
         canvas.curve(wire.points, LINE, (), THIN)
         return
     choice, pill = wire.choice, wire.pill
-    colour, dashes = STYLES[OPERATIONS[choice.op].family]
+    colour, dashes = style_of(choice.op)
     canvas.group(wire.title or choice.op)
     canvas.curve(wire.points, colour, dashes, THICK)
     canvas.polygon(_arrow(wire.points[-1]), colour)

@@ -28,12 +28,10 @@ MEASURES = {
     "perplexity": "perplexity",
     "valid_accuracy": "validation accuracy",
     "eig_max": "λmax",
-    "skips_normal": "skips, normal",
-    "skips_reduce": "skips, reduce",
-    "skips_recurrent": "skips, recurrent",
     "table_accuracy": "accuracy in the table",
     "table_regret": "regret in the table",
 }
+"""What is stated of a trial, besides its skips for each kind of cell (``skips_normal``)."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +81,14 @@ class Facts:
         return tuple(sorted(found))
 
     @property
+    def measures(self) -> tuple[str, ...]:
+        """The names of all that `measure` has of these trials."""
+        return (*MEASURES, *(f"skips_{kind}" for kind in self.kinds))
+
+    @property
     def texts(self) -> bool:
         """Whether any trial learned from a text, and so has a perplexity."""
-        return any("perplexity" in record.last.extra for record in self.records if record.last)
+        return any("perplexity" in record.newest.extra for record in self.records if record.newest)
 
     @property
     def ranked(self) -> tuple[TrialRecord, ...]:
@@ -96,7 +99,7 @@ class Facts:
     def chosen(self) -> Genotype | None:
         """The winner's derived cell."""
         winner = self.selection.winner
-        return winner.trial.final.genotype if winner and winner.trial.final else None
+        return winner.trial.deciding.genotype if winner and winner.trial.deciding else None
 
     def setting(self, record: TrialRecord) -> Setting:
         """Return the setting of one of the records."""
@@ -163,13 +166,13 @@ def _judge(sweep: Sweep, yardstick: Yardstick | None, benchmark: Benchmark | Non
 
 
 def measure(report: EpochReport | None, name: str, yardstick: Yardstick | None = None) -> float | None:
-    """Return one of `MEASURES` of a report, None when it was not measured or is not in the table."""
+    """Return one of `Facts.measures` of a report, None when it was not measured or is not in the table."""
     match name:
         case _ if report is None:
             return None
         case "eig_max":
             return report.curvature.eig_max if report.curvature else None
-        case "skips_normal" | "skips_reduce" | "skips_recurrent":
+        case _ if name.startswith("skips_"):
             skips = report.skips.get(name.removeprefix("skips_"))
             return None if skips is None else float(skips)
         case "perplexity":
@@ -182,11 +185,12 @@ def measure(report: EpochReport | None, name: str, yardstick: Yardstick | None =
             return float(getattr(report, name))
 
 
-def last_measure(record: TrialRecord, name: str, yardstick: Yardstick | None = None) -> float | None:
-    """Return a measure at the last epoch; λmax at the last epoch where it was measured."""
-    if name.startswith("table_"):
-        return measure(record.last, name, yardstick)
-    values = (measure(report, name) for report in reversed(record.reports))
+def deciding_measure(record: TrialRecord, name: str, yardstick: Yardstick | None = None) -> float | None:
+    """Return a measure at the epoch that counts; λmax at the last epoch up to it where it was measured."""
+    deciding = record.deciding
+    if deciding is None or name != "eig_max":
+        return measure(deciding, name, yardstick)
+    values = (measure(each, name) for each in reversed(record.reports) if each.epoch <= deciding.epoch)
     return next((value for value in values if value is not None), None)
 
 
@@ -211,13 +215,18 @@ def ranking(facts: Facts) -> list[RankingRow]:
         RankingRow(
             place=places.get(record.id),
             record=record,
-            values={name: last_measure(record, name, facts.yardstick) for name in MEASURES},
-            skips=" / ".join(str(count) for count in record.last.skips.values()) if record.last else "–",
+            values={name: deciding_measure(record, name, facts.yardstick) for name in facts.measures},
+            skips=_skips(facts, record),
             seconds=sum(report.seconds for report in record.reports) if record.reports else None,
             note=_note(record, notes.get(record.id, "")),
         )
         for record in ordered
     ]
+
+
+def _skips(facts: Facts, record: TrialRecord) -> str:
+    counts = record.deciding.skips if record.deciding else {}
+    return " / ".join(str(counts[kind]) for kind in facts.kinds if kind in counts) or "–"
 
 
 def _note(record: TrialRecord, why: str) -> str:
@@ -245,8 +254,8 @@ def setting_rows(facts: Facts) -> list[SettingRow]:
         members = [r for r, s in zip(facts.records, facts.settings, strict=True) if s == setting]
         counted = [record for record in members if record.id in ranked]
         values = {
-            name: Spread.of(last_measure(record, name, facts.yardstick) for record in counted)
-            for name in MEASURES
+            name: Spread.of(deciding_measure(record, name, facts.yardstick) for record in counted)
+            for name in facts.measures
         }
         rows.append((setting, len(counted), len(members), values))
         means.append(fmean(ranked[record.id] for record in counted) if counted else inf)

@@ -18,8 +18,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from raynas.core.ops.catalogue import OPERATIONS
+from raynas.report.draw import style_of
 
-PALETTE: dict[str, tuple[str, str]] = {
+_GROUND: dict[str, tuple[str, str]] = {
     # name: (on light ground, on dark ground)
     "ink": ("#5c6370", "#a3abb8"),
     "rule": ("#e4e6ea", "#2e343d"),
@@ -31,47 +32,33 @@ PALETTE: dict[str, tuple[str, str]] = {
     "s3": ("#b4538c", "#dd8fbd"),
     "s4": ("#8a7400", "#d8c545"),
     "s5": ("#51565e", "#c3c8d0"),
-    # Operations: the hues of the drawn cells (report/draw.py), lighter for the smaller of two kernels.
-    "op-none": ("#d5d9df", "#3b424c"),
-    "op-max_pool_3x3": ("#00875f", "#2aa884"),
-    "op-avg_pool_3x3": ("#b65fa2", "#c07ab0"),
-    "op-skip_connect": ("#59636e", "#98a2ae"),
-    "op-sep_conv_3x3": ("#6db3dd", "#7cc0e8"),
-    "op-sep_conv_5x5": ("#0072b2", "#2c8cc9"),
-    "op-dil_conv_3x3": ("#f2a765", "#f3b27a"),
-    "op-dil_conv_5x5": ("#d55e00", "#dd7526"),
-    "op-nor_conv_1x1": ("#b98a54", "#caa06e"),
-    "op-nor_conv_3x3": ("#7a4300", "#a36a2a"),
-    "op-nor_conv_5x5": ("#5a3200", "#8a5a22"),
-    "op-max_pool_5x5": ("#3aa882", "#58c4a0"),
-    "op-max_pool_7x7": ("#7cc7ad", "#8fd8c0"),
-    "op-sep_conv_7x7": ("#004a75", "#0f73aa"),
-    "op-conv_1x3_3x1": ("#d9828a", "#e29aa1"),
-    "op-conv_1x7_7x1": ("#a3262f", "#c9505a"),
-    "op-maxpool3x3": ("#00875f", "#2aa884"),
-    "op-conv1x1-bn-relu": ("#8f86cf", "#a59ddd"),
-    "op-conv3x3-bn-relu": ("#4b3f9e", "#7468c9"),
-    "op-identity": ("#59636e", "#98a2ae"),
-    "op-mbconv3_3x3": ("#6db3dd", "#7cc0e8"),
-    "op-mbconv6_3x3": ("#0072b2", "#2c8cc9"),
-    "op-mbconv3_5x5": ("#f2a765", "#f3b27a"),
-    "op-mbconv6_5x5": ("#d55e00", "#dd7526"),
-    "op-mbconv3_7x7": ("#7cc9ae", "#8ad4bb"),
-    "op-mbconv6_7x7": ("#00875f", "#2aa884"),
-    "op-zero": ("#d5d9df", "#3b424c"),
-    "op-sep3x3-bn-relu": ("#6db3dd", "#7cc0e8"),
-    "op-sep5x5-bn-relu": ("#0072b2", "#2c8cc9"),
-    "op-max3x3-bn-relu": ("#00875f", "#2aa884"),
-    "op-avg3x3-bn-relu": ("#b65fa2", "#c07ab0"),
-    "op-noise": ("#b89b2e", "#c9ae4b"),
-    "op-tanh": ("#0072b2", "#2c8cc9"),
-    "op-relu": ("#d55e00", "#dd7526"),
-    "op-sigmoid": ("#00875f", "#2aa884"),
 }
+
+
+def operation_colours(op: str) -> tuple[str, str]:
+    """Return an operation's colours on light and on dark ground: its family's, as cells are drawn.
+
+    Within a family those of smaller kernels, and narrower ones, are lighter and a little turned in hue.
+    """
+    family = OPERATIONS[op].family
+    mates = [each for each in OPERATIONS.values() if each.family == family]
+    mates.sort(key=lambda each: (each.kernel, each.ratio, each.dilation))
+    below = len(mates) - 1 - [each.name for each in mates].index(op)
+    hue, saturation, value = mpl.colors.rgb_to_hsv(mpl.colors.to_rgb(style_of(op)[0]))
+    turned = mpl.colors.hsv_to_rgb(((hue + 0.03 * below) % 1, saturation, value))
+    paler = 0.6 * below / max(len(mates) - 1, 1)
+    light, dark = (
+        mpl.colors.to_hex([number + share * (1 - number) for number in turned])
+        for share in (paler, 0.2 + 0.6 * paler)
+    )
+    return light, dark
+
+
+PALETTE = _GROUND | {f"op-{op}": operation_colours(op) for op in OPERATIONS}
 STRENGTH_COLOURS = 6
 WIDTHS = {2: 5.35, 3: 3.5}
 """Inches of a panel, by the number of panels in a row."""
-_STAND_INS = {name: f"#0102{place:02x}" for place, name in enumerate(PALETTE, start=1)}
+_STAND_INS = {name: f"#01{place:04x}" for place, name in enumerate(PALETTE, start=1)}
 _LABEL = 9.0
 _STYLE = {
     "svg.fonttype": "none",
@@ -183,7 +170,7 @@ def share_panel(
         axes.stackplot(
             epochs,
             *([100 * value for value in values] for values in shares.values()),
-            colors=[_colour(f"op-{op}") for op in shares],
+            colors=[_colour(_entry(op)) for op in shares],
             edgecolor=_colour("ground"),
             linewidth=0.8,
         )
@@ -297,6 +284,16 @@ def _svg(figure: Figure) -> str:
     for name, stand_in in _STAND_INS.items():
         svg = svg.replace(stand_in, f"var(--{name}, {PALETTE[name][0]})")
     return svg.strip()
+
+
+def operation_css(op: str) -> str:
+    """Return an operation's colour as CSS."""
+    return f"var(--{_entry(op)})"
+
+
+def _entry(op: str) -> str:
+    """Return the palette's entry of an operation; one that is no longer listed is grey."""
+    return f"op-{op}" if op in OPERATIONS else "s5"
 
 
 def operation_label(op: str) -> str:

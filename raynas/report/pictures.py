@@ -74,16 +74,18 @@ def curves(facts: Facts) -> list[Multiple]:
 
 
 def skip_counts(facts: Facts) -> Multiple | None:
-    """Return skip connections in the derived cells over epochs: solid for normal, dashed for reduce."""
+    """Return skip connections in the derived cells over epochs: solid for the first kind, else dashed."""
     lines: dict[str, list[Curve]] = {}
     for record in facts.records:
-        both = (_curve(facts, record, f"skips_{kind}", dashed=kind == "reduce") for kind in facts.kinds)
+        both = (_curve(facts, record, f"skips_{kind}", dashed=kind != facts.kinds[0]) for kind in facts.kinds)
         lines[record.id] = [curve for curve in both if curve]
     multiple = _line_multiple(facts, "Skip connections", "skips in the cell", lines, "skips", from_zero=True)
     if multiple is None:
         return None
-    dashes = {"normal": "line", "reduce": "dash"}
-    kinds = [Key(f"{kind} cell", "var(--ink)", dashes[kind]) for kind in facts.kinds if len(facts.kinds) > 1]
+    marks = ["line", *["dash"] * (len(facts.kinds) - 1)]
+    kinds = [Key(f"{kind} cell", "var(--ink)", mark) for kind, mark in zip(facts.kinds, marks, strict=True)]
+    if len(kinds) < 2:
+        return multiple
     return replace(multiple, legend=(*multiple.legend, *kinds))
 
 
@@ -108,7 +110,7 @@ def operation_mix(facts: Facts) -> list[Multiple]:
             svg = figures.share_panel(name, epochs, shares, last, _columns(facts))
             alt = f"Share of weight by operation, {group.title}, {method}; at the last epoch: {final}"
             panels.append(Picture(name, method, alt, svg))
-        legend = tuple(Key(figures.operation_label(op), f"var(--op-{op})", "area") for op in used)
+        legend = tuple(Key(figures.operation_label(op), figures.operation_css(op), "area") for op in used)
         if panels:
             found.append(Multiple(group.title.capitalize(), tuple(panels), legend, _columns(facts)))
     return found
@@ -120,7 +122,7 @@ def likeness(facts: Facts) -> Likeness | None:
     Groups are settings, so that only the seed differs inside one; methods if no setting has two trials.
     """
     ranked = sorted(facts.ranked, key=lambda record: _place(facts, record))
-    cells = [record.final.genotype for record in ranked if record.final]
+    cells = [record.deciding.genotype for record in ranked if record.deciding]
     if len(cells) < 2:
         return None
     settings = [facts.setting(record) for record in ranked]
@@ -154,7 +156,7 @@ def _line_multiple(
 
 
 def _curve(facts: Facts, record: TrialRecord, name: str, *, dashed: bool = False) -> Curve | None:
-    """Return one of `MEASURES` over epochs; None when it has no finite value."""
+    """Return one of `Facts.measures` over epochs; None when it has no finite value."""
     values = ((report.epoch, measure(report, name, facts.yardstick)) for report in record.reports)
     unit = 100.0 if name == "table_regret" else 1.0
     points = [(epoch, unit * value) for epoch, value in values if value is not None and math.isfinite(value)]

@@ -55,8 +55,8 @@ class Select(Frozen):
 
     by: Criterion = Field(
         "valid_loss",
-        description="the supernet's validation loss, that of its derived cell alone, or the validation "
-        "accuracy in the benchmark's table",
+        description="the supernet's validation loss (of a method's mixture, or the mean over cells that it "
+        "draws), that of its derived cell alone, or the validation accuracy in the benchmark's table",
     )
     top: PositiveInt = Field(1, le=MOST_TRIALS, description="how many of the best are named")
 

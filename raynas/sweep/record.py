@@ -46,17 +46,22 @@ class TrialRecord:
         return tuple(sorted((*self.replaced, *self.reports), key=lambda each: (each.restart, each.epoch)))
 
     @property
-    def last(self) -> EpochReport | None:
-        """The report of the latest epoch."""
+    def newest(self) -> EpochReport | None:
+        """The report of the latest epoch: how far the trial got."""
         return self.reports[-1] if self.reports else None
 
     @property
-    def final(self) -> EpochReport | None:
-        """The report whose cell counts: the latest epoch's, or that of the epoch its method went back to."""
-        last = self.last
-        if last is None or last.ended is None:
-            return last
-        return next((report for report in self.reports if report.epoch == last.ended.epoch), last)
+    def deciding(self) -> EpochReport | None:
+        """The report whose cell and losses count: the newest, or that of the epoch it went back to."""
+        newest = self.newest
+        if newest is None or newest.ended is None:
+            return newest
+        return next((report for report in self.reports if report.epoch == newest.ended.epoch), newest)
+
+    @property
+    def validated(self) -> str:
+        """What its validation loss is of (see `Method.validated`); raynas 0.1.0 validated mixtures only."""
+        return str((self.start or {}).get("validated", "mixture"))
 
     @property
     def epochs(self) -> int:
@@ -192,7 +197,7 @@ def fold(
 def _lacking(record: TrialRecord) -> str:
     """Say which epochs of a search that finished are not on record; empty where none lacks."""
     planned = (record.start or {}).get("epochs", 0)
-    last = record.last
+    last = record.newest
     count = last.epoch + 1 if last is not None else 0
     if last is None or last.ended is None:
         count = max(count, planned)

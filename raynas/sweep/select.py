@@ -5,10 +5,11 @@ gives for the cell of the last epoch, its validation accuracies where it has som
 """
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import correlation, fmean, stdev
 from typing import Any
 
 from raynas.errors import RaynasError
@@ -22,6 +23,16 @@ _NAMES = {
     "discrete_loss": "validation loss of the derived cell alone",
     "table": "error of its cell in the table",
 }
+VALIDATED = {
+    "mixture": "that of the mixture of all operations",
+    "cells": "the mean over cells that its method draws",
+}
+"""What a validation loss is of, by kind; numbers of two kinds do not compare."""
+
+DECIDES = "Only training both cells from scratch, or a table (select: {by: table}), decides between them."
+FEWEST = 4
+"""Trials below which a rank correlation says nothing."""
+
 NO_BENCHMARK = "ranking by the table needs one: the sweep has no `benchmark: {table: ..., data: ...}`"
 
 
@@ -63,6 +74,7 @@ class Selection:
             "by": self.by,
             "winner": self.winner.trial.id if self.winner else None,
             "margin": self.margin,
+            "best_of_kinds": {kind: each.trial.id for kind, each in best_of_kinds(self.ranking).items()},
             "top": [ranked.trial.id for ranked in self.top],
             "reasons": list(self.reasons),
             "ranking": [{"trial": ranked.trial.id, "value": ranked.value} for ranked in self.ranking],
@@ -99,6 +111,8 @@ def select(records: Sequence[TrialRecord], config: Select, judge: Yardstick | No
     ranking.sort(key=lambda ranked: ranked.value)
     lacking = "a cell that the table holds" if config.by == "table" else "a finite loss"
     reasons = [*_reasons(ranking, config.by, lacking), *_left_out_reason(records, ranking, lacking)]
+    if config.by == "valid_loss":
+        reasons += [*_validated_reasons(ranking), *_agreement(ranking)]
     if ranking:
         reasons.append(_caution(judge) if judge else _OPTIMISTIC)
     return Selection(config.by, tuple(ranking), tuple(ranking[: config.top]), tuple(reasons), tuple(left_out))
@@ -124,22 +138,22 @@ def _caution(judge: Yardstick) -> str:
 
 def value_of(record: TrialRecord, by: Criterion, judge: Yardstick | None = None) -> float | None:
     """Return what a trial is ranked by, or None when it did not finish with a finite value."""
-    if record.status != "finished" or record.final is None:
+    if record.status != "finished" or record.deciding is None:
         return None
     if by == "table":
-        accuracy = judge.accuracy(record.final.genotype) if judge else None
+        accuracy = judge.accuracy(record.deciding.genotype) if judge else None
         return None if accuracy is None else 1 - accuracy
-    value = float(getattr(record.final, by))
+    value = float(getattr(record.deciding, by))
     return value if math.isfinite(value) else None
 
 
 def _why_left_out(record: TrialRecord, by: Criterion, judge: Yardstick | None) -> str:
     if record.status == "finished":
-        if record.final is None:
+        if record.deciding is None:
             return "finished without a report"
         if by == "table":
             return f"its cell is not in {judge.table.name}" if judge else "the table cannot be read"
-        return f"{by} is {getattr(record.final, by)} at epoch {record.final.epoch}"
+        return f"{by} is {getattr(record.deciding, by)} at epoch {record.deciding.epoch}"
     if record.status == "running":
         done = f"{len(record.reports)} of {record.epochs} epochs" if record.reports else "no epoch yet"
         return f"not finished: {done}"
@@ -150,7 +164,7 @@ def _reasons(ranking: Sequence[Ranked], by: Criterion, lacking: str) -> list[str
     if not ranking:
         return [f"No trial finished with {lacking}, so there is no winner."]
     winner = ranking[0]
-    epoch = winner.trial.final.epoch if winner.trial.final else None
+    epoch = winner.trial.deciding.epoch if winner.trial.deciding else None
     reasons = [f"{winner.trial.id} has the lowest {_NAMES[by]}: {winner.value:.4f} at epoch {epoch}."]
     if len(ranking) == 1:
         reasons.append("It is the only trial that could be ranked.")
@@ -178,6 +192,54 @@ def _group_reasons(ranking: Sequence[Ranked]) -> list[str]:
     if _mean(best) < _mean(own):
         reasons.append(f"On average {_name(best)} is better, so the winner may be one lucky seed.")
     return reasons
+
+
+def best_of_kinds(ranking: Sequence[Ranked]) -> dict[str, Ranked]:
+    """Return the best trial of each kind of validation loss; only trials of one kind compare."""
+    best: dict[str, Ranked] = {}
+    for ranked in ranking:
+        best.setdefault(ranked.trial.validated, ranked)
+    return best
+
+
+def _validated_reasons(ranking: Sequence[Ranked]) -> list[str]:
+    """Say what was validated, and, where the trials are of two kinds, that these do not compare."""
+    best = best_of_kinds(ranking)
+    if len(best) < 2:
+        return [f"Its validation loss is {VALIDATED[kind]}." for kind in best]
+    each = "; ".join(f"{VALIDATED[kind]}: {r.trial.id} with {r.value:.4f}" for kind, r in best.items())
+    return [f"Two kinds of validation loss are ranked that do not compare. Best of each: {each}. {DECIDES}"]
+
+
+def _agreement(ranking: Sequence[Ranked]) -> list[str]:
+    """Say how far the validation loss orders each kind's trials as their derived cells' losses do."""
+    found = []
+    for kind in best_of_kinds(ranking):
+        pairs = [
+            (each.value, each.trial.deciding.discrete_loss)
+            for each in ranking
+            if each.trial.validated == kind and each.trial.deciding
+        ]
+        if len(pairs) >= FEWEST and (rho := _rank_correlation(pairs)) is not None:
+            found.append(
+                f"Rank correlation of this loss with that of the derived cell alone: {rho:+.2f} "
+                f"({len(pairs)} trials, {VALIDATED[kind]})."
+            )
+    return found
+
+
+def _rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Return Spearman's coefficient, None where one side is constant or not finite."""
+    columns = [_ranks(column) for column in zip(*pairs, strict=True)]
+    if not all(math.isfinite(value) for pair in pairs for value in pair):
+        return None
+    return correlation(*columns) if all(len(set(column)) > 1 for column in columns) else None
+
+
+def _ranks(values: Sequence[float]) -> list[int]:
+    """Return twice each value's place; equal ones share the mean of theirs."""
+    ordered = sorted(values)
+    return [bisect_left(ordered, value) + bisect_right(ordered, value) for value in values]
 
 
 def _left_out_reason(records: Sequence[TrialRecord], ranking: Sequence[Ranked], lacking: str) -> list[str]:

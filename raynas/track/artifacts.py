@@ -43,9 +43,9 @@ def send_files(store: Store, run: Run, files: Files, trial: TrialFolder, ended: 
     with TemporaryDirectory(prefix="raynas-") as scratch:
         folder = Path(scratch)
         genotypes = {_genotype_name(report): report for report in turns(record.reports)}
-        if ended and record.final is not None:
-            genotypes[_genotype_name(record.final)] = record.final
-            _write_summary(record.final, record.reports, folder)
+        if ended and record.deciding is not None:
+            genotypes[_genotype_name(record.deciding)] = record.deciding
+            _write_summary(record.deciding, record.reports, folder)
         if ended and trial.log.is_file() and trial.log.stat().st_size <= _LARGEST_LOG:
             shutil.copy(trial.log, folder / "log.txt")
         for name in genotypes.keys() - files.genotypes:

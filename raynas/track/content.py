@@ -109,8 +109,8 @@ def tags(record: TrialRecord, sweep: str) -> dict[str, str]:
         facts = {"device": record.start.get("device"), "attempt": record.start.get("attempt")}
         facts["data_hash"] = data.get("hash")
         found |= {f"raynas.{key}": str(value) for key, value in facts.items() if value is not None}
-    if record.final is not None:
-        found["raynas.cell"] = record.final.genotype.digest()
+    if record.deciding is not None:
+        found["raynas.cell"] = record.deciding.genotype.digest()
     if lost := sorted({key for report in record.reports for key in _not_finite(report)}):
         found["raynas.nonfinite"] = ", ".join(lost)
     if record.replaced:
@@ -131,7 +131,7 @@ def note(record: TrialRecord) -> str:
     """Return two lines about a trial, in Markdown."""
     config = record.config
     head = f"{record.method_name} on {experiment_name(config)}, seed {config.seed}: {record.status}"
-    last = record.final
+    last = record.deciding
     if last is None:
         return f"{head}  \nno epoch was finished"
     return (
@@ -171,8 +171,8 @@ def pictured(record: TrialRecord, ended: bool) -> list[EpochReport]:
     for report in turns(record.reports):
         if not found or _tenth(report, record.config) != _tenth(found[-1], record.config):
             found.append(report)
-    if ended and record.final is not None and record.final not in found:
-        found.append(record.final)
+    if ended and record.deciding is not None and record.deciding not in found:
+        found.append(record.deciding)
     return found
 
 

@@ -90,7 +90,7 @@ def _send_winner(
     winner: TrialRecord,
     yardstick: Yardstick | None,
 ) -> None:
-    last = winner.final
+    last = winner.deciding
     if last is None:
         return
     feed = folder.trial(winner.id).feed
@@ -108,7 +108,7 @@ def _send_winner(
 
 
 def _verdict(winner: TrialRecord, selection: Selection) -> str:
-    last = winner.final
+    last = winner.deciding
     epoch = "" if last is None else f" after epoch {last.epoch}"
     margin = "" if selection.margin is None else f", {selection.margin:.3g} ahead of the second"
     value = "" if selection.winner is None else f"{selection.by} {selection.winner.value:.4g}"

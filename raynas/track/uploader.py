@@ -184,7 +184,7 @@ class Uploader:
             return
         feed = trial.feed
         if child.files is None:
-            last = feed.record.last
+            last = feed.record.newest
             child.files = Files.of(self._connected, child.run, set(last.genotype.kinds) if last else set())
         ended = child.run.status != "RUNNING"
         self.steps += send_files(self._connected, child.run, child.files, trial, ended)
