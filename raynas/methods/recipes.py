@@ -4,7 +4,7 @@ What a source leaves open follows DARTS: Adam (0.5, 0.999) on α, architecture r
 """
 
 from raynas.methods.record import Method
-from raynas.parts.cost import Cost
+from raynas.parts.cost import Cost, Resources
 from raynas.parts.derivations import EveryEdge, Threshold
 from raynas.parts.estimators import SecondOrder
 from raynas.parts.greedy import Greedy
@@ -14,7 +14,7 @@ from raynas.parts.penalties import SampleDistance, ZeroOne
 from raynas.parts.perturbations import Attack, UniformNoise
 from raynas.parts.projection import PerturbAndProject
 from raynas.parts.relaxations import DirichletMean, MaxWeight, ReluShare, Scales, Sigmoid, Softmax
-from raynas.parts.rules import AdamRule, Adaptive, Clamp, KeepMass, Proximal, SgdRule
+from raynas.parts.rules import AdamRule, Adaptive, Clamp, ClipNorm, KeepMass, Proximal, SgdRule
 from raynas.parts.samplers import Categorical, Dirichlet, Gaussian, Gumbel, Mean, Pair, Projection
 from raynas.parts.schedules import Exponential, Linear, PowerCosine
 from raynas.parts.stages import DropWeak, FixEarly
@@ -76,10 +76,14 @@ GDAS = GDAS_ST.with_(
 SNAS = DARTS.with_(
     "snas",
     "SNAS: a Gumbel softmax that cools down, α and weights together on the training loss",
-    "Xie et al. 2019, and its code: the last temperature is 0.03, resources cost 1.5e-3 of their logarithm",
-    store=Table(spread=0.01),
+    "Xie et al. 2019, and its code: the last temperature is 0.03, resources cost 1.5e-3 of the logarithms of "
+    "every edge. α moves by Adam, as in the paper and where the code runs on several GPUs; on one it takes "
+    "plain SGD. The temperature is one epoch behind the code's",
+    version=2,
+    store=Table(mean=1.0, spread=0.01),
     sampler=Gumbel(Linear(1, 0.03)),
-    penalties=(Cost(1.5e-3, "log"),),
+    penalties=(Resources(1.5e-3),),
+    updater=AdamRule(before=(ClipNorm(10),)),
     order="joint",
     modifiers=(DropPath(0.3),),
     derivation=EveryEdge(),
@@ -99,7 +103,10 @@ DSNAS = DARTS.with_(
 PARSEC = DARTS.with_(
     "parsec",
     "PARSEC: weigh 16 sampled architectures by their likelihood",
-    "Casale, Gordon, Fusi 2019; rates and epochs are DARTS', as none were found",
+    "Casale, Gordon, Fusi 2019; rates and epochs are DARTS', as none were found. Only operations are sampled, "
+    "where the paper samples each node's inputs too: here a cell may keep all its edges, there two a node. "
+    "enas-micro is a space whose inputs are sampled",
+    version=2,
     store=Table(spread=0),
     sampler=Categorical("none"),
     objective=Importance(16),
