@@ -103,9 +103,9 @@ DSNAS = DARTS.with_(
 PARSEC = DARTS.with_(
     "parsec",
     "PARSEC: weigh 16 sampled architectures by their likelihood",
-    "Casale, Gordon, Fusi 2019; rates and epochs are DARTS', as none were found. Only operations are sampled, "
-    "where the paper samples each node's inputs too: here a cell may keep all its edges, there two a node. "
-    "enas-micro is a space whose inputs are sampled",
+    "Casale, Gordon, Fusi 2019; rates and epochs are DARTS', as none were found. Only operations are sampled "
+    "here, and a cell may keep all its edges; by a summary of the paper it samples each node's two inputs as "
+    "well, as α does in enas-micro",
     version=2,
     store=Table(spread=0),
     sampler=Categorical("none"),
@@ -251,14 +251,17 @@ DATA = DARTS.with_(
 ASNG_NAS = DARTS.with_(
     "asng-nas",
     "ASNG-NAS: natural gradient steps on the probabilities, two sampled architectures a step",
-    "Akimoto et al. 2019, and its code",
+    "Akimoto et al. 2019, and its code (its cutout is left to the data). Only operations are sampled here; "
+    "the code samples each node's two inputs too, in ENAS' space (enas-micro)",
+    version=2,
     store=Table(start_from="uniform"),
     relaxation=Scales(),
     sampler=Categorical("none"),
     objective=Natural(2),
     updater=Adaptive(),
+    order="weights-first",
     derivation=EveryEdge(),
-    defaults={"epochs": 100, "arch_weight_decay": 0.0},
+    defaults={"epochs": 100, "learning_rate_min": 0.0, "arch_weight_decay": 0.0},
 )
 NASP = DARTS.with_(
     "nasp",
