@@ -156,6 +156,24 @@ def test_above_charges_only_beyond_the_reference():
     assert torch.equal(*(charge(part, policy, PRICE)[0] for part in dear))
 
 
+@pytest.mark.parametrize("reference", [6.0, 60.0])
+def test_what_was_drawn_is_charged_at_its_probability(reference):
+    """As the code of DSNAS does, SNAS-Series/SNAS-Series 9a43adb, DSNAS/network.py:127-147."""
+    policy = randomly(make_policy(small_space()))
+    flat = policy.alphas.clone().requires_grad_()
+    picks = {"normal": [1, 2], "reduce": [2, 1]}
+    hot = {name: torch.eye(3, dtype=torch.float64)[pick].expand(2, 2, 3) for name, pick in picks.items()}
+    part = Cost(0.3, reference=reference, above=True, drawn=True)
+    losses = part(torch.full((2,), 2.0, dtype=torch.float64), policy, flat, Draw(hot), PRICE)
+    weights = policy.relax(flat)
+    charged = sum((weights[name] * hot[name] * PRICE[name]).sum((1, 2)) for name in picks)
+    dear = reference < 3 + 2 + 1 + 5
+    torch.testing.assert_close(losses, 2 + dear * 0.3 * (charged / reference - 1))
+    slopes = torch.autograd.grad(losses.sum(), flat, allow_unused=True, materialize_grads=True)[0]
+    expected = torch.autograd.grad((dear * 0.3 * charged / reference).sum(), flat)[0]
+    torch.testing.assert_close(slopes, expected)
+
+
 def test_an_even_mixture_costs_nothing_and_the_reference_stays_when_options_die():
     policy = make_policy(small_space(), store=Table(spread=0.0))
     torch.testing.assert_close(charge(Cost(0.3), policy, PRICE)[0], torch.full((2,), 2.0).double())
@@ -253,7 +271,7 @@ def test_costs_move_the_choice(monkeypatch, tmp_path, name):
 def test_the_methods_that_publish_a_cost_term_have_theirs(make_search_config, build):
     assert resolve("proxyless").penalties == (Cost(0.3, "multiply"),)
     assert resolve("snas").penalties == (Resources(1.5e-3),)
-    assert resolve("dsnas").penalties == (Cost(2.9e-4, reference=290e6, above=True),)
+    assert resolve("dsnas").penalties == (Cost(2.9e-4, reference=290e6, above=True, drawn=True),)
     assert describe("proxyless")["parts"]["penalties"][0]["use"] == "cost"
     config = make_search_config(method={"base": "darts", "add": {"penalties": ["cost"]}}, epochs=1)
     search = Search(config, *build(config))

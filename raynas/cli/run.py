@@ -242,9 +242,9 @@ def _single(planned: "Sweep", trial_id: str | None, file: str) -> "Sweep":
 
 def _print_plan(planned: "Sweep", address: str | None) -> None:
     from raynas.cli.describe import print_trials
-    from raynas.cli.files import searches
+    from raynas.cli.files import held_out, searches
 
-    say(f"{planned.name}: {searches(planned)}")
+    say(f"{planned.name}: {searches(planned)}{held_out(planned)}")
     print_trials([{"id": trial.id, "axes": trial.axes} for trial in planned.trials])
     say(_at_once(planned, address))
 

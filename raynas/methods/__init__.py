@@ -48,6 +48,7 @@ def describe(name: str) -> dict[str, Any]:
         "source": method.source,
         "parts": {slot: part for slot, part in filled.items() if part not in (None, [])},
         "order": method.order,
+        "learns_from": method.learns_from,
         "every": method.every,
         "without": list(method.without),
         "defaults": dict(method.defaults),

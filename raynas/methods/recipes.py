@@ -62,7 +62,9 @@ SDARTS_ADV = SDARTS_RS.with_(
 GDAS_ST = DARTS.with_(
     "gdas-st",
     "GDAS with every operation computed: one operation an edge, the gradient of a Gumbel softmax",
-    "Dong, Yang 2019; straight through all operations instead of the chosen ones",
+    "Dong, Yang 2019; straight through all operations instead of the chosen ones. Cells of the DARTS space "
+    "keep two inputs a node, where the authors' code keeps the two best pairs of input and operation, be "
+    "they of one input",
     sampler=Gumbel(Linear(10, 0.1), hard=True),
     order="weights-first",
     defaults={"epochs": 250, "weight_decay": 5e-4},
@@ -70,7 +72,8 @@ GDAS_ST = DARTS.with_(
 GDAS = GDAS_ST.with_(
     "gdas",
     "GDAS: one Gumbel-sampled operation an edge, the only one that is computed",
-    "Dong, Yang 2019, and its code; without Nesterov's momentum",
+    "Dong, Yang 2019, and its code; without Nesterov's momentum. Cells of the DARTS space keep two inputs a "
+    "node, where the code keeps the two best pairs of input and operation, be they of one input",
     sampler=Gumbel(Linear(10, 0.1), hard=True, execute="chosen"),
 )
 SNAS = DARTS.with_(
@@ -92,10 +95,13 @@ SNAS = DARTS.with_(
 DSNAS = DARTS.with_(
     "dsnas",
     "DSNAS: sample one operation an edge; α learns from each edge's own credit, together with the weights",
-    "Hu et al. 2020, and its code; that its 1e-6 from 290 million on is for each million is assumed",
+    "Hu et al. 2020, and its code: 1e-6 for each million multiply-adds of what was drawn, at its "
+    "probability, where it takes 290 million or more. Its own space is a chain of ShuffleNet blocks for "
+    "ImageNet, whose weights learn at 0.5 in batches of 1,024; here rates are DARTS'",
+    version=2,
     sampler=Categorical("score"),
     order="joint",
-    penalties=(Cost(2.9e-4, reference=290e6, above=True),),
+    penalties=(Cost(2.9e-4, reference=290e6, above=True, drawn=True),),
     stages=FixEarly(0.3),
     derivation=EveryEdge(),
     defaults={"epochs": 240, "arch_learning_rate": 1e-3, "arch_weight_decay": 0.0},
@@ -241,10 +247,14 @@ PC_DARTS = DARTS.with_(
 DATA = DARTS.with_(
     "data",
     "DATA: two sampled operations an edge share its weight, in proportion to what is positive in α",
-    "Chang et al. 2019, and its code; its table has an entry with 7 samples",
+    "Chang et al. 2019, and its code, whose temperature stays at 1 (its schedule from 5 is never told the "
+    "epoch). A cell derived here has one operation an edge; there it may have several, chosen node by node, "
+    "which is the method's point: 2 a node in its code, 4 and 7 in its tables. So the gap between supernet "
+    "and cell is larger here",
+    version=2,
     store=Table(mean=1.0),
     relaxation=ReluShare(),
-    sampler=Gumbel(Linear(5, 1, reach=False), hard=True, samples=2),
+    sampler=Gumbel(hard=True, samples=2),
     penalties=(SampleDistance(0.1),),
     defaults={"epochs": 100, "arch_weight_decay": 0.0},
 )
@@ -294,8 +304,10 @@ DSO_NAS = DARTS.with_(
 ASAP = DARTS.with_(
     "asap",
     "ASAP: the softmax cools down, and operations whose weight falls below a threshold go for good",
-    "Noy et al. 2020",
-    relaxation=Softmax(Exponential(1.6, 0.95)),
+    "Noy et al. 2020; its curve is that of 50 epochs, stretched to those of the search, so that α is trained "
+    "from where the temperature is below 1 (a fifth of the epochs)",
+    version=2,
+    relaxation=Softmax(Exponential(1.6, 0.95, over=50)),
     stages=DropWeak(0.4),
     stop=AllDecided(),
     modifiers=(DropPath(0.2),),

@@ -28,7 +28,9 @@ class Cost(Term):
 
     ``add`` gives loss + strength·(E − R)/R, ``log`` loss + strength·log(E/R), ``multiply`` loss·(log
     E/log R)^strength (ProxylessNAS' code; its factor 0.2 before the loss, which Adam does not feel, is left
-    out). ``above`` charges only while E exceeds R (DSNAS).
+    out). ``above`` charges only while E exceeds R. With ``drawn`` E is the cost of what was drawn, each
+    option at its probability, and ``above`` compares the whole cost of it with R, as DSNAS' code does: where
+    K options are as probable, that is 1/K of what the expected cost charges, on average.
 
     ``measure`` counts a supernet's ``flops`` (multiply-adds for one image) or ``parameters``; ``table`` names
     a YAML or JSON file instead: what each operation costs on an edge, in any unit, `skip_connect: 0.1`, for
@@ -43,6 +45,7 @@ class Cost(Term):
     table: str | None = None
     reference: Annotated[float, Field(gt=0)] | None = None
     above: bool = False
+    drawn: bool = False
 
     def costs(self, space: Space, supernet: AnySupernet) -> Costs:
         """Count, or read the table; raises `RaynasError` when it lacks an operation or has an unknown one."""
@@ -57,16 +60,25 @@ class Cost(Term):
         if costs is None:
             raise TypeError("expected costs need the cost of every operation")
         expected, reference = torch.zeros_like(losses), 0.0
+        spent = torch.zeros_like(losses)
         for name, weights in policy.relax(flat).items():
             price = costs[name]
-            expected = expected + (weights * price.to(weights)).flatten(1).sum(1)
+            charged = weights * price.to(weights)
+            if self.drawn:
+                chosen = draw.weights[name].detach() > 0
+                charged = charged.masked_fill(~chosen, 0.0)
+                spent = spent + price.to(weights).expand_as(chosen).masked_fill(~chosen, 0.0).flatten(1).sum(
+                    1
+                )
+            expected = expected + charged.flatten(1).sum(1)
             considered = policy.layout.alive[name].to(price)
             even = considered / considered.sum(-1, keepdim=True).clamp_min(1)
             reference += float((even * price).sum())
         reference = self.reference or reference
         self._check(reference)
-        charged = self._charge(losses, expected, reference)
-        return torch.where(expected > reference, charged, losses) if self.above else charged
+        total = self._charge(losses, expected, reference)
+        dear = (spent if self.drawn else expected) > reference
+        return torch.where(dear, total, losses) if self.above else total
 
     def _charge(self, losses: Tensor, expected: Tensor, reference: float) -> Tensor:
         if self.form == "add":
