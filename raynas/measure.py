@@ -131,7 +131,7 @@ def compare(
     return Compared(
         (first, second),
         (used[0].peak_memory_mib, used[1].peak_memory_mib),
-        packs[0].epochs - config.epochs,
+        packs[0].epochs - packs[0].config.epochs,
         passes * _look_seconds(packs[0]) / steps if passes else 0.0,
     )
 

@@ -321,6 +321,18 @@ def test_check_counts_the_searches(capsys: Capture, here: Path) -> None:
     assert verdict == facts
 
 
+def test_check_says_what_methods_learn_from_that_train_both_together(capsys: Capture, here: Path) -> None:
+    write_file(here)
+    says = raynas(capsys, "check", "four.yaml", "method=dsnas", "data.valid=0.1").out
+    assert "dsnas: α and weights learn together from 90% of the data, the rest is held out" in says
+    assert (
+        "data.valid 0.1"
+        in raynas(capsys, "sweep", "four.yaml", "method=dsnas", "data.valid=0.1", "--dry-run").out
+    )
+    assert "data.valid: 0.1" in raynas(capsys, "show", "dsnas").out
+    assert "learn" not in raynas(capsys, "show", "darts").out
+
+
 def test_check_names_every_problem_at_once(capsys: Capture, here: Path) -> None:
     write_file(here, FILE.replace("epochs: 4", "epoch: 4\nbatch: none"))
     outcome = raynas(capsys, "check", "four.yaml", "grid.sede=[1]")

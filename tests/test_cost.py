@@ -9,7 +9,7 @@ from policies import make_policy, randomly, small_space
 from test_supernet import make, seeds
 from torch import nn
 
-from raynas.core.cost import option_costs
+from raynas.core.cost import costs_by_cell, option_costs
 from raynas.core.ops.plain import plain
 from raynas.core.policy import Draw
 from raynas.core.recurrent import RecurrentSupernet
@@ -17,7 +17,8 @@ from raynas.core.supernet import Supernet
 from raynas.errors import RaynasError
 from raynas.library import load_space, names
 from raynas.methods import describe, reasons, resolve
-from raynas.parts.cost import Cost
+from raynas.parts.cost import Cost, Resources
+from raynas.parts.relaxations import Softmax
 from raynas.parts.stores import Table
 from raynas.search import Search
 from raynas.sweep.keys import check_value
@@ -155,6 +156,24 @@ def test_above_charges_only_beyond_the_reference():
     assert torch.equal(*(charge(part, policy, PRICE)[0] for part in dear))
 
 
+@pytest.mark.parametrize("reference", [6.0, 60.0])
+def test_what_was_drawn_is_charged_at_its_probability(reference):
+    """As the code of DSNAS does, SNAS-Series/SNAS-Series 9a43adb, DSNAS/network.py:127-147."""
+    policy = randomly(make_policy(small_space()))
+    flat = policy.alphas.clone().requires_grad_()
+    picks = {"normal": [1, 2], "reduce": [2, 1]}
+    hot = {name: torch.eye(3, dtype=torch.float64)[pick].expand(2, 2, 3) for name, pick in picks.items()}
+    part = Cost(0.3, reference=reference, above=True, drawn=True)
+    losses = part(torch.full((2,), 2.0, dtype=torch.float64), policy, flat, Draw(hot), PRICE)
+    weights = policy.relax(flat)
+    charged = sum((weights[name] * hot[name] * PRICE[name]).sum((1, 2)) for name in picks)
+    dear = reference < 3 + 2 + 1 + 5
+    torch.testing.assert_close(losses, 2 + dear * 0.3 * (charged / reference - 1))
+    slopes = torch.autograd.grad(losses.sum(), flat, allow_unused=True, materialize_grads=True)[0]
+    expected = torch.autograd.grad((dear * 0.3 * charged / reference).sum(), flat)[0]
+    torch.testing.assert_close(slopes, expected)
+
+
 def test_an_even_mixture_costs_nothing_and_the_reference_stays_when_options_die():
     policy = make_policy(small_space(), store=Table(spread=0.0))
     torch.testing.assert_close(charge(Cost(0.3), policy, PRICE)[0], torch.full((2,), 2.0).double())
@@ -251,8 +270,8 @@ def test_costs_move_the_choice(monkeypatch, tmp_path, name):
 
 def test_the_methods_that_publish_a_cost_term_have_theirs(make_search_config, build):
     assert resolve("proxyless").penalties == (Cost(0.3, "multiply"),)
-    assert resolve("snas").penalties == (Cost(1.5e-3, "log"),)
-    assert resolve("dsnas").penalties == (Cost(2.9e-4, reference=290e6, above=True),)
+    assert resolve("snas").penalties == (Resources(1.5e-3),)
+    assert resolve("dsnas").penalties == (Cost(2.9e-4, reference=290e6, above=True, drawn=True),)
     assert describe("proxyless")["parts"]["penalties"][0]["use"] == "cost"
     config = make_search_config(method={"base": "darts", "add": {"penalties": ["cost"]}}, epochs=1)
     search = Search(config, *build(config))
@@ -271,3 +290,67 @@ def test_a_rebuilt_supernet_is_counted_anew(make_search_config, build):
         search.advance()
         totals.append(float(search.problem._costs[0]["normal"].sum()))
     assert totals[0] == totals[1] < totals[2]
+
+
+# Numbers of SNAS' own code: SNAS-Series/SNAS-Series 9a43adb, 8 cells of 4 channels, 16×16 images.
+
+
+def test_what_snas_counts_is_what_its_code_counts():
+    space, net = make("darts", (3, 16, 16), 4, cells=8)
+    tables = costs_by_cell(space, net)
+    kinds = {"normal": (tables["normal"][:, 0, 0], 0), "reduce": (tables["reduce"][:, 2, 0], 1)}
+    kinds["inside"] = (tables["reduce"][:, 2, 4], 2)
+    convolutions = {"normal": [104, 232, 52, 116], "reduce": [272, 528, 136, 264]}
+    memory = {
+        "normal": [0, 2048, 2048, 2048, 8296, 8424, 4148, 4212],
+        "reduce": [0, 2560, 2560, 4672, 5904, 6160, 3720, 3848],
+        "inside": [0, 1024, 1024, 1024, 4368, 4624, 2184, 2312],
+    }
+    skip = {"normal": 0, "reduce": 64, "inside": 0}
+    for kind, ((parameters, flops, pooled, accesses), _) in kinds.items():
+        weights = [0, 0, 0, skip[kind], *convolutions.get(kind, convolutions["reduce"])]
+        places, window = (256, 9216) if kind == "normal" else (64, 4608)
+        assert parameters.tolist() == weights
+        assert flops.tolist() == [places * each for each in weights]
+        assert pooled.tolist() == [0, window, window, 0, 0, 0, 0, 0]
+        assert accesses.tolist() == memory[kind]
+    used = (tables["reduce"][3] > 0).any(2).any(1)
+    assert used.nonzero()[:, 0].tolist() == [2, 5]
+
+
+def test_snas_charges_what_its_code_charges():
+    space, net = make("darts", (3, 16, 16), 4, cells=8)
+    policy = make_policy("darts", lanes=1, relaxation=Softmax(0.7))
+    edge, op = torch.arange(14.0, dtype=torch.float64).view(-1, 1), torch.arange(8)
+    tables = [((3 * edge + 5 * op) % 7) / 3, ((2 * edge + 3 * op) % 5) / 3]
+    flat = torch.cat([each.flatten() for each in tables]).view(1, -1).requires_grad_()
+    part = Resources(1.0)
+    draw = Draw(policy.relax(flat))
+    [loss] = part(torch.zeros(1, dtype=torch.float64), policy, flat, draw, part.costs(space, net))
+    slopes = policy.layout.tables(torch.autograd.grad(loss, flat)[0])
+    assert loss.item() == pytest.approx(206.88417732075732, rel=1e-12)
+    normal = "-0.0500749076 -0.3896536042 -0.1503366628 -0.0680106928 0.0249920059 0.6243992921 -0.0127514169"
+    reduce = "-0.0624511869 -0.1674880089 -0.0646204425 -0.0844936115 0.1603871344 0.1373803227 0.0148008347"
+    for kind, row, numbers in (("normal", 5, normal), ("reduce", 0, reduce)):
+        found = slopes[kind][0, row].tolist()
+        assert found[:-1] == pytest.approx([float(number) for number in numbers.split()], abs=1e-9)
+        assert sum(found) == pytest.approx(0, abs=1e-12)
+    # At an even draw, the term on the total is many times weaker.
+    total = charge_of(Cost(1.0, "log"), space, net, policy, flat)
+    assert 10 < slopes["normal"].norm() / total["normal"].norm() < 30
+    assert 40 < slopes["reduce"].norm() / total["reduce"].norm() < 100
+
+
+def charge_of(part, space, net, policy, flat):
+    """Return the slopes of a cost of a supernet alone."""
+    zero, costs = torch.zeros(1, dtype=torch.float64), part.costs(space, net)
+    loss = part(zero, policy, flat, Draw(policy.relax(flat)), costs)
+    return policy.layout.tables(torch.autograd.grad(loss.sum(), flat)[0])
+
+
+def test_resources_need_a_draw_that_alpha_learns_through():
+    for method in ("parsec", "gdas"):
+        told = " ".join(reasons(resolve({"base": method, "add": {"penalties": ["resources"]}}), None, {}))
+        assert "resources charges what was drawn" in told
+    told = " ".join(reasons(resolve("snas"), load_space("dso-nas"), {}))
+    assert "cost counts the kernels" in told

@@ -17,7 +17,7 @@ from raynas.data.split import split
 from raynas.library import load_space
 from raynas.library import names as library_names
 from raynas.methods import names, reasons, resolve
-from raynas.parts.cost import Cost
+from raynas.parts.cost import Cost, Resources
 from raynas.parts.relaxations import DirichletMean, ReluShare, Softmax
 from raynas.search import Pack, Search
 
@@ -239,13 +239,10 @@ def test_a_planted_winner_is_found(monkeypatch, name):
         method["stages"] = {"use": "training-free", "images": 8}
     if name == "proxyless":
         method["every"] = 1
-    if name == "parsec":
-        # The toy's losses differ little between two draws; what separates them is the sharpness.
-        method["objective"] = {"use": "importance", "sharpness": 8}
     if name.startswith("vim-nas"):
         # Rows that start where the last ReLU is 0 have equal logits and no gradient, as published.
         method["store"] = {"use": "generator", "hidden": list(resolve(name).store.hidden), "last": "plain"}
-    if any(isinstance(each, Cost) for each in resolve(name).penalties):
+    if any(isinstance(each, Cost | Resources) for each in resolve(name).penalties):
         method["penalties"] = []  # the toy has no operations that could be counted
     net = PlantedFeatures if name == "te-nas" else Planted
     assert operations(planted_search(monkeypatch, net, method)) == {Planted.winner}

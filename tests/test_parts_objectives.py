@@ -5,8 +5,13 @@ import math
 import pytest
 import torch
 from policies import make_policy, randomly, small_space
+from problems import bilevel
+from test_supernet import make, seeds
 from torch.autograd import grad
 
+from raynas.core.bilevel import Batch
+from raynas.core.flat import flatten
+from raynas.core.ops.lanes import Statistics
 from raynas.core.policy import Draw
 from raynas.parts.objectives import Importance, Natural, OneDraw, Outcome, Reinforce, log_probability
 from raynas.parts.penalties import Anchor, SampleDistance, ZeroOne
@@ -228,3 +233,86 @@ def test_sample_distance_pulls_probabilities_to_the_draw():
     torch.testing.assert_close(losses, 1 + 0.1 * distance)
     chosen = draw.weights["normal"] == 1
     assert bool((slopes[chosen] < 0).all())
+
+
+# Several draws in the memory of one
+
+
+SEVERAL = [
+    {"base": "parsec", "objective": {"use": "importance", "samples": 3}},
+    {"base": "parsec", "objective": {"use": "reinforce", "samples": 3}},
+    "asng-nas",
+]
+
+
+def batch_of(lanes):
+    images = torch.randn(lanes, 4, 3, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return Batch(images, torch.arange(4).expand(lanes, -1) % 3)
+
+
+def steps(method, apart, monkeypatch):
+    """Return an α-step's, a weight step's and a joint step's gradients, and the statistics after them."""
+    space, net = make("s4", (3, 4, 4), 2, cells=3, lanes=2)
+    problem, batch = bilevel(space, net, seeds(2), method), batch_of(2)
+    monkeypatch.setattr(type(problem.objective), "apart", apart)
+    alphas = randomly(problem.policy, 0.3).alphas.softmax(1).requires_grad_()
+    problem.policy.alphas = alphas.detach()
+    found = [*grad(problem.losses(batch, alphas).sum(), alphas)]
+    found.append(flatten(grad(problem.lower(batch).losses.sum(), problem.parameters, materialize_grads=True)))
+    both = problem.outcome(batch, alphas, Statistics.UPDATE).losses
+    found += grad(
+        (both * torch.tensor([1.0, 2.0])).sum(), [alphas, *net.parameters()], materialize_grads=True
+    )
+    return [*found, *net.buffers(), problem.lower(batch).losses]
+
+
+@pytest.mark.parametrize("method", SEVERAL)
+def test_a_graph_at_a_time_gives_what_all_graphs_together_give(monkeypatch, method):
+    apart, together = (steps(method, how, monkeypatch) for how in (True, False))
+    for one, other in zip(apart, together, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
+    assert all(bool(each.any()) for each in apart[:3])
+
+
+def graph_of(losses):
+    """Return the names of all steps of a graph."""
+    names, waiting = set(), [losses.grad_fn]
+    while waiting:
+        step = waiting.pop()
+        if step is not None and step.name() not in names:
+            names.add(step.name())
+            waiting += [following for following, _ in step.next_functions]
+    return names
+
+
+@pytest.mark.parametrize("method", SEVERAL)
+def test_no_convolution_of_a_draw_waits_to_be_differentiated(method):
+    space, net = make("tiny", lanes=1, cells=3)
+    problem, batch = bilevel(space, net, seeds(1), method), batch_of(1)
+    alphas = problem.alphas.clone().requires_grad_()
+    for losses in (problem.losses(batch, alphas), problem.lower(batch).losses):
+        assert not any("Conv" in name or "BatchNorm" in name for name in graph_of(losses))
+    with torch.no_grad():
+        assert problem.lower(batch).losses.grad_fn is None
+
+
+def test_weights_of_edges_are_learned_through_the_draws():
+    space, net = make("darts", lanes=1, cells=3)
+    method = {"base": "parsec", "objective": {"use": "reinforce", "samples": 2}}
+    problem = bilevel(space, net, seeds(1), {**method, "add": {"modifiers": ["edge-normalisation"]}})
+    alphas = problem.alphas.clone().requires_grad_()
+    slopes = grad(problem.losses(batch_of(1), alphas).sum(), alphas)[0]
+    assert bool(slopes[:, problem.policy.layout.entries :].any())
+
+
+def test_the_likelihood_of_a_batch_is_the_product_over_its_images():
+    policy = lanes_of(4)
+    flat = policy.alphas.clone()
+
+    def value(objective):
+        generator = [torch.Generator().manual_seed(3 + lane) for lane in range(4)]
+        policy.dice.generators = generator
+        score = lambda draw: Outcome(losses_of(draw.weights), torch.zeros(4, 6, 5, 2))  # noqa: E731
+        return objective(policy, flat, lambda: policy.draw(flat), score).losses
+
+    assert torch.equal(value(Importance(3)), value(Importance(3, sharpness=30.0)))

@@ -6,8 +6,11 @@ import pytest
 import torch
 from policies import make_policy, randomly, small_space
 
+from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.policy import Draw
 from raynas.core.progress import Progress
+from raynas.library import load_space, names
+from raynas.methods import resolve
 from raynas.parts.relaxations import Scales
 from raynas.parts.relevance import Relevance, Sparsify
 from raynas.parts.stores import Table
@@ -53,11 +56,11 @@ def test_variances_and_prices_are_the_papers(policy):
     own, edge = memory(policy, "variance", "operation").clone(), memory(policy, "variance", "edge").clone()
     learn(policy, bend, Sparsify(0.02, 0.03))
     h, scales = policy.layout.tables(bend)["normal"], policy.layout.tables(policy.alphas)["normal"]
-    gamma = 1 / (1 / own + 1 / edge.unsqueeze(-1))
-    posterior = 1 / (1 / gamma + h / 0.02)
-    omega = (1 / gamma - posterior / gamma.square()).abs().sqrt()
+    posterior = 1 / (1 / own + h / 0.02)
+    omega = (1 / own - posterior / own.square()).abs().sqrt()
     torch.testing.assert_close(memory(policy, "price", "operation"), 0.02 * omega)
-    torch.testing.assert_close(memory(policy, "variance", "operation"), scales / omega)
+    joint = 1 / (omega / scales + 1 / memory(policy, "variance", "edge").unsqueeze(-1))
+    torch.testing.assert_close(memory(policy, "variance", "operation"), joint)
     posterior = 1 / (1 / edge + h.sum(-1) / 0.03)
     omega_edge = (1 / edge - posterior / edge.square()).abs().sqrt()
     torch.testing.assert_close(memory(policy, "variance", "edge"), scales.norm(dim=-1) / omega_edge)
@@ -71,6 +74,36 @@ def test_variances_and_prices_are_the_papers(policy):
         )
     )
     torch.testing.assert_close(charged, normal + rest)
+
+
+def test_variances_and_prices_are_those_of_the_code():
+    """BayesNAS/BayesNAS f55a71c, Algorithm.update at λ 0.01 and 0.005; an edge of one scale is as there."""
+    policy = make_policy(small_space(["sep_conv_3x3"]), lanes=1, store=Table(1.0, 0.0), relaxation=Scales())
+    Sparsify()(policy, [[]], None)
+    scales = [0.9, 0.4, 0.05, 0.7]
+    variances, bends = [0.9, 0.8, 0.1, 0.3], [0.5, 0.02, 0.3, 0.001]
+    policy.alphas = torch.tensor([scales]).double()
+    for name, place in (("normal", 0), ("reduce", 2)):
+        start = torch.tensor(variances[place : place + 2]).double()
+        policy.memory[f"relevance variance/operation/{name}"] = start.view(1, 2, 1)
+    learn(policy, torch.tensor([bends]).double())
+    expected = [1.0425720702853738, 0.8770580193070294, 2.738612787525831, 0.3115884764248786]
+    joint = [0.3900353534988935, 0.2779243221682993, 0.017800653599183758, 0.5403702121268789]
+    edge = 0.7115124735378854
+    for name, place in (("normal", 0), ("reduce", 2)):
+        prices = (memory(policy, "price", "operation", name) / 0.01).flatten().tolist()
+        assert prices == pytest.approx(expected[place : place + 2], rel=1e-6)
+        # There the edge's variance, learned from a scale of its own, is one for all operations.
+        mine = 1 / memory(policy, "variance", "edge", name).flatten() - 1 / edge
+        found = (1 / (1 / memory(policy, "variance", "operation", name).flatten() - mine)).tolist()
+        assert found == pytest.approx(joint[place : place + 2], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in names("search_spaces") if load_space(name).form.edgewise])
+def test_nothing_is_considered_that_no_curvature_can_price(name):
+    without = resolve("bayes-nas").without
+    options = {op for cell in load_space(name).cells for edge in cell.edges for op in edge.ops}
+    assert {op for op in options if OPERATIONS[op].family == "none"} <= set(without)
 
 
 def test_what_is_dead_is_not_charged(policy):

@@ -157,9 +157,10 @@ def asng(theta, draws, losses, state, alpha=1.5):
         ]
         for i, row in enumerate(theta)
     ]
-    white = [
-        [g / math.sqrt(t) for g, t in zip(gs, ts, strict=True)] for gs, ts in zip(natural, theta, strict=True)
-    ]
+    white = []
+    for (*gs, _), (*ts, last) in zip(natural, theta, strict=True):
+        more = sum(gs) / (last + math.sqrt(last))
+        white.append([g / math.sqrt(t) + math.sqrt(t) * more for g, t in zip(gs, ts, strict=True)])
     norm = math.sqrt(sum(w * w for row in white for w in row))
     if norm == 0:
         return theta, state
@@ -188,9 +189,9 @@ def test_the_adaptive_rule_is_asng():
     )
     mover = Adaptive().start(policy, column(0.0), column(0.0))
     theta = [[1 / 3] * 3 for _ in range(4)]
-    state = ([[0.0] * 3 for _ in range(4)], 0.0, 1.0)
+    state = ([[0.0] * 2 for _ in range(4)], 0.0, 1.0)
     prices = torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64)
-    for _ in range(40):
+    for _ in range(80):
         draws = [torch.cat(list(policy.draw(policy.alphas).weights.values()), 1)[0] for _ in range(2)]
         losses = [float((draw @ prices).sum()) for draw in draws]
         flat = policy.alphas.view(4, 3)
@@ -203,6 +204,23 @@ def test_the_adaptive_rule_is_asng():
     torch.testing.assert_close(rows.sum(1), torch.ones(4, dtype=torch.float64))
     assert float(rows.min()) >= 1 / (4 * 2) - 1e-12
     assert bool((rows.argmax(1) == 0).all())
+
+
+def test_the_adaptive_rule_gives_the_numbers_of_asngs_code():
+    """Those of shirakawas/ASNG-NAS a13c482 after 30 updates on the same draws and losses."""
+    policy = make_policy(small_space(), lanes=1, store=Table(start_from="uniform"), relaxation=Scales())
+    mover = Adaptive().start(policy, column(0.0), column(0.0))
+    for step in range(30):
+        picks = [[(7 * step + 3 * i * i + 5 * draw + step * i) % 3 for i in range(4)] for draw in (0, 1)]
+        losses = [sum((i + 1) * pick for i, pick in enumerate(each)) for each in picks]
+        good, bad = sorted((0, 1), key=lambda draw: losses[draw])
+        drawn = torch.eye(3, dtype=torch.float64)[torch.tensor(picks)]
+        away = (drawn[good] - drawn[bad]) * (losses[0] != losses[1])
+        mover.step(-away.view(1, 12) / 2)
+    expected = [[0.603083344059, 0.271916655941, 0.125], [0.75, 0.125, 0.125]]
+    expected += [[0.125, 0.140103691213, 0.734896308787], [0.603083344059, 0.271916655941, 0.125]]
+    torch.testing.assert_close(policy.alphas.view(4, 3), torch.tensor(expected).double(), rtol=0, atol=1e-7)
+    assert float(mover.state(0)["delta"]) == pytest.approx(0.7980660796282054, rel=1e-12)
 
 
 def test_equal_losses_leave_the_distribution_alone():

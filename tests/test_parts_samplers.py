@@ -138,6 +138,26 @@ def test_one_sample_of_an_ensemble_is_a_straight_through_gumbel():
     torch.testing.assert_close(slopes, expected)
 
 
+@pytest.mark.parametrize(
+    ("noise", "weights", "expected"),
+    [
+        ([[0.3, 1.5, -0.2], [0.9, -0.4, 0.6]], [0.5, 0.5, 0.0], [0.20752484, -0.48774244, -0.00644824]),
+        ([[0.3, 1.5, -0.2], [0.2, 1.1, 0.4]], [0.0, 1.0, 0.0], [0.41332349, -1.35421738, 0.22640062]),
+    ],
+)
+def test_joined_samples_have_the_gradient_of_datas_code(noise, weights, expected):
+    """XinbangZhang/DATA-NAS 29691ea, gumbel_sample, in the mean over both orders of the two samples."""
+    sampler = Gumbel(1.0, hard=True, samples=2)
+    policy = make_policy(small_space(), lanes=1, sampler=sampler, relaxation=ReluShare())
+    flat = torch.tensor([1.2, 0.5, 0.8], dtype=torch.float64).repeat(4).view(1, -1).requires_grad_()
+    drawn = iter(torch.tensor(noise, dtype=torch.float64).repeat(2, 1))
+    policy.dice.gumbel = lambda like: next(drawn).expand_as(like)
+    rows = table(policy.draw(flat))
+    assert rows[0, 0].tolist() == pytest.approx(weights)
+    slopes = grad((rows[0, 0] * torch.tensor([1.0, -2.0, 0.5])).sum(), flat)[0]
+    assert slopes[0, :3].tolist() == pytest.approx(expected, abs=1e-7)
+
+
 def test_several_samples_switch_on_at_most_as_many_operations():
     policy = many(Gumbel(1.0, hard=True, samples=2), lanes=2000, relaxation=ReluShare())
     rows = table(policy.draw(policy.alphas))

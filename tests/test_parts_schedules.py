@@ -7,6 +7,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from raynas.core.progress import Progress, Value, now, number, scheduled
+from raynas.methods import defaults_of, resolve
 from raynas.parts.samplers import Gumbel
 from raynas.parts.schedules import (
     BoldDriver,
@@ -37,6 +38,17 @@ def test_asaps_temperature():
     schedule = Exponential(1.6, 0.95)
     assert schedule(at(0)) == 1.6
     assert schedule(at(10)) == pytest.approx(0.958, abs=5e-4)
+
+
+def test_asap_has_its_course_in_a_search_of_any_length():
+    asap = resolve("asap").relaxation.temperature
+    for epochs in (4, 20, 50, 150):
+        warmup = defaults_of("asap", epochs)["warmup"]
+        assert asap(at(epochs // 2, epochs)) == pytest.approx(1.6 * 0.95**25)
+        trained = [asap(at(epoch, epochs)) < 1 for epoch in range(epochs)]
+        # α begins to move as the temperature falls below 1, to the roundings of both.
+        assert abs(trained.index(True) - warmup) <= 1 + epochs / 50
+    assert [asap(at(epoch, 50)) for epoch in (0, 10)] == pytest.approx([1.6, 1.6 * 0.95**10])
 
 
 def test_p_darts_dropout_jumps_back_when_alpha_training_starts():

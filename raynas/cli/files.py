@@ -136,7 +136,9 @@ def _check_trial(path: Path, overrides: list[str] | None) -> tuple[str, list[str
     from raynas.sweep.load import load_sweep
 
     sweep = load_sweep(path, overrides or [])
-    return f"the sweep {sweep.name} with {searches(sweep)}{_validated(sweep)}", data_of(sweep)
+    return f"the sweep {sweep.name} with {searches(sweep)}{_validated(sweep)}{held_out(sweep)}", data_of(
+        sweep
+    )
 
 
 def data_of(sweep: "Sweep") -> list[str]:
@@ -165,6 +167,26 @@ def _validated(sweep: "Sweep") -> str:
     if len(kinds) < 2:
         return f"; selected by the validation loss, {said[0]}" if said else ""
     return f"; careful: their validation losses do not compare, {' against '.join(said)}. {DECIDES}"
+
+
+def held_out(sweep: "Sweep") -> str:
+    """Say which methods train α and weights together, on what share of the images; nothing if none does."""
+    from raynas.data.catalogue import is_text
+    from raynas.methods import resolve
+
+    found: dict[float, dict[str, None]] = {}
+    for trial in sweep.trials:
+        config = trial.config
+        if config is None or is_text(config.data.name):  # a text says itself where it is cut
+            continue
+        if (method := resolve(config.method)).learns_from:
+            found.setdefault(config.data.valid, {})[method.name] = None
+    said = [
+        f"; {', '.join(names)}: α and weights learn together from {1 - valid:.0%} of the data, the rest is "
+        f"held out (data.valid {valid:g}), where the source trains on all"
+        for valid, names in found.items()
+    ]
+    return "".join(said)
 
 
 def _is_path(name: str) -> bool:

@@ -265,9 +265,9 @@ def _single(planned: "Sweep", trial_id: str | None, file: str) -> "Sweep":
 
 def _print_plan(planned: "Sweep", address: str | None) -> None:
     from raynas.cli.describe import print_trials
-    from raynas.cli.files import data_of, searches
+    from raynas.cli.files import data_of, held_out, searches
 
-    say(f"{planned.name}: {searches(planned)}")
+    say(f"{planned.name}: {searches(planned)}{held_out(planned)}")
     for line in data_of(planned):
         say(f"data: {line}")
     print_trials([{"id": trial.id, "axes": trial.axes} for trial in planned.trials])

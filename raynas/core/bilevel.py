@@ -7,11 +7,12 @@ given weights and given α; this is the one place that computes it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import Function, grad
 from torch.func import functional_call
 
 from raynas.core.flat import flatten, unflatten
@@ -202,7 +203,16 @@ class Bilevel:
             logits = self.forward(batch, draw, statistics, values, twice, training=True)
             return Outcome(cross_entropy(logits, batch.labels), logits)
 
-        return score
+        def score_apart(draw: Draw) -> Outcome:
+            if _learned(draw):
+                return score(draw)
+            # Just the steps that move the weights move the statistics; α needs nothing but the losses.
+            if statistics is Statistics.UPDATE and torch.is_grad_enabled():
+                return Outcome(*_AtOnce.apply(lambda: score(draw), *self.parameters))
+            with torch.no_grad():
+                return score(draw)
+
+        return score_apart if getattr(self.objective, "apart", False) and not twice else score
 
     def _attacked(self, batch: Batch) -> Losses:
         """Return the loss as a function of weights; the same noise each time, or it would be compared."""
@@ -227,6 +237,33 @@ class Bilevel:
         """Copy the flat ``values`` into the supernet after an updater has moved them."""
         with torch.no_grad():
             torch._foreach_copy_(self.parameters, self._views)
+
+
+class _AtOnce(Function):
+    """Losses [lanes] and logits of one pass, differentiated in the parameters before its graph is dropped.
+
+    Lanes do not influence each other, so the gradient of their sum holds that of each, to be weighed later.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, run: Callable[[], Outcome], *parameters: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            losses, logits = run()
+            ctx.slopes = grad(losses.sum(), parameters, allow_unused=True)
+        return losses.detach(), logits.detach()
+
+    @staticmethod
+    def backward(ctx: Any, by_loss: Tensor, by_logits: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *(
+            None if slope is None else slope * by_loss.view(-1, *[1] * (slope.dim() - 1)).to(slope)
+            for slope in ctx.slopes
+        )
+
+
+def _learned(draw: Draw) -> bool:
+    """Tell whether anything that a draw multiplies in is to be differentiated."""
+    tables = (draw.weights, draw.offsets or {}, draw.carry or {})
+    return any(tensor.requires_grad for each in tables for tensor in each.values())
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ def folder_name(value: str) -> str:
         raise ValueError(f"Windows, which may share the folder, can hold no {value!r}; add a letter")
     return value
 
+
 LOOP_VERSION = 1
 """Raised when a search gives other numbers for a reason outside its method's parts, which have versions of
 their own: validation, curvature, the order of the data."""

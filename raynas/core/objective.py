@@ -24,7 +24,10 @@ Score = Callable[[Draw], Outcome]
 class Objective(Protocol):
     """Turns draws into one loss a lane.
 
-    ``draw`` makes a fresh draw at flat logits ``flat``, ``score`` runs the supernet with it.
+    ``draw`` makes a fresh draw at flat logits ``flat``, ``score`` runs the supernet with it. An objective of
+    several draws that says ``apart = True`` gets losses that hold no graph: each draw's gradient in the
+    weights is computed as it is scored, and none in an α-step, unless something in the draw itself (an edge's
+    weight) is learned. So the memory is that of one draw, whatever their number, and of a gradient for each.
     """
 
     def __call__(self, policy: Policy, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome: ...

@@ -51,6 +51,7 @@ def describe(name: str) -> dict[str, Any]:
         "fingerprint": method.fingerprint,
         "parts": {slot: part for slot, part in filled.items() if part not in (None, [])},
         "order": method.order,
+        "learns_from": method.learns_from,
         "every": method.every,
         "without": list(method.without),
         "defaults": dict(method.defaults),

@@ -30,7 +30,7 @@ from raynas.parts import (
     stops,
     stores,
 )
-from raynas.parts.cost import Cost
+from raynas.parts.cost import Cost, Resources
 from raynas.parts.estimators import FirstOrder, SecondOrder
 from raynas.parts.greedy import Greedy
 from raynas.parts.progressive import Deepen, Widen
@@ -75,6 +75,7 @@ PARTS: Mapping[str, Kinds] = {
         "anchor": penalties.Anchor,
         "sample-distance": penalties.SampleDistance,
         "cost": Cost,
+        "resources": Resources,
         "relevance": Relevance,
     },
     "estimator": {"first-order": FirstOrder, "second-order": SecondOrder},

@@ -4,7 +4,7 @@ What a source leaves open follows DARTS: Adam (0.5, 0.999) on α, architecture r
 """
 
 from raynas.methods.record import Method
-from raynas.parts.cost import Cost
+from raynas.parts.cost import Cost, Resources
 from raynas.parts.derivations import EveryEdge, Threshold
 from raynas.parts.estimators import SecondOrder
 from raynas.parts.greedy import Greedy
@@ -14,7 +14,7 @@ from raynas.parts.penalties import SampleDistance, ZeroOne
 from raynas.parts.perturbations import Attack, UniformNoise
 from raynas.parts.projection import PerturbAndProject
 from raynas.parts.relaxations import DirichletMean, MaxWeight, ReluShare, Scales, Sigmoid, Softmax
-from raynas.parts.rules import AdamRule, Adaptive, Clamp, KeepMass, Proximal, SgdRule
+from raynas.parts.rules import AdamRule, Adaptive, Clamp, ClipNorm, KeepMass, Proximal, SgdRule
 from raynas.parts.samplers import Categorical, Dirichlet, Gaussian, Gumbel, Mean, Pair, Projection
 from raynas.parts.schedules import Exponential, Linear, PowerCosine
 from raynas.parts.stages import DropWeak, FixEarly
@@ -62,7 +62,9 @@ SDARTS_ADV = SDARTS_RS.with_(
 GDAS_ST = DARTS.with_(
     "gdas-st",
     "GDAS with every operation computed: one operation an edge, the gradient of a Gumbel softmax",
-    "Dong, Yang 2019; straight through all operations instead of the chosen ones",
+    "Dong, Yang 2019; straight through all operations instead of the chosen ones. Cells of the DARTS space "
+    "keep two inputs a node, where the authors' code keeps the two best pairs of input and operation, be "
+    "they of one input",
     sampler=Gumbel(Linear(10, 0.1), hard=True),
     order="weights-first",
     defaults={"epochs": 250, "weight_decay": 5e-4},
@@ -70,16 +72,21 @@ GDAS_ST = DARTS.with_(
 GDAS = GDAS_ST.with_(
     "gdas",
     "GDAS: one Gumbel-sampled operation an edge, the only one that is computed",
-    "Dong, Yang 2019, and its code; without Nesterov's momentum",
+    "Dong, Yang 2019, and its code; without Nesterov's momentum. Cells of the DARTS space keep two inputs a "
+    "node, where the code keeps the two best pairs of input and operation, be they of one input",
     sampler=Gumbel(Linear(10, 0.1), hard=True, execute="chosen"),
 )
 SNAS = DARTS.with_(
     "snas",
     "SNAS: a Gumbel softmax that cools down, α and weights together on the training loss",
-    "Xie et al. 2019, and its code: the last temperature is 0.03, resources cost 1.5e-3 of their logarithm",
-    store=Table(spread=0.01),
+    "Xie et al. 2019, and its code: the last temperature is 0.03, resources cost 1.5e-3 of the logarithms of "
+    "every edge. α moves by Adam, as in the paper and where the code runs on several GPUs; on one it takes "
+    "plain SGD. The temperature is one epoch behind the code's",
+    version=2,
+    store=Table(mean=1.0, spread=0.01),
     sampler=Gumbel(Linear(1, 0.03)),
-    penalties=(Cost(1.5e-3, "log"),),
+    penalties=(Resources(1.5e-3),),
+    updater=AdamRule(before=(ClipNorm(10),)),
     order="joint",
     modifiers=(DropPath(0.3),),
     derivation=EveryEdge(),
@@ -88,10 +95,13 @@ SNAS = DARTS.with_(
 DSNAS = DARTS.with_(
     "dsnas",
     "DSNAS: sample one operation an edge; α learns from each edge's own credit, together with the weights",
-    "Hu et al. 2020, and its code; that its 1e-6 from 290 million on is for each million is assumed",
+    "Hu et al. 2020, and its code: 1e-6 for each million multiply-adds of what was drawn, at its "
+    "probability, where it takes 290 million or more. Its own space is a chain of ShuffleNet blocks for "
+    "ImageNet, whose weights learn at 0.5 in batches of 1,024; here rates are DARTS'",
+    version=2,
     sampler=Categorical("score"),
     order="joint",
-    penalties=(Cost(2.9e-4, reference=290e6, above=True),),
+    penalties=(Cost(2.9e-4, reference=290e6, above=True, drawn=True),),
     stages=FixEarly(0.3),
     derivation=EveryEdge(),
     defaults={"epochs": 240, "arch_learning_rate": 1e-3, "arch_weight_decay": 0.0},
@@ -99,7 +109,10 @@ DSNAS = DARTS.with_(
 PARSEC = DARTS.with_(
     "parsec",
     "PARSEC: weigh 16 sampled architectures by their likelihood",
-    "Casale, Gordon, Fusi 2019; rates and epochs are DARTS', as none were found",
+    "Casale, Gordon, Fusi 2019; rates and epochs are DARTS', as none were found. Only operations are sampled "
+    "here, and a cell may keep all its edges; by a summary of the paper it samples each node's two inputs as "
+    "well, as α does in enas-micro",
+    version=2,
     store=Table(spread=0),
     sampler=Categorical("none"),
     objective=Importance(16),
@@ -234,24 +247,31 @@ PC_DARTS = DARTS.with_(
 DATA = DARTS.with_(
     "data",
     "DATA: two sampled operations an edge share its weight, in proportion to what is positive in α",
-    "Chang et al. 2019, and its code; its table has an entry with 7 samples",
+    "Chang et al. 2019, and its code, whose temperature stays at 1 (its schedule from 5 is never told the "
+    "epoch). A cell derived here has one operation an edge; there it may have several, chosen node by node, "
+    "which is the method's point: 2 a node in its code, 4 and 7 in its tables. So the gap between supernet "
+    "and cell is larger here",
+    version=2,
     store=Table(mean=1.0),
     relaxation=ReluShare(),
-    sampler=Gumbel(Linear(5, 1, reach=False), hard=True, samples=2),
+    sampler=Gumbel(hard=True, samples=2),
     penalties=(SampleDistance(0.1),),
     defaults={"epochs": 100, "arch_weight_decay": 0.0},
 )
 ASNG_NAS = DARTS.with_(
     "asng-nas",
     "ASNG-NAS: natural gradient steps on the probabilities, two sampled architectures a step",
-    "Akimoto et al. 2019, and its code",
+    "Akimoto et al. 2019, and its code (its cutout is left to the data). Only operations are sampled here; "
+    "the code samples each node's two inputs too, in ENAS' space (enas-micro)",
+    version=2,
     store=Table(start_from="uniform"),
     relaxation=Scales(),
     sampler=Categorical("none"),
     objective=Natural(2),
     updater=Adaptive(),
+    order="weights-first",
     derivation=EveryEdge(),
-    defaults={"epochs": 100, "arch_weight_decay": 0.0},
+    defaults={"epochs": 100, "learning_rate_min": 0.0, "arch_weight_decay": 0.0},
 )
 NASP = DARTS.with_(
     "nasp",
@@ -284,8 +304,10 @@ DSO_NAS = DARTS.with_(
 ASAP = DARTS.with_(
     "asap",
     "ASAP: the softmax cools down, and operations whose weight falls below a threshold go for good",
-    "Noy et al. 2020",
-    relaxation=Softmax(Exponential(1.6, 0.95)),
+    "Noy et al. 2020; its curve is that of 50 epochs, stretched to those of the search, so that α is trained "
+    "from where the temperature is below 1 (a fifth of the epochs)",
+    version=2,
+    relaxation=Softmax(Exponential(1.6, 0.95, over=50)),
     stages=DropWeak(0.4),
     stop=AllDecided(),
     modifiers=(DropPath(0.2),),

@@ -89,6 +89,19 @@ class Method:
         return validated(self.sampler)
 
     @property
+    def learns_from(self) -> str:
+        """What a joint step sees of the data, which its sources train on as a whole; empty for other orders.
+
+        The rest stays held out: no validation loss is that of images which have trained anything.
+        """
+        if self.order != "joint":
+            return ""
+        return (
+            "α and weights learn from the same images, those that `data.valid` does not hold out (half of "
+            "all, by default); the source trains on everything: `data.valid: 0.1` comes closer"
+        )
+
+    @property
     def returning(self) -> tuple[EigenvalueGrowth, ...]:
         """The stop rules that may send a search back to an earlier epoch instead of ending it."""
         rules = self.stop.rules if isinstance(self.stop, AnyOf) else (self.stop,)

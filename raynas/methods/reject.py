@@ -7,7 +7,7 @@ from raynas.core.space import Space
 from raynas.errors import RaynasError
 from raynas.methods.layout import lay_out
 from raynas.methods.record import Method
-from raynas.parts.cost import Cost, read_costs
+from raynas.parts.cost import Cost, Resources, read_costs
 from raynas.parts.derivations import EveryEdge, FewSkips, Threshold, is_skip
 from raynas.parts.estimators import SecondOrder
 from raynas.parts.greedy import Greedy
@@ -103,6 +103,13 @@ _PARTS: tuple[tuple[Callable[[Method], bool], str], ...] = (
     (
         lambda m: isinstance(m.estimator, SecondOrder) and m.sampler.random,
         "second order needs a sampler without chance: its passes would draw different weights",
+    ),
+    (
+        lambda m: (
+            any(isinstance(each, Resources) for each in m.penalties)
+            and (_draws_none(m.sampler) or getattr(m.sampler, "execute", "all") == "chosen")
+        ),
+        "resources charges what was drawn, through which α has to learn: a sampler that computes everything",
     ),
     (
         lambda m: m.order == "joint" and isinstance(m.estimator, SecondOrder),
@@ -315,11 +322,11 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
     ),
     (
         lambda m, s: (
-            any(isinstance(p, Cost) and p.table is None for p in m.penalties)
+            any(isinstance(p, Resources) or (isinstance(p, Cost) and p.table is None) for p in m.penalties)
             and (s.form.texts or not any(group.operations for group in s.groups))
         ),
-        "cost counts the kernels of operations, but α chooses among none here: give it a `table:`, or write "
-        "`penalties: []`",
+        "cost counts the kernels of operations, but α chooses among none here: take cost with a `table:`, or "
+        "write `penalties: []`",
     ),
     (
         lambda m, s: _has(m, DropPath) and s.form.has_trunk,

@@ -38,7 +38,11 @@ DRNAS_PROGRESSIVE = DRNAS.with_(
 BAYES_NAS = DARTS.with_(
     "bayes-nas",
     "BayesNAS: an operation or edge whose scale stays small although its prior is wide is irrelevant",
-    "Zhou et al. 2019, and its code; that scales are not negative and die below a least variance is assumed",
+    "Zhou et al. 2019, and its code; that scales are not negative and die below a least variance is assumed. "
+    "Zeros have no scale, as in the code's spaces. There edges have scales of their own, and two epochs "
+    "(1 + 1, batches of 18) are all: variances are learned once, here before every epoch after the warm-up",
+    version=2,
+    without=("none", "zero"),
     store=Table(mean=1.0, spread=0.0),
     relaxation=Scales(),
     penalties=(Relevance(),),

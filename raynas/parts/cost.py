@@ -1,4 +1,4 @@
-"""Expected costs: operations, parameters or a user's latencies as a term of the loss."""
+"""Costs as a term of the loss: expected operations, parameters or latencies, or those of what was drawn."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raynas.core.cost import option_costs
+from raynas.core.cost import costs_by_cell, option_costs
 from raynas.core.objective import Costs
 from raynas.core.policy import Draw, Policy
 from raynas.core.recurrent import AnySupernet
@@ -26,16 +26,17 @@ LEAST = 2.0
 class Cost(Term):
     """The expected cost E = Σ p·cost of the cells, against a ``reference`` R.
 
-    ``add`` gives loss + strength·(E − R)/R, ``log`` loss + strength·log(E/R) (SNAS), ``multiply``
-    loss·(log E/log R)^strength (ProxylessNAS' code; its factor 0.2 before the loss, which Adam does not feel,
-    is left out). ``above`` charges only while E exceeds R (DSNAS).
+    ``add`` gives loss + strength·(E − R)/R, ``log`` loss + strength·log(E/R), ``multiply`` loss·(log
+    E/log R)^strength (ProxylessNAS' code; its factor 0.2 before the loss, which Adam does not feel, is left
+    out). ``above`` charges only while E exceeds R. With ``drawn`` E is the cost of what was drawn, each
+    option at its probability, and ``above`` compares the whole cost of it with R, as DSNAS' code does: where
+    K options are as probable, that is 1/K of what the expected cost charges, on average.
 
     ``measure`` counts a supernet's ``flops`` (multiply-adds for one image) or ``parameters``; ``table`` names
     a YAML or JSON file instead: what each operation costs on an edge, in any unit, `skip_connect: 0.1`, for
     all cells alike or under the name of each group (`normal:`, `reduce:`). Without a ``reference``, in the
     same unit, R is the expected cost where all options weigh the same. The probabilities are what is
-    differentiated, whatever was drawn. Sources: Cai et al. 2019, section 3.2.2 (eq. 3); Xie et al. 2019,
-    section 3.3.
+    differentiated, whatever was drawn. Source: Cai et al. 2019, section 3.2.2 (eq. 3).
     """
 
     strength: Strength = 0.1
@@ -44,6 +45,7 @@ class Cost(Term):
     table: str | None = None
     reference: Annotated[float, Field(gt=0)] | None = None
     above: bool = False
+    drawn: bool = False
 
     def costs(self, space: Space, supernet: AnySupernet) -> Costs:
         """Count, or read the table; raises `RaynasError` when it lacks an operation or has an unknown one."""
@@ -58,16 +60,25 @@ class Cost(Term):
         if costs is None:
             raise TypeError("expected costs need the cost of every operation")
         expected, reference = torch.zeros_like(losses), 0.0
+        spent = torch.zeros_like(losses)
         for name, weights in policy.relax(flat).items():
             price = costs[name]
-            expected = expected + (weights * price.to(weights)).flatten(1).sum(1)
+            charged = weights * price.to(weights)
+            if self.drawn:
+                chosen = draw.weights[name].detach() > 0
+                charged = charged.masked_fill(~chosen, 0.0)
+                spent = spent + price.to(weights).expand_as(chosen).masked_fill(~chosen, 0.0).flatten(1).sum(
+                    1
+                )
+            expected = expected + charged.flatten(1).sum(1)
             considered = policy.layout.alive[name].to(price)
             even = considered / considered.sum(-1, keepdim=True).clamp_min(1)
             reference += float((even * price).sum())
         reference = self.reference or reference
         self._check(reference)
-        charged = self._charge(losses, expected, reference)
-        return torch.where(expected > reference, charged, losses) if self.above else charged
+        total = self._charge(losses, expected, reference)
+        dear = (spent if self.drawn else expected) > reference
+        return torch.where(dear, total, losses) if self.above else total
 
     def _charge(self, losses: Tensor, expected: Tensor, reference: float) -> Tensor:
         if self.form == "add":
@@ -87,6 +98,43 @@ class Cost(Term):
                 if reference
                 else "give costs above 0 to some operation",
             )
+
+
+@dataclass(frozen=True)
+class Resources(Term):
+    """SNAS: strength·Σ over edges of the mean logarithm of what the drawn operations take.
+
+    Three things are taken, in numbers for one image: the weights, the multiply-adds (of pooling, whatever its
+    windows look at), and the memory accesses, see `raynas.core.cost.Counts`. Each is the sum over an edge's
+    options, by the drawn weights, and counts as 1 where it is less. The cells that share a row of α are
+    averaged. As every edge has a logarithm of its own, a cheap edge is charged for a share of its cost as a
+    dear one is; the term of `Cost` with ``form: log`` is 18 to 64 times weaker at the same strength.
+
+    Source: Xie et al. 2019, section 3.3, and its code, SNAS-Series/SNAS-Series 9a43adb, `reparametrization`
+    with `log_penalty` (SNAS/model_search.py, train_search.py); its ratio of reduction to normal cells is 1.
+    """
+
+    strength: Strength = 1.5e-3
+
+    def costs(self, space: Space, supernet: AnySupernet) -> Costs:
+        """Count weights, multiply-adds and memory accesses, [3, layers, rows, options] by group."""
+        return {
+            name: torch.stack([parameters, flops + pooled, memory])
+            for name, (parameters, flops, pooled, memory) in costs_by_cell(space, supernet).items()
+        }
+
+    def __call__(
+        self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
+    ) -> Tensor:
+        """Charge what was drawn, so that α learns through the draw."""
+        if costs is None:
+            raise TypeError("resources need what every operation takes")
+        for name, prices in costs.items():
+            taken = torch.einsum("nro,tcro->ntcr", draw.weights[name], prices.to(draw.weights[name]))
+            logs = torch.where(taken < 1, 1.0, taken).log().mean(1)
+            cells = (prices > 0).any(3).any(0).sum(0).clamp_min(1).to(logs)
+            losses = losses + self.strength * (logs.sum(1) / cells).sum(1)
+        return losses
 
 
 def read_costs(table: str, space: Space) -> Costs:

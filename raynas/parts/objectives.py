@@ -1,13 +1,14 @@
 """What one or several draws make of a step: one loss a lane, to be differentiated in α and in the weights.
 
 Every objective has the value of a mean cross entropy; how its gradient in α comes about is what differs. So
-the α-step, the weight step and a joint step can treat all of them alike.
+the α-step, the weight step and a joint step can treat all of them alike. Those that weigh several draws need
+the memory of one (see `raynas.core.objective.Objective`).
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -31,20 +32,27 @@ class Importance:
     """PARSEC: −log of the mean likelihood of ``samples`` draws (Casale, Gordon, Fusi 2019).
 
     Its gradients weigh draws by ω = softmax over them of the batch's log-likelihood: Σ ω ∇_w loss for the
-    weights, −Σ ω ∇_α log p(draw) for α. The log-likelihood is ``sharpness`` times the mean over the batch;
-    the sum (sharpness = batch size) makes ω one-hot at once. One draw would always be pulled towards itself,
-    so at least two are needed.
+    weights, −Σ ω ∇_α log p(draw) for α, divided by ``sharpness``. The log-likelihood is −``sharpness`` times
+    the mean loss; null stands for the number of images (or words) of the batch, which makes it the batch's
+    own, the product over its images. The larger it is, the more ω belongs to the best draw alone; with 1, the
+    mean, all draws weigh nearly the same and α stays uniform. Simulated with losses that deviate by 0.06
+    between draws on 14 edges of 8 operations, 8,000 steps at α's default rate leave 2.077 of 2.079 nats and
+    find 64 % of the best operations with 1, and leave 1.99 and find 93 % with 64. One draw would
+    always be pulled towards itself, so at least two are needed.
     """
 
+    apart: ClassVar[bool] = True
+    version: ClassVar[int] = 2
     samples: Annotated[int, Field(ge=2)] = 16
-    sharpness: Annotated[float, Field(gt=0)] = 1.0
+    sharpness: Annotated[float, Field(gt=0)] | None = None
 
     def __call__(self, policy: Policy, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
         """Return −log mean exp(−sharpness·loss)/sharpness."""
         losses, likelihoods, outcomes = _several(self.samples, policy, flat, draw, score)
+        sharpness = self.sharpness or outcomes[0].logits[0, ..., 0].numel()
         # p/sg(p) is 1, but carries ∇ log p.
-        evidence = (likelihoods - likelihoods.detach() - self.sharpness * losses).logsumexp(0)
-        return Outcome((math.log(self.samples) - evidence) / self.sharpness, outcomes[0].logits)
+        evidence = (likelihoods - likelihoods.detach() - sharpness * losses).logsumexp(0)
+        return Outcome((math.log(self.samples) - evidence) / sharpness, outcomes[0].logits)
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ class Reinforce:
     nearly the current mean as well.
     """
 
+    apart: ClassVar[bool] = True
     samples: Annotated[int, Field(ge=2)] = 10
 
     def __call__(self, policy: Policy, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
@@ -74,6 +83,7 @@ class Natural:
     of equal loss 0. Its gradient means anything only where the relaxed weights are α itself.
     """
 
+    apart: ClassVar[bool] = True
     samples: Annotated[int, Field(ge=2)] = 2
 
     def __call__(self, policy: Policy, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:

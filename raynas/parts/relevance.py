@@ -7,7 +7,7 @@ charges it.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -42,15 +42,21 @@ class Sparsify(Controller):
     """Sets variances and prices before every epoch but the first, from the curvature h of the loss in α.
 
     With C = 1/(1/γ + h/λ) the posterior variance, ω = √|1/γ − C/γ²| and γ ← |α|/ω; the price is λ·ω. An
-    operation's variance is 1/(1/γ + 1/γ of its edge). ``strength`` is λ of operations, ``edge_strength`` that
-    of edges. Variances start uniform in (0, 1).
+    operation's variance is then joined with that of its edge, 1/(1/γ + 1/γ of the edge). ``strength`` is λ of
+    operations, ``edge_strength`` that of edges. Variances start uniform in (0, 1).
 
-    The paper sums over the cells of a kind, which here share one α; negative curvature counts as none, and a
-    scale whose price is 0 keeps its variance. Its rule for what is irrelevant could not be found: an
-    operation dies when its variance falls below ``least``, but the best one of as many edges as a node keeps
-    stays. That is assumed.
+    The arithmetic is that of the code (BayesNAS/BayesNAS f55a71c, search/Algorithm.py), with what differs
+    around it: there every cell and every edge has scales of its own, an edge's multiplying what it reads, and
+    the variances are learned once, after one epoch of the weights on a tenth of the images and one of weights
+    and scales at random prices on the rest. Here the cells of a kind share α, an edge's scale is the norm of
+    its operations', and variances and prices are learned before every epoch, as the paper iterates; nothing
+    is charged before. Negative curvature counts as none, and a scale whose price is 0 keeps its variance.
+    The rule for what is irrelevant could not be found (in the code cells are picked by hand): an operation
+    dies when its variance falls below ``least``, but the best one of as many edges as a node keeps stays.
+    That is assumed.
     """
 
+    version: ClassVar[int] = 2
     strength: Strength = 0.01
     edge_strength: Strength = 0.005
     least: Strength = 1e-3
@@ -73,16 +79,17 @@ class Sparsify(Controller):
         """Set a group's variances and prices; return what stays alive."""
         memory, mask = policy.memory, policy.masks[name]
         own, edge = (_key("variance", level, name) for level in ("operation", "edge"))
-        joint = 1 / (1 / memory[own] + 1 / memory[edge].unsqueeze(-1))
-        price = _price(joint, bend.masked_fill(~mask, 0.0), self.strength)
+        price = _price(memory[own], bend.masked_fill(~mask, 0.0), self.strength)
         edge_bend = bend.masked_fill(~mask, 0.0).sum(-1)
         edge_price = _price(memory[edge], edge_bend, self.edge_strength)
-        memory[own] = _variance(scales.abs(), price, memory[own])
         memory[edge] = _variance(scales.masked_fill(~mask, 0.0).norm(dim=-1), edge_price, memory[edge])
+        alone = _variance(scales.abs(), price, memory[own])
+        joint = 1 / (1 / alone + 1 / memory[edge].unsqueeze(-1))
+        memory[own] = torch.where(price > 0, joint, memory[own])
         memory[_key("price", "operation", name)] = self.strength * price
         memory[_key("price", "edge", name)] = self.edge_strength * edge_price
-        joint = (1 / (1 / memory[own] + 1 / memory[edge].unsqueeze(-1))).masked_fill(~mask, 0.0)
-        return (mask & (joint >= self.least)).cpu() | _spared(policy, name, joint.cpu())
+        left = memory[own].masked_fill(~mask, 0.0)
+        return (mask & (left >= self.least)).cpu() | _spared(policy, name, left.cpu())
 
 
 def _key(what: str, level: str, group: str) -> str:

@@ -7,7 +7,7 @@ decided edges) are put back after every step, so that neither momentum nor weigh
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Protocol, runtime_checkable
+from typing import Annotated, ClassVar, Protocol, runtime_checkable
 
 import torch
 from pydantic import Field, InstanceOf
@@ -212,9 +212,12 @@ class Adaptive:
     The gradient is divided by its Fisher norm; the step ``start``/Δ shrinks while Δ grows, and Δ grows where
     the accumulated direction is no longer than chance makes it, with ``alpha`` as the wanted ratio of signal
     to noise. No probability falls below 1/(rows·(options − 1)), and every row sums to 1. α's own rate and
-    weight decay are not used. Source: Akimoto et al. 2019 and its code.
+    weight decay are not used. The direction is accumulated in the coordinates of the code's root of the
+    Fisher matrix, which leaves each row's last option out. Source: Akimoto et al. 2019 and its code,
+    shirakawas/ASNG-NAS a13c482, classification/util/categorical_asng.py.
     """
 
+    version: ClassVar[int] = 2
     alpha: Annotated[float, Field(gt=1)] = 1.5
     first: Annotated[float, Field(gt=0)] = 1.0
 
@@ -233,13 +236,18 @@ class _Adaptive(_Lanewise):
         self._mask = torch.cat([mask.flatten() for mask in masks])
         counts = [mask.sum(-1, keepdim=True).expand_as(mask).flatten() for mask in masks]
         options = torch.cat(counts)
+        places = torch.arange(len(self._mask), device=like.device)
+        rows = torch.split(places, [mask.numel() for mask in masks])
+        tables = [row.view_as(mask).masked_fill(~mask, -1) for row, mask in zip(rows, masks, strict=True)]
+        self._last = torch.cat([each.amax(-1, keepdim=True).expand_as(each).flatten() for each in tables])
+        self._inner = self._mask & (places != self._last)
         several = sum(int((mask.sum(-1) > 1).sum()) for mask in masks)
         self._free = sum(int((mask.sum(-1) - 1).clamp_min(0).sum()) for mask in masks)
         self._floor = 1 / (max(several, 1) * (options - 1).clamp_min(1)).to(like)
 
     def step(self, values: Tensor, gradient: Tensor) -> None:
         direction = -gradient * self._mask
-        whitened = direction / values.clamp_min(torch.finfo(values.dtype).tiny).sqrt()
+        whitened = self._whitened(direction, values.clamp_min(torch.finfo(values.dtype).tiny))
         norm = whitened.norm(dim=1, keepdim=True)
         moves = norm > 0
         unit = torch.where(moves, 1 / norm, 0.0)
@@ -253,6 +261,12 @@ class _Adaptive(_Lanewise):
         for tensor, changed in ((path, mixed), (chance, share), (delta, grown)):
             tensor.copy_(torch.where(moves, changed, tensor))
         self._restrict(values)
+
+    def _whitened(self, direction: Tensor, values: Tensor) -> Tensor:
+        """Return √F·direction, whose norm is the Fisher norm where rows of ``direction`` sum to 0."""
+        last = values[:, self._last]
+        root = direction / values.sqrt() - values.sqrt() * direction[:, self._last] / (last + last.sqrt())
+        return root * self._inner
 
     def _restrict(self, values: Tensor) -> None:
         """Lift what is below its floor and take the excess from what is above, in proportion."""

@@ -98,9 +98,10 @@ class Gumbel:
 
     Soft as in SNAS (Xie et al. 2019), or ``hard``: one-hot with the soft sample's gradient (GDAS, Dong &
     Yang 2019). Several ``samples`` are joined by their element-wise maximum and divided by their sum (DATA,
-    Chang et al. 2019). ``execute: chosen`` computes the chosen operations alone; the others contribute their
-    (vanishing) weight itself instead of their output, as GDAS' code does, which gives every logit a
-    gradient.
+    Chang et al. 2019); an option that two of them have chosen, or none, has the mean of their gradients,
+    where DATA's code takes that of one: the same on average, with less noise. ``execute: chosen`` computes
+    the chosen operations alone; the others contribute their (vanishing) weight itself instead of their
+    output, as GDAS' code does, which gives every logit a gradient.
     """
 
     random: ClassVar[bool] = True

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 from pydantic import Field
 
@@ -31,14 +31,20 @@ class Linear(Schedule):
 
 @dataclass(frozen=True)
 class Exponential(Schedule):
-    """Is multiplied by ``factor`` after each epoch: ASAP's temperature is 1.6·0.95^epoch."""
+    """Is multiplied by ``factor`` after each epoch: ASAP's temperature is 1.6·0.95^epoch of 50 epochs.
 
+    With ``over`` a search of any length takes the course that one of so many epochs has.
+    """
+
+    version: ClassVar[int] = 2
     start: float
     factor: Annotated[float, Field(gt=0)]
+    over: Annotated[int, Field(ge=1)] | None = None
 
     def __call__(self, progress: Progress) -> float:
-        """Return start·factor^epoch."""
-        return self.start * self.factor**progress.epoch
+        """Return start·factor^epoch, or start·factor^(over·epoch/epochs)."""
+        scale = 1.0 if self.over is None else self.over / progress.epochs
+        return float(self.start * self.factor ** (scale * progress.epoch))
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,11 @@ class Table:
     ) -> Tensor:
         """Draw the operations' logits first, so that they do not depend on what else is learned."""
         if self.start_from == "uniform":
-            rows = [mask / mask.sum(-1, keepdim=True).clamp_min(1) for mask in layout.alive.values()]
-            flat = torch.cat([*(row.flatten() for row in rows), torch.zeros(layout.numbers - layout.entries)])
-            return flat.double().expand(len(generators), -1).clone()
+            masks = [mask.double() for mask in layout.alive.values()]
+            rows = [mask / mask.sum(-1, keepdim=True).clamp_min(1) for mask in masks]
+            extras = torch.zeros(layout.numbers - layout.entries, dtype=torch.float64)
+            flat = torch.cat([*(row.flatten() for row in rows), extras])
+            return flat.expand(len(generators), -1).clone()
         sizes = [layout.entries, layout.numbers - layout.entries]
         drawn = [
             torch.cat([torch.randn(size, generator=g, dtype=torch.float64) for size in sizes])

@@ -1,7 +1,7 @@
 """What the supernets of all skeletons have in common: how their layers are made, fed with weights and run."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch.nn.functional as F
@@ -18,28 +18,23 @@ class Priced(NamedTuple):
     """An operation of a layer as α weighs it, for its cost.
 
     ``entries`` are its places among a row's options (or among all of the group's), counted from the row
-    ``first``; ``weights`` is how many weights its convolutions have, and ``applied`` how many of them are
-    applied at each place of what ``result`` gives.
+    ``first``; the rest is what `raynas.core.ops.plain` builds it from. ``module`` is what reads its input.
     """
 
     group: str
     first: int
     entries: Sequence[int]
-    weights: int
-    applied: int
-    result: nn.Module
+    name: str
+    inputs: int
+    outputs: int
+    stride: int
+    module: nn.Module
 
 
 def priced_fan(group: str, first: int, fan: Fan) -> Iterator[Priced]:
     """Yield a fan's operations, whose rows of α count from ``first``."""
-    for row, operation in zip(fan.plan.rows, fan.operations, strict=True):
-        weights = numbers(operation.parameters())
-        yield Priced(group, first, row.entries, weights, weights, fan)
-
-
-def numbers(parameters: Iterable[Tensor]) -> int:
-    """Count the numbers of parameters [lanes, edges, ...] in one lane on one edge."""
-    return sum(each[0, 0].numel() for each in parameters)
+    for row in fan.plan.rows:
+        yield Priced(group, first, row.entries, row.name, fan.channels, fan.channels, fan.stride, fan)
 
 
 class Layer(nn.Module):

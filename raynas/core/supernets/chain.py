@@ -14,7 +14,7 @@ from raynas.core.ops.inverted import Inverted
 from raynas.core.ops.lanes import Lanes, Pass, nchw, nhwc
 from raynas.core.ops.paths import Path
 from raynas.core.skeletons.plan import BlockPlan, ConvolutionPlan, Plan
-from raynas.core.supernets.base import Builder, Layer, Priced, numbers
+from raynas.core.supernets.base import Builder, Layer, Priced
 
 
 class NormedRelu6(Layer):
@@ -69,7 +69,7 @@ class ChoiceBlock(Layer):
         super().__init__()
         self.lanes, self.outputs, self.stride = len(lanes), plan.outputs, plan.stride
         self.shortcut, self.kind, self.row = plan.shortcut, kind, row
-        known = [OPERATIONS[name] for name in ops]
+        self.names, known = tuple(ops), [OPERATIONS[name] for name in ops]
         self.columns = [column for column, each in enumerate(known) if each.family == "inverted"]
         self.operations = nn.ModuleList(
             Inverted(lanes, plan.inputs, plan.outputs, each.kernel, plan.stride, each.ratio)
@@ -96,12 +96,10 @@ class ChoiceBlock(Layer):
         return total
 
     def priced(self) -> Iterator[Priced]:
-        """Yield the inverted bottlenecks; what they widen is as large as the map they read."""
+        """Yield the inverted bottlenecks."""
         for column, operation in zip(self.columns, self.operations, strict=True):
-            weights = numbers(operation.parameters())
-            wider = numbers([operation.expand] if isinstance(operation.expand, Tensor) else [])
-            applied = weights + (self.stride**2 - 1) * wider
-            yield Priced(self.kind, self.row, (column,), weights, applied, operation)
+            sizes = (operation.inputs, self.outputs, self.stride)
+            yield Priced(self.kind, self.row, (column,), self.names[column], *sizes, operation)  # type: ignore[arg-type]
 
     def _active(self, run: Pass, column: int) -> list[int]:
         """Return the lanes in which an operation is computed."""
