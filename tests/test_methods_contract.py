@@ -34,10 +34,14 @@ SHORT = {
 }
 """Stages of methods that have some, for small supernets and two epochs."""
 
+STOPS = {"darts-plus": {"use": "skip-count", "after": 1}}
+"""Stop rules that mean something in the small space and in two epochs."""
+
 
 def quick(name):
     """Shorten the stages of methods that have some; the method is otherwise as it is registered."""
-    return {"base": name, "stages": SHORT[name]} if name in SHORT else name
+    changes = {slot: found[name] for slot, found in (("stages", SHORT), ("stop", STOPS)) if name in found}
+    return {"base": name, **changes} if changes else name
 
 
 def tiny(method, **changes):

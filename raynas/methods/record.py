@@ -40,6 +40,7 @@ class Method:
     name: str
     title: str
     source: str
+    version: int = 1
     store: Store = field(default_factory=Table)
     relaxation: Relaxation = field(default_factory=Softmax)
     sampler: Sampler = field(default_factory=Mean)
