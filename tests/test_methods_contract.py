@@ -30,7 +30,7 @@ SHORT = {
     "darts-pt-fixed": {"use": "perturb-and-project", "interval": 1},
     "p-darts": {"use": "deepen", "cells": [3, 5], "keep": [4, 2]},
     "drnas-progressive": {"use": "widen", "partial": [4, 2], "keep": [3, 2]},
-    "te-nas": {"use": "training-free", "prunes": 3, "images": 4},
+    "te-nas": {"use": "training-free", "prunes": 3, "images": 4, "crops": 60, "repeats": 1},
 }
 """Stages of methods that have some, for small supernets and two epochs."""
 
@@ -234,7 +234,7 @@ def test_a_planted_winner_is_found(monkeypatch, name):
     if name.startswith("darts-pt"):
         method["stages"] = {**SHORT[name], "criterion": "loss"}
     if name == "te-nas":
-        method["stages"] = {"use": "training-free", "images": 8}
+        method["stages"] = {"use": "training-free", "images": 8, "crops": 200, "repeats": 1}
     if name == "proxyless":
         method["every"] = 1
     if name == "parsec":

@@ -129,12 +129,12 @@ def test_p_darts_stages_end_in_the_authors_cell():
     genotype = FewSkips(2)(policy.space, weights)
     assert Strongest()(policy.space, weights).count("skip_connect")["normal"] > 2
     assert chosen(genotype, "normal") == [
-        *[("max_pool_3x3", 0), ("dil_conv_3x3", 1), ("sep_conv_5x5", 1), ("skip_connect", 2)],
-        *[("dil_conv_5x5", 2), ("sep_conv_5x5", 3), ("max_pool_3x3", 3), ("skip_connect", 4)],
+        *[("max_pool_3x3", 0), ("dil_conv_3x3", 1), ("skip_connect", 0), ("sep_conv_5x5", 1)],
+        *[("avg_pool_3x3", 1), ("dil_conv_5x5", 2), ("dil_conv_3x3", 1), ("skip_connect", 4)],
     ]
     assert chosen(genotype, "reduce") == [
-        *[("max_pool_3x3", 0), ("max_pool_3x3", 1), ("skip_connect", 0), ("sep_conv_5x5", 2)],
-        *[("skip_connect", 0), ("dil_conv_5x5", 3), ("avg_pool_3x3", 1), ("skip_connect", 2)],
+        *[("skip_connect", 0), ("dil_conv_3x3", 1), ("skip_connect", 0), ("skip_connect", 2)],
+        *[("skip_connect", 0), ("skip_connect", 3), ("skip_connect", 1), ("skip_connect", 2)],
     ]
 
 

@@ -40,6 +40,8 @@ _SHARES = (Softmax, DirichletMean, ReluShare)
 
 def reasons(method: Method, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
     """Yield why this method cannot search this space with these values (``epochs``, ``hessian.every``, …)."""
+    if space is not None:
+        method = method.suited(space)
     for wrong, reason in _PARTS:
         if wrong(method):
             yield reason
