@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,17 +21,27 @@ from raynas.core.hessian import curvature, diagonal, shift_free_basis
 from raynas.core.ops.lanes import Statistics
 from raynas.core.policy import Dice, Draw, Tables
 from raynas.core.records import Curvature
+from raynas.core.sketches import SIDE, Sketches
 from raynas.core.space import Space
 from raynas.core.streams import stream
-from raynas.core.trainability import condition_numbers, count_regions
 from raynas.data.feeds import Feeds
 from raynas.errors import RaynasError
+from raynas.parts.stages import Sample
 
 Pair = tuple[float, float]
 """A mean loss and an accuracy."""
 
 LEAST_DRAWS = 8
 """Fewest cells that the validation loss of a sampler is the mean of."""
+
+
+class Sketched(NamedTuple):
+    """What a sample in an epoch, the ``key``, is measured on: networks, images [1, N, …] and squares."""
+
+    key: tuple[Sample, int]
+    nets: Sketches
+    images: Tensor
+    squares: Tensor
 
 
 class Evaluator:
@@ -51,6 +62,7 @@ class Evaluator:
         self.problem, self.configs, self.config, self.feeds = problem, configs, configs[0], feeds
         self._clock, self._shift_free = clock, shift_free
         self.draws = LEAST_DRAWS
+        self._sketched: Sketched | None = None
         self.probe = self._probe()
         self.basis = self._basis()
 
@@ -175,21 +187,33 @@ class Evaluator:
             at = entries.nonzero()[:, 0].tolist()
             return diagonal(lambda logits: self.problem.at(self.probe, logits), flat, at)
 
-    def trainability(self, draw: Draw, images: int, epoch: int) -> tuple[Tensor, Tensor]:
+    def trainability(self, draw: Draw, sample: Sample, epoch: int) -> tuple[Tensor, Tensor]:
         """Return the kernel's condition number and the count of linear regions of a single lane, both [1].
 
-        Measured on the first ``images`` of the probe, with the batch's own statistics.
+        Measured on `Sketches`, whose weights, images and squares are those of ``sample`` in this epoch.
         """
         problem = self.problem
-        found: list[Tensor] = []
-        batch = Batch(self.probe.images[:, :images], self.probe.labels[:, :images])
-        values = problem.values.detach().requires_grad_()
-        with self._noise("trainability", epoch), torch.enable_grad():
-            regions = count_regions(
-                lambda: found.append(problem.forward(batch, draw, Statistics.BATCH, values))
-            )
-            conditions = condition_numbers(found[0], [values])
-        return conditions.cpu(), torch.tensor([float(regions)], dtype=torch.float64)
+        if self._sketched is None or self._sketched.key != (sample, epoch):
+            self._sketched = self._sketch(sample, epoch)
+        at = self._sketched
+        with self._noise("trainability", epoch):
+            condition = at.nets.condition(draw, at.images, problem.noise)
+            regions = at.nets.regions(draw, at.squares, problem.noise)
+        return condition.cpu(), torch.tensor([float(regions)], dtype=torch.float64)
+
+    def _sketch(self, sample: Sample, epoch: int) -> Sketched:
+        """Draw what a sample is measured on; two networks of one space serve all samples."""
+        if self._sketched is None:
+            classes = self.problem.supernet.get_parameter("head").shape[1]
+            shape, device = self.probe.images.shape[2:], self.problem.values.device
+            nets = Sketches(self.problem.space, shape, classes, device)
+        else:
+            nets = self._sketched.nets
+        generator = stream(self.config.seed, f"trainability/{epoch}/{sample.repeat}")
+        nets.draw(generator)
+        images = self.feeds.probe(1, sample.images, generator).images
+        squares = self.feeds.crops(sample.crops, SIDE, generator).unsqueeze(0)
+        return Sketched((sample, epoch), nets, images, squares)
 
     @contextmanager
     def _noise(self, purpose: str, epoch: int) -> Iterator[None]:
@@ -216,9 +240,9 @@ class Looker:
         losses, right = torch.tensor(found, dtype=torch.float64).T
         return losses, right
 
-    def trainability(self, draw: Draw, images: int) -> tuple[Tensor, Tensor]:
+    def trainability(self, draw: Draw, sample: Sample) -> tuple[Tensor, Tensor]:
         """Return each lane's kernel condition number and count of linear regions, [lanes] each."""
-        return self.evaluator.trainability(draw, images, self.epoch)
+        return self.evaluator.trainability(draw, sample, self.epoch)
 
     def bends(self) -> Tensor:
         """Return the diagonal of the Hessian in the logits, [lanes, numbers]."""

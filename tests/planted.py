@@ -60,18 +60,19 @@ class PlantedFeatures(Planted):
         inputs = shape[0] * shape[1] * shape[2]
         drawn = torch.randn(1, inputs, 32, generator=generator)
         self.features = nn.Parameter(drawn.to(self.scale))
-        self.head = nn.Parameter(torch.ones(1, 32).to(self.scale))
+        self.head = nn.Parameter(torch.ones(1, 1, 32).to(self.scale))
 
     def forward(self, images, weights, run):
         worth = sum(self.worth(name, rows) for name, rows in weights.items()) / 4
         seen = F.relu(worth * torch.einsum("lni,lif->lnf", images.flatten(2), self.features) - 1)
-        margin = torch.einsum("lnf,lf->ln", seen, self.head) + 3 * self.scale
+        margin = torch.einsum("lnf,lcf->ln", seen, self.head) + 3 * self.scale
         return torch.stack([margin, torch.zeros_like(margin)], 2)
 
 
 def planted_search(monkeypatch, net, method, **changes):
     """Search the small space for the best operation of a planted supernet; return the last report."""
-    monkeypatch.setattr("raynas.training.Supernet", net)
+    for place in ("raynas.training", "raynas.core.sketches"):
+        monkeypatch.setattr(f"{place}.Supernet", net)
     images = np.random.default_rng(0).integers(0, 256, (64, 4, 4, 1), dtype=np.uint8)
     dataset = from_arrays("planted", images, np.zeros(64, dtype=np.int64), classes=2)
     fields = {"epochs": 20, "batch": 4, "channels": 4, "cells": 3, "arch_learning_rate": 0.1}

@@ -334,3 +334,19 @@ def test_a_file_that_vanishes_is_named(tmp_path, workers):
     with pytest.raises(RaynasError, match=r"cannot read the image .*b/0\.png") as caught:
         list(feed.epoch())
     assert caught.value.next_step == "mend or delete the file"
+
+
+def test_crops_are_squares_of_one_channel_of_the_images():
+    pixels = np.arange(6 * 5 * 7 * 3, dtype=np.uint16).reshape(6, 5, 7, 3) % 251
+    dataset = from_arrays("counted", pixels.astype(np.uint8), np.zeros(6, dtype=np.int64), classes=2)
+    feed = Feed(Images(dataset), np.array([1, 3, 4]), 2, torch.Generator(), dtype=torch.float64)
+    found = feed.crops(60, 3, torch.Generator().manual_seed(0))
+    assert found.shape == (60, 1, 3, 3)
+    assert torch.equal(found, feed.crops(60, 3, torch.Generator().manual_seed(0)))
+    images = torch.cat([images for images, _ in feed.plain()])
+    squares = images.unfold(2, 3, 1).unfold(3, 3, 1).reshape(-1, 3, 3)
+    places = [int((squares == each[0]).all(-1).all(-1).nonzero()[0]) for each in found]
+    assert len(set(places)) > 30
+    assert {place // (3 * 3 * 5) for place in places} == {0, 1, 2}
+    assert {place // (3 * 5) % 3 for place in places} == {0, 1, 2}
+    assert {place % 15 for place in places} == set(range(15))

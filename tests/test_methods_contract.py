@@ -31,14 +31,18 @@ SHORT = {
     "darts-pt-fixed": {"use": "perturb-and-project", "interval": 1},
     "p-darts": {"use": "deepen", "cells": [3, 5], "keep": [4, 2]},
     "drnas-progressive": {"use": "widen", "partial": [4, 2], "keep": [3, 2]},
-    "te-nas": {"use": "training-free", "prunes": 3, "images": 4},
+    "te-nas": {"use": "training-free", "prunes": 3, "images": 4, "crops": 60, "repeats": 1},
 }
 """Stages of methods that have some, for small supernets and two epochs."""
+
+STOPS = {"darts-plus": {"use": "skip-count", "after": 1}}
+"""Stop rules that mean something in the small space and in two epochs."""
 
 
 def quick(name):
     """Shorten the stages of methods that have some; the method is otherwise as it is registered."""
-    return {"base": name, "stages": SHORT[name]} if name in SHORT else name
+    changes = {slot: found[name] for slot, found in (("stages", SHORT), ("stop", STOPS)) if name in found}
+    return {"base": name, **changes} if changes else name
 
 
 def tiny(method, **changes):
@@ -236,7 +240,7 @@ def test_a_planted_winner_is_found(monkeypatch, name):
     if name.startswith("darts-pt"):
         method["stages"] = {**SHORT[name], "criterion": "loss"}
     if name == "te-nas":
-        method["stages"] = {"use": "training-free", "images": 8}
+        method["stages"] = {"use": "training-free", "images": 8, "crops": 200, "repeats": 1}
     if name == "proxyless":
         method["every"] = 1
     if name.startswith("vim-nas"):

@@ -95,10 +95,28 @@ def test_darts_plus_counts_skips_of_the_derived_cell():
     ]
     reports = [report(epoch, cell) for epoch, cell in enumerate(cells)]
     assert [r.skips["normal"] for r in reports] == [1, 1, 2]
-    epoch, ending = first_stop(SkipCount(2), reports)
+    epoch, ending = first_stop(SkipCount(2, after=0), reports)
     assert (epoch, ending.epoch) == (2, 2)
-    assert first_stop(SkipCount(2, "reduce"), reports) is None
-    assert first_stop(SkipCount(3), reports) is None
+    assert first_stop(SkipCount(2, "reduce", after=0), reports) is None
+    assert first_stop(SkipCount(3, after=0), reports) is None
+
+
+@pytest.mark.parametrize("after", [0, 1, 10])
+def test_skips_count_from_an_epoch_on(after):
+    reports = [report(epoch, [SKIP] * 5) for epoch in range(12)]
+    assert first_stop(SkipCount(after=after), reports)[0] == after
+    assert SkipCount().after == 10
+
+
+def test_rules_that_cannot_mean_anything_say_so():
+    for name in ("s2", "s3", "s4", "tiny"):
+        assert "no edge has two" in RankStable().vain(load_space(name), 50)
+    for name in ("s1", "darts", "nas-bench-201"):
+        assert RankStable().vain(load_space(name), 11) is None
+    assert "compares 11 epochs" in RankStable().vain(None, 10)
+    assert "from epoch 10 on" in SkipCount().vain(None, 10)
+    assert SkipCount().vain(SPACE, 11) is None
+    assert SkipCount().vain(SPACE, None) is None
 
 
 def test_rank_stability_ignores_operations_without_weights():
@@ -154,8 +172,8 @@ def test_all_decided():
 
 def test_any_of_several_rules():
     reports = [report(epoch, [SKIP] * 5) for epoch in range(3)]
-    either = AnyOf((RankStable(1), SkipCount(9)))
+    either = AnyOf((RankStable(1), SkipCount(9, after=0)))
     assert first_stop(either, reports)[0] == 1
-    assert first_stop(AnyOf((SkipCount(2), RankStable(1))), reports)[0] == 0
+    assert first_stop(AnyOf((SkipCount(2, after=0), RankStable(1))), reports)[0] == 0
     rules = (EigenvalueGrowth(), SkipCount(), RankStable(), Converged(), AllDecided())
     assert all(rule([], SPACE) is None for rule in rules)

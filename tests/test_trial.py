@@ -202,7 +202,7 @@ def test_a_member_that_diverges_leaves_the_pack_and_nobody_else_notices(make_sea
 
 def test_members_that_their_method_stops_end_and_the_rest_goes_on(make_search_config, tmp_path):
     """Each ends at the epoch at which it ends alone, with that epoch's cell and the reason."""
-    method = {"base": "darts", "stop": {"use": "skip-count", "most": 2}}
+    method = {"base": "darts", "stop": {"use": "skip-count", "most": 2, "after": 0}}
     configs = [make_search_config(method=method, seed=seed, epochs=3) for seed in range(4)]
     folders = make_pack(tmp_path, configs)
     assert run(*folders) == ["finished"] * 4

@@ -106,14 +106,15 @@ class Bilevel:
     ) -> Tensor:
         """Return logits [lanes, N, (T,) classes]; ``values`` replaces the supernet's parameters when given.
 
-        ``twice`` prepares the pass for having its gradient differentiated; what modifiers add to ``training``
-        is left out of every other pass.
+        ``twice`` prepares the pass for having its gradient differentiated. What modifiers add to passes is
+        left out where derived cells are ``alone``, and outside ``training`` unless it is for ``every`` pass.
         """
         run = Pass(
             statistics, self.noise, twice, draw.active, draw.offsets, draw.carry, carried=batch.carried
         )
-        if training:
-            fields = {name: value for each in self.policy.modifiers for name, value in each.run().items()}
+        if not draw.alone:
+            there = [each for each in self.policy.modifiers if training or each.every]
+            fields = {name: value for each in there for name, value in each.run().items()}
             run = replace(run, drops=self.drops, **fields)
         arguments = (batch.images, draw.weights, run)
         lower = self.precision is not None and not twice

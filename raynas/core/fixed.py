@@ -41,6 +41,14 @@ class Stem(nn.Module):
         return (x, x) if self.stride == 1 else (states[-2], x)
 
 
+class NoStem(nn.Module):
+    """Hands the images to the first layer."""
+
+    def forward(self, x: Tensor, run: Pass) -> tuple[Tensor, Tensor]:
+        """Return the images twice, as the two states that the first layer reads."""
+        return x, x
+
+
 class Preprocess(nn.Module):
     """Bring a state to a cell's width and resolution: ReLU, 1×1 convolution, batch norm.
 

@@ -30,13 +30,15 @@ class Draw(NamedTuple):
 
     ``active`` marks, on the CPU, what has to be computed; None stands for everything that is alive.
     ``offsets`` [lanes, rows] are numbers added to every entry of an edge's output, and ``carry`` [lanes,
-    rows] the weights of channels that by-pass an edge's operations; None stands for 0 and for 1.
+    rows] the weights of channels that by-pass an edge's operations; None stands for 0 and for 1. ``alone``
+    says that these are derived cells, which have nothing of what modifiers add to the supernet's passes.
     """
 
     weights: Tables
     active: Tables | None = None
     offsets: Tables | None = None
     carry: Tables | None = None
+    alone: bool = False
 
 
 class Store(Protocol):
@@ -91,10 +93,11 @@ class Modifier(Protocol):
     """What else an edge does: its weight, how the supernet is built, what passes of training run with.
 
     ``extras`` names the numbers it learns, one a row; ``build`` gives arguments of `Supernet`, ``run`` fields
-    of `Pass` for the passes of training.
+    of `Pass` for the passes of training, or for ``every`` pass of the supernet.
     """
 
     extras: ClassVar[tuple[str, ...]]
+    every: ClassVar[bool]
 
     def weigh(self, draw: Draw, policy: "Policy", flat: Tensor) -> Draw: ...
 
@@ -303,7 +306,7 @@ class Policy:
             for group, entries in selected(self.space, genotype).items():
                 for row, option in entries:
                     weights[group][lane, row, option] = 1
-        return Draw(weights, active(weights))
+        return Draw(weights, active(weights), alone=True)
 
     def finish(self, draw: Draw, flat: Tensor) -> Draw:
         """Let the modifiers weigh edges, and leave out of the computation what is not alive."""

@@ -22,6 +22,7 @@ from raynas.core.ops.forms import NO_FORMS, Forms
 from raynas.core.ops.fused import SeparablePair
 from raynas.core.ops.lanes import Lanes, Pass
 from raynas.core.recompute import recomputed
+from raynas.core.skeletons.plan import Plan
 from raynas.core.space import Space
 from raynas.core.supernets import BUILDERS
 from raynas.core.supernets.base import Layer
@@ -35,6 +36,7 @@ class Supernet(nn.Module):
     says how each shape of convolution is computed, see `raynas.core.ops.forms`; ``recompute`` keeps no
     activations of cells, see `raynas.core.recompute`. ``partial`` k lets operations see 1/k of the channels,
     see `raynas.core.partial`; ``auxiliary`` gives every edge one more skip, which `Pass.auxiliary` scales.
+    A ``plan`` stacks cells of the space otherwise than its skeleton does ``cells`` of them with ``channels``.
     Raises `RaynasError` when the space cannot be stacked this way.
     """
 
@@ -51,11 +53,12 @@ class Supernet(nn.Module):
         recompute: bool = False,
         partial: int = 1,
         auxiliary: bool = False,
+        plan: Plan | None = None,
     ) -> None:
         super().__init__()
         _check_build(space, partial, auxiliary)
         lanes = Lanes(generators, dtype)
-        plan = space.form.plan(shape, space.nodes, cells, channels, trunk=space.trunk)
+        plan = plan or space.form.plan(shape, space.nodes, cells, channels, trunk=space.trunk)
         build = BUILDERS[space.skeleton](lanes, space, partial)
         self.space, self.shape, self.recompute, self.partial = space, shape, recompute, partial
         self.auxiliary = auxiliary or space.form.skips

@@ -128,6 +128,24 @@ class Feed:
         batch = min(batch, len(self._indices))
         return list(self._plain(self._shuffled(count, batch, generator), batch))
 
+    def crops(self, count: int, side: int, generator: torch.Generator) -> Tensor:
+        """Return random squares of one random channel of random images, [count, 1, side, side], normalised.
+
+        They depend on ``generator`` alone; no image comes again before all have.
+        """
+        order = self._shuffled(count, 1, generator)
+        channels, height, width = self._images.shape
+        most = torch.tensor([channels, height - side + 1, width - side + 1])
+        places = (torch.rand(count, 3, generator=generator) * most).long().to(self._images.device)
+        along = torch.arange(side, device=places.device)
+        found = []
+        batches = zip(self._plain(order, self.batch), torch.split(places, self.batch), strict=True)
+        for (images, _), drawn in batches:
+            channel, top, left = drawn.view(-1, 3, 1, 1).unbind(1)
+            each = torch.arange(len(images), device=places.device).view(-1, 1, 1)
+            found.append(images[each, channel, top + along.view(-1, 1), left + along])
+        return torch.cat(found).unsqueeze(1)
+
     def _shuffled(self, steps: int, batch: int, generator: torch.Generator) -> Tensor:
         """Return the images of ``steps`` full batches; every pass is a new permutation."""
         count = len(self._indices)

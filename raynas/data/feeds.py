@@ -16,6 +16,7 @@ from raynas.data.corpus import Corpus
 from raynas.data.feed import Feed, Images
 from raynas.data.split import Data
 from raynas.data.text_feed import TextFeed
+from raynas.errors import RaynasError
 
 Content = Images | Tensor
 """What a pack reads, on its device: images, or the tokens int64 [n] of a text."""
@@ -85,6 +86,13 @@ class Feeds:
         batches = self.each[0].probe(count, batch, generator)
         inputs, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
         return self._everyone(inputs, labels)
+
+    def crops(self, count: int, side: int, generator: torch.Generator) -> Tensor:
+        """Return squares cut out of images, as `Feed.crops` does; raises `RaynasError` for a text."""
+        feed = self.each[0]
+        if isinstance(feed, TextFeed):
+            raise RaynasError("a text has no squares to cut out")
+        return feed.crops(count, side, generator)
 
     def _carried(self) -> Carried | None:
         """Return the hidden state of streams that have just begun; None for images."""

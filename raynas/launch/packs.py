@@ -170,7 +170,7 @@ class Packs:
 
 def _solo(config: SearchConfig) -> bool:
     try:
-        return resolve(config.method).solo
+        return resolve(config.method, load_space(config.space)).solo
     except RaynasError:
         return False  # the trials themselves will say what is wrong
 

@@ -202,13 +202,13 @@ R_DARTS_ADA = R_DARTS_ES.with_(
 DARTS_PLUS = DARTS.with_(
     "darts-plus",
     "DARTS+: stop at two skip connections, or when no order of operations has changed for 10 epochs",
-    "Liang et al. 2019",
+    "Liang et al. 2019; that skips count from epoch 10 on is assumed, as the first epochs' cells are noise",
     stop=AnyOf((SkipCount(2), RankStable(10))),
 )
 DARTS_MINUS = DARTS.with_(
     "darts-minus",
     "DARTS-: one more skip on every edge, which fades, so that the searched one need not help training",
-    "Chu et al. 2021",
+    "Chu et al. 2021, and its code",
     modifiers=(AuxiliarySkip(),),
 )
 FAIR_DARTS = DARTS.with_(
@@ -316,7 +316,8 @@ ASAP = DARTS.with_(
 SGAS = DARTS.with_(
     "sgas",
     "SGAS: decide one edge after the other, the most important and most certain first",
-    "Li et al. 2020, criterion 1, and its code",
+    "Li et al. 2020, criterion 1, and its code, whose batch grows by 8 with each decision and whose weights "
+    "train on for five epochs after the last",
     stages=Greedy(criterion=1),
     stop=AllDecided(),
 )

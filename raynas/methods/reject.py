@@ -40,6 +40,8 @@ _SHARES = (Softmax, DirichletMean, ReluShare)
 
 def reasons(method: Method, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
     """Yield why this method cannot search this space with these values (``epochs``, ``hessian.every``, …)."""
+    if space is not None:
+        method = method.suited(space)
     for wrong, reason in _PARTS:
         if wrong(method):
             yield reason
@@ -50,6 +52,10 @@ def reasons(method: Method, space: Space | None, values: Mapping[str, Any]) -> I
         for unsuited, reason in _SPACE:
             if unsuited(method, space):
                 yield f"{reason} ({space.name})"
+    for rule in _rules(method):
+        if (vain := getattr(rule, "vain", None)) and (reason := vain(space, values.get("epochs"))):
+            yield reason if space is None else f"{reason} ({space.name})"
+    if space is not None:
         yield from _unfit(method, space, values)
 
 

@@ -16,6 +16,7 @@ P_DARTS = DARTS.with_(
     "p-darts",
     "P-DARTS: three stages, each deeper and with fewer operations; dropout keeps skips from winning",
     "Chen et al. 2019, and its code; its skip dropout and its two skips at most are the paper's",
+    version=2,
     updater=AdamRule(before=(ClipNorm(5),)),
     modifiers=(SkipDropout(PhasedDropout()),),
     annealing=Cosine("stage"),
@@ -28,6 +29,7 @@ P_DARTS = DARTS.with_(
         "arch_learning_rate": 6e-4,
         "warmup": 0.134,
     },
+    on={"darts": {"defaults": {"cells": 17}}, "tiny": {"defaults": {"cells": 3}}},
 )
 DRNAS_PROGRESSIVE = DRNAS.with_(
     "drnas-progressive",
@@ -60,11 +62,15 @@ BAYES_NAS = DARTS.with_(
 TE_NAS = DARTS.with_(
     "te-nas",
     "TE-NAS: nothing is trained; what is missed least by kernel and linear regions is pruned, round by round",
-    "Chen, Gong, Wang 2021, and its code",
+    "Chen, Gong, Wang 2021, and its code, which never considers `none`; here all candidates of a round are "
+    "measured on the same draws",
+    version=2,
     store=Table(spread=0.0),
+    without=("none",),
     estimator=None,
     stages=TrainingFree(3),
     defaults={"hessian.every": 0},
+    on={"residual": {"stages": TrainingFree(1, images=72)}},
 )
 
 STAGED: tuple[Method, ...] = (P_DARTS, DRNAS_PROGRESSIVE, BAYES_NAS, TE_NAS)

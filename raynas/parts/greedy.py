@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -20,13 +20,18 @@ class Greedy(Controller):
     """SGAS: one edge after the other is decided, the most important and most certain first (Li et al. 2020).
 
     Importance is the mass of operations that may be chosen, certainty one less the entropy of their shares
-    over its maximum, and with ``criterion`` 2 stability, the overlap with the last ``memory`` epochs, counts
-    as well: each scaled to [0, 1] over all edges of a cell, decided ones included, and multiplied. Once a
-    node has as many decided edges as it keeps, its others die. Decisions are spread evenly between the
-    shares ``first`` and ``last`` of the search (with 50 epochs and 8 decisions: after epochs 9, 14, … 44). A
-    criterion that is the same for all edges decides nothing; the authors' code lets the first edge win then.
+    over its maximum, and with ``criterion`` 2 stability, the mean overlap of these shares with those of the
+    ``memory`` epochs before the one just ended, counts as well: each scaled to [0, 1] over all edges of a
+    cell, decided ones included, and multiplied. Once a node has as many decided edges as it keeps, its others
+    die. Decisions are spread evenly between the shares ``first`` and ``last`` of the search (with 50 epochs
+    and 8 decisions: after epochs 9, 14, … 44).
+
+    Unlike the authors' code, a criterion that is the same for all edges decides nothing (there the first edge
+    wins), the batch stays as it is (there it grows by 8 with each decision, which memory then allows), and
+    `AllDecided` ends the search with the last decision (there weights train on to epoch 50, the cell stays).
     """
 
+    version: ClassVar[int] = 2
     criterion: Literal[1, 2] = 1
     first: Annotated[float, Field(ge=0, le=1)] = 0.18
     last: Annotated[float, Field(ge=0, le=1)] = 0.88
@@ -47,8 +52,9 @@ class Greedy(Controller):
                 rows = _Rows(
                     weights[lane], without_excluded(policy, name, policy.layout.alive[name]), nodes, keep
                 )
-                past = [torch.tensor(_padded(r.weights[name], mask)) for r in histories[lane][-self.memory :]]
-                stability = _overlap(weights[lane], past, mask) if self.criterion == 2 else None
+                before = histories[lane][-self.memory - 1 : -1]  # the newest report is of α as it is now
+                past = [torch.tensor(_padded(report.weights[name], mask)) for report in before]
+                stability = rows.stability(past, mask) if self.criterion == 2 else None
                 for _ in range(due - rows.decided(mask)):
                     if not rows.decide(mask, stability):
                         break
@@ -82,11 +88,9 @@ class _Rows:
         open_rows = alive.sum(-1) > 1
         if not bool(open_rows.any()):
             return False
-        mass = self.weights.masked_fill(~self.allowed, 0.0)
-        importance = mass.sum(-1)
-        shares = mass / importance.clamp_min(torch.finfo(mass.dtype).tiny).unsqueeze(-1)
-        most = self.allowed.sum(-1).clamp_min(2).to(mass).log()
-        certainty = 1 - torch.special.entr(shares).sum(-1) / most
+        importance = self.weights.masked_fill(~self.allowed, 0.0).sum(-1)
+        most = self.allowed.sum(-1).clamp_min(2).to(importance).log()
+        certainty = 1 - torch.special.entr(self._shares(self.weights)).sum(-1) / most
         scores = _scaled(importance) * _scaled(certainty)
         if stability is not None:
             scores = scores * _scaled(stability)
@@ -98,6 +102,26 @@ class _Rows:
             alive[mates & (alive.sum(-1) > 1)] = False
         return True
 
+    def stability(self, past: Sequence[Tensor], alive: Tensor) -> Tensor:
+        """Return each row's mean histogram intersection of its shares with past ones; 1 without a past.
+
+        A row that had been decided by then reports its decision; its frozen weights are what it is compared
+        with.
+        """
+        if not past:
+            return torch.ones_like(self.weights[:, 0])
+        overlaps = []
+        for before in past:
+            settled = ((before > 0).sum(-1, keepdim=True) < 2) & (alive.sum(-1, keepdim=True) < 2)
+            known = torch.where(settled, self.weights, before.to(self.weights))
+            overlaps.append(torch.minimum(self._shares(self.weights), self._shares(known)).sum(-1))
+        return torch.stack(overlaps).mean(0)
+
+    def _shares(self, weights: Tensor) -> Tensor:
+        """Return what each operation that may be chosen has of the mass of all of them."""
+        mass = weights.masked_fill(~self.allowed, 0.0)
+        return mass / mass.sum(-1, keepdim=True).clamp_min(torch.finfo(mass.dtype).tiny)
+
 
 def _scaled(values: Tensor) -> Tensor:
     """Stretch values to [0, 1]; differences that are round-off count as none."""
@@ -107,18 +131,3 @@ def _scaled(values: Tensor) -> Tensor:
 
 def _padded(rows: Sequence[Sequence[float]], like: Tensor) -> list[list[float]]:
     return [[*row, *[0.0] * (like.shape[-1] - len(row))] for row in rows]
-
-
-def _overlap(weights: Tensor, past: Sequence[Tensor], alive: Tensor) -> Tensor:
-    """Return each row's mean histogram intersection with past epochs.
-
-    A row that had been decided by then reports its decision; its frozen weights are what it is compared with.
-    """
-    if not past:
-        return torch.ones_like(weights[:, 0])
-    overlaps = []
-    for before in past:
-        settled = ((before > 0).sum(-1, keepdim=True) < 2) & (alive.sum(-1, keepdim=True) < 2)
-        known = torch.where(settled, weights, before.to(weights))
-        overlaps.append(torch.minimum(weights, known).sum(-1))
-    return torch.stack(overlaps).mean(0)

@@ -2,7 +2,7 @@
 
 A modifier may weigh whole edges of a draw (``weigh``, with the numbers it learns in ``extras``), ask for a
 supernet that is built differently (``build``), and set fields of every training pass (``run``, with the
-numbers of the epoch). What it does not say stays as it is.
+numbers of the epoch), or of ``every`` pass. What it does not say stays as it is.
 """
 
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ class Modifier:
     """A modifier that changes nothing; its kinds say what they change."""
 
     extras: ClassVar[tuple[str, ...]] = ()
+    every: ClassVar[bool] = False
 
     def weigh(self, draw: Draw, policy: Policy, flat: Tensor) -> Draw:
         """Return the draw with its edges weighed."""
@@ -34,7 +35,7 @@ class Modifier:
         return {}
 
     def run(self) -> dict[str, float]:
-        """Return what training passes run with, by the names of `Pass`' fields."""
+        """Return what training passes (with ``every``: all) run with, by the names of `Pass`' fields."""
         return {}
 
 
@@ -110,8 +111,14 @@ class SkipDropout(Modifier):
 
 @dataclass(frozen=True)
 class AuxiliarySkip(Modifier):
-    """DARTS-: one more skip on every edge, scaled by β, which falls to 0 (Chu et al. 2021, section 3.3)."""
+    """DARTS-: one more skip on every edge, scaled by β, which falls to 0 (Chu et al. 2021, section 3.3).
 
+    It is part of the supernet in every pass, validation and curvature included, as in the authors' code; a
+    derived cell has none, so it is evaluated without.
+    """
+
+    every: ClassVar[bool] = True
+    version: ClassVar[int] = 2
     beta: Value = FADING
 
     def build(self) -> dict[str, int]:

@@ -17,14 +17,14 @@ from raynas.core.progress import Chance, number
 from raynas.parts.samplers import one_hot
 
 
-def project(noisy: Tensor, clean: Tensor, mask: Tensor) -> Tensor:
+def project(noisy: Tensor, mask: Tensor) -> Tensor:
     """Bring noisy weights back: clamp to [0, 1] and divide by the row's sum.
 
-    A row that sums to 0 becomes one-hot where ``clean`` is largest.
+    A row that sums to 0 becomes one-hot where the noisy weights are largest, as in the original code.
     """
     clamped = noisy.clamp(0, 1).masked_fill(~mask, 0.0)
     total = clamped.sum(-1, keepdim=True)
-    return torch.where(total > 0, clamped / torch.where(total > 0, total, 1.0), one_hot(clean, mask))
+    return torch.where(total > 0, clamped / torch.where(total > 0, total, 1.0), one_hot(noisy, mask))
 
 
 def _noise(policy: Policy, clean: Tables, epsilon: float) -> Tables:
@@ -32,7 +32,7 @@ def _noise(policy: Policy, clean: Tables, epsilon: float) -> Tables:
 
 
 def _project(policy: Policy, noise: Tables, clean: Tables) -> Tables:
-    return {name: project(clean[name] + noise[name], clean[name], policy.masks[name]) for name in clean}
+    return {name: project(clean[name] + noise[name], policy.masks[name]) for name in clean}
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,10 @@ class UniformNoise:
 class Attack:
     """SDARTS-ADV: the weights within ±``epsilon`` that make the training loss worst, by projected ascent.
 
-    ``steps`` signed gradient steps of 2ε/steps from a random start, with running statistics, so that batch
-    normalisation remembers nothing of it. A lane whose loss did not rise keeps its mean weights.
+    ``steps`` signed gradient steps of 2ε/steps from a random start, each from the point that is projected on
+    the simplex and back into ±ε around the mean weights, with running statistics, so that batch normalisation
+    remembers nothing of it. A lane whose loss fell keeps its mean weights. Source: Chen & Hsieh 2020,
+    algorithm 1, and its code.
     """
 
     random: ClassVar[bool] = True
@@ -71,16 +73,17 @@ class Attack:
         epsilon = number(self.epsilon)
         if epsilon == 0:
             return Draw(clean)
-        noise = _noise(policy, clean, epsilon)
+        worst = _project(policy, _noise(policy, clean, epsilon), clean)
         for _ in range(self.steps):
-            at = {name: rows.requires_grad_() for name, rows in _project(policy, noise, clean).items()}
+            at = {name: rows.requires_grad_() for name, rows in worst.items()}
             slopes = grad(loss(at).sum(), list(at.values()))
-            moved = zip(noise.items(), slopes, strict=True)
             noise = {
-                name: (z + 2 * epsilon / self.steps * slope.sign()).clamp(-epsilon, epsilon)
-                for (name, z), slope in moved
+                name: (rows.detach() - clean[name] + 2 * epsilon / self.steps * slope.sign()).clamp(
+                    -epsilon, epsilon
+                )
+                for (name, rows), slope in zip(at.items(), slopes, strict=True)
             }
-        worst = _project(policy, noise, clean)
+            worst = _project(policy, noise, clean)
         with torch.no_grad():
-            rose = (loss(worst) > loss(clean)).view(-1, 1, 1)
-        return Draw({name: torch.where(rose, worst[name], clean[name]) for name in clean})
+            fell = (loss(worst) < loss(clean)).view(-1, 1, 1)
+        return Draw({name: torch.where(fell, clean[name], worst[name]) for name in clean})

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -25,10 +25,12 @@ class Deepen:
     The last stage has the configuration's cells and the others fewer, in the proportion of ``cells`` (but as
     many as the skeleton needs); published are 5, 11 and 17 of 17. ``keep`` is how many operations an edge
     has in each stage, in proportion to what the space offers: of n operations n·keep/first stay, rounded up,
-    and at least two that may be chosen. Those stay that weigh most at the end of the stage before; in the
-    last stage operations that may never be chosen are gone. Source: Chen et al. 2019 and its code.
+    and at least two that may be chosen. Those stay that weigh most at the end of the stage before, `none`
+    among them: as in the authors' code it goes at the very end only, when the cell is derived. Source: Chen
+    et al. 2019 and its code.
     """
 
+    version: ClassVar[int] = 2
     cells: Numbers = (5, 11, 17)
     keep: Numbers = (8, 5, 3)
 
@@ -45,8 +47,7 @@ class Deepen:
 
     def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:
         """Prune at the start of every stage but the first."""
-        last = policy.progress.stage == len(self.cells) - 1
-        return _fewer(policy, self.keep, drop_excluded=last)
+        return _fewer(policy, self.keep)
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def _in_parts(epochs: int, parts: int) -> list[int]:
     return [epochs // parts + (part < epochs % parts) for part in range(parts)]
 
 
-def _fewer(policy: Policy, keep: Numbers, drop_excluded: bool = False) -> Tables | None:
+def _fewer(policy: Policy, keep: Numbers) -> Tables | None:
     """Return what a stage begins with, once the first is over."""
     stage = policy.progress.stage
     if policy.progress.stage_epoch or not stage:
@@ -106,7 +107,6 @@ def _fewer(policy: Policy, keep: Numbers, drop_excluded: bool = False) -> Tables
         offered = policy.layout.alive[name].sum(-1)
         counts = [math.ceil(int(n) * keep[stage] / keep[0]) for n in offered]
         allowed = without_excluded(policy, name, mask)
-        left = allowed if drop_excluded else mask
-        rows = [strongest(weights[name][:, row], left[:, row], count) for row, count in enumerate(counts)]
+        rows = [strongest(weights[name][:, row], mask[:, row], count) for row, count in enumerate(counts)]
         alive[name] = torch.stack(rows, 1) | strongest(weights[name], allowed, FEWEST)
     return alive

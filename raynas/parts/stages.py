@@ -6,7 +6,7 @@ pack. Methods differ in when they look, at what, and in what they call weak.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, Protocol, TypeVar
+from typing import Annotated, Literal, NamedTuple, Protocol, TypeVar
 
 import torch
 from pydantic import Field
@@ -39,14 +39,25 @@ class Stage:
     rate: float | None = None
 
 
+class Sample(NamedTuple):
+    """What untrained networks are measured on: which draw of weights, how many images and crops."""
+
+    repeat: int
+    images: int
+    crops: int
+
+
 class Looks(Protocol):
     """What a stage controller may look at; none of it changes anything."""
 
     def score(self, draw: Draw) -> tuple[Tensor, Tensor]:
         """Return each lane's loss and accuracy on the validation half under given weights, [lanes] each."""
 
-    def trainability(self, draw: Draw, images: int) -> tuple[Tensor, Tensor]:
-        """Return kernel condition number and count of linear regions on some images, [lanes] each."""
+    def trainability(self, draw: Draw, sample: Sample) -> tuple[Tensor, Tensor]:
+        """Return an untrained network's kernel condition number and linear regions, [lanes] each.
+
+        What it is measured on is the same for all draws of an epoch and a sample.
+        """
 
     def bends(self) -> Tensor:
         """Return the diagonal of the validation loss's Hessian in the logits, [lanes, numbers]."""

@@ -4,10 +4,10 @@ They know nothing but the reports, so they resume exactly and are tested on reco
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Literal, Protocol, runtime_checkable
+from typing import Annotated, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import Field, InstanceOf
 
@@ -46,7 +46,10 @@ class Ending:
 
 @runtime_checkable
 class StopRule(Protocol):
-    """Looks at all reports of a search so far, in order; returns None while it should go on."""
+    """Looks at all reports of a search so far, in order; returns None while it should go on.
+
+    A rule may say, in ``vain(space, epochs)``, why it cannot mean anything in such a search.
+    """
 
     def __call__(self, reports: Sequence[EpochReport], space: Space) -> Ending | None: ...
 
@@ -99,24 +102,51 @@ class EigenvalueGrowth:
 class SkipCount:
     """DARTS+, rule 1: stop when a cell has ``most`` skip connections or more (Liang et al. 2019).
 
-    Counted in the derived cell, not in the mixture.
+    Counted in the derived cell, not in the mixture, from epoch ``after`` on (counted from 0). The paper names
+    no first epoch; the first epochs' α is noise, and of 8 edges so chosen often two or more are skips: in S1
+    to S3 all of 18 searches without ``after`` ended at epoch 0.
     """
 
+    version: ClassVar[int] = 2
     most: Annotated[int, Field(ge=1)] = 2
     kind: Literal["normal", "reduce"] = "normal"
+    after: Annotated[int, Field(ge=0)] = 10
+
+    def vain(self, space: Space | None, epochs: int | None) -> str | None:
+        """Say why the rule never counts in a search of so many epochs, if it does not."""
+        if epochs is None or epochs > self.after:
+            return None
+        return f"skip-count counts from epoch {self.after} on, but the search has {epochs}: lower its `after`"
 
     def __call__(self, reports: Sequence[EpochReport], space: Space) -> Ending | None:
         """Look at the newest genotype."""
-        if not reports or (skips := reports[-1].skips.get(self.kind, 0)) < self.most:
+        if not reports or reports[-1].epoch < self.after:
+            return None
+        if (skips := reports[-1].skips.get(self.kind, 0)) < self.most:
             return None
         return Ending(reports[-1].epoch, f"{skips} skip connections in the {self.kind} cell")
 
 
 @dataclass(frozen=True)
 class RankStable:
-    """DARTS+, rule 2: stop when no edge's order of learnable operations has changed for ``epochs`` epochs."""
+    """DARTS+, rule 2: stop when no edge's order of learnable operations has changed for ``epochs`` epochs.
+
+    Where no edge has two of them there is no order, and the rule is refused.
+    """
 
     epochs: Annotated[int, Field(ge=1)] = 10
+
+    def vain(self, space: Space | None, epochs: int | None) -> str | None:
+        """Say why there is nothing to compare in such a search, if there is not."""
+        if space is not None and all(len(columns) < 2 for _, _, columns in _compared(space)):
+            return (
+                "rank-stable compares an edge's learnable operations, but no edge has two of them: "
+                "`stop: skip-count`"
+            )
+        if epochs is not None and epochs <= self.epochs:
+            least = self.epochs + 1
+            return f"rank-stable compares {least} epochs, but the search has {epochs}: lower its `epochs`"
+        return None
 
     def __call__(self, reports: Sequence[EpochReport], space: Space) -> Ending | None:
         """Compare the orders of the newest reports; operations without weights do not count."""
@@ -127,16 +157,25 @@ class RankStable:
 
 
 def _orders(report: EpochReport, space: Space) -> tuple[tuple[int, ...], ...]:
-    orders = []
+    return tuple(
+        tuple(sorted(columns, key=lambda column: -report.weights[name][row][column]))
+        for name, row, columns in _compared(space)
+    )
+
+
+def _compared(space: Space) -> Iterator[tuple[str, int, list[int]]]:
+    """Yield each row of α as its group's name and its place, with the columns whose order counts."""
     for group in space.groups:
-        for row, weights in zip(group.rows, report.weights[group.name], strict=True):
-            columns = [
-                column
-                for column, option in enumerate(row.options)
-                if not group.operations or OPERATIONS[option].family in LEARNABLE
-            ]
-            orders.append(tuple(sorted(columns, key=lambda column: -weights[column])))
-    return tuple(orders)
+        for place, row in enumerate(group.rows):
+            yield (
+                group.name,
+                place,
+                [
+                    column
+                    for column, option in enumerate(row.options)
+                    if not group.operations or OPERATIONS[option].family in LEARNABLE
+                ],
+            )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, ClassVar
 
 from raynas.core.skeletons.base import Choice, Decision, Group, Row, Skeleton, Tables, heaviest
+from raynas.core.skeletons.plan import CellPlan, LayerPlan, Plan
 
 if TYPE_CHECKING:
     from raynas.core.genotype import Genotype
@@ -34,6 +35,20 @@ class EdgeSkeleton(Skeleton):
         Source: Liu et al. 2019, section 2.4.
         """
         return {cell.kind: list(_strongest(space, cell, tables[cell.kind])) for cell in space.cells}
+
+    def sketch(self, nodes: int, stem: bool) -> Plan:
+        """Lay out a network of next to nothing: a cell of each kind, of one channel, after a ``stem`` or not.
+
+        A reduction cell is twice as wide; a batch norm and a ReLU follow. Source: the code of Chen, Gong,
+        Wang 2021, which measures untrained networks on it.
+        """
+        before = previous = width = 1
+        cells: list[LayerPlan] = []
+        for kind in self.kinds:
+            width *= 2 if kind == "reduce" else 1
+            cells.append(CellPlan(kind, width, (before, previous)))
+            before, previous = previous, nodes * width
+        return Plan("small" if stem else "none", 1, tuple(cells), previous, previous, "norm")
 
     def decisions(self, space: "Space", genotype: "Genotype") -> Iterator[Decision]:
         """Yield the operation of every chosen edge."""

@@ -40,6 +40,12 @@ class Residual(EdgeSkeleton):
         choices = [Choice(*edge) for edge in nasbench201.read(text)]
         return Written("nas-bench-201", choices[-1].target, {"normal": choices})
 
+    def sketch(self, nodes: int, stem: bool) -> Plan:
+        """Lay out a cell of three channels or more in each stage, or, without a stem, one cell of one."""
+        if stem:
+            return self.stack(0, nodes, 1, 3, None)
+        return Plan("none", 1, (CellPlan("normal", 1, (1,)),), 1, 1, "norm")
+
     def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: "Genotype | None") -> Plan:
         """Three stages of ``cells`` cells, a residual block of stride 2 between them (section 2.1)."""
         widths = [channels, 2 * channels, 4 * channels]

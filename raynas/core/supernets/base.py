@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raynas.core.fan import Fan, Weights
-from raynas.core.fixed import ResidualBlock, Stem, Tail
+from raynas.core.fixed import NoStem, ResidualBlock, Stem, Tail
 from raynas.core.ops.lanes import Lanes, Pass
 from raynas.core.skeletons.plan import HalfPlan, LayerPlan, Plan
 from raynas.core.space import Space
@@ -85,7 +85,7 @@ class Builder(ABC):
 
     def stem(self, plan: Plan, image_channels: int) -> nn.Module:
         """Return what maps (images, pass) to the two states that the first layer reads."""
-        return Stem(self.lanes, plan, image_channels)
+        return NoStem() if plan.stem == "none" else Stem(self.lanes, plan, image_channels)
 
     def layer(self, plan: LayerPlan) -> Layer:
         """Return one layer of the stack."""

@@ -13,7 +13,7 @@ from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.ops.inverted import Inverted
 from raynas.core.ops.lanes import Lanes, Pass, nchw, nhwc
 from raynas.core.ops.paths import Path
-from raynas.core.skeletons.plan import BlockPlan, ConvolutionPlan, Plan
+from raynas.core.skeletons.plan import BlockPlan, ConvolutionPlan
 from raynas.core.supernets.base import Builder, Layer, Priced
 
 
@@ -34,14 +34,6 @@ class NormedRelu6(Layer):
         weight = self.weight.flatten(0, 1)
         z = run.convolve(previous, weight, self.stride, self.padding, groups=self.lanes)
         return F.relu6(self.norm(z, run))
-
-
-class NoStem(nn.Module):
-    """Hands the images to the first layer."""
-
-    def forward(self, x: Tensor, run: Pass) -> tuple[Tensor, Tensor]:
-        """Return the images twice, as the two states that the first layer reads."""
-        return x, x
 
 
 class FixedBlock(Layer):
@@ -126,10 +118,6 @@ class ChoiceBlock(Layer):
 
 class ChainBuilder(Builder):
     """Makes the layers of a chain; all of them, the first convolution included, are layers of the plan."""
-
-    def stem(self, plan: Plan, image_channels: int) -> nn.Module:
-        """Return what hands the images on."""
-        return NoStem()
 
     def cell(self, plan: ConvolutionPlan | BlockPlan) -> Layer:
         """Return a convolution, the fixed block, or a choice block."""
