@@ -11,7 +11,7 @@ import torch
 from raynas.core.config import DataConfig, SearchConfig, shape_of
 from raynas.core.space import Space
 from raynas.data.split import Data, steps_per_epoch
-from raynas.disk import write_atomic
+from raynas.disk import read_json, write_atomic
 from raynas.errors import RaynasError
 from raynas.launch.device import memory_share
 from raynas.library import load_space
@@ -205,7 +205,7 @@ def _read(file: Path) -> Sequence[dict[str, Any]]:
     if not file.exists():
         return []
     try:
-        data = json.loads(file.read_bytes())
+        data = read_json(file)
         return [
             {key: entry[key] for key in ("shape", "pack", "device", "seconds", "forms")}
             for entry in data["shapes"]

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from raynas.core.config import SearchConfig
 from raynas.core.space import Space
-from raynas.disk import disk_error, write_atomic
+from raynas.disk import disk_error, read_json, write_atomic
 from raynas.errors import RaynasError, nearest
 from raynas.library import load_space
 from raynas.sweep.plan import VERSION, Sweep, Trial
@@ -83,7 +83,7 @@ class TrialFolder:
         write_atomic(self.path / "trial.json", _pretty({**trial.to_json(), "space": space}))
 
     def _read(self, parse: Callable[[dict[str, Any]], T]) -> T:
-        return _read_json(self.path / "trial.json", "a trial's configuration", parse)
+        return _read_mapping(self.path / "trial.json", "a trial's configuration", parse)
 
 
 class SweepFolder:
@@ -145,7 +145,7 @@ class SweepFolder:
     def sweep(self) -> Sweep:
         """Read the resolved sweep (once: it never changes); raises `RaynasError` if missing or damaged."""
         if self._sweep is None:
-            self._sweep = _read_json(self.path / "sweep.json", "a sweep", self._parse)
+            self._sweep = _read_mapping(self.path / "sweep.json", "a sweep", self._parse)
         return self._sweep
 
     def _parse(self, data: dict[str, Any]) -> Sweep:
@@ -185,16 +185,16 @@ class SweepFolder:
         )
 
 
-def _read_json(path: Path, what: str, parse: Callable[[dict[str, Any]], T]) -> T:
+def _read_mapping(path: Path, what: str, parse: Callable[[dict[str, Any]], T]) -> T:
     """Return what ``parse`` makes of a file's JSON mapping; raises `RaynasError` for whatever is amiss."""
     try:
-        data = json.loads(path.read_bytes())
+        data = read_json(path)
         if not isinstance(data, dict):
             raise TypeError(f"expected a JSON mapping, got a {type(data).__name__}")
         return parse(data)
     except FileNotFoundError:
         raise RaynasError(f"{what} is missing", got=path, next_step=_PUT_BACK) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         why = " ".join(f"{type(error).__name__}: {error}".split())
         raise RaynasError(f"{what} cannot be read", got=f"{path}: {why[:200]}", next_step=_PUT_BACK) from None
 

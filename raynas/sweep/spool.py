@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from raynas.disk import disk_error, sync_folder, write_all
+from raynas.disk import disk_error, parse_json, sync_folder, write_all
 from raynas.errors import RaynasError
 
 VERSION = 1
@@ -52,7 +52,7 @@ class Spool:
 
     def _event(self, line: bytes) -> dict[str, Any]:
         try:
-            event = json.loads(line)
+            event = parse_json(line)
             version = event["v"]
         except (ValueError, KeyError, TypeError):
             raise damaged(f"{line[:60]!r} in {self.path}") from None

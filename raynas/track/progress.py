@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from raynas.disk import read_json
 from raynas.errors import RaynasError
 from raynas.sweep.folder import SweepFolder, write_atomic
 from raynas.sweep.uri import shown
@@ -50,7 +51,7 @@ class Progress:
 
     def _read(self) -> dict[str, dict[str, Uploaded]]:
         try:
-            return _STORES.validate_python(json.loads(self._path.read_bytes())["stores"])
+            return _STORES.validate_python(read_json(self._path)["stores"])
         except (OSError, ValueError, KeyError, TypeError, ValidationError):
             return {}
 
