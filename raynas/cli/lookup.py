@@ -6,23 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from raynas.cli.cell import Cell, find_cell
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs
 from raynas.cli.output import next_step, print_json, say, show_table, table
-from raynas.cli.results import find_cell
 
 if TYPE_CHECKING:
     from raynas.core.genotype import Genotype
     from raynas.tables.table import Table
-
-
-Cell = Annotated[
-    str,
-    typer.Argument(
-        metavar="CELL",
-        help="A genotype.json, a file with a text form, NAS-Bench-201's text form itself, or a sweep "
-        "(its best cell).",
-    ),
-]
 
 
 def lookup(
@@ -44,7 +34,7 @@ def lookup(
     from raynas.tables.open import open_table
 
     found = open_table(file.expanduser())
-    genotype = find(cell, runs)
+    genotype = find_cell(cell, runs).genotype
     entry = found.look_up(genotype)
     if entry is None:
         raise RaynasError(
@@ -86,13 +76,6 @@ def _bests(found: "Table", genotype: "Genotype") -> Mapping[str, float]:
 
     known = genotype.space in names("search_spaces")
     return found.best_in(load_space(genotype.space)) if known else found.best
-
-
-def find(cell: str, runs: Path) -> "Genotype":
-    """Return the cell that a `Cell` names; raises `RaynasError` as `find_cell`."""
-    from raynas.core.genotype import Genotype
-
-    return Genotype.from_text(cell) if cell.lstrip().startswith("|") else find_cell(cell, runs)[0]
 
 
 def tabulate(

@@ -1,16 +1,14 @@
 """`raynas status`, `select`, `report` and `draw`: what became of a sweep."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
+from raynas.cli.cell import Cell, find_cell
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs, SweepName
 from raynas.cli.output import next_step, print_json, runs_option, say
 from raynas.errors import RaynasError
-
-if TYPE_CHECKING:
-    from raynas.core.genotype import Genotype
 
 
 def status(name: SweepName, as_json: AsJson = False, runs: Runs = DEFAULT_RUNS) -> None:
@@ -91,12 +89,7 @@ def report(
 
 
 def draw(
-    cell: Annotated[
-        str,
-        typer.Argument(
-            metavar="CELL", help="A genotype.json, a file with DARTS' text form, or a sweep (its best cell)."
-        ),
-    ],
+    cell: Cell,
     to: Annotated[
         Path | None, typer.Option("--to", metavar="DIR", help="The folder for the drawings; beside the cell.")
     ] = None,
@@ -108,35 +101,10 @@ def draw(
     from raynas.report.draw import write_cells
 
     genotype, place = find_cell(cell, runs)
-    paths = write_cells(genotype, to or place)
+    paths = write_cells(genotype, place if to is None else to)
     if as_json:
         print_json({"genotype": genotype.to_json(), "files": [str(path) for path in paths]})
         return
     for path in paths:
         say(str(path))
     next_step(*(["show", genotype.space] if genotype.space in names("search_spaces") else ["ls", "spaces"]))
-
-
-def find_cell(cell: str, runs: Path) -> "tuple[Genotype, Path]":
-    """Return the cell, and the folder its drawings go to if no other is asked for."""
-    from raynas.core.genotype import Genotype
-    from raynas.sweep.folder import SweepFolder
-
-    path = Path(cell).expanduser()
-    if path.is_file():
-        if path.suffix == ".json":
-            return Genotype.load(path), path.parent
-        return Genotype.from_text(path.read_text(encoding="utf-8", errors="replace")), path.parent
-    if path.suffix in {".json", ".txt"}:
-        raise RaynasError(f"no file {cell!r}", expected="a genotype.json, a text form, or a sweep's name")
-    from raynas.sweep.select import judge_of
-    from raynas.sweep.select import select as rank
-
-    folder = SweepFolder.find(runs, cell)
-    sweep = folder.sweep()
-    winner = rank(folder.records(), sweep.select, judge_of(sweep.select, sweep.benchmark)).winner
-    if winner is None or winner.trial.deciding is None:
-        raise RaynasError(
-            f"the sweep {cell!r} has no best cell: no trial finished", next_step=f"raynas status {cell}"
-        )
-    return winner.trial.deciding.genotype, folder.best

@@ -1,32 +1,16 @@
 """`raynas size`: parameters and multiply-adds of the network that a cell becomes."""
 
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raynas.cli.lookup import Cell, find
+from raynas.cli.cell import Cell, find_cell
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs
 from raynas.cli.output import next_step, print_json, say
 
 if TYPE_CHECKING:
     from raynas.core.genotype import Genotype
-
-
-class Usual(NamedTuple):
-    """How a field trains its cells from scratch: on which images, in which network."""
-
-    image: int
-    classes: int
-    channels: int
-    cells: int
-
-
-_DARTS = (Usual(32, 10, 36, 20), Usual(224, 1000, 48, 14))
-_USUAL = {
-    "residual": (Usual(32, 10, 16, 5),),
-    "blocks": (Usual(32, 10, 128, 9),),
-}
-"""By skeleton, else as DARTS: for CIFAR's images, and for larger ones from a side of so many pixels on."""
+    from raynas.core.skeletons.plan import Usual
 
 
 def size(
@@ -34,13 +18,21 @@ def size(
     image: Annotated[
         int | None,
         typer.Option(
-            "--image", metavar="PIXELS", min=4, help="Side of the images; CIFAR's 32.", show_default=False
+            "--image",
+            metavar="PIXELS",
+            min=4,
+            help="Side of the images; as usual for such cells.",
+            show_default=False,
         ),
     ] = None,
     channels: Annotated[
         int | None,
         typer.Option(
-            "--channels", metavar="N", min=1, help="Channels; as usual for such cells.", show_default=False
+            "--channels",
+            metavar="N",
+            min=1,
+            help="Channels, or units of a recurrent cell; as usual for such cells.",
+            show_default=False,
         ),
     ] = None,
     cells: Annotated[
@@ -55,36 +47,54 @@ def size(
     ] = None,
     classes: Annotated[
         int | None,
-        typer.Option("--classes", metavar="N", min=1, help="Classes; as usual.", show_default=False),
+        typer.Option("--classes", metavar="N", min=1, help="Classes or words; as usual.", show_default=False),
     ] = None,
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Count the parameters and multiply-adds of a cell's network, as it is trained from scratch."""
     from raynas.core.size import size_of
+    from raynas.errors import RaynasError
 
-    genotype = find(cell, runs)
+    genotype = find_cell(cell, runs).genotype
+    if genotype.form.texts and image is not None:
+        raise RaynasError(
+            "this cell reads texts: there is no `--image`",
+            got=f"a {genotype.skeleton} cell",
+            expected="words",
+        )
+    asked = {"image": image, "classes": classes, "channels": channels, "cells": cells}
     usual = _usual(genotype, image)
-    chosen = Usual(
-        usual.image if image is None else image,
-        usual.classes if classes is None else classes,
-        usual.channels if channels is None else channels,
-        usual.cells if cells is None else cells,
-    )
-    shape = (3, chosen.image, chosen.image)
+    chosen = usual._replace(**{name: number for name, number in asked.items() if number is not None})
+    shape = () if genotype.form.texts else (3, chosen.image, chosen.image)
     found = size_of(genotype, shape, chosen.classes, chosen.channels, chosen.cells)
     if as_json:
         print_json({"cell": genotype.digest(), **chosen._asdict(), **found._asdict()})
         return
-    say(
-        f"{chosen.cells} {genotype.form.counts}, {chosen.channels} channels, images of "
-        f"{chosen.image}×{chosen.image}, {chosen.classes} classes, no auxiliary head"
-    )
+    if genotype.form.texts:
+        say(f"{chosen.channels} units, {chosen.classes:,} words; multiply-adds of one word")
+    else:
+        say(
+            f"{chosen.cells} {genotype.form.counts}, {chosen.channels} channels, images of "
+            f"{chosen.image}×{chosen.image}, {chosen.classes} classes, no auxiliary head"
+        )
     say(f"parameters     {found.parameters:,}")
     say(f"multiply-adds  {found.multiply_adds:,}")
     next_step("lookup", cell, "--table", "FILE")
 
 
-def _usual(genotype: "Genotype", image: int | None) -> Usual:
-    first, *larger = _USUAL.get(genotype.skeleton, _DARTS)
-    return next((usual for usual in larger if image is not None and image >= usual.image), first)
+def _usual(genotype: "Genotype", image: int | None) -> "Usual":
+    """Return what the cell's space says of its networks; its skeleton's where it says nothing.
+
+    A space speaks of small images or of large ones; of the others its skeleton does.
+    """
+    from raynas.core.skeletons.plan import LARGE_INPUT, Usual
+    from raynas.library import load_space, names
+
+    if genotype.space in names("search_spaces"):
+        space = load_space(genotype.space)
+        said = space.network
+        same = said and (image is None or (image >= LARGE_INPUT) == (said.image >= LARGE_INPUT))
+        if said and same and space.skeleton == genotype.skeleton:
+            return Usual(**said.model_dump())
+    return genotype.form.usually(genotype, image)

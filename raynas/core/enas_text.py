@@ -8,11 +8,13 @@ Macro (`general_controller`): for each layer its operation, then a bit for each 
 from: layer l has l of them, for the network's input and the layers 0 to l − 2.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from math import isqrt
 
-from raynas.core.ops.catalogue import OPERATIONS
-from raynas.errors import RaynasError, short, unknown
+from raynas.core.ops.catalogue import canonical_name, unknown_operation
+from raynas.core.snippet import Span
+from raynas.errors import RaynasError, short
 
 Triple = tuple[str, int, int]
 
@@ -24,9 +26,28 @@ MACRO = ("nor_conv_3x3", "sep_conv_3x3", "nor_conv_5x5", "sep_conv_5x5", "avg_po
 FORM = "state operation state operation for each block, of the normal and then of the reduction cell"
 
 
+_LISTS = re.compile(r"(?:\[\s*\d+(?:[\s,]+\d+)*,?\s*\],?\s*)+")
+_WRAPPING = str.maketrans("[](),\"'", " " * 7)
+
+
+def spans(text: str) -> Iterator[Span]:
+    """Yield the runs of lists of numbers in a text, as ENAS' code prints its arcs (``[0 2 0 0 ...]``)."""
+    for found in _LISTS.finditer(text):
+        if len(found[0].split()) > 1:
+            yield found.start(), found.start() + len(found[0].rstrip())
+
+
+def bare(text: str) -> str:
+    """Return a text without the brackets, commas and quotes of lists, a line for each list."""
+    if "[" not in text:
+        return text.translate(_WRAPPING)
+    lists = (part.partition("[")[2] for part in text.split("]")[:-1])
+    return "\n".join(" ".join(each.translate(_WRAPPING).split()) for each in lists)
+
+
 def is_text(text: str) -> bool:
     """Tell whether a text begins with a whole number, as all of these and no other text form do."""
-    return _is_number((text.split(maxsplit=1) or [""])[0])
+    return _is_number((text[:100].split(maxsplit=1) or [""])[0])
 
 
 def is_macro(text: str) -> bool:
@@ -62,8 +83,10 @@ def _slots(words: Sequence[str], cell: str) -> Iterator[Triple]:
         op = words[place + 1]
         if _is_number(op):
             op = MICRO[_number(op, f"operation of {where}", len(MICRO))]
-        elif op not in OPERATIONS:
-            raise unknown("operation", op, OPERATIONS)
+        elif known := canonical_name(op):
+            op = known
+        else:
+            raise unknown_operation(op)
         yield op, source, block
 
 
@@ -103,7 +126,7 @@ def _is_number(word: str) -> bool:
 
 
 def _number(word: str, what: str, limit: int) -> int:
-    if not _is_number(word) or int(word) >= limit:
+    if not _is_number(word) or len(word) > 9 or int(word) >= limit:
         raise RaynasError(
             f"not a number for the {what}", got=short(word), expected=f"a number from 0 to {limit - 1}"
         )

@@ -11,14 +11,18 @@ from typing import Any, Self
 from pydantic import ValidationError
 
 from raynas.core.ops.catalogue import OPERATIONS
-from raynas.core.skeletons import DEFAULT, SKELETONS, written_in
+from raynas.core.skeletons import DEFAULT, SKELETONS, found_in
 from raynas.core.skeletons.base import Choice, Skeleton
 from raynas.core.skeletons.trunk import Trunk
-from raynas.disk import write_atomic
+from raynas.core.snippet import MOST_NODES, choose, several_cells
+from raynas.disk import parse_json, read_json, write_atomic
 from raynas.errors import RaynasError, short, unknown
 
 FORMAT = "raynas.genotype"
 VERSION = 1
+FORMS = "Genotype(normal=[('sep_conv_3x3', 0), ...], ...), |op~0|+|op~0|op~1|, ModelSpec(...), ENAS' numbers"
+MOST_CELLS = 200
+"""Cells of a text that are compared, to see whether all are one."""
 SPACE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
@@ -45,8 +49,11 @@ class Genotype:
                 got=short(repr(self.space)),
                 expected="letters, digits, and . _ - after the first",
             )
-        if type(self.nodes) is not int or self.nodes < 1:
-            raise RaynasError("the genotype's nodes is not a whole number from 1 on", got=repr(self.nodes))
+        if type(self.nodes) is not int or not 1 <= self.nodes <= MOST_NODES:
+            raise RaynasError(
+                f"the genotype's nodes is not a whole number from 1 to {MOST_NODES}",
+                got=short(repr(self.nodes)),
+            )
         if not isinstance(self.skeleton, str) or self.skeleton not in SKELETONS:
             raise unknown("skeleton", self.skeleton, SKELETONS)
         if (self.trunk is not None) != self.form.has_trunk:
@@ -120,8 +127,10 @@ class Genotype:
     def canonical(self) -> str:
         """Return a text that is equal for two genotypes exactly when they are the same network.
 
-        What that takes is the skeleton's: a NAS-Bench-201 cell names no nodes, skips or zeros, choice blocks
-        give NAS-Bench-101's hash, and a DARTS cell, all of whose nodes are put out, gives its own JSON.
+        What that takes is the skeleton's: a NAS-Bench-201 cell names no nodes, skips or zeros; choice blocks
+        give NAS-Bench-101's hash; cells of DARTS, pairs and dense blocks have no numbers of nodes, since what
+        reads their outputs learns in whatever order they come. Cells of very many nodes that all look alike
+        are compared as they are numbered (`raynas.core.isomorphism.first_form`).
         """
         return self.form.canonical(self)
 
@@ -180,7 +189,7 @@ class Genotype:
         """Read a genotype that `save` wrote; raises `RaynasError` when it is missing or damaged."""
         again = "check the path, or write the file again with `raynas report SWEEP`"
         try:
-            return cls.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
+            return cls.from_json(read_json(Path(path)))
         except OSError as error:
             raise RaynasError(
                 f"cannot read the genotype: {error.strerror}",
@@ -188,7 +197,7 @@ class Genotype:
                 expected="a genotype.json, such as <runs>/<sweep>/best/genotype.json",
                 next_step=again,
             ) from None
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise RaynasError(
                 "the genotype's file is damaged: it is not JSON", got=f"{path}: {error}", next_step=again
             ) from None
@@ -209,15 +218,41 @@ class Genotype:
         return self.form.to_text(self)
 
     @classmethod
-    def from_text(cls, text: str, space: str | None = None) -> Self:
-        """Parse any skeleton's text form, told by its looks; nothing is evaluated.
+    def from_text(cls, text: str, space: str | None = None, name: str | None = None) -> Self:
+        """Parse the one cell that a text holds, in any skeleton's text form or as JSON; nothing is evaluated.
 
-        ``space`` is the name the genotype gets; the one that such cells usually come from if left out.
-        Raises `RaynasError` with the place of what is not the form itself.
+        What stands around it does not matter: a text may be a line of a log or a whole Python module. Where
+        it holds several cells, ``name`` says which, as ``DARTS_V2`` of ``DARTS_V2 = Genotype(…)``, or by the
+        number of the line where it begins. ``space`` is the name the genotype gets; the one that such cells
+        usually come from if left out. Raises `RaynasError` with the place of what is not the form itself, and
+        `SeveralCells`.
         """
-        form = written_in(text)
-        name, nodes, cells, trunk = form.from_text(text)
-        return cls.of(space or name, nodes, cells, form.name, trunk)
+        if name is None and text.lstrip()[:1] == "{" and f'"{FORMAT}"' in text:
+            try:
+                return cls.from_json(parse_json(text))
+            except ValueError as error:
+                raise RaynasError("the genotype is damaged: it is not JSON", got=short(str(error))) from None
+        found = dict(found_in(text))
+        if name is not None:
+            found = {snippet: found[snippet] for snippet in choose(text, list(found), name)}
+        several = f"several cells are called {name}" if name else f"the text has {len(found)} cells"
+        if not found:
+            raise RaynasError("no genotype in the text", got=short(repr(text.strip())), expected=FORMS)
+        if len(found) > MOST_CELLS:
+            raise several_cells(list(found), several)
+        cells = set()
+        for snippet, form in found.items():
+            try:
+                written = form.from_text(snippet)
+                nodes, trunk = written.nodes, written.trunk
+                cells.add(cls.of(space or written.space, nodes, written.cells, form.name, trunk))
+            except RaynasError as error:
+                if len(found) == 1:
+                    raise
+                raise several_cells(list(found), several) from error
+        if len(cells) > 1:
+            raise several_cells(list(found), several)
+        return cells.pop()
 
 
 def _checked(genotype: Genotype, kind: str, choices: tuple[Choice, ...]) -> tuple[Choice, ...]:

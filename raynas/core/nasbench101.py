@@ -3,14 +3,21 @@
 Vertex 0 is the cell's input, the last one its output (Ying et al. 2019).
 """
 
+import ast
 import hashlib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from raynas.core.literal import Literal
+from raynas.core.snippet import Snippet, Span, enclosed
 
 Matrix = tuple[tuple[int, ...], ...]
 
 OPS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
 """The operations in the order whose indices enter the hash."""
 MOST_VERTICES, MOST_EDGES = 7, 9
+
+_FORM = "ModelSpec(matrix=[[0, 1, ...], ...], ops=['input', ..., 'output'])"
 
 
 def from_edges(triples: Iterable[tuple[str, int, int]], vertices: int) -> tuple[Matrix, tuple[str, ...]]:
@@ -82,6 +89,45 @@ def module_hash(matrix: Matrix, ops: Sequence[str]) -> str:
 def write(matrix: Matrix, ops: Sequence[str]) -> str:
     """Return the call by which the benchmark's own package is asked for a cell."""
     return f"ModelSpec(matrix={[list(row) for row in matrix]}, ops={list(ops)})"
+
+
+def spans(text: str) -> Iterator[Span]:
+    """Yield where a text has this form."""
+    for found in re.finditer(r"\bModelSpec[ \t]*\(", text):
+        end = enclosed(text, found.start())
+        if end is not None and "matrix" in text[found.start() : end]:
+            yield found.start(), end
+
+
+def read(snippet: Snippet) -> tuple[Matrix, tuple[str, ...]]:
+    """Parse ``ModelSpec(matrix=[[…], …], ops=[…])``, the matrix in ``np.array(…)`` or not.
+
+    Operations are quoted, or the constants of the benchmark's own examples (``CONV3X3``). Raises
+    `RaynasError` with line and column; nothing is evaluated.
+    """
+    literal = Literal(snippet, "NAS-Bench-101's", _FORM)
+    fields = literal.call(("matrix", "ops"))
+    if missing := [name for name in ("matrix", "ops") if name not in fields]:
+        raise literal.error(f"{', '.join(missing)} missing", literal.tree, _FORM)
+    tree = fields["matrix"]
+    match tree:
+        case ast.Call(func=ast.Attribute(attr="array"), args=[inner, *_]):
+            tree = inner
+    rows = literal.items(tree, "a list of rows")
+    matrix = tuple(tuple(literal.numbers(row, "zeros and ones")) for row in rows)
+    ops = literal.items(fields["ops"], "a list of operations")
+    for place, (row, line) in enumerate(zip(rows, matrix, strict=True)):
+        upper = len(line) == len(ops) == len(rows) and not any(line[: place + 1]) and set(line) <= {0, 1}
+        if not upper:
+            raise literal.error(
+                f"row {place} of the matrix is not one of an upper triangle",
+                row,
+                f"{len(ops)} numbers, 0 up to the diagonal, 0 or 1 after it",
+            )
+    if len(ops) < 2:
+        raise literal.error("a cell has an input and an output", fields["ops"], _FORM)
+    inner_ops = tuple(literal.operation(op) for op in ops[1:-1])
+    return matrix, ("input", *inner_ops, "output")
 
 
 def _md5(text: str) -> str:

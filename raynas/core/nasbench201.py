@@ -4,17 +4,27 @@ The form has one group per node, ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``: an ope
 for every edge (Dong & Yang 2020).
 """
 
+import ast
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import groupby, permutations, product
 
-from raynas.core.ops.catalogue import OPERATIONS
-from raynas.errors import RaynasError, short, unknown
+from raynas.core.isomorphism import Arrow, first_form
+from raynas.core.literal import Literal
+from raynas.core.ops.catalogue import canonical_name, unknown_operation
+from raynas.core.snippet import Snippet, Span, enclosed
+from raynas.errors import RaynasError, short
 
 Triple = tuple[str, int, int]
 Edges = Mapping[int, Mapping[int, str]]
 """The operation on every edge, by target, then source."""
+
+STRUCTURE = "Structure([((operation, source), ...), ...])"
+"""What D-X-Y/AutoDL-Projects writes in programs: for each node the edges that are not `none`."""
+
+_BARS = re.compile(r"\|\s*[\w.-]+\s*~\s*\w(?:\s*[\w.-]+\s*~\s*\w*\s*\|?|[\w.~-]+\s*\|?|\s*\+\s*\|?|\|)*")
+_CALL = re.compile(r"\bStructure[ \t]*\(\s*[\[(]")
 
 FORM = "|op~0|+|op~0|op~1|+..., a group per node and a source for each state before it"
 
@@ -36,10 +46,11 @@ def write(edges: Edges) -> str:
 def read(text: str) -> list[Triple]:
     """Parse the text form into the operation, source and target of every edge.
 
-    Raises `RaynasError` with the group and the edge on anything but the form itself.
+    Spaces and line breaks do not count. Raises `RaynasError` with the group and the edge on anything but the
+    form itself.
     """
     triples = []
-    for target, group in enumerate(text.strip().split("+"), start=1):
+    for target, group in enumerate("".join(text.split()).split("+"), start=1):
         if len(group) < 2 or group[0] != "|" or group[-1] != "|":
             raise RaynasError(
                 "not NAS-Bench-201's text form", got=f"{short(group)!r} (group {target})", expected=FORM
@@ -63,9 +74,46 @@ def _edge(part: str, target: int) -> Triple:
             got=f"{short(part)!r} (group {target})",
             expected="operation~source, as nor_conv_3x3~0",
         )
-    if op not in OPERATIONS:
-        raise unknown("operation", op, OPERATIONS)
-    return op, int(source), target
+    known = canonical_name(op)
+    if known is None:
+        raise unknown_operation(op)
+    return known, int(source[:9]), target
+
+
+def spans(text: str) -> Iterator[Span]:
+    """Yield where a text has this form, or a ``Structure([…])`` of it."""
+    yield from (found.span() for found in _BARS.finditer(text))
+    for found in _CALL.finditer(text):
+        end = enclosed(text, found.start())
+        if end is not None:
+            yield found.start(), end
+
+
+def read_structure(snippet: Snippet) -> list[Triple]:
+    """Parse ``Structure([…])``; nothing is evaluated. Raises `RaynasError` with line and column."""
+    literal = Literal(snippet, "NAS-Bench-201's", STRUCTURE)
+    match literal.tree:
+        case ast.Call(args=[nodes], keywords=[]):
+            pass
+        case _:
+            raise literal.error("not NAS-Bench-201's text form", literal.tree, STRUCTURE)
+    triples: list[Triple] = []
+    for target, node in enumerate(literal.items(nodes, "a list of nodes"), start=1):
+        for edge in literal.items(node, "the edges into a node"):
+            pair = literal.items(edge, "(operation, source)")
+            if len(pair) != 2:
+                raise literal.error("not a pair", edge, "(operation, source), as ('nor_conv_3x3', 0)")
+            op, source = literal.operation(pair[0]), literal.number(pair[1])
+            if not 0 <= source < target:
+                raise literal.error(f"node {target} cannot read it", edge, f"a source from 0 to {target - 1}")
+            if (source, target) in {triple[1:] for triple in triples}:
+                raise literal.error(
+                    f"two operations on one edge, {source}->{target}, which a genotype cannot say yet",
+                    edge,
+                    "every edge at most once",
+                )
+            triples.append((op, source, target))
+    return triples
 
 
 def unique_string(edges: Edges) -> str:
@@ -113,19 +161,8 @@ class _Steps:
             values[target] = total
         return values[max(values)]
 
-    def spell(self, value: Value) -> str:
-        """Write a sum as nested calls, in an order that does not depend on the steps' numbers."""
-        return "+".join(sorted(f"{times}*{self.name(step)}" for step, times in value.items()))
-
-    def name(self, step: int) -> str:
-        """Write one step as a nested call."""
-        if step < 0:
-            return "x"
-        op, value = self.applied[step]
-        return f"{op}({self.spell(value)})"
-
     def needed(self, output: Value) -> list[int]:
-        """Return the steps that reach the output, inner ones first."""
+        """Return the steps that reach the output, in order."""
         found: set[int] = set()
         waiting = [step for step in output if step >= 0]
         while waiting:
@@ -133,7 +170,7 @@ class _Steps:
             if step not in found:
                 found.add(step)
                 waiting += [inner for inner in self.applied[step][1] if inner >= 0]
-        return sorted(found, key=lambda step: (len(self.name(step)), self.name(step)))
+        return sorted(found)
 
 
 def canonical(edges: Edges) -> str:
@@ -145,18 +182,9 @@ def canonical(edges: Edges) -> str:
     """
     steps = _Steps()
     output = steps.run(edges)
-    alike = [list(group) for _, group in groupby(steps.needed(output), key=steps.name)]
-    # Steps that spell alike may still differ in who reads them: try every order of those.
-    orders = product(*(permutations(group) for group in alike))
-    return min(_numbered(steps, output, [step for group in order for step in group]) for order in orders)
-
-
-def _numbered(steps: _Steps, output: Value, order: Sequence[int]) -> str:
-    number = {step: place for place, step in enumerate(order)}
-
-    def sums(value: Value) -> str:
-        terms = sorted((number.get(step, -1), times) for step, times in value.items())
-        return "+".join(f"{times}*{'x' if step < 0 else step}" for step, times in terms) or "0"
-
-    calls = [f"{steps.applied[step][0]}({sums(steps.applied[step][1])})" for step in order]
-    return "; ".join([*calls, sums(output)])
+    needed = steps.needed(output)
+    sums = [(step, *steps.applied[step]) for step in needed] + [(len(steps.applied), "", output)]
+    arrows = [
+        Arrow(f"{op}*{times}", inner, step) for step, op, value in sums for inner, times in value.items()
+    ]
+    return first_form([-1, len(steps.applied)], needed, arrows)

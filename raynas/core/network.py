@@ -1,5 +1,6 @@
 """The discrete network of a genotype: one module per chosen operation, as it is trained from scratch."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -35,7 +36,7 @@ class Network(nn.Module):
     def __init__(
         self,
         genotype: Genotype,
-        shape: tuple[int, int, int],
+        shape: Sequence[int],
         classes: int,
         channels: int,
         cells: int,

@@ -18,10 +18,8 @@ from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.skeletons import DEFAULT, KINDS, SKELETONS
 from raynas.core.skeletons.base import Group, Skeleton
 from raynas.core.skeletons.trunk import Trunk
+from raynas.core.snippet import MOST_NODES
 from raynas.errors import MOST_PROBLEMS, nearest, quoted
-
-MOST_NODES = 64
-"""Of a cell; edges grow with its square, and the largest published one has 21."""
 
 _EDGE = re.compile(r"\s*([0-9]{1,3})\s*->\s*([0-9]{1,3})\s*")
 
@@ -124,6 +122,18 @@ class Cell(Frozen):
         return tuple(edge for edge in self.edges if edge.target == target)
 
 
+class DerivedNetwork(Frozen):
+    """How the networks of a space's cells are trained from scratch, where its skeleton's are not like that.
+
+    ``image`` is the side of the images in pixels; ``cells`` counts as in the space's skeleton.
+    """
+
+    image: PositiveInt = 32
+    classes: PositiveInt = 10
+    channels: PositiveInt
+    cells: PositiveInt
+
+
 class _Space(Frozen):
     """What a space's file and the space itself have in common."""
 
@@ -132,11 +142,12 @@ class _Space(Frozen):
     source: str = ""
     skeleton: SkeletonName = DEFAULT
     trunk: Trunk | None = None
-    nodes: PositiveInt = Field(le=MOST_NODES)
+    nodes: Annotated[int, Field(gt=0, le=MOST_NODES)]
     keep: Keep = 2
     exclude: Annotated[tuple[str, ...], AfterValidator(_known_operations)] = ("none",)
     default_channels: PositiveInt = Field(16, le=4096)
     default_cells: PositiveInt = Field(8, le=1000)
+    network: DerivedNetwork | None = None
     defaults: Defaults = ()
 
     @property
@@ -189,6 +200,7 @@ class SpaceFile(_Space):
 class Space(_Space):
     """A search space: what its cells read, are made of and put out is said by its skeleton.
 
+    ``network`` says how large the derived network usually is, for `raynas size`.
     ``keep`` is the number of incoming edges a node keeps when the cell is derived, and ``exclude`` lists
     operations that may be mixed in but never chosen. ``defaults`` are values of a search's configuration that
     the space's source uses.
@@ -228,9 +240,12 @@ class Space(_Space):
         return self.form.groups(self)
 
     def fingerprint(self) -> str:
-        """Return a short hash of everything that defines the space; titles and defaults do not count."""
+        """Return a short hash of everything that defines the space.
+
+        Titles, defaults and the derived network's usual size do not count.
+        """
         data = self.model_dump(
-            mode="json", exclude={"name", "title", "source", "defaults"}, exclude_none=True
+            mode="json", exclude={"name", "title", "source", "defaults", "network"}, exclude_none=True
         )
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
 

@@ -5,16 +5,18 @@ bends only between columns, where all lines share one S shape: so lines never ov
 or a label, and two lines cross at most once per gap. Lengths are pixels of an SVG, points of a PNG.
 """
 
+from bisect import bisect_right, insort
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, combinations, pairwise
+from itertools import accumulate, pairwise
 from random import Random
 from statistics import fmean
 
 from raynas.core.genotype import Genotype
 from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.skeletons.base import Choice
+from raynas.errors import RaynasError
 
 MARGIN = 20
 HEADING = 30
@@ -30,6 +32,12 @@ LEAD, TAIL = 8, 18
 
 STARTS = 12
 """Orders of the places to start from when looking for few crossings."""
+
+MOST_LINES = 1_000
+"""Edges of the largest cell that is drawn: a page of 100 columns, beyond what anybody can follow."""
+
+MOST_WORK = 6_000_000
+"""Places and links that are weighed at most while looking for few crossings, some ten seconds' worth."""
 
 Point = tuple[float, float]
 
@@ -86,12 +94,20 @@ class _Graph:
 
     def __init__(self, genotype: Genotype, kind: str) -> None:
         self.genotype, self.choices = genotype, genotype.cell(kind)
+        self.work = 0
+        if len(self.choices) > MOST_LINES:
+            raise RaynasError(
+                "the cell has too many edges to draw",
+                got=f"{len(self.choices)} in the {kind} cell",
+                expected=f"{MOST_LINES} or fewer",
+            )
         form = genotype.form
         self.gathered = form.gathered(genotype, kind)
         gathers = bool(self.gathered)
         self.output = genotype.targets[-1] + gathers
         self.ops = form.node_operations(genotype, kind)
         self.per_node = bool(self.ops)
+        self.beside = OPERATIONS["skip_connect"] if form.skips else None
         self.labelled = set() if self.per_node else set(genotype.targets)
         self.block = max(BLOCK, *(_block_width(c.op) for c in self.choices)) if self.per_node else BLOCK
         depth = dict.fromkeys(range(form.inputs), 0)
@@ -166,8 +182,12 @@ class _Graph:
             here = {place: rank for rank, place in enumerate(left)}
             there = {place: rank for rank, place in enumerate(right)}
             ranks = [(here[place], there[other]) for place in left for other in self.after[place]]
-            crossings += sum((a - c) * (b - d) < 0 for (a, b), (c, d) in combinations(ranks, 2))
             steps += sum(abs(a - b) for a, b in ranks)
+            self.work += len(left) + len(right) + len(ranks)
+            ends: list[int] = []
+            for _, end in sorted(ranks):  # a line crosses those from above it that end below it
+                crossings += len(ends) - bisect_right(ends, end)
+                insort(ends, end)
         return crossings, steps
 
     def untangle(self) -> None:
@@ -175,6 +195,8 @@ class _Graph:
         draw = Random(0)  # noqa: S311 - the same starts every time
         best = (self.cost(), self.columns)
         for start in range(STARTS):
+            if self.work > MOST_WORK:
+                break
             self.columns = [self.columns[0], *(draw.sample(c, len(c)) for c in self.columns[1:])]
             for turn in range(4):
                 self._sweep(forward=(start + turn) % 2 == 0)
@@ -188,18 +210,21 @@ class _Graph:
     def _sweep(self, forward: bool) -> None:
         """Sort each column by the mean rank of its neighbours (if any) on one side, column by column."""
         beside, inner = self.before if forward else self.after, range(1, len(self.columns) - 1)
+        rank = self.ranks()
         for index in inner if forward else reversed(inner):
-            rank = self.ranks()
             middle = {p: fmean(rank[q] for q in beside[p] or [p]) for p in self.columns[index]}
             self.columns[index].sort(key=middle.__getitem__)
+            rank |= {place: place_rank for place_rank, place in enumerate(self.columns[index])}
 
     def _sift(self) -> None:
         """Move each place to where in its column it costs least, until nothing improves."""
         movable = [(p, n) for p, n in self.column.items() if n and len(self.columns[n]) > 1]
         better = True
-        while better:
+        while better and self.work <= MOST_WORK:
             better = False
             for place, number in movable:
+                if self.work > MOST_WORK:
+                    break
                 column, cost = self.columns[number], self.cost(number - 1, number + 1)
                 rest = [other for other in column if other != place]
                 for position in range(len(column)):
@@ -276,7 +301,7 @@ def _spans(graph: _Graph, y: Mapping[int, float]) -> list[tuple[float, float]]:
     pills, climbs = [0.0] * len(graph.columns), [0.0] * len(graph.columns)
     for choice, _ in graph.chains:
         if isinstance(choice, Choice) and choice.target in graph.labelled:
-            pills[column[choice.target]] = max(pills[column[choice.target]], _pill_width(choice.op))
+            pills[column[choice.target]] = max(pills[column[choice.target]], _pill_width(graph, choice.op))
     for left, right in graph.links:
         climbs[column[right]] = max(climbs[column[right]], abs(graph.climb(left, right, y)))
     spans = [(float(MARGIN), float(MARGIN + graph.block))]
@@ -301,14 +326,24 @@ def _wire(
     if isinstance(key, int) or key.target not in graph.labelled:
         return Wire(tuple(points), None, None)
     x, level = points[-1]
-    width = _pill_width(key.op)
-    pill = Box(x - TAIL - width / 2, level, width, PILL, OPERATIONS[key.op].short)
-    title = f"{_state(graph, key.source)} → {_state(graph, key.target)}: {key.op}"
+    width = _pill_width(graph, key.op)
+    pill = Box(x - TAIL - width / 2, level, width, PILL, _label(graph, key.op))
+    title = f"{_state(graph, key.source)} → {_state(graph, key.target)}: {_applied(graph, key.op)}"
     return Wire(tuple(points), key, pill, title)
 
 
-def _pill_width(op: str) -> float:
-    return LETTER * len(OPERATIONS[op].short) + PILL - 4
+def _label(graph: _Graph, op: str) -> str:
+    """Return what stands on an edge: its operation, and the skip beside it where every edge has one."""
+    return f"{OPERATIONS[op].short} + {graph.beside.short}" if graph.beside else OPERATIONS[op].short
+
+
+def _applied(graph: _Graph, op: str) -> str:
+    """Return the same in the names of the catalogue."""
+    return f"{op} + {graph.beside.name}" if graph.beside else op
+
+
+def _pill_width(graph: _Graph, op: str) -> float:
+    return LETTER * len(_label(graph, op)) + PILL - 4
 
 
 def _block_width(op: str) -> float:
@@ -346,7 +381,8 @@ def _formula(graph: _Graph) -> str:
             continue
         op = graph.ops.get(node)
         if not graph.per_node:
-            value = " + ".join(f"{c.op}({state})" for c, state in zip(into, states, strict=True))
+            names = [f"({_applied(graph, c.op)})" if graph.beside else c.op for c in into]
+            value = " + ".join(f"{name}({state})" for name, state in zip(names, states, strict=True))
         elif op is None:
             value = ", ".join(states)
         else:

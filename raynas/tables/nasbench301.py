@@ -110,7 +110,11 @@ def _fits(genotype: Genotype) -> bool:
         genotype.skeleton == "darts"
         and genotype.nodes == NODES
         and all({c.op for c in choices} <= OPERATIONS for _, choices in genotype.cells)
-        and all(len(choices) == NODES * EDGES for _, choices in genotype.cells)
+        and all(
+            sum(choice.target == node for choice in choices) == EDGES
+            for _, choices in genotype.cells
+            for node in genotype.targets
+        )
     )
 
 

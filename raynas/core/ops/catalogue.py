@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from raynas.errors import RaynasError, nearest, unknown
+
 Family = Literal[
     "none",
     "skip",
@@ -29,7 +31,8 @@ class Operation:
 
     ``kernel`` is the side of the window in pixels and ``dilation`` the distance between its taps.
     ``ratio`` is how many times as wide an inverted bottleneck is inside. ``skeleton`` names the only skeleton
-    that has the operation; most do not mind. ``short`` labels an edge in a drawing.
+    that has the operation; most do not mind. ``short`` labels an edge in a drawing. ``aliases`` are what
+    others call the same operation, in texts of cells.
     """
 
     name: str
@@ -40,6 +43,13 @@ class Operation:
     dilation: int = 1
     ratio: int = 1
     skeleton: str = ""
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def computes(self) -> str:
+        """What tells operations apart that compute different things, whatever their names."""
+        named = self.name if self.family == "activation" else ""
+        return f"{self.family}{named} {self.kernel} {self.dilation} {self.ratio}"
 
 
 def _inverted(ratio: int, kernel: int) -> Operation:
@@ -72,14 +82,45 @@ _ALL = (
     Operation("max_pool_5x5", "max_pool", "max 5×5", "5×5 max pooling (NASNet)", 5),
     Operation("max_pool_7x7", "max_pool", "max 7×7", "7×7 max pooling (NASNet)", 7),
     Operation("sep_conv_7x7", "separable", "sep 7×7", "depthwise-separable 7×7 convolution, twice", 7),
-    Operation("conv_1x3_3x1", "crossed", "1×3 3×1", "ReLU, 1×3 and 3×1 convolutions, batch norm (NASNet)", 3),
-    Operation("conv_1x7_7x1", "crossed", "1×7 7×1", "ReLU, 1×7 and 7×1 convolutions, batch norm (NASNet)", 7),
-    Operation("maxpool3x3", "max_pool", "max 3×3", "3×3 max pooling (NAS-Bench-101's name)", 3),
     Operation(
-        "conv3x3-bn-relu", "rectified", "conv 3×3", "3×3 convolution, batch norm, ReLU (NAS-Bench-101)", 3
+        "conv_1x3_3x1",
+        "crossed",
+        "1×3 3×1",
+        "ReLU, 1×3 and 3×1 convolutions, batch norm (NASNet)",
+        3,
+        aliases=("conv_3x1_1x3",),
     ),
     Operation(
-        "conv1x1-bn-relu", "rectified", "conv 1×1", "1×1 convolution, batch norm, ReLU (NAS-Bench-101)", 1
+        "conv_1x7_7x1",
+        "crossed",
+        "1×7 7×1",
+        "ReLU, 1×7 and 7×1 convolutions, batch norm (NASNet)",
+        7,
+        aliases=("conv_7x1_1x7",),  # DARTS' name: its code convolves 1×7 first
+    ),
+    Operation(
+        "maxpool3x3",
+        "max_pool",
+        "max 3×3",
+        "3×3 max pooling (NAS-Bench-101's name)",
+        3,
+        aliases=("MAXPOOL3X3",),
+    ),
+    Operation(
+        "conv3x3-bn-relu",
+        "rectified",
+        "conv 3×3",
+        "3×3 convolution, batch norm, ReLU (NAS-Bench-101)",
+        3,
+        aliases=("CONV3X3",),
+    ),
+    Operation(
+        "conv1x1-bn-relu",
+        "rectified",
+        "conv 1×1",
+        "1×1 convolution, batch norm, ReLU (NAS-Bench-101)",
+        1,
+        aliases=("CONV1X1",),
     ),
     Operation("identity", "skip", "ident", "hands its input on; in a recurrent cell behind a gate"),
     *(_inverted(ratio, kernel) for kernel in (3, 5, 7) for ratio in (3, 6)),
@@ -124,3 +165,18 @@ _ALL = (
     _activation("sigmoid", "logistic function"),
 )
 OPERATIONS = MappingProxyType({operation.name: operation for operation in _ALL})
+
+_NAMES = {name: operation.name for operation in _ALL for name in (operation.name, *operation.aliases)}
+
+
+def canonical_name(name: str) -> str | None:
+    """Return the catalogue's name of what a text calls ``name``; None where it is no operation of it."""
+    return _NAMES.get(name)
+
+
+def unknown_operation(name: str) -> RaynasError:
+    """Build the error for a name that no operation has, with the nearest one that some operation has."""
+    error = unknown("operation", name, OPERATIONS)
+    near = nearest(name, _NAMES)
+    error.near = _NAMES[near] if near else None
+    return error

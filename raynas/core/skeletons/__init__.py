@@ -3,7 +3,7 @@
 The layers of a skeleton are in `raynas.core.supernets` and `raynas.core.networks`, by the same names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from raynas.core.skeletons.base import Skeleton
@@ -15,6 +15,7 @@ from raynas.core.skeletons.macro import Macro
 from raynas.core.skeletons.pairs import Pairs
 from raynas.core.skeletons.recurrent import Recurrent
 from raynas.core.skeletons.residual import Residual
+from raynas.core.snippet import Snippet, cut
 
 _ALL: tuple[Skeleton, ...] = (
     Darts(),
@@ -38,6 +39,23 @@ KINDS = tuple(dict.fromkeys(kind for skeleton in _ALL for kind in skeleton.kinds
 """Every kind of cell, in the order in which a space has them."""
 
 
-def written_in(text: str) -> Skeleton:
-    """Return the skeleton whose text form a text is in; the default one if it looks like no other's."""
-    return next((skeleton for skeleton in _ALL if skeleton.reads(text)), SKELETONS[DEFAULT])
+def found_in(text: str) -> list[tuple[Snippet, Skeleton]]:
+    """Return every text of a cell that a longer text holds, and the skeleton in whose form it is.
+
+    ENAS' bare numbers count only where nothing else is found, and a text that is in some form as a whole is
+    taken as a whole.
+    """
+    for skeletons in ([form for form in _ALL if not form.bare], [form for form in _ALL if form.bare]):
+        spans = {span for skeleton in skeletons for span in skeleton.spans(text)}
+        if snippets := list(cut(text, spans)):
+            return [(snippet, _written_in(snippet.text, skeletons)) for snippet in snippets]
+    whole = text.strip()
+    if not any(skeleton.reads(whole) for skeleton in _ALL if skeleton.name != DEFAULT):
+        return []
+    before = text[: len(text) - len(text.lstrip())]
+    snippet = Snippet(whole, before.count("\n") + 1, len(before) - before.rfind("\n"))
+    return [(snippet, _written_in(whole, _ALL))]
+
+
+def _written_in(text: str, skeletons: Iterable[Skeleton]) -> Skeleton:
+    return next((skeleton for skeleton in skeletons if skeleton.reads(text)), SKELETONS[DEFAULT])

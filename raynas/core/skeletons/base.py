@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from raynas.core.isomorphism import Arrow, first_form
 from raynas.core.ops.catalogue import OPERATIONS
-from raynas.core.skeletons.plan import Plan
+from raynas.core.skeletons.plan import LARGE_INPUT, Plan, Usual
 from raynas.core.skeletons.trunk import Trunk
+from raynas.core.snippet import Snippet, Span
 from raynas.errors import RaynasError
 
 if TYPE_CHECKING:
@@ -94,7 +96,9 @@ class Skeleton(ABC):
     ``gathering`` says what becomes of the states in `gathered`. ``text_form`` says whose text form `to_text`
     writes (``DARTS’``). Where there are tables of accuracies, ``table_key`` is the column that names a cell,
     of the benchmark ``benchmark``. With ``has_trunk`` a space says widths and strides
-    (`raynas.core.skeletons.trunk`), and a genotype keeps them.
+    (`raynas.core.skeletons.trunk`), and a genotype keeps them. ``usual`` is how the field trains such
+    networks, ``usual_large`` how on images of 96 pixels a side and more, where that differs. A ``bare`` text
+    form has no mark of its own: numbers.
     """
 
     name: ClassVar[str]
@@ -114,6 +118,9 @@ class Skeleton(ABC):
     gathering: ClassVar[str] = "concatenated"
     table_key: ClassVar[str] = ""
     benchmark: ClassVar[str] = ""
+    bare: ClassVar[bool] = False
+    usual: ClassVar[Usual] = Usual(32, 10, 36, 20)
+    usual_large: ClassVar[Usual | None] = None
 
     def targets(self, nodes: int) -> range:
         """Return the numbers of the states that edges lead to."""
@@ -220,17 +227,26 @@ class Skeleton(ABC):
         """Return what names a cell in tables of accuracies."""
         return self.to_text(genotype)
 
+    def usually(self, genotype: "Genotype", image: int | None = None) -> Usual:
+        """Return how such a genotype's network is usually trained on images of ``image`` pixels a side."""
+        large = image is not None and image >= LARGE_INPUT
+        return self.usual_large if large and self.usual_large else self.usual
+
     @abstractmethod
     def to_text(self, genotype: "Genotype") -> str:
         """Return the text form of the genotype's own field; raises `RaynasError` when it cannot say it."""
+
+    def spans(self, text: str) -> Iterator[Span]:
+        """Yield where in a longer text, such as a log, this skeleton's form begins and ends."""
+        yield from ()
 
     def reads(self, text: str) -> bool:
         """Tell whether a text looks as if it were written in this skeleton's form."""
         return False
 
-    def from_text(self, text: str) -> Written:
+    @abstractmethod
+    def from_text(self, text: Snippet) -> Written:
         """Parse a text that `reads` takes for its own; raises `RaynasError` with the place of a mistake."""
-        raise RaynasError(f"{self.text_form} text form is not read back", next_step="use the genotype's JSON")
 
     def plan(
         self,
@@ -289,3 +305,22 @@ def by_row(space: "Space", tables: Tables) -> dict[str, list[float]]:
         for group in space.groups
         for row, values in zip(group.rows, tables[group.name], strict=True)
     }
+
+
+def canonical_edges(genotype: "Genotype") -> str:
+    """Return a text of all cells' edges without their nodes' numbers; states that cells read keep theirs.
+
+    Operations that compute the same are the same, and `none` adds nothing.
+    """
+    return "\n".join(
+        first_form(
+            range(genotype.targets[0]),
+            genotype.targets,
+            [
+                Arrow(OPERATIONS[choice.op].computes, choice.source, choice.target)
+                for choice in genotype.cell(kind)
+                if OPERATIONS[choice.op].family != "none"
+            ],
+        )
+        for kind in genotype.kinds
+    )

@@ -5,8 +5,19 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from raynas.core import nasbench101
-from raynas.core.skeletons.base import Choice, Decision, Group, Row, Skeleton, Tables, by_row, heaviest
-from raynas.core.skeletons.plan import CellPlan, HalfPlan, LayerPlan, Plan, TailKind, is_reduced
+from raynas.core.skeletons.base import (
+    Choice,
+    Decision,
+    Group,
+    Row,
+    Skeleton,
+    Tables,
+    Written,
+    by_row,
+    heaviest,
+)
+from raynas.core.skeletons.plan import CellPlan, HalfPlan, LayerPlan, Plan, TailKind, Usual, is_reduced
+from raynas.core.snippet import Snippet, Span
 from raynas.errors import RaynasError
 
 if TYPE_CHECKING:
@@ -21,6 +32,7 @@ class Blocks(Skeleton):
     text_form = "NAS-Bench-101’s"
     table_key = "hash"
     benchmark = "NAS-Bench-101"
+    usual = Usual(32, 10, 128, 9)
 
     def targets(self, nodes: int) -> range:
         """Return the blocks, and last the output."""
@@ -124,6 +136,32 @@ class Blocks(Skeleton):
     def to_text(self, genotype: "Genotype") -> str:
         """Return ``ModelSpec(matrix=…, ops=…)``."""
         return nasbench101.write(*to_matrix(genotype))
+
+    def spans(self, text: str) -> Iterator[Span]:
+        """Yield the calls by which the benchmark's package is asked for a cell."""
+        return nasbench101.spans(text)
+
+    def reads(self, text: str) -> bool:
+        """Tell whether the text is such a call."""
+        return text.startswith("ModelSpec")
+
+    def from_text(self, text: Snippet) -> Written:
+        """Parse ``ModelSpec(…)``; as in the benchmark, vertices on no way to the output are left out."""
+        matrix, ops = nasbench101.prune(*nasbench101.read(text))
+        last = len(matrix) - 1
+        choices = [
+            Choice("identity" if target == last else ops[target], source, target)
+            for source, row in enumerate(matrix)
+            for target, edge in enumerate(row)
+            if edge
+        ]
+        if last < 2:
+            raise RaynasError(
+                "the cell has no operation between its input and its output",
+                got=text.where(1, 1),
+                expected="a vertex between them, on a way from one to the other",
+            )
+        return Written("nas-bench-101", last - 1, {"normal": choices})
 
     def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: "Genotype | None") -> Plan:
         """Stack cells, before those at 1/3 and 2/3 of the depth a pooling, and from there twice the channels.

@@ -5,18 +5,19 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from raynas.core.ops.catalogue import OPERATIONS
+from raynas.core.ops.catalogue import OPERATIONS, canonical_name
 from raynas.core.skeletons.base import Choice, Decision, Edges, Group, Row, Written
 from raynas.core.skeletons.edges import EdgeSkeleton
-from raynas.core.skeletons.plan import BlockPlan, ConvolutionPlan, Plan
+from raynas.core.skeletons.plan import BlockPlan, ConvolutionPlan, Plan, Usual
 from raynas.core.skeletons.trunk import Stage, Trunk
+from raynas.core.snippet import Snippet, Span, lines_like
 from raynas.errors import RaynasError, short
 
 if TYPE_CHECKING:
     from raynas.core.genotype import Genotype
     from raynas.core.space import Cell, Space
 
-_NUMBER = r"\s*([1-9]\d*)\s*"
+_NUMBER = r"\s*([1-9]\d{0,8})\s*"
 _STEM = re.compile(rf"\s*chain{_NUMBER},{_NUMBER}")
 _STAGE = re.compile(rf"{_NUMBER}/\s*([12])\s*:([\w\s]+)")
 
@@ -102,6 +103,10 @@ class Chain(EdgeSkeleton):
         """Return the blocks' operations."""
         return {choice.target: choice.op for choice in genotype.cell(kind)}
 
+    def usually(self, genotype: "Genotype", image: int | None = None) -> Usual:
+        """Return ImageNet, and the depth and width that the trunk has."""
+        return Usual(224, 1000, _trunk_of(genotype).stem[0], genotype.nodes)
+
     def canonical(self, genotype: "Genotype") -> str:
         """Return the trunk's numbers and the blocks' operations."""
         data = genotype.to_json()
@@ -118,13 +123,17 @@ class Chain(EdgeSkeleton):
         first = f"chain {trunk.stem[0]},{trunk.stem[1]}"
         return " | ".join([first, *stages, str(trunk.last)])
 
+    def spans(self, text: str) -> Iterator[Span]:
+        """Yield lines that have this form, or the whole text where it is all of it."""
+        return lines_like(r"chain\s+\d+\s*,", text)
+
     def reads(self, text: str) -> bool:
         """Tell whether the text begins with ``chain``."""
-        return text.lstrip().startswith("chain ")
+        return text.startswith("chain ")
 
-    def from_text(self, text: str) -> Written:
+    def from_text(self, text: Snippet) -> Written:
         """Parse the text form; block by block, stage by stage."""
-        first, *middle, end = text.split("|")
+        first, *middle, end = text.text.split("|")
         stem, last = _STEM.fullmatch(first), re.fullmatch(_NUMBER, end)
         found = [_STAGE.fullmatch(part) for part in middle]
         ops: list[str] = []
@@ -138,11 +147,11 @@ class Chain(EdgeSkeleton):
         if stem is None or last is None or not stages or len(stages) < len(middle):
             raise RaynasError(
                 "not a chain's text form",
-                got=short(text),
+                got=short(text.text),
                 expected="chain 32,16 | 24/2: mbconv3_3x3 zero | 1280 (width/stride: a stage's operations)",
             )
         trunk = Trunk(stem=(int(stem[1]), int(stem[2])), stages=tuple(stages), last=int(last[1]))
-        choices = [Choice(op, block, block + 1) for block, op in enumerate(ops)]
+        choices = [Choice(canonical_name(op) or op, block, block + 1) for block, op in enumerate(ops)]
         return Written("proxyless", len(ops), {"normal": choices}, trunk)
 
     def plan(

@@ -1,11 +1,14 @@
 """The skeletons of DARTS: cells that read the two cells before (Liu et al. 2019), and variants of them."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-from raynas.core.darts_text import DartsText
-from raynas.core.skeletons.base import Choice, Written
+from raynas.core import darts_text
+from raynas.core.darts_text import DartsText, fields_in
+from raynas.core.skeletons.base import Choice, Written, canonical_edges
 from raynas.core.skeletons.edges import EdgeSkeleton
-from raynas.core.skeletons.plan import Plan, reducing_cells
+from raynas.core.skeletons.plan import Plan, Usual, reducing_cells
+from raynas.core.snippet import Snippet, Span
 from raynas.errors import RaynasError
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ class Darts(EdgeSkeleton):
     kinds: ClassVar[tuple[str, ...]] = ("normal", "reduce")
     inputs = 2
     extras = True
+    usual_large = Usual(224, 1000, 48, 14)
 
     def gathered(self, genotype: "Genotype", kind: str) -> tuple[int, ...]:
         """Return all nodes."""
@@ -28,6 +32,7 @@ class Darts(EdgeSkeleton):
     def to_text(self, genotype: "Genotype") -> str:
         """Return ``Genotype(normal=[('sep_conv_3x3', 1), …], …)``.
 
+        Where every edge has a skip beside its operation, which DARTS' cells do not, ``skeleton='…'`` says so.
         Raises `RaynasError` unless every node has exactly two incoming edges: the form has no room for
         targets, so it can say nothing else.
         """
@@ -43,16 +48,27 @@ class Darts(EdgeSkeleton):
                     )
             pairs = ", ".join(f"({choice.op!r}, {choice.source})" for choice in choices)
             fields.append(f"{kind}=[{pairs}], {kind}_concat={genotype.targets}")
+        if self.skips:
+            fields.append(f"skeleton={self.name!r}")
         return f"Genotype({', '.join(fields)})"
 
-    def from_text(self, text: str) -> Written:
-        """Parse DARTS' text form, with or without ``NAME =`` before it; nothing is evaluated."""
+    def spans(self, text: str) -> Iterator[Span]:
+        """Yield genotypes, and dictionaries of their fields."""
+        return darts_text.spans(text)
+
+    def from_text(self, text: Snippet) -> Written:
+        """Parse DARTS' text form; nothing is evaluated."""
         nodes, cells = DartsText(text, self.kinds, self.inputs).cells()
         return Written("darts", nodes, {kind: [Choice(*edge) for edge in cells[kind]] for kind in cells})
 
+    def canonical(self, genotype: "Genotype") -> str:
+        """Return a text without the nodes' numbers: all are put out, so their order is that of channels."""
+        return canonical_edges(genotype)
+
     def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: "Genotype | None") -> Plan:
         """Stack cells with reductions (Liu et al. 2019, A.1.1 and A.3), all nodes put out."""
-        return reducing_cells(side, cells, channels, dict.fromkeys(self.kinds, nodes))
+        states = dict.fromkeys(self.kinds, nodes)
+        return reducing_cells(side, cells, channels, states, searched=genotype is None)
 
 
 class Reducing(Darts):
@@ -62,16 +78,26 @@ class Reducing(Darts):
     kinds = ("reduce",)
     fewest_cells = 1
 
+    def reads(self, text: str) -> bool:
+        """Tell whether the text has a reduction cell and no normal one."""
+        return fields_in(text) == {"reduce"}
+
 
 class Skipping(Darts):
     """Every edge adds a skip to what its operation gives, which α does not weigh (Jha et al. 2025)."""
 
     name = "darts-skipping"
+    text_form = "DARTS’ (with raynas’ own `skeleton`)"
     skips = True
 
+    def reads(self, text: str) -> bool:
+        """Tell whether the text names the skeleton."""
+        return self.name in fields_in(text)
 
-class ReducingSkipping(Reducing):
-    """Both."""
+
+class ReducingSkipping(Skipping):
+    """Both: a stack of reduction cells alone, a skip on every edge."""
 
     name = "darts-reducing-skipping"
-    skips = True
+    kinds = ("reduce",)
+    fewest_cells = 1

@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from raynas.core.isomorphism import Arrow, first_form
 from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.skeletons.base import Choice, Decision, Group, Row, Skeleton, Tables, Written, by_row
-from raynas.core.skeletons.plan import DensePlan, DenseReductionPlan, LayerPlan, Plan
+from raynas.core.skeletons.plan import DensePlan, DenseReductionPlan, LayerPlan, Plan, Usual
+from raynas.core.snippet import Snippet, Span, lines_like
 from raynas.errors import RaynasError, short
 
 if TYPE_CHECKING:
@@ -18,7 +20,9 @@ GROUP = "connections"
 """The one tensor of α: a row for each node that has a choice of what it reads, and for the output."""
 FAMILIES = frozenset({"normed_separable", "normed_max_pool", "normed_avg_pool"})
 
-_FORM = re.compile(r"\s*dense\s+(\d+):((?:\s+\d+=[\w.-]+\(\d+(?:\+\d+)*\))+)\s+out=\((\d+(?:\+\d+)*)\)\s*")
+_FORM = re.compile(
+    r"\s*dense\s+(\d{1,9}):((?:\s+\d{1,9}=[\w.-]+\(\d{1,9}(?:\+\d{1,9})*\))+)\s+out=\((\d{1,9}(?:\+\d{1,9})*)\)\s*"
+)
 _NODE = re.compile(r"(\d+)=([\w.-]+)\(([\d+]+)\)")
 
 Rated = list[tuple[float, "Edge"]]
@@ -37,6 +41,7 @@ class Dense(Skeleton):
     counts = "blocks in each of three stages"
     fewest_cells = 1
     loose = True
+    usual = Usual(32, 10, 48, 8)
 
     def targets(self, nodes: int) -> range:
         """Return the nodes, and last the output."""
@@ -180,17 +185,28 @@ class Dense(Skeleton):
         nodes = " ".join(f"{node}={op}({sums[node]})" for node, op in ops.items())
         return f"dense {genotype.nodes}: {nodes} out=({sums[genotype.targets[-1]]})"
 
+    def canonical(self, genotype: "Genotype") -> str:
+        """Return a text without the nodes' numbers; those that nothing reads are not there."""
+        output = genotype.targets[-1]
+        reached = {choice.target for choice in genotype.cell("normal")} - {output}
+        arrows = [Arrow(choice.op, choice.source, choice.target) for choice in genotype.cell("normal")]
+        return first_form([0, output], reached, arrows)
+
+    def spans(self, text: str) -> Iterator[Span]:
+        """Yield lines that have this form, or the whole text where it is all of it."""
+        return lines_like(r"dense\s+\d+\s*:", text)
+
     def reads(self, text: str) -> bool:
         """Tell whether the text begins with ``dense``."""
-        return text.lstrip().startswith("dense ")
+        return text.startswith("dense ")
 
-    def from_text(self, text: str) -> Written:
+    def from_text(self, text: Snippet) -> Written:
         """Parse the text form."""
-        found = _FORM.fullmatch(text)
+        found = _FORM.fullmatch(text.text)
         if found is None:
             raise RaynasError(
                 "not a dense block's text form",
-                got=short(text),
+                got=short(text.text),
                 expected="dense 16: 1=sep3x3-bn-relu(0) 5=max3x3-bn-relu(0+1) out=(1+5)",
             )
         nodes = int(found[1])

@@ -20,7 +20,8 @@ from raynas.core.skeletons.base import (
     by_row,
     heaviest,
 )
-from raynas.core.skeletons.plan import CellPlan, Plan
+from raynas.core.skeletons.plan import CellPlan, Plan, Usual
+from raynas.core.snippet import Snippet, Span
 from raynas.errors import RaynasError
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Macro(Skeleton):
     counts = "network of all layers, which `nodes` in the space's file counts"
     fewest_cells = 1
     most_cells = 1
+    usual = Usual(32, 10, 96, 1)
+    bare = True
 
     def edges(self, ops: tuple[str, ...], nodes: int) -> dict[tuple[int, int], tuple[str, ...]]:
         """Let every layer apply an operation to the state before it, and skip from all earlier ones."""
@@ -132,14 +135,18 @@ class Macro(Skeleton):
         layers = [(op, [(s, layer) in there for s in range(layer - 1)]) for layer, op in ops.items()]
         return enas_text.write_macro(layers)
 
+    def spans(self, text: str) -> Iterator[Span]:
+        """Yield lists of numbers as ENAS' code prints them."""
+        return enas_text.spans(text)
+
     def reads(self, text: str) -> bool:
         """Tell whether the text is numbers, as many as some number of layers has."""
-        return enas_text.is_macro(text)
+        return enas_text.is_macro(enas_text.bare(text))
 
-    def from_text(self, text: str) -> Written:
+    def from_text(self, text: Snippet) -> Written:
         """Parse ENAS' numbers, in any number of lines but two."""
         choices = []
-        layers = enas_text.read_macro(text)
+        layers = enas_text.read_macro(enas_text.bare(text.text))
         for layer, (op, bits) in enumerate(layers, start=1):
             choices += [Choice("identity", source, layer) for source, bit in enumerate(bits) if bit]
             choices.append(Choice(op, layer - 1, layer))

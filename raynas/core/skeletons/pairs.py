@@ -5,7 +5,6 @@ Each slot chooses one earlier state and one operation; both slots of a block may
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import permutations
 from typing import TYPE_CHECKING
 
 from raynas.core import enas_text
@@ -17,9 +16,11 @@ from raynas.core.skeletons.base import (
     Skeleton,
     Tables,
     Written,
+    canonical_edges,
     heaviest,
 )
 from raynas.core.skeletons.plan import Plan, reducing_cells
+from raynas.core.snippet import Snippet, Span
 from raynas.errors import RaynasError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Pairs(Skeleton):
     kinds = ("normal", "reduce")
     inputs = 2
     parallel = True
+    bare = True
 
     def problems(self, space: "Space", cell: "Cell") -> Iterator[str]:
         """Yield blocks of several lists of operations, and another number of slots than two."""
@@ -115,21 +117,26 @@ class Pairs(Skeleton):
         return tuple(state for state in range(genotype.targets[-1] + 1) if state not in read)
 
     def canonical(self, genotype: "Genotype") -> str:
-        """Return the first in order of all ways to number the blocks."""
-        return "\n".join(_first_numbering(genotype, kind) for kind in genotype.kinds)
+        """Return a text without the blocks' numbers: which states are loose is all that they decide."""
+        return canonical_edges(genotype)
 
     def to_text(self, genotype: "Genotype") -> str:
         """Return ENAS' numbers, or names where an operation has none; the normal cell, then the other."""
         cells = [[(c.op, c.source, c.target) for c in genotype.cell(kind)] for kind in self.kinds]
         return enas_text.write_micro(cells)
 
-    def reads(self, text: str) -> bool:
-        """Tell whether the text begins with numbers, or a number and an operation, and is no macro one."""
-        return enas_text.is_text(text) and not enas_text.is_macro(text)
+    def spans(self, text: str) -> Iterator[Span]:
+        """Yield lists of numbers as ENAS' code prints them."""
+        return enas_text.spans(text)
 
-    def from_text(self, text: str) -> Written:
+    def reads(self, text: str) -> bool:
+        """Tell whether the text begins with numbers, or a number and an operation, and is not a macro one."""
+        plain = enas_text.bare(text)
+        return enas_text.is_text(plain) and not enas_text.is_macro(plain)
+
+    def from_text(self, text: Snippet) -> Written:
         """Parse both cells; the order of a block's slots is not kept."""
-        cells = enas_text.read_micro(text)
+        cells = enas_text.read_micro(enas_text.bare(text.text))
         choices = [[Choice(*slot) for slot in cell] for cell in cells]
         enas = all(choice.op in enas_text.MICRO for cell in choices for choice in cell)
         space = "enas-micro" if enas else "nasnet"
@@ -141,21 +148,4 @@ class Pairs(Skeleton):
             kind: self.inputs + nodes if genotype is None else len(self.gathered(genotype, kind))
             for kind in self.kinds
         }
-        return reducing_cells(side, cells, channels, states)
-
-
-def _first_numbering(genotype: "Genotype", kind: str) -> str:
-    inputs, blocks = genotype.form.inputs, genotype.targets
-    slots = {block: [(c.source, c.op) for c in genotype.cell(kind) if c.target == block] for block in blocks}
-    texts = []
-    for order in permutations(blocks):
-        number = {state: state for state in range(inputs)}
-        lines = []
-        for block in order:
-            if any(source not in number for source, _ in slots[block]):
-                break
-            lines.append(sorted((number[source], op) for source, op in slots[block]))
-            number[block] = len(number)
-        else:
-            texts.append(str(lines))
-    return min(texts)
+        return reducing_cells(side, cells, channels, states, searched=genotype is None)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 LARGE_INPUT = 96
 """Images of at least this many pixels a side get the stem that divides their side by eight first."""
@@ -73,6 +73,19 @@ class DenseReductionPlan:
     channels: int
 
 
+class Usual(NamedTuple):
+    """How a field trains a derived network from scratch: on which data, how wide and how deep.
+
+    ``image`` is the side of the images in pixels, 0 where the network reads texts; there ``classes`` counts
+    the words and ``channels`` the units.
+    """
+
+    image: int
+    classes: int
+    channels: int
+    cells: int
+
+
 LayerPlan = CellPlan | HalfPlan | ConvolutionPlan | BlockPlan | DensePlan | DenseReductionPlan
 
 
@@ -105,15 +118,19 @@ def input_strides(plan: CellPlan) -> tuple[int, int]:
     return stride * (2 if plan.previous_reduced else 1), stride
 
 
-def reducing_cells(side: int, cells: int, channels: int, states: Mapping[str, int]) -> Plan:
+def reducing_cells(
+    side: int, cells: int, channels: int, states: Mapping[str, int], *, searched: bool
+) -> Plan:
     """Stack normal cells with reduction cells at 1/3 and 2/3 of the depth, each doubling the channels.
 
     Each reads the two before; ``states`` is how many states a cell of each kind puts out side by side, and
     without normal cells among them all are reduction cells. Small images get a 3×3 stem with 3·channels
-    outputs, large ones three convolutions of stride 2.
+    outputs, large ones three convolutions of stride 2. These put out 3·channels too in a supernet
+    (``searched``: yuhuixu1993/PC-DARTS and xiangning-chen/DrNAS, model_search_imagenet), and as many as
+    ``channels`` in the discrete network (quark0/darts, model.NetworkImageNet).
     """
     stem: StemKind = "large" if side >= LARGE_INPUT else "small"
-    stem_channels = channels if stem == "large" else 3 * channels
+    stem_channels = channels if stem == "large" and not searched else 3 * channels
     before, previous, width = stem_channels, stem_channels, channels
     reduced = stem == "large"
     plans: list[LayerPlan] = []

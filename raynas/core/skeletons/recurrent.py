@@ -1,14 +1,16 @@
 """The skeleton of DARTS' recurrent cell: a language model reads a text with it, word after word."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Never
 
-from raynas.core.darts_text import DartsText
+from raynas.core import darts_text
+from raynas.core.darts_text import DartsText, fields_in
 from raynas.core.ops.catalogue import OPERATIONS
-from raynas.core.skeletons.base import Choice, Written
+from raynas.core.skeletons.base import Choice, Written, canonical_edges
 from raynas.core.skeletons.edges import EdgeSkeleton
+from raynas.core.skeletons.plan import Usual
 from raynas.core.skeletons.trunk import Trunk
+from raynas.core.snippet import Snippet, Span
 from raynas.errors import RaynasError
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ class Recurrent(EdgeSkeleton):
     fewest_cells = 1
     most_cells = 1
     texts = True
+    usual = Usual(0, 10_000, 850, 1)
     gathering = "their mean"
 
     def takes(self, op: str) -> bool:
@@ -40,20 +43,8 @@ class Recurrent(EdgeSkeleton):
         return "s_{0}", "h_{t}"
 
     def canonical(self, genotype: "Genotype") -> str:
-        """Return a text without the nodes' numbers, as every node has weights of its own and is put out.
-
-        Cells in which a node reads several states are compared as they are written.
-        """
-        readers: dict[int, list[Choice]] = {}
-        for choice in genotype.cell("recurrent"):
-            readers.setdefault(choice.source, []).append(choice)
-        if sum(map(len, readers.values())) > genotype.nodes:
-            return super().canonical(genotype)
-
-        def spelled(state: int) -> str:
-            return f"({','.join(sorted(c.op + spelled(c.target) for c in readers.get(state, ())))})"
-
-        return spelled(0)
+        """Return a text without the nodes' numbers, as every node has weights of its own and is put out."""
+        return canonical_edges(genotype)
 
     def to_text(self, genotype: "Genotype") -> str:
         """Return ``Genotype(recurrent=[('sigmoid', 0), …], concat=range(1, 9))``.
@@ -70,12 +61,16 @@ class Recurrent(EdgeSkeleton):
         pairs = ", ".join(f"({choice.op!r}, {choice.source})" for choice in choices)
         return f"Genotype(recurrent=[{pairs}], concat={genotype.targets})"
 
-    def reads(self, text: str) -> bool:
-        """Tell whether the text begins with a field of that name."""
-        return re.search(r"Genotype\(\s*recurrent\s*=", text) is not None
+    def spans(self, text: str) -> Iterator[Span]:
+        """Yield genotypes, and dictionaries of their fields."""
+        return darts_text.spans(text)
 
-    def from_text(self, text: str) -> Written:
-        """Parse DARTS' text form, with or without ``NAME =`` before it; nothing is evaluated."""
+    def reads(self, text: str) -> bool:
+        """Tell whether the text has a recurrent cell."""
+        return fields_in(text) == {"recurrent"}
+
+    def from_text(self, text: Snippet) -> Written:
+        """Parse DARTS' text form; nothing is evaluated."""
         nodes, cells = DartsText(text, self.kinds, self.inputs, each=1).cells()
         return Written("darts-rnn", nodes, {kind: [Choice(*edge) for edge in cells[kind]] for kind in cells})
 

@@ -1,12 +1,14 @@
 """The skeleton of NAS-Bench-201: stages of equal cells, residual blocks between (Dong & Yang 2020)."""
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from raynas.core import nasbench201
 from raynas.core.skeletons.base import Choice, Written
 from raynas.core.skeletons.edges import EdgeSkeleton
-from raynas.core.skeletons.plan import CellPlan, HalfPlan, LayerPlan, Plan
+from raynas.core.skeletons.plan import CellPlan, HalfPlan, LayerPlan, Plan, Usual
+from raynas.core.snippet import Snippet, Span
 
 if TYPE_CHECKING:
     from raynas.core.genotype import Genotype
@@ -22,6 +24,7 @@ class Residual(EdgeSkeleton):
     extras = True
     table_key = "arch"
     benchmark = "NAS-Bench-201"
+    usual = Usual(32, 10, 16, 5)
 
     def canonical(self, genotype: "Genotype") -> str:
         """Return a text without names of nodes, skips or zeros, see `raynas.core.nasbench201.canonical`."""
@@ -31,14 +34,20 @@ class Residual(EdgeSkeleton):
         """Return ``|op~0|+|op~0|op~1|+…``."""
         return nasbench201.write(_edges(genotype))
 
-    def reads(self, text: str) -> bool:
-        """Tell whether the text begins with a bar."""
-        return text.lstrip().startswith("|")
+    def spans(self, text: str) -> Iterator[Span]:
+        """Yield the benchmark's strings, and ``Structure([…])`` as in AutoDL-Projects."""
+        return nasbench201.spans(text)
 
-    def from_text(self, text: str) -> Written:
+    def reads(self, text: str) -> bool:
+        """Tell whether the text begins with a bar, or is such a call."""
+        return text.startswith(("|", "Structure"))
+
+    def from_text(self, text: Snippet) -> Written:
         """Parse NAS-Bench-201's text form."""
-        choices = [Choice(*edge) for edge in nasbench201.read(text)]
-        return Written("nas-bench-201", choices[-1].target, {"normal": choices})
+        bars = text.text.startswith("|")
+        edges = nasbench201.read(text.text) if bars else nasbench201.read_structure(text)
+        nodes = max((target for _, _, target in edges), default=0)
+        return Written("nas-bench-201", nodes, {"normal": [Choice(*edge) for edge in edges]})
 
     def sketch(self, nodes: int, stem: bool) -> Plan:
         """Lay out a cell of three channels or more in each stage, or, without a stem, one cell of one."""

@@ -1,7 +1,7 @@
 """The trunk of a chain of choice blocks: widths, lengths and strides, as a space's file has them."""
 
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, PositiveInt
 
@@ -12,10 +12,14 @@ SMALLEST_SIDE = 4
 """A halving that would leave small images with fewer pixels a side is left out."""
 
 
+Width = Annotated[int, Field(gt=0, le=65_536)]
+"""Channels of a layer; far beyond what fits in memory, and far below where numbers of weights overflow."""
+
+
 class Stage(Frozen):
     """Blocks of one ``width`` in channels; the first has the ``stride``."""
 
-    width: PositiveInt
+    width: Width
     blocks: PositiveInt
     stride: Literal[1, 2] = 1
 
@@ -36,9 +40,9 @@ class Trunk(Frozen):
     1×1 convolution before pooling; all in channels.
     """
 
-    stem: tuple[PositiveInt, PositiveInt]
+    stem: tuple[Width, Width]
     stages: tuple[Stage, ...] = Field(min_length=1)
-    last: PositiveInt
+    last: Width
 
     @property
     def blocks(self) -> tuple[Block, ...]:
