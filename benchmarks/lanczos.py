@@ -1,8 +1,9 @@
 """How often Lanczos misses an end of the spectrum: products and misses over many starts on recorded Hessians.
 
-``python -m benchmarks.lanczos``, or with another .npz of symmetric matrices. hessians.npz are the 18 on which an
-earlier rule missed λmin most often, in 63 to 75 % of starts, of 1,614 published by Zela et al. (automl/RobustDARTS
-3dec3fed, experiments/search_logs): in the directions that a softmax can feel, without the 1e-3 on their diagonal.
+``python -m benchmarks.lanczos``, or with another .npz of symmetric matrices. hessians.npz holds the 18 on which
+an earlier rule missed λmin most often, in 63 to 75 % of starts, of 1,614 published by Zela et al.
+(automl/RobustDARTS 3dec3fed, experiments/search_logs): in the directions that a softmax can feel, without the
+1e-3 on their diagonal.
 """
 
 import argparse
