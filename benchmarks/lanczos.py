@@ -1,7 +1,7 @@
-"""How often Lanczos misses an end of the spectrum: products and misses over many starts on recorded Hessians.
+"""How often Lanczos misses an end of the spectrum: products and misses on recorded Hessians, by many starts.
 
-``python -m benchmarks.lanczos``, or with another .npz of symmetric matrices. hessians.npz holds the 18 on which
-an earlier rule missed λmin most often, in 63 to 75 % of starts, of 1,614 published by Zela et al.
+``python -m benchmarks.lanczos``, or with another .npz of symmetric matrices. hessians.npz holds the 18 on
+which an earlier rule missed λmin most often, in 63 to 75 % of starts, of 1,614 published by Zela et al.
 (automl/RobustDARTS 3dec3fed, experiments/search_logs): in the directions that a softmax can feel, without the
 1e-3 on their diagonal.
 """

@@ -35,11 +35,14 @@ class Method:
     ``annealing`` the weights' learning rate over epochs, ``stages`` what is alive between epochs; ``stop``
     may end the search; ``derivation`` reads the cell from the mean weights. ``defaults`` are values of a
     search's configuration that the method's source uses: a share of the epochs where ``warmup`` is below 1.
+    ``version`` is raised when any of this changes, so that no search goes on as another than it began; a part
+    class has one of its own for what it computes.
     """
 
     name: str
     title: str
     source: str
+    version: int = 1
     store: Store = field(default_factory=Table)
     relaxation: Relaxation = field(default_factory=Softmax)
     sampler: Sampler = field(default_factory=Mean)
