@@ -304,7 +304,7 @@ SGAS = DARTS.with_(
 DARTS_PT = DARTS.with_(
     "darts-pt",
     "DARTS-PT: after the search, decide each edge by what the supernet loses without an operation",
-    "Wang et al. 2021 (Rethinking architecture selection), and its code",
+    "Wang et al. 2021 (Rethinking architecture selection), and its code, whose DARTS space has no `none`",
     stages=PerturbAndProject(interval=5),
 )
 DARTS_PT_FIXED = DARTS_PT.with_(

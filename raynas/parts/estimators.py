@@ -46,7 +46,9 @@ class SecondOrder:
     ``difference`` evaluates ∇_α L_train at w ± R·v with R = ``radius``/‖v‖: the published term (Liu et al.
     2019, eq. 8). ``exact`` differentiates ⟨∇_w L_train, v⟩ with respect to α. These are two estimators, not
     one and its approximation: R crosses kinks of ReLU and max pooling, whose contribution the exact term
-    lacks. MEASURED
+    lacks. At DARTS' size |difference − exact|/|exact| was 6.6 at the start (cosine 0.16) and 0.61 after 60
+    steps (0.85). What a step of α by 3e-3 really does to the unrolled loss was foretold as well or better by
+    the difference (docs/performance.md). ``exact`` costs an eighth more and finds other cells.
 
     ``clip`` limits the norms of both gradients, as the original code does for recurrent cells (0.25); the
     factor that shortens ∇_w L_train is then held constant.

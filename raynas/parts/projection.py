@@ -33,8 +33,8 @@ class PerturbAndProject(Controller):
     edge of each cell is decided, the reduction cell's after the normal cell's: each operation is switched off
     in turn, the others stay as they are, and the one whose absence hurts validation most is kept alone. Then
     the same for the nodes, in random order: the edge whose absence hurts least dies, until as many are left
-    as the node keeps. ``criterion`` says what hurts: less accuracy, or more loss. Of equals the first operation
-    is kept, and the last edge dies. Operations the space never chooses are not considered.
+    as the node keeps. ``criterion`` says what hurts: less accuracy, or more loss. Of equals the first
+    operation is kept, and the last edge dies. Operations the space never chooses are not considered.
 
     An epoch of fine tuning follows the last decision. Where nodes keep all of their edges, the last interval
     is an epoch shorter: 25 epochs on NAS-Bench-201 (there after a search of 100, `epochs: 100`). The authors'
