@@ -11,7 +11,19 @@ from typing import NamedTuple
 import torch
 
 import benchmarks
-from benchmarks import convolution_forms, curvature, data, floor, memory, options, order, pack, step, sweep
+from benchmarks import (
+    convolution_forms,
+    curvature,
+    data,
+    floor,
+    memory,
+    mixed,
+    options,
+    order,
+    pack,
+    step,
+    sweep,
+)
 from benchmarks.lines import Line, Result, dump, markdown
 from benchmarks.loop import SHIPPED, Adapter, load_adapter
 from benchmarks.setting import Setting, machine
@@ -30,6 +42,7 @@ class Topic(NamedTuple):
 TOPICS = {
     "step": Topic(step.run),
     "order": Topic(order.run),
+    "mixed": Topic(mixed.run, ("micro",)),
     "curvature": Topic(curvature.run),
     "pack": Topic(pack.run, ("micro", "tiny")),
     "memory": Topic(memory.run),

@@ -207,7 +207,8 @@ class Pack:
     def batches(self) -> Iterator[tuple[Batch, Batch]]:
         """Yield one epoch's pairs of a training and a validation batch, all lanes' side by side."""
         steps = self.train.steps_per_epoch
-        return zip(self.train.epoch(steps), self.valid.epoch(steps), strict=True)
+        cutout = math.prod(modifier.cutout() for modifier in self.problem.policy.modifiers)
+        return zip(self.train.epoch(steps, cutout), self.valid.epoch(steps, cutout), strict=True)
 
     def _derive(self, mean: Draw, lane: int) -> Genotype:
         return self.method.derivation(
@@ -270,7 +271,8 @@ class Pack:
         history.append(report)
         if self.method.returning and report.curvature is not None:
             self._remember(lane)
-        ending = self.method.stop and self.method.stop(history, self.space)
+        stop = self.method.stop if self.epoch < self.epochs else None  # the last epoch is the end anyhow
+        ending = stop and stop(history, self.space)
         if ending and ending.again:
             if self.restarts[lane] < ending.again.times:
                 self._go_back(lane, ending)

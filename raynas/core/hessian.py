@@ -7,6 +7,10 @@ the subspace Lanczos has explored, estimated by random probes outside it.
 
 A softmax is indifferent to a common shift of an edge's logits, so the Hessian is 0 along those directions.
 They are left out of the work and put back into the answer as known zeros.
+
+This is the Hessian of the loss alone. Zela et al. 2020 (automl/RobustDARTS, src/search/analyze.py) add α's
+weight decay, 1e-3, to its diagonal, so all of their eigenvalues are larger by 1e-3; they take another
+augmented batch at each measurement, and what drop path leaves of the network.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,8 +25,10 @@ Losses = Callable[[Tensor], Tensor]
 """Maps flat α [lanes, numbers] to one loss per lane, [lanes]; lanes must not depend on each other."""
 
 TRACE_PROBES = 2
-FEWEST_STEPS = 6
+FEWEST_STEPS = 8
 """Lanczos steps before convergence is believed: early Ritz values can stand still by chance."""
+SAFETY = 0.5
+"""The share of the tolerance that a residual may have: with all of it λmin is off twice as often."""
 
 
 def shift_free_basis(masks: Sequence[Tensor]) -> Tensor:
@@ -72,11 +78,15 @@ def curvature(
     """Measure the Hessian of ``losses`` at flat ``alphas`` [lanes, numbers], one `Curvature` per lane.
 
     ``basis`` [dimensions, numbers] spans the directions that matter; ``zeros`` is the number of directions
-    outside it along which the Hessian is known to vanish. Lanczos takes at most ``steps`` products and
-    stops when both ends and the second eigenvalue are known to a relative error of ``tolerance`` (an end much
-    smaller than the other: relative to a tenth of the larger).
-    ``spectrum`` computes every eigenvalue, one product per dimension. A lane whose Hessian is not finite gets
-    NaN and leaves the others alone.
+    outside it along which the Hessian is known to vanish. Lanczos takes at most ``steps`` products and stops
+    when, at both ends and next to the upper one, an eigenvalue is certain within half of ``tolerance``,
+    relative to its size (an end much smaller than the other: to a tenth of the larger). That it is the
+    outermost is likely, not certain: a start that hardly contains the outermost eigenvector converges to the
+    next. Of 13,112 starts on 1,639 recorded Hessians of 28 to 196 dimensions, at a tolerance of 1e-2, λmax
+    was never off by more than that, λmin in 0.3 %, the gap (relative to the larger end) in 0.05 %, after 17
+    products on average (`benchmarks.lanczos`).
+    ``spectrum`` computes every eigenvalue, one product per dimension, and is exact. A lane whose Hessian is
+    not finite gets NaN and leaves the others alone.
     """
     products = HessianProducts(losses, alphas, basis)
     dimensions = len(basis)
@@ -186,10 +196,11 @@ class Lanczos:
         return torch.diag(diagonal) + torch.diag(beside, 1) + torch.diag(beside, -1)
 
     def _settled(self, lane: int, step: int, tolerance: float) -> bool:
-        """Check the errors of both ends and of the second largest Ritz value.
+        """Check the residuals of both ends and of the second largest Ritz value.
 
-        A Ritz value with residual r and distance g to its neighbour is off by at most min(r, r²/g) (Parlett
-        1998, section 4.5 and 11.7).
+        Within a Ritz value's residual there is an eigenvalue (Parlett 1998, theorem 4.5.1). The sharper bound
+        by residual²/gap supposes the gap, which early Ritz values do not know: at the same tolerance it saves
+        two or three of 16 products and lets λmin be off in 6 % of starts.
         """
         if step < FEWEST_STEPS:
             return False
@@ -198,13 +209,8 @@ class Lanczos:
             return True
         values, vectors = torch.linalg.eigh(matrix)
         residuals = self._beside[step - 1][lane] * vectors[-1].abs()
-        between = values.diff()
-        gaps = torch.minimum(torch.cat([between[:1], between]), torch.cat([between, between[-1:]])).clamp_min(
-            torch.finfo(values.dtype).tiny
-        )
-        errors = torch.minimum(residuals, residuals.square() / gaps)
-        allowed = tolerance * torch.maximum(values.abs(), 0.1 * values.abs().max())
-        return bool((errors <= allowed)[[0, -2, -1]].all())
+        allowed = SAFETY * tolerance * torch.maximum(values.abs(), 0.1 * values.abs().max())
+        return bool((residuals <= allowed)[[0, -2, -1]].all())
 
     def traces(self) -> list[tuple[float, float]]:
         """Return each lane's trace with its standard error.

@@ -6,7 +6,8 @@ between two steps is here, with one leading entry a lane: α, which options are 
 tensors.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
@@ -93,7 +94,8 @@ class Modifier(Protocol):
     """What else an edge does: its weight, how the supernet is built, what passes of training run with.
 
     ``extras`` names the numbers it learns, one a row; ``build`` gives arguments of `Supernet`, ``run`` fields
-    of `Pass` for the passes of training, or for ``every`` pass of the supernet.
+    of `Pass` for the passes of training, or for ``every`` pass of the supernet, ``cutout`` the chance that a
+    training image gets the data's cutout.
     """
 
     extras: ClassVar[tuple[str, ...]]
@@ -104,6 +106,8 @@ class Modifier(Protocol):
     def build(self) -> Mapping[str, Any]: ...
 
     def run(self) -> Mapping[str, Any]: ...
+
+    def cutout(self) -> float: ...
 
 
 class Layout:
@@ -254,6 +258,16 @@ class Policy:
         self._masks = {name: mask.to(self.alphas.device) for name, mask in self.alive.items()}
         self._whole = all(bool((mask == self.layout.masks[name]).all()) for name, mask in self.alive.items())
         self._live = None if self._whole or not self.store.entrywise else self._movable()
+
+    @contextmanager
+    def pruned(self, alive: Tables) -> Iterator[None]:
+        """Let only these options live for as long as the context lasts."""
+        before = self.alive
+        self.prune(alive)
+        try:
+            yield
+        finally:
+            self.prune(before)
 
     def _movable(self) -> Tensor:
         tables = []

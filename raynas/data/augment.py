@@ -32,13 +32,20 @@ class Augment:
         augment = cls(*crop_and_flip, config.cutout)
         return None if augment == cls() else augment
 
-    def draw(self, count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+    def draw(
+        self, count: int, height: int, width: int, generator: torch.Generator, chance: float = 1.0
+    ) -> Tensor:
         """Draw the numbers of ``count`` images: int64 [count, 5], on the CPU.
 
         Every column is drawn whatever is switched on, so that switching on one does not change the others.
+        Below a ``chance`` of 1 each image gets its cutout with that chance; all others have it out of sight.
         """
         limits = (2 * self.pad + 1, 2 * self.pad + 1, 2, height, width)
-        return torch.stack([torch.randint(limit, (count,), generator=generator) for limit in limits], dim=1)
+        drawn = torch.stack([torch.randint(limit, (count,), generator=generator) for limit in limits], dim=1)
+        if self.cutout and chance < 1:
+            spared = torch.rand(count, generator=generator) >= chance
+            drawn[spared, ROW] = height + self.cutout
+        return drawn
 
     def move(self, pixels: Tensor, draws: Tensor) -> Tensor:
         """Crop and mirror the pixels [b, C, H, W], of any type, before they are normalised."""

@@ -102,18 +102,18 @@ class Feed:
         """Full batches in one pass over the images."""
         return len(self._indices) // self.batch
 
-    def epoch(self, steps: int | None = None) -> Iterator[Batch]:
+    def epoch(self, steps: int | None = None, cutout: float = 1.0) -> Iterator[Batch]:
         """Yield full batches in a new random order, augmented: one pass, or ``steps`` > 0 batches.
 
-        Each pass is a new permutation. All random numbers are drawn by this call, before the first batch is
-        asked for.
+        Each pass is a new permutation; an image gets its cutout with a chance of ``cutout``. All random
+        numbers are drawn by this call, before the first batch is asked for.
         """
         steps = self.steps_per_epoch if steps is None else steps
         order = self._shuffled(steps, self.batch, self._generator)
         if self._augment is None:
             return self._plain(order, self.batch)
         _, height, width = self._images.shape
-        draws = self._augment.draw(len(order), height, width, self._generator)
+        draws = self._augment.draw(len(order), height, width, self._generator, cutout)
         return self._augmented(self._augment, order, draws)
 
     def plain(self, batch: int | None = None) -> Iterator[Batch]:

@@ -62,10 +62,16 @@ class Feeds:
         """Images, or streams of a text, in the smallest batch of an epoch."""
         return self.each[0].batch
 
-    def epoch(self, steps: int) -> Iterator[Batch]:
-        """Yield ``steps`` batches, each search's own side by side; a hidden state starts from zeros."""
+    def epoch(self, steps: int, cutout: float = 1.0) -> Iterator[Batch]:
+        """Yield ``steps`` batches, each search's own side by side; a hidden state starts from zeros.
+
+        An image gets its cutout with a chance of ``cutout``.
+        """
         carried = self._carried()
-        for step, each in enumerate(zip(*(feed.epoch(steps) for feed in self.each), strict=True), start=1):
+        dealt = [
+            feed.epoch(steps, cutout) if isinstance(feed, Feed) else feed.epoch(steps) for feed in self.each
+        ]
+        for step, each in enumerate(zip(*dealt, strict=True), start=1):
             inputs, labels = zip(*each, strict=True)
             yield Batch(torch.stack(inputs), torch.stack(labels), carried)
             if carried is not None and step % self.steps_per_epoch:

@@ -1,7 +1,7 @@
 """Methods by name: each a record of parts, so that methods differ in one line and combine in one mapping.
 
 A trial file names a method (`method: darts-2nd`) or starts from one and replaces parts:
-`method: {base: darts-2nd, estimator: {use: second-order, mixed: difference}}`.
+`method: {base: darts-2nd, estimator: {use: second-order, mixed: exact}}`.
 """
 
 from collections.abc import Mapping

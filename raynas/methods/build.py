@@ -96,6 +96,7 @@ PARTS: Mapping[str, Kinds] = {
         "edge-normalisation": modifiers.EdgeNormalisation,
         "partial-channels": modifiers.PartialChannels,
         "drop-path": modifiers.DropPath,
+        "cutout-chance": modifiers.CutoutChance,
         "skip-dropout": modifiers.SkipDropout,
         "auxiliary-skip": modifiers.AuxiliarySkip,
     },

@@ -8,7 +8,7 @@ from raynas.parts.cost import Cost, Resources
 from raynas.parts.derivations import EveryEdge, Threshold
 from raynas.parts.estimators import SecondOrder
 from raynas.parts.greedy import Greedy
-from raynas.parts.modifiers import AuxiliarySkip, DropPath, EdgeNormalisation, PartialChannels
+from raynas.parts.modifiers import AuxiliarySkip, CutoutChance, DropPath, EdgeNormalisation, PartialChannels
 from raynas.parts.objectives import Importance, Natural
 from raynas.parts.penalties import SampleDistance, ZeroOne
 from raynas.parts.perturbations import Attack, UniformNoise
@@ -36,8 +36,9 @@ DARTS = Method(
 )
 DARTS_2ND = DARTS.with_(
     "darts-2nd",
-    "DARTS, second order: differentiate through one step of the weights, exactly",
-    "Liu, Simonyan, Yang 2019, eq. 5 to 8",
+    "DARTS, second order: differentiate through one step of the weights, by finite differences",
+    "Liu, Simonyan, Yang 2019, eq. 5 to 8, and its code",
+    version=2,
     estimator=SecondOrder(),
 )
 DARTS_NOISE = DARTS.with_(
@@ -177,26 +178,27 @@ PROXYLESS = DARTS.with_(
 R_DARTS_L2 = DARTS_2ND.with_(
     "r-darts-l2",
     "R-DARTS (L2): more weight decay keeps the curvature in α low; 3e-4·3^k is the published grid",
-    "Zela et al. 2020, section 5.1; its cutout is left to the data (`data.cutout`)",
+    "Zela et al. 2020, section 5, and its code, whose grid has no cutout",
     defaults={"weight_decay": 2.7e-3, "hessian.every": 2},
 )
 R_DARTS_DP = DARTS_2ND.with_(
     "r-darts-dp",
-    "R-DARTS (DP): drop paths with a chance that grows over the search",
-    "Zela et al. 2020, section 5.1; its cutout is left to the data (`data.cutout`)",
-    modifiers=(DropPath(Linear(0.0, 0.2)),),
+    "R-DARTS (DP): drop paths and cut squares out of images, with chances that grow over the search",
+    "Zela et al. 2020, section 5, and its code; its squares have 16 of 32 pixels (`data.cutout: 16`)",
+    modifiers=(DropPath(Linear(0.0, 0.2)), CutoutChance()),
     defaults={"hessian.every": 2},
 )
 R_DARTS_ES = DARTS_2ND.with_(
     "r-darts-es",
     "R-DARTS-ES: stop when the largest eigenvalue grows, with the cell from before it did",
-    "Zela et al. 2020, section 5.2, and its code",
+    "Zela et al. 2020, section 4, and its code",
     stop=EigenvalueGrowth(),
     defaults={"hessian.every": 2},
 )
 R_DARTS_ADA = R_DARTS_ES.with_(
     "r-darts-ada",
     "R-DARTS-ADA: when the largest eigenvalue grows, go back and on with ten times the weight decay",
+    "Zela et al. 2020, section 5, and its code",
     stop=EigenvalueGrowth(then=Regularise()),
 )
 DARTS_PLUS = DARTS.with_(
@@ -228,7 +230,8 @@ SHARP_DARTS = DARTS.with_(
     "sharpDARTS: the leading operation has weight 1, and the rate falls by a power of the cosine",
     "Hundt, Jain, Hager 2019, and its code; its operations belong to the space",
     relaxation=MaxWeight(),
-    annealing=PowerCosine(2, warmup=5),
+    version=2,
+    annealing=PowerCosine(2, warmup=5 / 120),
     defaults={"epochs": 120, "learning_rate_min": 1e-4},
 )
 PC_DARTS = DARTS.with_(
@@ -324,7 +327,7 @@ SGAS = DARTS.with_(
 DARTS_PT = DARTS.with_(
     "darts-pt",
     "DARTS-PT: after the search, decide each edge by what the supernet loses without an operation",
-    "Wang et al. 2021 (Rethinking architecture selection), and its code",
+    "Wang et al. 2021 (Rethinking architecture selection), and its code, whose DARTS space has no `none`",
     stages=PerturbAndProject(interval=5),
 )
 DARTS_PT_FIXED = DARTS_PT.with_(

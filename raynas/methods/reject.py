@@ -1,5 +1,6 @@
 """Combinations of parts that make no sense, each with the reason: told before a sweep starts."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ from raynas.parts.relaxations import DirichletMean, MaxWeight, ReluShare, Scales
 from raynas.parts.relevance import Relevance, Sparsify
 from raynas.parts.rules import AdamRule, Adaptive, Proximal
 from raynas.parts.samplers import Categorical, Dirichlet, Gumbel, Pair, Projection
+from raynas.parts.schedules import PowerCosine
 from raynas.parts.stages import DropWeak, FixEarly
 from raynas.parts.stops import AnyOf, EigenvalueGrowth, SkipCount
 from raynas.parts.stores import Generator, Table
@@ -48,6 +50,9 @@ def reasons(method: Method, space: Space | None, values: Mapping[str, Any]) -> I
     for unfit, reason in _VALUES:
         if unfit(method, values):
             yield reason
+    for rule in _rules(method):
+        if isinstance(rule, EigenvalueGrowth) and values.get("epochs") and values.get("hessian.every"):
+            yield from rule.too_late(values["epochs"], values["hessian.every"])
     if space is not None:
         for unsuited, reason in _SPACE:
             if unsuited(method, space):
@@ -257,6 +262,12 @@ _VALUES: tuple[tuple[Callable[[Method, Mapping[str, Any]], bool], str], ...] = (
             v.get("hessian.every", 1) == 0 and any(isinstance(rule, EigenvalueGrowth) for rule in _rules(m))
         ),
         "eigenvalue-growth needs measured curvature: hessian.every is 0",
+    ),
+    (
+        lambda m, v: (
+            isinstance(m.annealing, PowerCosine) and 1 <= v.get("epochs", math.inf) <= m.annealing.warmup
+        ),
+        "power-cosine never leaves its warm-up: give it fewer epochs than the search has, or a share below 1",
     ),
 )
 

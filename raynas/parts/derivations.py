@@ -79,8 +79,8 @@ def _rated(space: Space, cell: Cell, table: Table, node: int) -> list[tuple[floa
 class Threshold:
     """What weighs more than ``above``, at most ``most`` edges a node (FairDARTS: 0.85 and 2).
 
-    Every node keeps at least its best edge, which the paper leaves open. ``most: null`` keeps all (DSO-NAS,
-    with ``above`` 0).
+    Every node keeps at least its best edge; the authors' code drops a node without any from cell and output.
+    ``most: null`` keeps all (DSO-NAS, with ``above`` 0).
     """
 
     above: Annotated[float, Field(ge=0)] = 0.85

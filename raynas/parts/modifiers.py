@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, InstanceOf
 from torch import Tensor
 
 from raynas.core.policy import Draw, Policy, Tables
-from raynas.core.progress import Chance, Value, number
+from raynas.core.progress import Chance, Schedule, Value, number
 from raynas.parts.schedules import Linear
 
 FADING = Linear(1.0, 0.0, reach=False)
 """From 1 in the first epoch to 0 in the one that would follow the last."""
+RISING = Linear(0.0, 1.0)
+"""From 0 in the first epoch to 1 in the last."""
 
 
 class Modifier:
@@ -37,6 +39,10 @@ class Modifier:
     def run(self) -> dict[str, float]:
         """Return what training passes (with ``every``: all) run with, by the names of `Pass`' fields."""
         return {}
+
+    def cutout(self) -> float:
+        """Return the chance with which a training image gets the data's cutout."""
+        return 1.0
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,21 @@ class DropPath(Modifier):
     def run(self) -> dict[str, float]:
         """Give the chance of this epoch."""
         return {"drop_path": number(self.probability)}
+
+
+@dataclass(frozen=True)
+class CutoutChance(Modifier):
+    """R-DARTS (DP): the cutout that `data.cutout` asks for strikes an image with a chance only.
+
+    In the code of Zela et al. 2020 it grows with that of drop path, from 0 to 1 in the last epoch. Without
+    `data.cutout` this changes nothing.
+    """
+
+    chance: Annotated[float, Field(ge=0, le=1)] | InstanceOf[Schedule] = RISING
+
+    def cutout(self) -> float:
+        """Give the chance of this epoch."""
+        return number(self.chance)
 
 
 @dataclass(frozen=True)

@@ -95,29 +95,38 @@ class Cosine:
 class PowerCosine:
     """Cosine power annealing (Hundt, Jain, Hager 2019): the cosine c becomes p^(c + 1), scaled to [0, 1].
 
-    ``power`` 1 is the cosine; the larger it is, the earlier the rate falls. The first ``warmup`` epochs climb
-    linearly to ``high``.
+    ``power`` 1 is the cosine; the larger it is, the earlier the rate falls. The last epoch has ``low``. With
+    a ``warmup`` of W epochs (a share of the search below 1) the first W + 1 climb from above ``low`` to
+    ``high`` in equal steps; without, the first epoch has ``high``. Source: the authors' code,
+    cnn/cosine_power_annealing.py, which counts epochs from 1.
     """
 
+    version: ClassVar[int] = 2
     power: Annotated[float, Field(ge=1)] = 2.0
-    warmup: Annotated[int, Field(ge=0)] = 0
+    warmup: Annotated[float, Field(ge=0)] = 0
 
     def __call__(self, low: float, high: float, progress: Progress, reports: Sequence[EpochReport]) -> float:
-        """Return low + (high − low)·(p^(c + 1) − p)/(p² − p)."""
-        if progress.epoch < self.warmup:
-            return high * (progress.epoch + 1) / self.warmup
-        share = min((progress.epoch - self.warmup) / max(progress.epochs - self.warmup, 1), 1.0)
-        height = (1 + math.cos(math.pi * share)) / 2
-        if self.power != 1:
-            height = (self.power ** (height + 1) - self.power) / (self.power**2 - self.power)
+        """Return low + (high − low)·(p^(c + 1) − p)/(p^(C + 1) − p), with C the largest c."""
+        warmup = round(self.warmup * progress.epochs if self.warmup < 1 else self.warmup)
+        epoch = progress.epoch + 1
+        if warmup and epoch <= warmup + 1:
+            return low + (high - low) * epoch / (warmup + 1)
+        epochs = max(progress.epochs - warmup, 1)
+        top = self._height(0 if warmup else 1 / epochs)
+        height = self._height(min((epoch - warmup) / epochs, 1.0)) / top if top else 1.0
         return low + (high - low) * height
+
+    def _height(self, share: float) -> float:
+        cosine = (1 + math.cos(math.pi * share)) / 2
+        return cosine if self.power == 1 else self.power ** (cosine + 1) - self.power
 
 
 @dataclass(frozen=True)
 class BoldDriver:
-    """Grows the rate while the training loss falls and cuts it when the loss rises (Battiti 1989).
+    """Grows the rate while the training loss falls and cuts it when the loss rises (after Battiti 1989).
 
-    Starts at ``high`` and never goes below ``low``.
+    Starts at ``high`` and never goes below ``low``. Battiti's takes back a step that raised the loss and
+    tries again at the lower rate; here the steps of such an epoch stay, and only the next ones are shorter.
     """
 
     grow: Annotated[float, Field(ge=1)] = 1.05
