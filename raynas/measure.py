@@ -116,7 +116,7 @@ def compare(
     """
     torch.set_num_threads(config.threads)
     pair = (config, other)
-    steps = max(resolve(each.method).every for each in pair)
+    steps = max(resolve(each.method, space).every for each in pair)
     packs = [random_pack([each], space, shape, classes, device, steps=steps) for each in pair]
     seconds: list[list[float]] = [[], []]
     for _ in range(rounds + 1):

@@ -74,7 +74,7 @@ class Pack:
         self.config = configs[0]
         self.device, self.dtype, self.clock = torch.device(device), dtype, clock
         self.forms = forms
-        self.method = resolve(self.config.method)
+        self.method = resolve(self.config.method, space)
         if self.method.solo and len(configs) > 1:
             raise RaynasError(
                 f"searches with {self.method.name} cannot advance in one pack", got=len(configs)

@@ -29,7 +29,7 @@ def with_darts(name: str, size: Mapping[str, Any]) -> dict[str, Any]:
     wanted = {**size, "space": path, "hessian": {"every": 1000, "steps": 1}}
     config, other = (SearchConfig(**wanted, method=method) for method in (name, REFERENCE))
     method = methods.resolve(name)
-    usual = {"epochs": config.epochs, **methods.defaults_of(name)}
+    usual = {"epochs": config.epochs, **methods.defaults_of(name, space=space)}
     if reasons := list(methods.reasons(method, space, usual)):
         raise RaynasError(f"{name} cannot search {space.name}", got="; ".join(reasons))
     device = local_device("auto")

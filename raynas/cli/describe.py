@@ -131,10 +131,24 @@ def method(name: str) -> dict[str, Any]:
 def print_method(facts: Mapping[str, Any]) -> None:
     """Print a method: one line a part."""
     flat = {"name": f"{facts['name']}: {facts['title']}"}
-    flat |= {key: value for key, value in facts.items() if key not in {"name", "title", "parts"}}
-    flat["defaults"] = ", ".join(f"{key}={value}" for key, value in facts.get("defaults", {}).items())
+    apart = {"name", "title", "parts", "nesterov", "on"}
+    flat |= {key: value for key, value in facts.items() if key not in apart}
+    flat["nesterov"] = "yes" if facts.get("nesterov") else ""
+    flat["defaults"] = _values_text(facts.get("defaults", {}))
     flat |= {slot: _part_text(part) for slot, part in facts.get("parts", {}).items()}
+    flat |= {f"on {place}": _changes_text(changes) for place, changes in facts.get("on", {}).items()}
     print_fields(flat)
+
+
+def _values_text(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in values.items())
+
+
+def _changes_text(changes: Mapping[str, Any]) -> str:
+    """Write what a method does differently on a space: its parts, then its defaults."""
+    parts = {slot: part for slot, part in changes.items() if slot != "defaults"}
+    texts = [f"{slot}: {_part_text(part) or 'nothing'}" for slot, part in parts.items()]
+    return "; ".join([*texts, _values_text(changes.get("defaults", {}))])
 
 
 def _part_text(part: Any) -> str:

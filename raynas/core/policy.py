@@ -30,13 +30,15 @@ class Draw(NamedTuple):
 
     ``active`` marks, on the CPU, what has to be computed; None stands for everything that is alive.
     ``offsets`` [lanes, rows] are numbers added to every entry of an edge's output, and ``carry`` [lanes,
-    rows] the weights of channels that by-pass an edge's operations; None stands for 0 and for 1.
+    rows] the weights of channels that by-pass an edge's operations; None stands for 0 and for 1. ``shares``
+    are the probabilities the draw was made with, what penalties charge; None stands for the relaxed weights.
     """
 
     weights: Tables
     active: Tables | None = None
     offsets: Tables | None = None
     carry: Tables | None = None
+    shares: Tables | None = None
 
 
 class Store(Protocol):

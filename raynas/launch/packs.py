@@ -16,6 +16,7 @@ from raynas.errors import RaynasError
 from raynas.launch.device import memory_share
 from raynas.library import load_space
 from raynas.measure import FORMS_STEPS, LONGEST, measure_faster_forms, measure_packs
+from raynas.library import load_space
 from raynas.methods import resolve
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.propose import dealt
@@ -166,7 +167,7 @@ class Packs:
 
 def _solo(config: SearchConfig) -> bool:
     try:
-        return resolve(config.method).solo
+        return resolve(config.method, load_space(config.space)).solo
     except RaynasError:
         return False  # the trials themselves will say what is wrong
 

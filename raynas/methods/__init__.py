@@ -49,18 +49,26 @@ def describe(name: str) -> dict[str, Any]:
         "parts": {slot: part for slot, part in filled.items() if part not in (None, [])},
         "order": method.order,
         "every": method.every,
+        "nesterov": method.nesterov,
         "without": list(method.without),
         "defaults": dict(method.defaults),
+        "on": {place: _plainly(changes) for place, changes in method.on.items()},
     }
 
 
-def defaults_of(method: str | Mapping[str, Any], epochs: int | None = None) -> dict[str, Any]:
-    """Return the values of a search's configuration that a method brings along, keys dotted.
+def _plainly(changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {slot: dict(part) if slot == "defaults" else plain(part) for slot, part in changes.items()}
+
+
+def defaults_of(
+    method: str | Mapping[str, Any], epochs: int | None = None, space: Space | None = None
+) -> dict[str, Any]:
+    """Return the values of a search's configuration that a method brings along on a space, keys dotted.
 
     A ``warmup`` below 1 is a share of ``epochs`` (the method's own, where None), so that shorter searches
     keep the source's proportion.
     """
-    found = dict(resolve(method).defaults)
+    found = dict(resolve(method, space).defaults)
     if isinstance(share := found.get("warmup"), float):
         total = epochs or int(str(found.get("epochs", 50)))
         found["warmup"] = min(int(share * total), total - 1)
@@ -72,10 +80,11 @@ def brought(values: Mapping[str, Any]) -> dict[str, Any]:
 
     A space that cannot be loaded brings nothing.
     """
-    found = defaults_of(values.get("method", "darts"), values.get("epochs"))
+    space = None
     with suppress(RaynasError):
-        found |= dict(load_space(values["space"]).defaults) if "space" in values else {}
-    return found
+        space = load_space(values["space"]) if "space" in values else None
+    found = defaults_of(values.get("method", "darts"), values.get("epochs"), space)
+    return found if space is None else found | dict(space.defaults)
 
 
 def settle(config: SearchConfig) -> SearchConfig:
@@ -100,6 +109,6 @@ def settle(config: SearchConfig) -> SearchConfig:
 def check_search(config: SearchConfig, space: Space) -> None:
     """Raise `RaynasError` with the reasons when a method cannot search a space like this."""
     values = {**config.model_dump(), "hessian.every": config.hessian.every}
-    method = resolve(config.method)
+    method = resolve(config.method, space)
     if found := list(reasons(method, space, values)):
         raise RaynasError(f"{method.name} cannot search like this: {'; '.join(found)}")

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from raynas.core.space import Space
 from raynas.errors import RaynasError, unknown
 from raynas.methods.recipes import ALL
 from raynas.methods.record import Method, Order
@@ -88,6 +89,7 @@ PARTS: Mapping[str, Kinds] = {
         "cosine": schedules.Cosine,
         "power-cosine": schedules.PowerCosine,
         "bold-driver": schedules.BoldDriver,
+        "two-phases": schedules.TwoPhases,
         "steady": schedules.Steady,
     },
     "modifiers": {
@@ -143,13 +145,19 @@ _OPTIONAL = ("weight_sampler", "estimator", "stages", "stop")
 _PLAIN: Mapping[str, Any] = {
     "order": Order,
     "every": Annotated[int, Field(ge=1)],
+    "nesterov": bool,
     "without": tuple[str, ...],
 }
 _NEXT = "raynas show darts"
 
 
-def resolve(method: str | Mapping[str, Any]) -> Method:
-    """Return the method a trial file asks for; raises `RaynasError` with the nearest name."""
+def resolve(method: str | Mapping[str, Any], space: Space | None = None) -> Method:
+    """Return the method a trial file asks for, suited to a space where one is given.
+
+    Raises `RaynasError` with the nearest name.
+    """
+    if space is not None:
+        return resolve(method).suited(space)
     if isinstance(method, str):
         if method not in (known := methods()):
             raise unknown("method", method, known, next_step="raynas ls methods")

@@ -16,7 +16,7 @@ from raynas.parts.projection import PerturbAndProject
 from raynas.parts.relaxations import DirichletMean, MaxWeight, ReluShare, Scales, Sigmoid, Softmax
 from raynas.parts.rules import AdamRule, Adaptive, Clamp, KeepMass, Proximal, SgdRule
 from raynas.parts.samplers import Categorical, Dirichlet, Gaussian, Gumbel, Mean, Pair, Projection
-from raynas.parts.schedules import Exponential, Linear, PowerCosine
+from raynas.parts.schedules import Exponential, Linear, PowerCosine, TwoPhases
 from raynas.parts.stages import DropWeak, FixEarly
 from raynas.parts.stops import (
     AllDecided,
@@ -63,6 +63,8 @@ GDAS_ST = DARTS.with_(
     "gdas-st",
     "GDAS with every operation computed: one operation an edge, the gradient of a Gumbel softmax",
     "Dong, Yang 2019; straight through all operations instead of the chosen ones",
+    version=2,
+    nesterov=True,
     sampler=Gumbel(Linear(10, 0.1), hard=True),
     order="weights-first",
     defaults={"epochs": 250, "weight_decay": 5e-4},
@@ -70,7 +72,7 @@ GDAS_ST = DARTS.with_(
 GDAS = GDAS_ST.with_(
     "gdas",
     "GDAS: one Gumbel-sampled operation an edge, the only one that is computed",
-    "Dong, Yang 2019, and its code; without Nesterov's momentum",
+    "Dong, Yang 2019, and its code; α's gradient is no part of the norm at which the weights' is clipped",
     sampler=Gumbel(Linear(10, 0.1), hard=True, execute="chosen"),
 )
 SNAS = DARTS.with_(
@@ -108,7 +110,8 @@ PARSEC = DARTS.with_(
 DRNAS = DARTS.with_(
     "drnas",
     "DrNAS: the mixture is a Dirichlet draw, its concentrations are learned",
-    "Chen et al. 2021, and its code",
+    "Chen et al. 2021, and its code: `none` is no candidate in the DARTS space, and one in NAS-Bench-201's",
+    version=2,
     without=("none",),
     relaxation=DirichletMean(),
     sampler=Dirichlet(),
@@ -117,6 +120,27 @@ DRNAS = DARTS.with_(
         "learning_rate_min": 0.0,
         "arch_learning_rate": 6e-4,
         "warmup": 0.2,
+    },
+    on={
+        "residual": {
+            "without": (),
+            "defaults": {
+                "epochs": 100,
+                "learning_rate": 0.025,
+                "learning_rate_min": 0.001,
+                "arch_learning_rate": 3e-4,
+                "warmup": 0,
+            },
+        },
+        "darts-imagenet": {
+            "defaults": {
+                "batch": 512,
+                "learning_rate": 0.5,
+                "arch_learning_rate": 6e-3,
+                "channels": 48,
+                "cells": 14,
+            }
+        },
     },
 )
 VIM_NAS = DARTS.with_(
@@ -145,17 +169,24 @@ VIM_NAS_D = VIM_NAS.with_(
 PROXYLESS = DARTS.with_(
     "proxyless",
     "ProxylessNAS: two sampled operations an edge compete, one of them is switched on",
-    "Cai, Zhu, Han 2019, section 3.2.1, and its code",
+    "Cai, Zhu, Han 2019, section 3.2.1, and its code in mode two (its default, full_v2, runs every path). Not "
+    "taken over: label smoothing of 0.1 in weight steps; that α rests for one more epoch after the warm-up; "
+    "one path, not each of the ten, in the weight steps of its REINFORCE",
+    version=2,
     sampler=Pair(),
     weight_sampler=Categorical("none"),
     penalties=(Cost(0.3, "multiply"),),
     updater=AdamRule((0.0, 0.999), after=(KeepMass(),)),
+    order="weights-first",
     every=5,
+    nesterov=True,
+    annealing=TwoPhases(2.0),
     derivation=EveryEdge(),
     defaults={
         "epochs": 160,
         "warmup": 0.25,
         "batch": 256,
+        "learning_rate_min": 0.0,
         "weight_decay": 4e-5,
         "arch_learning_rate": 1e-3,
         "arch_weight_decay": 0.0,

@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from raynas.core.objective import Objective, Penalty
 from raynas.core.policy import Modifier, Relaxation, Sampler, Store
+from raynas.core.space import Space
 from raynas.parts.derivations import Derivation, Strongest
 from raynas.parts.estimators import Estimator, FirstOrder
 from raynas.parts.objectives import OneDraw
@@ -33,13 +34,19 @@ class Method:
     In each step of the loop α moves before the weights, after them or, ``joint``, with them on the same
     training batch, and only in every ``every``-th step. ``modifiers`` change what an edge computes,
     ``annealing`` the weights' learning rate over epochs, ``stages`` what is alive between epochs; ``stop``
-    may end the search; ``derivation`` reads the cell from the mean weights. ``defaults`` are values of a
-    search's configuration that the method's source uses: a share of the epochs where ``warmup`` is below 1.
+    may end the search; ``derivation`` reads the cell from the mean weights. With ``nesterov`` the weights'
+    momentum looks ahead. ``defaults`` are values of a search's configuration that the method's source uses: a
+    share of the epochs where ``warmup`` is below 1.
+
+    ``on`` holds what the source does differently elsewhere, by the name of a space or of its skeleton (the
+    space's stands above): other parts, and ``defaults`` that are added to the method's own. `suited` puts
+    it in.
     """
 
     name: str
     title: str
     source: str
+    version: int = 1
     store: Store = field(default_factory=Table)
     relaxation: Relaxation = field(default_factory=Softmax)
     sampler: Sampler = field(default_factory=Mean)
@@ -50,6 +57,7 @@ class Method:
     updater: UpdateRule = field(default_factory=AdamRule)
     order: Order = "alphas-first"
     every: int = 1
+    nesterov: bool = False
     without: tuple[str, ...] = ()
     modifiers: tuple[Modifier, ...] = ()
     annealing: Annealing = field(default_factory=Cosine)
@@ -57,11 +65,27 @@ class Method:
     stop: StopRule | None = None
     derivation: Derivation = field(default_factory=Strongest)
     defaults: Mapping[str, object] = field(default_factory=dict, hash=False)
+    on: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
     def with_(self, name: str, title: str, source: str | None = None, **parts: Any) -> Self:
-        """Return a new method that differs in the given parts; ``defaults`` are added to this one's."""
+        """Return a new method that differs in the given parts; ``defaults`` are added to this one's.
+
+        A part that is given holds everywhere: what ``on`` had for it is gone, unless ``on`` is given too.
+        """
         defaults = {**self.defaults, **parts.pop("defaults", {})}
-        return replace(self, name=name, title=title, source=source or self.source, defaults=defaults, **parts)
+        on = {
+            place: {slot: part for slot, part in changes.items() if slot not in parts}
+            for place, changes in self.on.items()
+        }
+        changed = {"on": on, "defaults": defaults, **parts}
+        return replace(self, name=name, title=title, source=source or self.source, **changed)
+
+    def suited(self, space: Space) -> Self:
+        """Return the method as its source has it on this space; what is suited already stays as it is."""
+        parts = {**self.on.get(space.skeleton, {}), **self.on.get(space.name, {})}
+        places = (self.on.get(place, {}).get("defaults", {}) for place in (space.skeleton, space.name))
+        defaults = {key: value for each in (self.defaults, *places) for key, value in each.items()}
+        return replace(self, **{**parts, "defaults": defaults, "on": {}})
 
     def parts(self) -> Iterator[tuple[str, Any]]:
         """Yield every part with the slot it fills, those of lists one by one."""

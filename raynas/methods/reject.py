@@ -40,6 +40,8 @@ _SHARES = (Softmax, DirichletMean, ReluShare)
 
 def reasons(method: Method, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
     """Yield why this method cannot search this space with these values (``epochs``, ``hessian.every``, …)."""
+    if space is not None:
+        method = method.suited(space)
     for wrong, reason in _PARTS:
         if wrong(method):
             yield reason
@@ -103,6 +105,10 @@ _PARTS: tuple[tuple[Callable[[Method], bool], str], ...] = (
     (
         lambda m: isinstance(m.estimator, SecondOrder) and m.sampler.random,
         "second order needs a sampler without chance: its passes would draw different weights",
+    ),
+    (
+        lambda m: m.nesterov and isinstance(m.estimator, SecondOrder),
+        "second order looks ahead by a step with plain momentum: `nesterov: false`",
     ),
     (
         lambda m: m.order == "joint" and isinstance(m.estimator, SecondOrder),

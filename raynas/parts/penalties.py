@@ -10,7 +10,7 @@ from torch.distributions import Dirichlet as DirichletDistribution
 from torch.distributions import kl_divergence
 
 from raynas.core.objective import Costs
-from raynas.core.policy import Draw, Policy
+from raynas.core.policy import Draw, Policy, Tables
 from raynas.core.recurrent import AnySupernet
 from raynas.core.space import Space
 from raynas.parts.relaxations import concentration
@@ -24,6 +24,11 @@ class Term:
     def costs(self, space: Space, supernet: AnySupernet) -> Costs | None:
         """Return None."""
         return None
+
+
+def shares(policy: Policy, flat: Tensor, draw: Draw) -> Tables:
+    """Return what penalties charge: the draw's own probabilities, or the relaxed weights."""
+    return policy.relax(flat) if draw.shares is None else draw.shares
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class ZeroOne(Term):
         self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
         """Average over all weights that are alive."""
-        weights = policy.relax(flat)
+        weights = shares(policy, flat, draw)
         total = torch.zeros_like(losses)
         count = torch.zeros_like(losses)
         for name, rows in weights.items():
@@ -82,7 +87,7 @@ class SampleDistance(Term):
         self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
         """The sample is taken as it is; only the probabilities are pulled."""
-        for name, weights in policy.relax(flat).items():
+        for name, weights in shares(policy, flat, draw).items():
             distance = (weights - draw.weights[name].detach()).abs().flatten(1).sum(1)
             losses = losses + self.strength * distance / int(policy.layout.masks[name].sum())
         return losses

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from raynas.core.fan import active
+from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.policy import Draw, Losses, Policy, Tables
 from raynas.core.progress import Positive, number
 from raynas.parts.relaxations import concentration, masked_softmax
@@ -197,16 +198,20 @@ class Pair:
     """ProxylessNAS, mode two: two operations a row are drawn without replacement, one of them is switched on.
 
     Their probabilities are divided by their sum; α learns from both outputs, as if the pair were all there
-    is (Cai et al. 2019, section 3.2.1). What was not drawn gets no gradient. The authors' code makes no step
-    when `none` is switched on; here α learns from the other output then.
+    is (Cai et al. 2019, section 3.2.1). What was not drawn gets no gradient, from penalties neither: they
+    charge the pair's probabilities. Where zeros (`none`, `zero`) are switched on, the row learns nothing in
+    this step, as in the authors' code; Adam's second moment fades there by one step, which it does not in the
+    code.
     """
 
+    version: ClassVar[int] = 2
     random: ClassVar[bool] = True
 
     def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
         """Take the two largest of log p + Gumbel noise: a draw without replacement."""
         tables: Tables = {}
         pairs: Tables = {}
+        probabilities: Tables = {}
         logits = policy.layout.tables(flat)
         for name, weights in policy.relax(flat.detach()).items():
             mask = policy.masks[name] & (weights > 0)
@@ -218,9 +223,18 @@ class Pair:
             # Adam would make whole steps of them.
             shared = policy.relaxation(logits[name], pair)
             hard = one_hot(safe_log(shared.detach()) + policy.dice.gumbel(weights), pair)
-            tables[name] = straight_through(hard, shared)
+            rests = (hard * _zeros(policy, name).to(hard)).sum(-1, keepdim=True) > 0
+            probabilities[name] = torch.where(rests, shared.detach(), shared)
+            tables[name] = straight_through(hard, probabilities[name])
             pairs[name] = pair
-        return Draw(tables, pairs)
+        return Draw(tables, pairs, shares=probabilities)
+
+
+def _zeros(policy: Policy, name: str) -> Tensor:
+    """Mark the options [rows, options] of a group that give nothing but zeros."""
+    rows, width = policy.layout.options[name], policy.layout.shapes[name][1]
+    zeros = {op for op, about in OPERATIONS.items() if about.family == "none"}
+    return torch.tensor([[column < len(row) and row[column] in zeros for column in range(width)] for row in rows])
 
 
 @dataclass(frozen=True)

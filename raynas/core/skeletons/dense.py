@@ -37,6 +37,7 @@ class Dense(Skeleton):
     counts = "blocks in each of three stages"
     fewest_cells = 1
     loose = True
+    epsilon = 2e-5
 
     def targets(self, nodes: int) -> range:
         """Return the nodes, and last the output."""
