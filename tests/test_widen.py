@@ -68,7 +68,9 @@ def test_a_kernel_is_repeated_as_the_authors_code_does():
     # InChannelWider(conv, 3, index=[1]), then OutChannelWider(conv, 3, index=[1]).
     kernel = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     repeats = Growth(torch.tensor([0, 1, 1]), torch.tensor([0]))
-    place = _weights(torch.arange(4).view(1, 2, 2, 1, 1), torch.Size((1, 3, 3, 1, 1)), {0: repeats}, "cells.0")
+    place = _weights(
+        torch.arange(4).view(1, 2, 2, 1, 1), torch.Size((1, 3, 3, 1, 1)), {0: repeats}, "cells.0"
+    )
     widened = kernel.flatten()[place].flatten().tolist()
     assert widened == [1, 2, 2, 3, 4, 4, 3, 4, 4]
 

@@ -16,7 +16,6 @@ from raynas.errors import RaynasError
 from raynas.launch.device import memory_share
 from raynas.library import load_space
 from raynas.measure import FORMS_STEPS, LONGEST, measure_faster_forms, measure_packs
-from raynas.library import load_space
 from raynas.methods import resolve
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.propose import dealt

@@ -14,10 +14,10 @@ from raynas.parts.penalties import SampleDistance, ZeroOne
 from raynas.parts.perturbations import Attack, UniformNoise
 from raynas.parts.projection import PerturbAndProject
 from raynas.parts.relaxations import DirichletMean, MaxWeight, ReluShare, Scales, Sigmoid, Softmax
-from raynas.parts.rules import AdamRule, Adaptive, Clamp, KeepMass, Proximal, SgdRule
+from raynas.parts.rules import AdamRule, Adaptive, Clamp, ClipEach, KeepMass, Proximal, SgdRule
 from raynas.parts.samplers import Categorical, Dirichlet, Gaussian, Gumbel, Mean, Pair, Projection
 from raynas.parts.schedules import Exponential, Linear, PowerCosine, TwoPhases
-from raynas.parts.stages import DropWeak, FixEarly
+from raynas.parts.stages import DropWeak, DropZeros, FixEarly
 from raynas.parts.stops import (
     AllDecided,
     AnyOf,
@@ -169,7 +169,7 @@ VIM_NAS_D = VIM_NAS.with_(
 PROXYLESS = DARTS.with_(
     "proxyless",
     "ProxylessNAS: two sampled operations an edge compete, one of them is switched on",
-    "Cai, Zhu, Han 2019, section 3.2.1, and its code in mode two (its default, full_v2, runs every path). Not "
+    "Cai, Zhu, Han 2019, section 3.2.1, and its code in mode two (its default, full_v2, runs all paths). Not "
     "taken over: label smoothing of 0.1 in weight steps; that α rests for one more epoch after the warm-up; "
     "one path, not each of the ten, in the weight steps of its REINFORCE",
     version=2,
@@ -297,15 +297,24 @@ NASP = DARTS.with_(
 )
 DSO_NAS = DARTS.with_(
     "dso-nas",
-    "DSO-NAS: learned scales with a sparse penalty; what reaches 0 is gone",
-    "Zhang et al. 2020, and its code; its own space is dso-nas",
+    "DSO-NAS: learned scales with a sparse penalty; every five epochs what has reached 0 is gone for good",
+    "Zhang et al. 2020, and its code, with the pre-training of weights it recommends as warm-up; its own space "
+    "is dso-nas. There the reductions' convolutions have scales too, and gradients of the weights are cut "
+    "number by number at 2 instead of clipped by their norm",
+    version=2,
     store=Table(mean=1, spread=0),
     without=("none",),
     relaxation=Scales(),
-    updater=Proximal(0.001, 0.9),
+    updater=Proximal(0.001, 0.9, (ClipEach(2.0),)),
+    order="weights-first",
+    nesterov=True,
+    annealing=TwoPhases(0.5, falls=False),
+    stages=DropZeros(5),
     derivation=Threshold(0.0, most=None),
     defaults={
-        "epochs": 120,
+        "epochs": 240,
+        "warmup": 0.5,
+        "batch": 128,
         "learning_rate": 0.1,
         "weight_decay": 1e-4,
         "arch_learning_rate": 0.1,

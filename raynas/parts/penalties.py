@@ -1,13 +1,11 @@
 """Terms that α-steps add to the loss."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.distributions import Dirichlet as DirichletDistribution
-from torch.distributions import kl_divergence
 
 from raynas.core.objective import Costs
 from raynas.core.policy import Draw, Policy, Tables
@@ -57,19 +55,27 @@ class ZeroOne(Term):
 
 @dataclass(frozen=True)
 class Anchor(Term):
-    """DrNAS with KL: strength·Σ KL(Dir(β) ‖ Dir(1)), 0 where every β is 1 (Chen et al. 2021, eq. 5)."""
+    """DrNAS with KL: strength·Σ KL(Dir(β) ‖ Dir(1)), 0 where every β is 1 (Chen et al. 2021, eq. 5).
 
+    What has been pruned has β = 1, what the method never considers is no part of the distribution. The code's
+    default is no such term but the weight decay 1e-3 on α, and with it the term takes the decay's place
+    (`arch_weight_decay: 0`).
+    """
+
+    version: ClassVar[int] = 2
     strength: Strength = 1e-3
 
     def __call__(
         self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
-        """Sum over rows; what is not alive keeps β = 1, so it adds nothing of its own."""
+        """Sum lgamma(Σβ) − lgamma(n) − Σ lgamma(β) + Σ (β − 1)(ψ(β) − ψ(Σβ)) over rows of n options."""
         for name, logits in policy.layout.tables(flat).items():
             beta = torch.where(policy.masks[name], concentration(logits), 1.0)
-            distance = kl_divergence(
-                DirichletDistribution(beta), DirichletDistribution(torch.ones_like(beta))
-            )
+            considered = policy.layout.alive[name].to(beta)
+            total = (beta * considered).sum(-1, keepdim=True)
+            each = (beta - 1) * (beta.digamma() - total.digamma()) - beta.lgamma()
+            count = considered.sum(-1)
+            distance = total.squeeze(-1).lgamma() - count.lgamma() + (each * considered).sum(-1)
             losses = losses + self.strength * distance.sum(1)
         return losses
 

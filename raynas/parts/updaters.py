@@ -22,9 +22,7 @@ class Sgd:
     does the same.
     """
 
-    def __init__(
-        self, like: Tensor, momentum: Tensor, weight_decay: Tensor, nesterov: bool = False
-    ) -> None:
+    def __init__(self, like: Tensor, momentum: Tensor, weight_decay: Tensor, nesterov: bool = False) -> None:
         self.velocity = torch.zeros_like(like)
         self.momentum = momentum
         self.weight_decay = weight_decay
