@@ -167,8 +167,8 @@ def test_gdas_steps_on_nas_bench_201_as_its_authors_code_does(monkeypatch):
     assert alphas[0].tolist() == pytest.approx([*moved, -0.3301113256496626], abs=1e-12)
 
 
-# XinbangZhang/DSO-NAS at f47fee9, Cifar/core/optimizer_split.py, APGNAG (with numpy for MXNet): rate .1, γ .001,
-# momentum .9, gradients cut at 2; from these five scales, three steps along these gradients.
+# XinbangZhang/DSO-NAS at f47fee9, Cifar/core/optimizer_split.py, APGNAG (with numpy for MXNet): rate .1,
+# γ .001, momentum .9, gradients cut at 2; from these five scales, three steps along these gradients.
 SCALES = [1.0, 0.05, 0.002, 0.0, 1.5]
 SCALE_STEPS = [
     ([0.1, 0.5, 0.02, 0.0005, -7.0], [0.98081, 0.0, 0.0, 0.0, 1.87981]),

@@ -15,8 +15,8 @@ from raynas.parts.greedy import Greedy
 from raynas.parts.modifiers import EdgeNormalisation
 from raynas.parts.projection import PerturbAndProject
 from raynas.parts.relaxations import Scales, Softmax
-from raynas.parts.schedules import Exponential
 from raynas.parts.rules import Proximal
+from raynas.parts.schedules import Exponential
 from raynas.parts.stages import DropWeak, DropZeros, FixEarly, Stage
 from raynas.parts.stores import Table
 

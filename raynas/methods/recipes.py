@@ -298,9 +298,9 @@ NASP = DARTS.with_(
 DSO_NAS = DARTS.with_(
     "dso-nas",
     "DSO-NAS: learned scales with a sparse penalty; every five epochs what has reached 0 is gone for good",
-    "Zhang et al. 2020, and its code, with the pre-training of weights it recommends as warm-up; its own space "
-    "is dso-nas. There the reductions' convolutions have scales too, and gradients of the weights are cut "
-    "number by number at 2 instead of clipped by their norm",
+    "Zhang et al. 2020, and its code, with the pre-training of weights it recommends as warm-up; its own "
+    "space is dso-nas. There the reductions' convolutions have scales too, and gradients of the weights are "
+    "cut number by number at 2 instead of clipped by their norm",
     version=2,
     store=Table(mean=1, spread=0),
     without=("none",),

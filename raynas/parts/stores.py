@@ -65,7 +65,7 @@ class Generator:
 
     entrywise: ClassVar[bool] = False
     hidden: tuple[Annotated[int, Field(gt=0)], ...] = (14,)
-    last: Literal["block", "plain"] = "block"
+    last: Literal["norm", "plain", "block"] = "norm"
 
     def start(
         self, layout: Layout, generators: Sequence[torch.Generator], memory: dict[str, Tensor]
@@ -122,8 +122,10 @@ class Generator:
             )
             kernel = weight.reshape(lanes * outputs, inputs, KERNEL, KERNEL)
             x = F.conv2d(x, kernel, bias.flatten(), padding=KERNEL // 2, groups=lanes)
-            if self.last == "block" or index < len(layers) - 1:
-                x = F.batch_norm(F.relu(x), None, None, scale.flatten(), shift.flatten(), training=True)
+            inner = index < len(layers) - 1
+            x = F.relu(x) if inner or self.last == "block" else x
+            if inner or self.last != "plain":
+                x = F.batch_norm(x, None, None, scale.flatten(), shift.flatten(), training=True)
         return x[0]
 
 
