@@ -208,9 +208,12 @@ class Pack:
         return self.evaluator.look(draw, statistics, purpose, self.epoch)
 
     def _derive(self, mean: Draw, lane: int) -> Genotype:
-        return self.method.derivation(
-            self.space, {name: rows[lane].tolist() for name, rows in mean.weights.items()}
-        )
+        return self.method.derivation(self.space, _of_lane(mean, lane))
+
+    def _notes(self, mean: Draw, lane: int) -> Mapping[str, float]:
+        """Return what the derivation has to say of a cell beside the cell itself."""
+        notes = getattr(self.method.derivation, "notes", None)
+        return notes(self.space, _of_lane(mean, lane)) if notes else {}
 
     def _curvature_due(self) -> bool:
         every, last = self.config.hessian.every, self.epoch == self.epochs - 1
@@ -244,7 +247,7 @@ class Pack:
             entropy=entropy_of(mean.weights, lane),
             skips=genotype.count("skip_connect"),
             curvature=measured,
-            extra=self._extra(lane, {"": valid[0], "discrete_": discrete[0]}),
+            extra=self._extra(lane, {"": valid[0], "discrete_": discrete[0]}) | self._notes(mean, lane),
             restart=self.restarts[lane],
         )
 
@@ -369,6 +372,10 @@ class Pack:
             "space_fingerprint": self.space.fingerprint(),
             "data_fingerprint": self.splits.record()["hash"],
         }
+
+
+def _of_lane(mean: Draw, lane: int) -> dict[str, list[list[float]]]:
+    return {name: rows[lane].tolist() for name, rows in mean.weights.items()}
 
 
 class Search(Pack):

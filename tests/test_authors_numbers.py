@@ -186,3 +186,46 @@ def test_scales_move_as_dso_nas_moves_them():
         gradient[0, :5] = torch.tensor(slopes, dtype=torch.float64)
         mover.step(gradient)
         assert policy.alphas[0, :5].tolist() == pytest.approx(moved, abs=1e-12)
+
+
+# xiaomi-automl/FairDARTS at 270cfc9, fairdarts: ConvSeparateLoss of weight 10 with a cross entropy of ln 4,
+# Adam of train_search.py, and parse with threshold_sparse at .85, for α that are waves.
+FAIR_ALPHAS = {"normal": 1.75 * wave(98, 1.7), "reduce": 1.736 * wave(98, 0.23, 1.0)}
+FAIR_CELLS = {
+    "normal": [
+        ("avg_pool_3x3", 0, 2),
+        ("dil_conv_3x3", 1, 2),
+        ("max_pool_3x3", 2, 4),
+        ("sep_conv_5x5", 3, 4),
+        ("skip_connect", 3, 5),
+        ("dil_conv_5x5", 4, 5),
+    ],
+    "reduce": [("avg_pool_3x3", 3, 4)],
+}
+
+
+def test_fair_darts_steps_and_derives_as_its_authors_code_does():
+    method, space = resolve("fair-darts"), load_space("darts")
+    parts = {"store": method.store, "relaxation": method.relaxation, "without": method.without}
+    policy = make_policy(space, lanes=1, **parts)
+    for name, table in policy.layout.tables(policy.alphas).items():
+        table[0, :, 1:] = FAIR_ALPHAS[name].view(14, 7)
+    flat = policy.alphas.clone().requires_grad_()
+    entropy = torch.full((1,), 4.0, dtype=torch.float64).log()
+    loss = method.penalties[0](entropy, policy, flat, policy.draw(flat))
+    assert loss.item() == pytest.approx(0.696962681084744, abs=1e-12)
+    [gradient] = torch.autograd.grad(loss.sum(), flat)
+    slopes = [0, -0.004552328774398161, 0.0026697080049186564, 0.004711249927789242, -0.004333201073850423]
+    assert gradient[0, 1:6].tolist() == pytest.approx(slopes, abs=1e-12)
+    weights = {name: rows[0].tolist() for name, rows in policy.mean(flat).weights.items()}
+    genotype = method.derivation(space, weights)
+    # The code's cells have 3 nodes and 1; here the others keep their best edge, and are counted.
+    for kind, edges in FAIR_CELLS.items():
+        there = {target for _, _, target in edges}
+        found = [(each.op, each.source, each.target) for each in genotype.cell(kind)]
+        assert [edge for edge in found if edge[2] in there] == edges
+        assert len(found) - len(edges) == 4 - len(there)
+    assert method.derivation.notes(space, weights) == {"nodes_below": 4.0}
+    method.updater.start(policy, number(3e-3), number(1e-3)).step(gradient)
+    moved = [0, 1.7384134076419104, -0.45019691504876996, -1.6231756843681993, 0.867698355843324]
+    assert policy.alphas[0, 1:6].tolist() == pytest.approx(moved, abs=1e-12)

@@ -236,9 +236,6 @@ def test_a_planted_winner_is_found(monkeypatch, name):
     if name == "parsec":
         # The toy's losses differ little between two draws; what separates them is the sharpness.
         method["objective"] = {"use": "importance", "sharpness": 8}
-    if name.startswith("vim-nas"):
-        # Rows that start where the last ReLU is 0 have equal logits and no gradient, as published.
-        method["store"] = {"use": "generator", "hidden": list(resolve(name).store.hidden), "last": "plain"}
     if any(isinstance(each, Cost) for each in resolve(name).penalties):
         method["penalties"] = []  # the toy has no operations that could be counted
     net = PlantedFeatures if name == "te-nas" else Planted

@@ -146,7 +146,9 @@ DRNAS = DARTS.with_(
 VIM_NAS = DARTS.with_(
     "vim-nas",
     "VIM-NAS: a small network generates α from fixed noise and is trained with the weights",
-    "Wang et al. 2021; optimiser, stop and derivation are not published and assumed",
+    "Wang et al. 2021; optimiser, stop and derivation are not published and assumed, and so is that the "
+    "generator ends in a convolution: with the ReLU of its last block many edges never choose",
+    version=2,
     store=Generator(),
     sampler=Gaussian(),
     order="joint",
@@ -232,7 +234,9 @@ DARTS_MINUS = DARTS.with_(
 FAIR_DARTS = DARTS.with_(
     "fair-darts",
     "FairDARTS: operations do not compete, and are pushed to be on or off",
-    "Chu et al. 2020, and its code",
+    "Chu et al. 2020, and its code, in which a node with no operation from 0.85 on leaves the cell: here it "
+    "keeps its best edge, counted as nodes_below in each epoch's report",
+    version=2,
     store=Table(spread=0),
     without=("none",),
     relaxation=Sigmoid(),

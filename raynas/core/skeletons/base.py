@@ -148,7 +148,7 @@ class Skeleton(ABC):
     def above(
         self, space: "Space", tables: Tables, least: float, most: int | None
     ) -> dict[str, list[Choice]]:
-        """Return the choices that weigh more than ``least``, at most ``most`` a node.
+        """Return the choices that weigh at least ``least``, and anything, at most ``most`` a node.
 
         The skeleton's own rule, `derive`, where rows of α are neither edges nor connections.
         """
