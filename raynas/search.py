@@ -211,9 +211,12 @@ class Pack:
         return zip(self.train.epoch(steps, cutout), self.valid.epoch(steps, cutout), strict=True)
 
     def _derive(self, mean: Draw, lane: int) -> Genotype:
-        return self.method.derivation(
-            self.space, {name: rows[lane].tolist() for name, rows in mean.weights.items()}
-        )
+        return self.method.derivation(self.space, _of_lane(mean, lane))
+
+    def _notes(self, mean: Draw, lane: int) -> Mapping[str, float]:
+        """Return what the derivation has to say of a cell beside the cell itself."""
+        notes = getattr(self.method.derivation, "notes", None)
+        return notes(self.space, _of_lane(mean, lane)) if notes else {}
 
     def _curvature_due(self) -> bool:
         every, last = self.config.hessian.every, self.epoch == self.epochs - 1
@@ -247,7 +250,10 @@ class Pack:
             entropy=entropy_of(mean.weights, lane),
             skips=genotype.count("skip_connect"),
             curvature=measured,
-            extra=self._extra(lane, {"": valid[0], "discrete_": discrete[0]}),
+            extra={
+                **self._extra(lane, {"": valid[0], "discrete_": discrete[0]}),
+                **self._notes(mean, lane),
+            },
             restart=self.restarts[lane],
         )
 
@@ -364,6 +370,10 @@ class Pack:
             "space_fingerprint": self.space.fingerprint(),
             "data_fingerprint": str(self.splits.record()["hash"]),
         }
+
+
+def _of_lane(mean: Draw, lane: int) -> dict[str, list[list[float]]]:
+    return {name: rows[lane].tolist() for name, rows in mean.weights.items()}
 
 
 class Search(Pack):

@@ -42,9 +42,12 @@ class Trainer:
         self.dataset, self.device, self.dtype, self.forms = dataset, device, dtype, forms
         self.stages, self.stage = stages, 0
         self.problem = self._build_problem()
-        self.sgd = Sgd(self.problem.values, self._column("momentum"), self._column("weight_decay"))
+        self.sgd = self._start_sgd(self._column("weight_decay"))
         self._clip = self._column("clip")
         self._start_alphas()
+
+    def _start_sgd(self, decay: Tensor) -> Sgd:
+        return Sgd(self.problem.values, self._column("momentum"), decay, self.method.nesterov)
 
     def _start_alphas(self) -> None:
         """Let α move from where it is, without any past."""
@@ -98,7 +101,7 @@ class Trainer:
     def _seat(self, supernet: AnySupernet) -> None:
         """Put a supernet in the place of the one before, without momentum."""
         self.problem.seat(supernet)
-        self.sgd = Sgd(self.problem.values, self._column("momentum"), self.sgd.weight_decay)
+        self.sgd = self._start_sgd(self.sgd.weight_decay)
 
     def _build_problem(self) -> Bilevel:
         config, method = self.config, self.method

@@ -36,10 +36,10 @@ class Extras:
         return paths, entries
 
 
-def norm(x):
+def norm(x, epsilon=1e-5):
     mean = x.mean((0, 2, 3), keepdim=True)
     variance = ((x - mean) ** 2).mean((0, 2, 3), keepdim=True)
-    return (x - mean) / torch.sqrt(variance + 1e-5)
+    return (x - mean) / torch.sqrt(variance + epsilon)
 
 
 def conv(x, weight, stride=1):
@@ -112,8 +112,8 @@ def plain_forward(net, images, weights, lane=0, extras=None):
     return stack(net, images, weights, lane, *more).mean((2, 3)) @ net.head[lane].T + net.bias[lane]
 
 
-def scaled_norm(module, x, lane):
-    return norm(x) * module.scale[lane][:, None, None] + module.shift[lane][:, None, None]
+def scaled_norm(module, x, lane, epsilon=1e-5):
+    return norm(x, epsilon) * module.scale[lane][:, None, None] + module.shift[lane][:, None, None]
 
 
 def residual_stack(net, images, weights, lane, extras=None):
@@ -251,7 +251,7 @@ def edge_sum(net, cell, row, states, weights, kept, lane, extras):
 def chain_stack(net, images, weights, lane):
     def fixed(layer, x):
         z = conv(x, layer.weight[lane], layer.stride)
-        return F.relu6(scaled_norm(layer.norm, z, lane))
+        return F.relu6(scaled_norm(layer.norm, z, lane, 1e-3))
 
     first, block, *choices, last = net.cells
     x = inverted(block.operation, fixed(first, images), lane)
@@ -268,18 +268,18 @@ def chain_stack(net, images, weights, lane):
 
 def inverted(module, x, lane):
     if module.expand is not None:
-        x = F.relu6(norm(conv(x, module.expand[lane, 0])))
+        x = F.relu6(norm(conv(x, module.expand[lane, 0]), 1e-3))
     window = module.depthwise[lane, 0]
     size = window.shape[-1] // 2
-    x = F.relu6(norm(F.conv2d(x, window, None, module.stride, size, groups=len(window))))
-    return norm(conv(x, module.project[lane, 0]))
+    x = F.relu6(norm(F.conv2d(x, window, None, module.stride, size, groups=len(window)), 1e-3))
+    return norm(conv(x, module.project[lane, 0]), 1e-3)
 
 
 def dense_stack(net, images, weights, lane):
     def plain(layer, x):
-        return F.relu(norm(conv(x, layer.weight[lane], layer.stride)))
+        return F.relu(norm(conv(x, layer.weight[lane], layer.stride), 2e-5))
 
-    x = norm(conv(images, net.stem.convolutions[0][lane]))
+    x = norm(conv(images, net.stem.convolutions[0][lane]), 2e-5)
     x = F.relu(x * net.stem.scales[0][lane][:, None, None] + net.stem.shifts[0][lane][:, None, None])
     spec = net.space.cell("normal")
     *nodes, output = net.space.targets
@@ -298,12 +298,12 @@ def dense_stack(net, images, weights, lane):
                 z = separable(read, layer.windows[place].pair, lane, 0, 1, int(name[3]) // 2, 1)
             else:
                 z = (F.max_pool2d if name.startswith("max") else F.avg_pool2d)(read, 3, 1, 1)
-            states.append(F.relu(norm(z)))
+            states.append(F.relu(norm(z, 2e-5)))
         width = x.shape[1]
         total = 0
         for place, (w, edge) in enumerate(zip(next(rows), spec.into(output), strict=True)):
             kernel = cell.project[lane][:, place * width : (place + 1) * width]
             total = total + conv(w * states[edge.source], kernel)
         shortcut = x if cell.shortcut is None else plain(cell.shortcut, x)
-        x = F.relu(scaled_norm(cell.norm, total, lane)) + shortcut
-    return F.relu(scaled_norm(net.tail.norm, x, lane))
+        x = F.relu(scaled_norm(cell.norm, total, lane, 2e-5)) + shortcut
+    return F.relu(scaled_norm(net.tail.norm, x, lane, 2e-5))

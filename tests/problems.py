@@ -8,12 +8,13 @@ from raynas.core.bilevel import Bilevel
 from raynas.core.policy import Policy
 from raynas.core.space import Space
 from raynas.core.supernet import Supernet
-from raynas.methods import resolve
+from raynas.methods import Method, resolve
 
 
 def bilevel(space: Space, net: Supernet, generators: Sequence[torch.Generator], method="darts") -> Bilevel:
-    """Return the problem of a method on a supernet; ``generators`` start α, one a lane."""
-    found = resolve(method)
+    """Return the problem of a method, or of a method's name, on a supernet; ``generators`` start α."""
+    found = method if isinstance(method, Method) else resolve(method)
+    found = found.suited(space)
     policy = Policy(
         space,
         found.store,

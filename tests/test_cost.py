@@ -259,7 +259,7 @@ class NearlyAsGood(Planted):
 @pytest.mark.parametrize("name", ["snas", "proxyless", "drnas", "dsnas"])
 def test_costs_move_the_choice(monkeypatch, tmp_path, name):
     (tmp_path / "costs.yaml").write_text(FLAT)
-    form = {"strength": 3, "form": "multiply"} if name == "proxyless" else {"strength": 0.5}
+    form = {"strength": 10, "form": "multiply"} if name == "proxyless" else {"strength": 0.5}
     penalty = {"use": "cost", "table": str(tmp_path / "costs.yaml"), **form}
     chosen = []
     for penalties in ([], [penalty]):

@@ -1,12 +1,17 @@
 """Methods in trial files: every form, what is refused and why, defaults, going back to earlier epochs."""
 
+from dataclasses import fields
+
 import pytest
 import torch
 
 from raynas.core.config import SearchConfig
 from raynas.core.records import Curvature
 from raynas.errors import RaynasError
-from raynas.methods import defaults_of, describe, names, reasons, resolve, settle
+from raynas.library import load_space
+from raynas.library import names as library_names
+from raynas.methods import Method, defaults_of, describe, names, reasons, resolve, settle
+from raynas.parts.progressive import Widen
 from raynas.parts.projection import PerturbAndProject
 from raynas.parts.rules import AdamRule, ClipNorm
 from raynas.parts.samplers import Gumbel
@@ -109,6 +114,39 @@ def test_a_methods_defaults_stand_below_what_is_given():
     assert settled() == SearchConfig(space="tiny")
     assert defaults_of("drnas")["warmup"] == 10
     assert defaults_of("darts") == {}
+
+
+def test_a_method_is_on_a_space_what_its_source_has_there():
+    # xiangning-chen/DrNAS at f2caa4d: NAS_BENCH_201 in 201-space/cell_operations.py has `none`, PRIMITIVES in
+    # DARTS-space/genotypes.py does not; the numbers are the defaults of the train_search files.
+    there = load_space("nas-bench-201")
+    assert resolve("drnas", there).without == ()
+    assert resolve("drnas", load_space("s4")).without == ("none",)
+    assert resolve({"base": "drnas", "without": ["none"]}, there).without == ("none",)
+    plain = settle(SearchConfig(space="nas-bench-201", method="drnas"))
+    assert (plain.epochs, plain.warmup, plain.arch_learning_rate) == (100, 0, 3e-4)
+    assert (plain.learning_rate, plain.learning_rate_min) == (0.025, 0.001)
+    staged = settle(SearchConfig(space="nas-bench-201", method="drnas-progressive"))
+    assert (staged.epochs, staged.warmup, staged.channels, staged.cells) == (100, 10, 16, 5)
+    assert resolve("drnas-progressive", there).stages == Widen((4, 2), (5, 3))
+    wide = settle(SearchConfig(space="darts", method="drnas-progressive"))
+    assert (wide.epochs, wide.warmup, wide.channels, wide.cells) == (50, 10, 36, 20)
+    imagenet = settle(SearchConfig(space="darts-imagenet", method="drnas-progressive"))
+    assert (imagenet.batch, imagenet.learning_rate, imagenet.channels, imagenet.cells) == (512, 0.5, 48, 14)
+    mine = there.model_copy(update={"name": "mine"})
+    assert resolve("drnas", mine) == resolve("drnas", there) == resolve("drnas", there).suited(there)
+
+
+@pytest.mark.parametrize("name", names())
+def test_what_a_method_does_elsewhere_is_for_places_that_exist_and_makes_sense_there(name):
+    spaces = [load_space(each) for each in library_names("search_spaces")]
+    for place, changes in resolve(name).on.items():
+        there = [space for space in spaces if place in (space.name, space.skeleton)]
+        assert there
+        assert changes.keys() - {"defaults"} <= {field.name for field in fields(Method)}
+        for space in there:
+            config = settle(SearchConfig(space=space.name, method=name))
+            assert list(reasons(resolve(name), space, config.model_dump())) == []
 
 
 def test_every_method_can_be_described_and_written_again():

@@ -243,9 +243,6 @@ def test_a_planted_winner_is_found(monkeypatch, name):
         method["stages"] = {"use": "training-free", "images": 8, "crops": 200, "repeats": 1}
     if name == "proxyless":
         method["every"] = 1
-    if name.startswith("vim-nas"):
-        # Rows that start where the last ReLU is 0 have equal logits and no gradient, as published.
-        method["store"] = {"use": "generator", "hidden": list(resolve(name).store.hidden), "last": "plain"}
     if any(isinstance(each, Cost | Resources) for each in resolve(name).penalties):
         method["penalties"] = []  # the toy has no operations that could be counted
     net = PlantedFeatures if name == "te-nas" else Planted

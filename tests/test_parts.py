@@ -51,6 +51,21 @@ def test_sgd_and_adam_do_what_pytorchs_do_lane_by_lane():
     torch.testing.assert_close(adam_values, torch.stack(mine["adam"]).detach(), rtol=1e-13, atol=1e-14)
 
 
+def test_nesterovs_momentum_is_pytorchs():
+    values = torch.randn(1, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    parameter = torch.nn.Parameter(values[0].clone())
+    theirs = torch.optim.SGD([parameter], 0.1, momentum=0.9, weight_decay=0.01, nesterov=True)
+    mine = Sgd(values, col(0.9), col(0.01), nesterov=True)
+    for place in range(4):
+        gradient = torch.sin(torch.arange(5.0, dtype=torch.float64) + place)[None]
+        ahead = values - 0.1 * mine.direction(values, gradient)
+        mine.step(values, gradient, col(0.1))
+        torch.testing.assert_close(values, ahead, rtol=0, atol=1e-15)
+        parameter.grad = gradient[0].clone()
+        theirs.step()
+    torch.testing.assert_close(values[0], parameter.detach(), rtol=0, atol=1e-14)
+
+
 def test_clipping_is_pytorchs_and_per_lane():
     gradient = torch.tensor([[3.0, 4.0], [0.3, 0.4]], dtype=torch.float64)
     parameter = torch.nn.Parameter(torch.zeros(2, dtype=torch.float64))

@@ -76,6 +76,9 @@ def test_a_threshold_keeps_at_most_two_edges_and_never_none(space):
     ]
     found = rows_of(Threshold(0.85)(space, weights_of(normal, space)))
     assert found == [("sep_conv_3x3", 0, 2), ("sep_conv_3x3", 1, 3), ("skip_connect", 2, 3)]
+    weights = weights_of(normal, space)
+    assert Threshold(0.95).notes(space, weights) == {"nodes_below": 3.0}  # one normal, both of the flat cell
+    assert rows_of(Threshold(0.95)(space, weights))[1:] == [("sep_conv_3x3", 1, 3)]
     low = [[value / 10 for value in row] for row in normal]
     assert rows_of(Threshold(0.85)(space, weights_of(low, space))) == [
         ("sep_conv_3x3", 0, 2),

@@ -259,7 +259,10 @@ def test_a_pair_learns_as_if_it_were_all_there_is():
     slopes = policy.layout.tables(grad((table(draw) * gates).sum(), flat)[0])["normal"]
     logits = policy.layout.tables(policy.alphas)["normal"].masked_fill(~pair, -float("inf"))
     p = logits.softmax(-1)
-    torch.testing.assert_close(slopes, p * gates - p * (p * gates).sum(-1, keepdim=True))
+    rests = table(draw)[..., :1] > 0  # `none`, the first option, is switched on
+    expected = (p * gates - p * (p * gates).sum(-1, keepdim=True)).masked_fill(rests, 0.0)
+    assert 0 < int(rests.sum()) < rests.numel()
+    torch.testing.assert_close(slopes, expected)
 
 
 def test_pairs_are_drawn_without_replacement_in_proportion():

@@ -17,6 +17,7 @@ from raynas.parts.schedules import (
     PhasedDropout,
     PowerCosine,
     Steady,
+    TwoPhases,
 )
 
 
@@ -120,6 +121,22 @@ def test_cosine_power_annealing_with_power_one_is_the_cosine_and_its_warm_up_is_
     assert [warm(0.0, 1.0, at(epoch), []) for epoch in range(6)] == pytest.approx(
         [0.2, 0.4, 0.6, 0.8, 1.0, 1.0]
     )
+
+
+def test_a_warm_up_has_a_curve_of_its_own():
+    # mit-han-lab/proxylessnas at bf58b5c, nas_manager.py: warm_up is half a cosine from .05 over 40 epochs,
+    # train one from .025 over 120.
+    proxyless = TwoPhases(2.0)
+    found = [proxyless(0.0, 0.025, at(epoch, 160, warmup=40), []) for epoch in (0, 20, 40, 100, 159)]
+    last = 0.0125 * (1 + math.cos(math.pi * 119 / 120))
+    assert found == pytest.approx([0.05, 0.025, 0.025, 0.0125, last])
+    steady = TwoPhases(0.5, falls=False)
+    assert [steady(0.0, 0.1, at(epoch, 240, warmup=120), []) for epoch in (0, 119, 120, 239)] == [
+        0.05,
+        0.05,
+        0.1,
+        0.1,
+    ]
 
 
 @dataclass

@@ -14,9 +14,11 @@ from raynas.parts.derivations import Strongest
 from raynas.parts.greedy import Greedy
 from raynas.parts.modifiers import EdgeNormalisation
 from raynas.parts.projection import PerturbAndProject
-from raynas.parts.relaxations import Softmax
+from raynas.parts.relaxations import Scales, Softmax
+from raynas.parts.rules import Proximal
 from raynas.parts.schedules import Exponential
-from raynas.parts.stages import DropWeak, FixEarly, Stage
+from raynas.parts.stages import DropWeak, DropZeros, FixEarly, Stage
+from raynas.parts.stores import Table
 
 
 def step(policy, stages, progress, histories=None, score=None):
@@ -55,6 +57,28 @@ def test_asaps_threshold_is_exact():
     policy.alphas = rows.repeat(4).unsqueeze(0)
     step(policy, DropWeak(0.4), Progress(0, 50))
     assert policy.alive["normal"][0, 0].tolist() == [True, False, True]
+
+
+def test_a_scale_that_is_zero_when_dso_nas_looks_never_returns():
+    policy = make_policy("dso-nas", store=Table(1.0, 0.0), relaxation=Scales(), lanes=1)
+    rate, decay = (torch.full((1, 1), value, dtype=torch.float64) for value in (0.1, 0.0))
+    mover = Proximal(0.001, 0.9).start(policy, rate, decay)
+    generator = torch.Generator().manual_seed(0)
+    dead = torch.zeros_like(policy.alphas, dtype=torch.bool)
+    returned = 0
+    for epoch in range(60):
+        zero = policy.alphas == 0
+        looked = step(policy, DropZeros(5), Progress(epoch, 60, warmup=10))
+        assert looked == (epoch > 10 and epoch % 5 == 0)
+        dead |= zero & looked
+        for _ in range(3):
+            zero = policy.alphas == 0
+            slopes = torch.randn(policy.alphas.shape, generator=generator, dtype=torch.float64)
+            mover.step(0.5 * slopes + 0.1)
+            returned += int((zero & (policy.alphas > 0)).sum())
+        assert not policy.alphas[dead].any()
+    assert returned > 10  # between two looks
+    assert 30 < int(dead.sum()) < dead.numel()
 
 
 def test_dsnas_fixes_what_leads_by_the_margin():

@@ -1,5 +1,7 @@
 """Stop rules on recorded curves."""
 
+from dataclasses import replace
+
 import pytest
 
 from raynas.core.derive import derive
@@ -147,6 +149,15 @@ def test_convergence_is_the_largest_divergence_of_any_row():
     assert first_stop(Converged(1e-2, patience=2), reports)[0] == 3
     assert first_stop(Converged(1e-5, patience=2), reports) is None
     assert first_stop(Converged(10.0), [report(0, [[0.0, 0.0, 0.5, 0.5], *FLAT[1:]]), report(1)]) is None
+
+
+def test_weights_that_have_chosen_end_a_search_at_its_first_report():
+    sure, surer = [0.01, 0.01, 0.96, 0.02], [0.0, 0.0, 2.0, 0.0]
+    weights = {"normal": [sure, surer, [0.0] * 4, sure, sure], "reduce": [surer] * 5}
+    chosen = replace(report(0), weights=weights)
+    assert Converged()([chosen], SPACE).epoch == 0
+    assert Converged(certain=0.97)([chosen], SPACE) is None
+    assert Converged(certain=None)([chosen], SPACE) is None
 
 
 def test_all_decided():

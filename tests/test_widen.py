@@ -1,4 +1,4 @@
-"""Supernets whose operations grow: what they computed on few channels they compute on repeated ones."""
+"""Supernets whose operations grow: every kernel repeats inputs and outputs, undivided."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from raynas.core.flat import flatten
 from raynas.core.ops.fused import Reduce, Source
 from raynas.core.ops.lanes import Pass, Statistics
 from raynas.core.ops.paths import Path
-from raynas.core.widen import growths, widen
+from raynas.core.widen import Growth, _weights, growths, widen
 from raynas.errors import RaynasError
 
 
@@ -28,10 +28,15 @@ def generators(lanes=2):
 
 @pytest.mark.parametrize("statistics", [Statistics.BATCH, Statistics.RUNNING])
 @pytest.mark.parametrize("index", [0, 1])
-def test_every_operation_on_repeated_channels_gives_its_repeated_result(index, statistics):
+def test_on_repeated_channels_an_operation_gives_what_kernels_that_count_repeats_give(index, statistics):
     _, old, new = pair(auxiliary=True)
     grown = growths(old, new, generators())
     widen(old, new, generators())
+    with torch.no_grad():
+        for (name, few), many in zip(old.named_parameters(), new.parameters(), strict=True):
+            if few.shape[-4:-3] != many.shape[-4:-3]:  # reads all channels of its operation
+                for lane, cells in enumerate(grown):
+                    few[lane] *= torch.bincount(cells[int(name.split(".")[1])].channels).view(-1, 1, 1)
     run = Pass(statistics, seeds(2))
     few, many = old.cells[index], new.cells[index]
     assert many.channels > few.channels
@@ -56,6 +61,18 @@ def test_every_operation_on_repeated_channels_gives_its_repeated_result(index, s
                 expected = out[0][:, lane][:, :, repeats]
                 torch.testing.assert_close(out[1][:, lane], expected, rtol=1e-9, atol=1e-9)
     assert reductions == (4 if index else 0)
+
+
+def test_a_kernel_is_repeated_as_the_authors_code_does():
+    # A 1×1 convolution of 2 channels that gets a third: xiangning-chen/DrNAS at f2caa4d, net2wider.py,
+    # InChannelWider(conv, 3, index=[1]), then OutChannelWider(conv, 3, index=[1]).
+    kernel = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    repeats = Growth(torch.tensor([0, 1, 1]), torch.tensor([0]))
+    place = _weights(
+        torch.arange(4).view(1, 2, 2, 1, 1), torch.Size((1, 3, 3, 1, 1)), {0: repeats}, "cells.0"
+    )
+    widened = kernel.flatten()[place].flatten().tolist()
+    assert widened == [1, 2, 2, 3, 4, 4, 3, 4, 4]
 
 
 def test_what_does_not_grow_is_kept_and_the_map_gives_all_parameters():

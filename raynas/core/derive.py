@@ -34,7 +34,7 @@ def derive(space: Space, weights: Mapping[str, Rows]) -> Genotype:
 def derive_above(
     space: Space, weights: Mapping[str, Rows], least: float, most: int | None = None
 ) -> Genotype:
-    """Choose what weighs more than ``least``, at most ``most`` a node, as the space's skeleton has it.
+    """Choose what weighs at least ``least``, and anything, at most ``most`` a node, as the skeleton has it.
 
     ``weights`` are those of `derive`, and so are the errors.
     """

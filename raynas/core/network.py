@@ -54,6 +54,9 @@ class Network(nn.Module):
         normed = plan.tail == "norm"
         self.tail = nn.Sequential(*[nn.BatchNorm2d(plan.features), nn.ReLU()] if normed else [])
         self.head = nn.Linear(plan.features, classes)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = genotype.form.epsilon
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits [N, classes] of images [N, channels, height, width]."""

@@ -33,6 +33,8 @@ class Draw(NamedTuple):
     ``offsets`` [lanes, rows] are numbers added to every entry of an edge's output, and ``carry`` [lanes,
     rows] the weights of channels that by-pass an edge's operations; None stands for 0 and for 1. ``alone``
     says that these are derived cells, which have nothing of what modifiers add to the supernet's passes.
+    ``shares`` are the probabilities the draw was made with, what penalties charge; None stands for the
+    relaxed weights.
     """
 
     weights: Tables
@@ -40,6 +42,7 @@ class Draw(NamedTuple):
     offsets: Tables | None = None
     carry: Tables | None = None
     alone: bool = False
+    shares: Tables | None = None
 
 
 class Store(Protocol):

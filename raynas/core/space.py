@@ -247,6 +247,8 @@ class Space(_Space):
         data = self.model_dump(
             mode="json", exclude={"name", "title", "source", "defaults", "network"}, exclude_none=True
         )
+        # Skeletons that have an ε of their own once had the usual one: other numbers, another fingerprint.
+        data |= {} if self.form.epsilon == Skeleton.epsilon else {"epsilon": self.form.epsilon}
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
 
 

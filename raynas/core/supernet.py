@@ -57,7 +57,7 @@ class Supernet(nn.Module):
     ) -> None:
         super().__init__()
         _check_build(space, partial, auxiliary)
-        lanes = Lanes(generators, dtype)
+        lanes = Lanes(generators, dtype, space.form.epsilon)
         plan = plan or space.form.plan(shape, space.nodes, cells, channels, trunk=space.trunk)
         build = BUILDERS[space.skeleton](lanes, space, partial)
         self.space, self.shape, self.recompute, self.partial = space, shape, recompute, partial

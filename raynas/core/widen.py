@@ -1,8 +1,10 @@
 """Widening: a supernet whose operations see more channels takes over the weights of one that saw fewer.
 
-The first channels of an operation stay what they were, and every further one repeats a random one of them;
-kernels that read a repeated channel divide by how often it is there. So an operation on repeated channels
-gives what it gave, repeated (Chen et al. 2016, Net2Net; DrNAS' stages, Chen et al. 2021, section 3.4).
+The first channels of an operation stay what they were, and every further one repeats a random one of them,
+in its kernels' inputs as in their outputs (DrNAS' stages, Chen et al. 2021, section 3.4). As in the authors'
+code, kernels are not divided by how often they repeat a channel, as Net2Net's are (Chen et al. 2016): what an
+operation gives is not kept, for its new inputs are other channels of the state and no repeats. Unlike there,
+where every kernel draws repeats of its own, all kernels of a cell share one draw.
 """
 
 from collections.abc import Callable, Sequence
@@ -56,22 +58,18 @@ def widen(old: Supernet, new: Supernet, generators: Sequence[torch.Generator]) -
     _check(old, new)
     grown = growths(old, new, generators)
     before, after = list(old.parameters()), list(new.named_parameters())
-    index, factor = [], []
+    index = []
     for lane in grown:
-        places, factors, first = [], [], 0
+        places, first = [], 0
         for (name, wide), narrow in zip(after, before, strict=True):
             own = torch.arange(first, first + narrow[0].numel()).view(narrow.shape[1:])
-            place, share = _weights(own, wide.shape[1:], lane, name)
-            places.append(place.flatten())
-            factors.append(share.flatten())
+            places.append(_weights(own, wide.shape[1:], lane, name).flatten())
             first += own.numel()
         index.append(torch.cat(places))
-        factor.append(torch.cat(factors))
-    like = before[0]
-    where, times = torch.stack(index).to(like.device), torch.stack(factor).to(like)
+    where = torch.stack(index).to(before[0].device)
 
     def mapped(flat: Tensor) -> Tensor:
-        return flat.gather(1, where) * times
+        return flat.gather(1, where)
 
     targets = [parameter for _, parameter in after]
     for parameter, values in zip(targets, unflatten(mapped(flatten(before)), targets), strict=True):
@@ -104,21 +102,18 @@ def _cell(name: str) -> int:
     return int(name.split(".")[1])
 
 
-def _weights(own: Tensor, shape: torch.Size, lane: dict[int, Growth], name: str) -> tuple[Tensor, Tensor]:
-    """Return where each new number of a kernel comes from, and what it is multiplied by.
+def _weights(own: Tensor, shape: torch.Size, lane: dict[int, Growth], name: str) -> Tensor:
+    """Return where each new number of a kernel comes from; ``own`` are the places of the old ones.
 
     Kernels are [edges, outputs, inputs, k, k]; depthwise ones have a single output for each input.
     """
     if own.shape == shape:
-        return own, torch.ones(own.shape, dtype=torch.float64)
+        return own
     growth = lane[_cell(name)]
-    share = torch.ones(shape, dtype=torch.float64)
     if own.shape[-4] != shape[-4]:
         outputs = growth.channels if shape[-4] == len(growth.channels) else growth.halves
         own = own.index_select(-4, outputs)
-        counts = torch.bincount(growth.channels)[growth.channels]
-        share = share / counts.view(-1, 1, 1)
-    return own.index_select(-3, growth.channels), share
+    return own.index_select(-3, growth.channels)
 
 
 def _statistics(name: str, old: Supernet, new: Supernet, grown: Sequence[dict[int, Growth]]) -> None:

@@ -90,6 +90,7 @@ PARTS: Mapping[str, Kinds] = {
         "cosine": schedules.Cosine,
         "power-cosine": schedules.PowerCosine,
         "bold-driver": schedules.BoldDriver,
+        "two-phases": schedules.TwoPhases,
         "steady": schedules.Steady,
     },
     "modifiers": {
@@ -102,6 +103,7 @@ PARTS: Mapping[str, Kinds] = {
     },
     "stages": {
         "drop-weak": stages.DropWeak,
+        "drop-zeros": stages.DropZeros,
         "fix-early": stages.FixEarly,
         "greedy": Greedy,
         "deepen": Deepen,
@@ -136,7 +138,7 @@ _SCHEDULES: Kinds = {
 _WITHIN: Mapping[str, Kinds] = {
     "then": {"regularise": stops.Regularise},
     "rules": {use: kind for use, kind in PARTS["stop"].items() if use != "any-of"},
-    "before": {"clip-norm": rules.ClipNorm},
+    "before": {"clip-norm": rules.ClipNorm, "clip-each": rules.ClipEach},
     "after": {"clamp": rules.Clamp, "keep-mass": rules.KeepMass},
 }
 """Settings of parts that are parts themselves; wherever a number is wanted, a schedule may stand."""

@@ -14,10 +14,10 @@ from raynas.parts.penalties import SampleDistance, ZeroOne
 from raynas.parts.perturbations import Attack, UniformNoise
 from raynas.parts.projection import PerturbAndProject
 from raynas.parts.relaxations import DirichletMean, MaxWeight, ReluShare, Scales, Sigmoid, Softmax
-from raynas.parts.rules import AdamRule, Adaptive, Clamp, ClipNorm, KeepMass, Proximal, SgdRule
+from raynas.parts.rules import AdamRule, Adaptive, Clamp, ClipEach, ClipNorm, KeepMass, Proximal, SgdRule
 from raynas.parts.samplers import Categorical, Dirichlet, Gaussian, Gumbel, Mean, Pair, Projection
-from raynas.parts.schedules import Exponential, Linear, PowerCosine
-from raynas.parts.stages import DropWeak, FixEarly
+from raynas.parts.schedules import Exponential, Linear, PowerCosine, TwoPhases
+from raynas.parts.stages import DropWeak, DropZeros, FixEarly
 from raynas.parts.stops import (
     AllDecided,
     AnyOf,
@@ -66,6 +66,8 @@ GDAS_ST = DARTS.with_(
     "Dong, Yang 2019; straight through all operations instead of the chosen ones. Cells of the DARTS space "
     "keep two inputs a node, where the authors' code keeps the two best pairs of input and operation, be "
     "they of one input",
+    version=2,
+    nesterov=True,
     sampler=Gumbel(Linear(10, 0.1), hard=True),
     order="weights-first",
     defaults={"epochs": 250, "weight_decay": 5e-4},
@@ -73,8 +75,9 @@ GDAS_ST = DARTS.with_(
 GDAS = GDAS_ST.with_(
     "gdas",
     "GDAS: one Gumbel-sampled operation an edge, the only one that is computed",
-    "Dong, Yang 2019, and its code; without Nesterov's momentum. Cells of the DARTS space keep two inputs a "
-    "node, where the code keeps the two best pairs of input and operation, be they of one input",
+    "Dong, Yang 2019, and its code; α's gradient is no part of the norm at which the weights' is clipped. "
+    "Cells of the DARTS space keep two inputs per node, where the code keeps the two best pairs of input and "
+    "operation, be they of one input",
     sampler=Gumbel(Linear(10, 0.1), hard=True, execute="chosen"),
 )
 SNAS = DARTS.with_(
@@ -122,7 +125,8 @@ PARSEC = DARTS.with_(
 DRNAS = DARTS.with_(
     "drnas",
     "DrNAS: the mixture is a Dirichlet draw, its concentrations are learned",
-    "Chen et al. 2021, and its code",
+    "Chen et al. 2021, and its code: `none` is no candidate in the DARTS space, and one in NAS-Bench-201's",
+    version=2,
     without=("none",),
     relaxation=DirichletMean(),
     sampler=Dirichlet(),
@@ -132,11 +136,34 @@ DRNAS = DARTS.with_(
         "arch_learning_rate": 6e-4,
         "warmup": 0.2,
     },
+    on={
+        "residual": {
+            "without": (),
+            "defaults": {
+                "epochs": 100,
+                "learning_rate": 0.025,
+                "learning_rate_min": 0.001,
+                "arch_learning_rate": 3e-4,
+                "warmup": 0,
+            },
+        },
+        "darts-imagenet": {
+            "defaults": {
+                "batch": 512,
+                "learning_rate": 0.5,
+                "arch_learning_rate": 6e-3,
+                "channels": 48,
+                "cells": 14,
+            }
+        },
+    },
 )
 VIM_NAS = DARTS.with_(
     "vim-nas",
     "VIM-NAS: a small network generates α from fixed noise and is trained with the weights",
-    "Wang et al. 2021; optimiser, stop and derivation are not published and assumed",
+    "Wang et al. 2021; optimiser, stop and derivation are not published and assumed, and so is that the "
+    "generator ends in a convolution: with the ReLU of its last block many edges never choose",
+    version=2,
     store=Generator(),
     sampler=Gaussian(),
     order="joint",
@@ -159,17 +186,24 @@ VIM_NAS_D = VIM_NAS.with_(
 PROXYLESS = DARTS.with_(
     "proxyless",
     "ProxylessNAS: two sampled operations an edge compete, one of them is switched on",
-    "Cai, Zhu, Han 2019, section 3.2.1, and its code",
+    "Cai, Zhu, Han 2019, section 3.2.1, and its code in mode two (its default, full_v2, runs all paths). Not "
+    "taken over: label smoothing of 0.1 in weight steps; that α rests for one more epoch after the warm-up; "
+    "one path, not each of the ten, in the weight steps of its REINFORCE",
+    version=2,
     sampler=Pair(),
     weight_sampler=Categorical("none"),
     penalties=(Cost(0.3, "multiply"),),
     updater=AdamRule((0.0, 0.999), after=(KeepMass(),)),
+    order="weights-first",
     every=5,
+    nesterov=True,
+    annealing=TwoPhases(2.0),
     derivation=EveryEdge(),
     defaults={
         "epochs": 160,
         "warmup": 0.25,
         "batch": 256,
+        "learning_rate_min": 0.0,
         "weight_decay": 4e-5,
         "arch_learning_rate": 1e-3,
         "arch_weight_decay": 0.0,
@@ -216,7 +250,9 @@ DARTS_MINUS = DARTS.with_(
 FAIR_DARTS = DARTS.with_(
     "fair-darts",
     "FairDARTS: operations do not compete, and are pushed to be on or off",
-    "Chu et al. 2020, and its code",
+    "Chu et al. 2020, and its code, in which a node with no operation from 0.85 on leaves the cell: here it "
+    "keeps its best edge, counted as nodes_below in each epoch's report",
+    version=2,
     store=Table(spread=0),
     without=("none",),
     relaxation=Sigmoid(),
@@ -289,15 +325,24 @@ NASP = DARTS.with_(
 )
 DSO_NAS = DARTS.with_(
     "dso-nas",
-    "DSO-NAS: learned scales with a sparse penalty; what reaches 0 is gone",
-    "Zhang et al. 2020, and its code; its own space is dso-nas",
+    "DSO-NAS: learned scales with a sparse penalty; every five epochs what has reached 0 is gone for good",
+    "Zhang et al. 2020, and its code, with the pre-training of weights it recommends as warm-up; its own "
+    "space is dso-nas. There the reductions' convolutions have scales too, and gradients of the weights are "
+    "cut number by number at 2 instead of clipped by their norm",
+    version=2,
     store=Table(mean=1, spread=0),
     without=("none",),
     relaxation=Scales(),
-    updater=Proximal(0.001, 0.9),
+    updater=Proximal(0.001, 0.9, (ClipEach(2.0),)),
+    order="weights-first",
+    nesterov=True,
+    annealing=TwoPhases(0.5, falls=False),
+    stages=DropZeros(5),
     derivation=Threshold(0.0, most=None),
     defaults={
-        "epochs": 120,
+        "epochs": 240,
+        "warmup": 0.5,
+        "batch": 128,
         "learning_rate": 0.1,
         "weight_decay": 1e-4,
         "arch_learning_rate": 0.1,

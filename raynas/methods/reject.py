@@ -123,6 +123,10 @@ _PARTS: tuple[tuple[Callable[[Method], bool], str], ...] = (
         "resources charges what was drawn, through which α has to learn: a sampler that computes everything",
     ),
     (
+        lambda m: m.nesterov and isinstance(m.estimator, SecondOrder),
+        "second order looks ahead by a step with plain momentum: `nesterov: false`",
+    ),
+    (
         lambda m: m.order == "joint" and isinstance(m.estimator, SecondOrder),
         "a joint step has no step of the weights to look ahead to: leave second order out",
     ),

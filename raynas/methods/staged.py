@@ -35,7 +35,15 @@ DRNAS_PROGRESSIVE = DRNAS.with_(
     "drnas-progressive",
     "DrNAS in two stages: first a sixth of the channels, then a quarter of them and four operations an edge",
     stages=Widen(),
-    defaults={"channels": 36},
+    defaults={"channels": 36, "cells": 20},
+    on={
+        "residual": {
+            **DRNAS.on["residual"],
+            "stages": Widen((4, 2), (5, 3)),
+            "defaults": {**DRNAS.on["residual"]["defaults"], "channels": 16, "cells": 5, "warmup": 0.1},
+        },
+        "darts-imagenet": {**DRNAS.on["darts-imagenet"], "stages": Widen((6, 3), (7, 4))},
+    },
 )
 BAYES_NAS = DARTS.with_(
     "bayes-nas",

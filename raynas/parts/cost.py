@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -16,7 +16,7 @@ from raynas.core.skeletons.base import Group
 from raynas.core.space import Space
 from raynas.errors import RaynasError, unknown
 from raynas.library import read_yaml
-from raynas.parts.penalties import Strength, Term
+from raynas.parts.penalties import Strength, Term, shares
 
 LEAST = 2.0
 """The multiplicative form takes logarithms: expected costs below 2 count as 2."""
@@ -36,8 +36,11 @@ class Cost(Term):
     a YAML or JSON file instead: what each operation costs on an edge, in any unit, `skip_connect: 0.1`, for
     all cells alike or under the name of each group (`normal:`, `reduce:`). Without a ``reference``, in the
     same unit, R is the expected cost where all options weigh the same. The probabilities are what is
-    differentiated, whatever was drawn. Source: Cai et al. 2019, section 3.2.2 (eq. 3).
+    differentiated, whatever was drawn; those of `Pair` are the pair's, as in ProxylessNAS' code. Source: Cai
+    et al. 2019, section 3.2.2 (eq. 3), and its code.
     """
+
+    version: ClassVar[int] = 2
 
     strength: Strength = 0.1
     form: Literal["add", "log", "multiply"] = "add"
@@ -61,7 +64,7 @@ class Cost(Term):
             raise TypeError("expected costs need the cost of every operation")
         expected, reference = torch.zeros_like(losses), 0.0
         spent = torch.zeros_like(losses)
-        for name, weights in policy.relax(flat).items():
+        for name, weights in shares(policy, flat, draw).items():
             price = costs[name]
             charged = weights * price.to(weights)
             if self.drawn:

@@ -36,7 +36,7 @@ class FirstOrder:
     def __call__(self, problem: Bilevel, train: Batch, valid: Batch, sgd: Sgd, rates: Tensor) -> Tensor:
         """Differentiate with respect to α alone; no weight's gradient is computed."""
         alphas = problem.alphas.detach().requires_grad_()
-        return grad(problem.losses(valid, alphas).sum(), alphas)[0]
+        return grad(problem.losses(valid, alphas).sum(), alphas, materialize_grads=True)[0]
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,14 @@
 """Terms that α-steps add to the loss."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.distributions import Dirichlet as DirichletDistribution
-from torch.distributions import kl_divergence
 
 from raynas.core.objective import Costs
-from raynas.core.policy import Draw, Policy
+from raynas.core.policy import Draw, Policy, Tables
 from raynas.core.recurrent import AnySupernet
 from raynas.core.space import Space
 from raynas.parts.relaxations import concentration
@@ -24,6 +22,11 @@ class Term:
     def costs(self, space: Space, supernet: AnySupernet) -> Costs | None:
         """Return None."""
         return None
+
+
+def shares(policy: Policy, flat: Tensor, draw: Draw) -> Tables:
+    """Return what penalties charge: the draw's own probabilities, or the relaxed weights."""
+    return policy.relax(flat) if draw.shares is None else draw.shares
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class ZeroOne(Term):
         self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
         """Average over all weights that are alive."""
-        weights = policy.relax(flat)
+        weights = shares(policy, flat, draw)
         total = torch.zeros_like(losses)
         count = torch.zeros_like(losses)
         for name, rows in weights.items():
@@ -52,19 +55,27 @@ class ZeroOne(Term):
 
 @dataclass(frozen=True)
 class Anchor(Term):
-    """DrNAS with KL: strength·Σ KL(Dir(β) ‖ Dir(1)), 0 where every β is 1 (Chen et al. 2021, eq. 5)."""
+    """DrNAS with KL: strength·Σ KL(Dir(β) ‖ Dir(1)), 0 where every β is 1 (Chen et al. 2021, eq. 5).
 
+    What has been pruned has β = 1, what the method never considers is no part of the distribution. The code's
+    default is no such term but the weight decay 1e-3 on α, and with it the term takes the decay's place
+    (`arch_weight_decay: 0`).
+    """
+
+    version: ClassVar[int] = 2
     strength: Strength = 1e-3
 
     def __call__(
         self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
-        """Sum over rows; what is not alive keeps β = 1, so it adds nothing of its own."""
+        """Sum lgamma(Σβ) − lgamma(n) − Σ lgamma(β) + Σ (β − 1)(ψ(β) − ψ(Σβ)) over rows of n options."""
         for name, logits in policy.layout.tables(flat).items():
             beta = torch.where(policy.masks[name], concentration(logits), 1.0)
-            distance = kl_divergence(
-                DirichletDistribution(beta), DirichletDistribution(torch.ones_like(beta))
-            )
+            considered = policy.layout.alive[name].to(beta)
+            total = (beta * considered).sum(-1, keepdim=True)
+            each = (beta - 1) * (beta.digamma() - total.digamma()) - beta.lgamma()
+            count = considered.sum(-1)
+            distance = total.squeeze(-1).lgamma() - count.lgamma() + (each * considered).sum(-1)
             losses = losses + self.strength * distance.sum(1)
         return losses
 
@@ -82,7 +93,7 @@ class SampleDistance(Term):
         self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
         """The sample is taken as it is; only the probabilities are pulled."""
-        for name, weights in policy.relax(flat).items():
+        for name, weights in shares(policy, flat, draw).items():
             distance = (weights - draw.weights[name].detach()).abs().flatten(1).sum(1)
             losses = losses + self.strength * distance / int(policy.layout.masks[name].sum())
         return losses

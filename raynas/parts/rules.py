@@ -46,6 +46,17 @@ class ClipNorm:
 
 
 @dataclass(frozen=True)
+class ClipEach:
+    """Cuts every number of the gradient to at most ``largest`` in size (DSO-NAS: 2)."""
+
+    largest: Annotated[float, Field(gt=0)] = 2.0
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        """Clamp."""
+        return gradient.clamp(-self.largest, self.largest)
+
+
+@dataclass(frozen=True)
 class Clamp:
     """Holds every number in a box (NASP: [0, 1]), which may be open above (``high`` null)."""
 
@@ -167,15 +178,18 @@ class Proximal:
     """DSO-NAS' APG-NAG: a gradient step, a soft threshold that makes exact zeros, Nesterov momentum.
 
     z = S(λ − r·g), the threshold being r·``strength``; m ← z − λ + μ·m; λ ← max(z + μ·m, 0) (Zhang et al.
-    2020).
+    2020). ``before`` limits the gradient. A 0 stays 0 only while its gradient is below ``strength``: what is
+    to be gone for good is the business of a stage (`DropZeros`).
     """
 
     strength: Annotated[float, Field(ge=0)] = 0.001
     momentum: Beta = 0.9
+    before: tuple[InstanceOf[Limit], ...] = ()
 
     def start(self, policy: Policy, rate: Tensor, decay: Tensor) -> Mover:
         """Start without momentum."""
-        return Mover(policy, _Proximal(policy.alphas, rate, decay, self.strength, self.momentum))
+        moves = _Proximal(policy.alphas, rate, decay, self.strength, self.momentum)
+        return Mover(policy, moves, self.before)
 
 
 class _Lanewise:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from raynas.core.fan import active
+from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.policy import Draw, Losses, Policy, Tables, Validated
 from raynas.core.progress import Positive, number
 from raynas.parts.relaxations import concentration, masked_softmax
@@ -140,41 +141,49 @@ class Gumbel:
 
 
 class _Dirichlet(Function):
-    """A Dirichlet draw with its pathwise gradient, dA_i/dβ_j through the marginal Beta distributions."""
+    """A Dirichlet draw with its pathwise gradient, dA_i/dβ_j through the marginal Beta distributions.
+
+    Only what ``considered`` marks takes part: the draw of more is cut to a draw of that.
+    """
 
     @staticmethod
-    def forward(ctx, draw: Tensor, beta: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(draw, beta)
-        return draw.clone()
+    def forward(ctx, drawn: Tensor, beta: Tensor, considered: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        cut = drawn.masked_fill(~considered, 0.0)
+        draw = cut / cut.sum(-1, keepdim=True)
+        ctx.save_for_backward(draw, beta, considered)
+        return draw
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[None, Tensor]:  # type: ignore[no-untyped-def]
-        draw, beta = ctx.saved_tensors
-        total = beta.sum(-1, keepdim=True).expand_as(beta)
-        slope = torch._dirichlet_grad(draw, beta, total)
-        return None, slope * (gradient - (draw * gradient).sum(-1, keepdim=True))
+    def backward(ctx, gradient: Tensor) -> tuple[None, Tensor, None]:  # type: ignore[no-untyped-def]
+        draw, beta, considered = ctx.saved_tensors
+        total = beta.masked_fill(~considered, 0.0).sum(-1, keepdim=True).expand_as(beta)
+        slope = torch._dirichlet_grad(draw.clamp_min(SMALLEST), beta, total).masked_fill(~considered, 0.0)
+        return None, slope * (gradient - (draw * gradient).sum(-1, keepdim=True)), None
 
 
 @dataclass(frozen=True)
 class Dirichlet:
     """DrNAS: each row is a Dirichlet draw with concentrations elu(α) + 1 (Chen et al. 2021).
 
-    What is not alive is set to 0 and the row divided by its sum: a draw from the Dirichlet of the rest.
+    What has been pruned has concentration 1, is set to 0 in the draw and the row divided by its sum, as in
+    the authors' code: a draw from the Dirichlet of the rest. What the method never considers takes no part.
     """
 
-    random: ClassVar[bool] = True
     version: ClassVar[int] = 2
+    random: ClassVar[bool] = True
 
     def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
         """Draw fresh weights for every row."""
         tables = policy.layout.tables(flat).items()
-        return Draw({name: self._sample(policy, logits, policy.masks[name]) for name, logits in tables})
+        return Draw({name: self._sample(policy, name, logits) for name, logits in tables})
 
-    def _sample(self, policy: Policy, logits: Tensor, mask: Tensor) -> Tensor:
-        beta = concentration(logits)
+    def _sample(self, policy: Policy, name: str, logits: Tensor) -> Tensor:
+        mask = policy.masks[name]
+        considered = policy.layout.alive[name].to(mask.device).expand_as(mask)
+        beta = torch.where(mask, concentration(logits), 1.0)
         lanes = zip(policy.dice.generators, beta.detach().double().cpu(), strict=True)
         drawn = torch.stack([torch._sample_dirichlet(rows, generator=g) for g, rows in lanes])
-        sample: Tensor = _Dirichlet.apply(drawn.to(logits).clamp_min(SMALLEST), beta)
+        sample: Tensor = _Dirichlet.apply(drawn.to(logits).clamp_min(SMALLEST), beta, considered)
         alive = sample.masked_fill(~mask, 0.0)
         return alive / torch.where(mask.any(-1, keepdim=True), alive.sum(-1, keepdim=True), 1.0)
 
@@ -212,18 +221,21 @@ class Pair:
     """ProxylessNAS, mode two: two operations a row are drawn without replacement, one of them is switched on.
 
     Their probabilities are divided by their sum; α learns from both outputs, as if the pair were all there
-    is (Cai et al. 2019, section 3.2.1). What was not drawn gets no gradient. The authors' code makes no step
-    when `none` is switched on; here α learns from the other output then.
+    is (Cai et al. 2019, section 3.2.1). What was not drawn gets no gradient, from penalties neither: they
+    charge the pair's probabilities. Where zeros (`none`, `zero`) are switched on, the row learns nothing in
+    this step, as in the authors' code; Adam counts it as a step with gradient 0 there, which the code does
+    not.
     """
 
-    random: ClassVar[bool] = True
     version: ClassVar[int] = 2
+    random: ClassVar[bool] = True
     validated: ClassVar[Validated] = "cells"
 
     def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
         """Take the two largest of log p + Gumbel noise: a draw without replacement."""
         tables: Tables = {}
         pairs: Tables = {}
+        probabilities: Tables = {}
         logits = policy.layout.tables(flat)
         for name, weights in policy.relax(flat.detach()).items():
             mask = policy.masks[name] & (weights > 0)
@@ -235,9 +247,20 @@ class Pair:
             # Adam would make whole steps of them.
             shared = policy.relaxation(logits[name], pair)
             hard = one_hot(safe_log(shared.detach()) + policy.dice.gumbel(weights), pair)
-            tables[name] = straight_through(hard, shared)
+            rests = (hard * _zeros(policy, name).to(hard)).sum(-1, keepdim=True) > 0
+            probabilities[name] = torch.where(rests, shared.detach(), shared)
+            tables[name] = straight_through(hard, probabilities[name])
             pairs[name] = pair
-        return Draw(tables, pairs)
+        return Draw(tables, pairs, shares=probabilities)
+
+
+def _zeros(policy: Policy, name: str) -> Tensor:
+    """Mark the options [rows, options] of a group that give nothing but zeros."""
+    rows, width = policy.layout.options[name], policy.layout.shapes[name][1]
+    zeros = {op for op, about in OPERATIONS.items() if about.family == "none"}
+    return torch.tensor(
+        [[column < len(row) and row[column] in zeros for column in range(width)] for row in rows]
+    )
 
 
 @dataclass(frozen=True)

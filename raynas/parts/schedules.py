@@ -142,6 +142,27 @@ class BoldDriver:
 
 
 @dataclass(frozen=True)
+class TwoPhases:
+    """The warm-up has a curve of its own, from ``first``·high, before that of the search proper from high.
+
+    Both are half a cosine down to low, or without ``falls`` steady. ProxylessNAS' code warms up for 40 epochs
+    from 0.05 and then searches for 120 from 0.025; that of DSO-NAS trains weights at 0.05 and then searches
+    at 0.1.
+    """
+
+    first: Annotated[float, Field(gt=0)] = 2.0
+    falls: bool = True
+
+    def __call__(self, low: float, high: float, progress: Progress, reports: Sequence[EpochReport]) -> float:
+        """Return low + (top − low)·(1 + cos(π·share))/2 in each phase, or its top."""
+        warming = progress.epoch < progress.warmup
+        top = high * self.first if warming else high
+        start, end = (0, progress.warmup) if warming else (progress.warmup, progress.epochs)
+        share = min((progress.epoch - start) / max(end - start, 1), 1.0)
+        return low + (top - low) * (1 + math.cos(math.pi * share)) / 2 if self.falls else top
+
+
+@dataclass(frozen=True)
 class Steady:
     """The same rate in every epoch."""
 

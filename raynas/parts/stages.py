@@ -160,6 +160,25 @@ class DropWeak(Controller):
 
 
 @dataclass(frozen=True)
+class DropZeros(Controller):
+    """DSO-NAS: what weighs exactly 0 when one of every ``every`` epochs begins is gone for good.
+
+    Epochs are counted from the end of the warm-up; between two looks a 0 may grow again. Source: the code of
+    Zhang et al. 2020, which rebuilds its network so. It also takes away what then reads nothing or is read by
+    nothing; here that is left until the derivation, as it adds nothing to what the network gives.
+    """
+
+    every: Annotated[int, Field(ge=1)] = 5
+
+    def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:
+        """Prune, possibly all options of a row."""
+        searched = policy.progress.epoch - policy.progress.warmup
+        if searched <= 0 or searched % self.every:
+            return None
+        return {name: policy.alive[name] & (weights > 0) for name, weights in present(policy).items()}
+
+
+@dataclass(frozen=True)
 class FixEarly(Controller):
     """DSNAS: an edge is fixed once its heaviest operation leads the second by ``margin`` (Hu et al. 2020)."""
 

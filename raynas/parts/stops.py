@@ -199,17 +199,23 @@ def _compared(space: Space) -> Iterator[tuple[str, int, list[int]]]:
 
 @dataclass(frozen=True)
 class Converged:
-    """Stop when no row of weights moves any more, by its Kullback-Leibler divergence from the epoch before.
+    """Stop when every row of weights has chosen, or when none moves any more.
 
-    For ``patience`` epochs in a row the largest over all rows is at most ``tolerance`` (in nats). VIM-NAS'
-    criterion is not published; this one is assumed.
+    A row has chosen once one option has ``certain`` of its weight, which the report of the first epoch can
+    tell; null leaves that out. None moves when for ``patience`` epochs in a row the largest Kullback-Leibler
+    divergence from the epoch before is at most ``tolerance`` (in nats). VIM-NAS is said to converge, nearly
+    one-hot, within an epoch; its criterion is not published, and this one is assumed.
     """
 
+    version: ClassVar[int] = 2
     tolerance: Annotated[float, Field(gt=0)] = 1e-2
     patience: Annotated[int, Field(ge=1)] = 1
+    certain: Annotated[float, Field(gt=0.5, le=1)] | None = 0.95
 
     def __call__(self, reports: Sequence[EpochReport], space: Space) -> Ending | None:
-        """Compare each of the newest reports with the one before it."""
+        """Look at the newest report, then compare each of the newest with the one before it."""
+        if reports and self.certain is not None and (least := _least_share(reports[-1])) >= self.certain:
+            return Ending(reports[-1].epoch, f"every row has chosen (at least {least:.1%} for one option)")
         newest = reports[-self.patience - 1 :]
         if len(newest) <= self.patience:
             return None
@@ -217,6 +223,12 @@ class Converged:
         if moved > self.tolerance:
             return None
         return Ending(newest[-1].epoch, f"the weights have settled (divergence {moved:.2g} nats)")
+
+
+def _least_share(report: EpochReport) -> float:
+    """Return the smallest share that the heaviest option of any row has; rows without weight do not count."""
+    rows = [row for rows in report.weights.values() for row in rows if sum(row) > 0]
+    return min((max(row) / sum(row) for row in rows), default=0.0)
 
 
 def _divergence(new: EpochReport, old: EpochReport) -> float:

@@ -16,21 +16,31 @@ def clip_norm(gradient: Tensor, largest: Tensor) -> Tensor:
 
 
 class Sgd:
-    """Momentum SGD with L2 (Sutskever et al. 2013, in PyTorch's form: velocity = μ·velocity + g + wd·w)."""
+    """Momentum SGD with L2 (Sutskever et al. 2013, in PyTorch's form: velocity = μ·velocity + g + wd·w).
 
-    def __init__(self, like: Tensor, momentum: Tensor, weight_decay: Tensor) -> None:
+    With ``nesterov`` a step goes along g + wd·w + μ·velocity, the velocity being the new one; MXNet's ``nag``
+    does the same.
+    """
+
+    def __init__(self, like: Tensor, momentum: Tensor, weight_decay: Tensor, nesterov: bool = False) -> None:
         self.velocity = torch.zeros_like(like)
         self.momentum = momentum
         self.weight_decay = weight_decay
+        self.nesterov = nesterov
 
     def direction(self, values: Tensor, gradient: Tensor) -> Tensor:
-        """Return the velocity a step would use, without taking it (what second order unrolls)."""
-        return self.momentum * self.velocity + gradient + self.weight_decay * values
+        """Return what a step would go along, without taking it (what second order unrolls)."""
+        slope = gradient + self.weight_decay * values
+        velocity = self.momentum * self.velocity + slope
+        return slope + self.momentum * velocity if self.nesterov else velocity
 
     def step(self, values: Tensor, gradient: Tensor, learning_rate: Tensor) -> None:
         """Move ``values`` [lanes, numbers] in place."""
-        self.velocity.mul_(self.momentum).add_(gradient).add_(self.weight_decay * values)
-        values.sub_(learning_rate * self.velocity)
+        slope = self.weight_decay * values
+        self.velocity.mul_(self.momentum).add_(gradient).add_(slope)
+        if self.nesterov:
+            slope = slope.add_(gradient).add_(self.momentum * self.velocity)
+        values.sub_(learning_rate * (slope if self.nesterov else self.velocity))
 
     def state(self, lane: int) -> dict[str, Tensor]:
         """Return one lane's part of the state."""

@@ -108,11 +108,20 @@ class Pass:
 
 
 class Lanes:
-    """Makes parameters with one leading entry per lane, each drawn from that lane's own generator."""
+    """Makes parameters with one leading entry per lane, each drawn from that lane's own generator.
 
-    def __init__(self, generators: Sequence[torch.Generator], dtype: torch.dtype = torch.float32) -> None:
+    ``epsilon`` is what batch norms add to the variance.
+    """
+
+    def __init__(
+        self,
+        generators: Sequence[torch.Generator],
+        dtype: torch.dtype = torch.float32,
+        epsilon: float = EPSILON,
+    ) -> None:
         self.generators = generators
         self.dtype = dtype
+        self.epsilon = epsilon
 
     def __len__(self) -> int:
         return len(self.generators)
@@ -142,6 +151,7 @@ class Norm(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(len(lanes), channels, dtype=lanes.dtype))
         self.register_buffer("variance", torch.ones(len(lanes), channels, dtype=lanes.dtype))
+        self.epsilon = lanes.epsilon
 
     def forward(
         self, x: Tensor, run: Pass, scale: Tensor | None = None, shift: Tensor | None = None
@@ -154,8 +164,8 @@ class Norm(nn.Module):
             mean, variance = self.mean.data.view(-1), self.variance.data.view(-1)
         training = run.statistics is not Statistics.RUNNING
         if run.twice and training:
-            return normalise_twice(x, mean, variance, scale, shift)
-        return F.batch_norm(x, mean, variance, scale, shift, training, MOMENTUM, EPSILON)
+            return normalise_twice(x, mean, variance, scale, shift, self.epsilon)
+        return F.batch_norm(x, mean, variance, scale, shift, training, MOMENTUM, self.epsilon)
 
 
 class _KeepFormat(Function):

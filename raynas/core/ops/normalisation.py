@@ -26,13 +26,14 @@ def normalise_twice(
     variance: Tensor | None = None,
     scale: Tensor | None = None,
     shift: Tensor | None = None,
+    epsilon: float = EPSILON,
 ) -> Tensor:
     """Normalise ``x`` [N, C, H, W] as `torch.nn.functional.batch_norm` does in training.
 
     For passes whose gradient will itself be differentiated, once. The running ``mean`` and ``variance`` [C],
     if given, are moved towards the batch's; ``scale`` and ``shift`` hold C numbers.
     """
-    out: Tensor = _Normalise.apply(x, scale, shift, mean, variance)
+    out: Tensor = _Normalise.apply(x, scale, shift, mean, variance, epsilon)
     return out
 
 
@@ -45,9 +46,10 @@ class _Normalise(Function):
         shift: Tensor | None,
         running_mean: Tensor | None,
         running_variance: Tensor | None,
+        epsilon: float,
     ) -> Tensor:
         out, mean, inverse = torch.native_batch_norm(
-            x, scale, shift, running_mean, running_variance, True, MOMENTUM, EPSILON
+            x, scale, shift, running_mean, running_variance, True, MOMENTUM, epsilon
         )
         ctx.save_for_backward(x, scale, mean, inverse)
         return out
@@ -57,7 +59,7 @@ class _Normalise(Function):
         x, scale, mean, inverse = ctx.saved_tensors
         found = _Gradient.apply(gradient, x, scale, mean, inverse)
         wanted = (each if need else None for each, need in zip(found, ctx.needs_input_grad, strict=False))
-        return *wanted, None, None
+        return *wanted, None, None, None
 
 
 class _Gradient(Function):
@@ -128,6 +130,7 @@ def _derivative(
     gradient: Tensor, x: Tensor, scale: Tensor | None, mean: Tensor, inverse: Tensor, of_x: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return ∂x (undefined unless ``of_x``), ∂w and ∂b."""
+    # In training ε is in `inverse` and nowhere else, so its value here does not matter.
     weight = torch.ones_like(mean) if scale is None else scale  # CUDA sums for ∂w and ∂b only if there is one
     found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_batch_norm_backward(
         gradient, x, weight, None, None, mean, inverse, True, EPSILON, [of_x, True, True]

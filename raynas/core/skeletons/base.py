@@ -93,7 +93,8 @@ class Skeleton(ABC):
     auxiliary skips; with ``skips`` every edge has one more skip by itself, in the supernet and in the
     discrete network. Two choices may share source and target where edges may be ``parallel``, and a node may
     read nothing where it may be ``loose``. Its cells read images or, where it says so, ``texts``;
-    ``gathering`` says what becomes of the states in `gathered`. ``text_form`` says whose text form `to_text`
+    ``gathering`` says what becomes of the states in `gathered`, ``epsilon`` what batch norms add to the
+    variance. ``text_form`` says whose text form `to_text`
     writes (``DARTS’``). Where there are tables of accuracies, ``table_key`` is the column that names a cell,
     of the benchmark ``benchmark``. With ``has_trunk`` a space says widths and strides
     (`raynas.core.skeletons.trunk`), and a genotype keeps them. ``usual`` is how the field trains such
@@ -116,6 +117,7 @@ class Skeleton(ABC):
     has_trunk: ClassVar[bool] = False
     texts: ClassVar[bool] = False
     gathering: ClassVar[str] = "concatenated"
+    epsilon: ClassVar[float] = 1e-5
     table_key: ClassVar[str] = ""
     benchmark: ClassVar[str] = ""
     bare: ClassVar[bool] = False
@@ -153,7 +155,7 @@ class Skeleton(ABC):
     def above(
         self, space: "Space", tables: Tables, least: float, most: int | None
     ) -> dict[str, list[Choice]]:
-        """Return the choices that weigh more than ``least``, at most ``most`` a node.
+        """Return the choices that weigh at least ``least``, and anything, at most ``most`` a node.
 
         The skeleton's own rule, `derive`, where rows of α are neither edges nor connections.
         """

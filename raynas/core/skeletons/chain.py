@@ -30,6 +30,7 @@ class Chain(EdgeSkeleton):
     counts = "choice blocks (its `trunk` says how many)"
     fewest_cells = 1
     has_trunk = True
+    epsilon = 1e-3
 
     def edges(self, ops: tuple[str, ...], nodes: int) -> dict[tuple[int, int], tuple[str, ...]]:
         """Let every block have the same candidates."""

@@ -42,6 +42,7 @@ class Dense(Skeleton):
     fewest_cells = 1
     loose = True
     usual = Usual(32, 10, 48, 8)
+    epsilon = 2e-5
 
     def targets(self, nodes: int) -> range:
         """Return the nodes, and last the output."""
@@ -98,14 +99,14 @@ class Dense(Skeleton):
     def above(
         self, space: "Space", tables: Tables, least: float, most: int | None
     ) -> dict[str, list[Choice]]:
-        """Keep every connection that weighs more than ``least``, at most ``most`` a node; prune.
+        """Keep every connection that weighs at least ``least`` and anything, at most ``most`` a node; prune.
 
         A node left without connections is gone, and with it what only it reads (DSO-NAS' code, prune).
         """
 
         def passing(target: int, rated: Rated) -> list["Edge"]:
             ordered = sorted(rated, key=lambda pair: -pair[0])
-            return [edge for weight, edge in ordered if weight > least][:most]
+            return [edge for weight, edge in ordered if weight >= least and weight > 0][:most]
 
         return self._derived(space, tables, passing)
 
