@@ -113,6 +113,11 @@ class Gumbel:
     samples: Annotated[int, Field(ge=1)] = 1
     execute: Execute = "all"
 
+    @property
+    def waits(self) -> str:
+        """Why a step with it waits for a GPU; empty when it does not."""
+        return CHOICE if self.execute == "chosen" else ""
+
     def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
         """Draw fresh Gumbel noise for every entry and sample."""
         tables = {
@@ -170,6 +175,7 @@ class Dirichlet:
     """
 
     version: ClassVar[int] = 2
+    waits: ClassVar[str] = "PyTorch draws Dirichlet samples with a generator on the CPU, from α there"
     random: ClassVar[bool] = True
 
     def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
@@ -202,6 +208,11 @@ class Categorical:
     validated: ClassVar[Validated] = "cells"
     gradient: Literal["score", "straight-through", "none"] = "none"
 
+    @property
+    def waits(self) -> str:
+        """Why a step with it waits for a GPU; empty when it does not."""
+        return "" if self.gradient == "straight-through" else CHOICE
+
     def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
         """Draw by the largest of log p + Gumbel noise, so that what has no probability is never drawn."""
         tables: Tables = {}
@@ -228,6 +239,7 @@ class Pair:
     """
 
     version: ClassVar[int] = 2
+    waits: ClassVar[str] = CHOICE
     random: ClassVar[bool] = True
     validated: ClassVar[Validated] = "cells"
 
@@ -276,6 +288,11 @@ class Projection:
     version: ClassVar[int] = 2
     validated: ClassVar[Validated] = "cells"
     execute: Execute = "all"
+
+    @property
+    def waits(self) -> str:
+        """Why a step with it waits for a GPU; empty when it does not."""
+        return CHOICE if self.execute == "chosen" else ""
 
     def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
         """Project each group's relaxed weights."""
