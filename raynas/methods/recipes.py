@@ -72,8 +72,9 @@ GDAS_ST = DARTS.with_(
 GDAS = GDAS_ST.with_(
     "gdas",
     "GDAS: one Gumbel-sampled operation an edge, the only one that is computed",
-    "Dong, Yang 2019, and its code; without Nesterov's momentum. Cells of the DARTS space keep two inputs a "
-    "node, where the code keeps the two best pairs of input and operation, be they of one input",
+    "Dong, Yang 2019, and its code; without Nesterov's momentum. α learns as in the code for NAS-Bench-201: "
+    "that for the DARTS space drops the weights of what was not chosen. Cells of the DARTS space keep two "
+    "inputs a node, where that code keeps the two best pairs of input and operation, be they of one input",
     sampler=Gumbel(Linear(10, 0.1), hard=True, execute="chosen"),
 )
 SNAS = DARTS.with_(
