@@ -305,13 +305,14 @@ DSO_NAS = DARTS.with_(
 ASAP = DARTS.with_(
     "asap",
     "ASAP: the softmax cools down, and operations whose weight falls below a threshold go for good",
-    "Noy et al. 2020; its curve is that of 50 epochs, stretched to those of the search, so that α is trained "
-    "from where the temperature is below 1 (a fifth of the epochs)",
+    "Noy et al. 2020; drop path as in a re-implementation (uninas), no code of its authors was found. Its "
+    "curve is that of 50 epochs, stretched to those of the search, so that α is trained from where the "
+    "temperature falls below 1 (a fifth of the epochs)",
     version=2,
     relaxation=Softmax(Exponential(1.6, 0.95, over=50)),
     stages=DropWeak(0.4),
     stop=AllDecided(),
-    modifiers=(DropPath(0.2),),
+    modifiers=(DropPath(Linear(0.0, 0.2, reach=False)),),
     defaults={"warmup": 0.2},
 )
 SGAS = DARTS.with_(
