@@ -75,9 +75,10 @@ GDAS_ST = DARTS.with_(
 GDAS = GDAS_ST.with_(
     "gdas",
     "GDAS: one Gumbel-sampled operation an edge, the only one that is computed",
-    "Dong, Yang 2019, and its code; α's gradient is no part of the norm at which the weights' is clipped. "
-    "Cells of the DARTS space keep two inputs per node, where the code keeps the two best pairs of input and "
-    "operation, be they of one input",
+    "Dong, Yang 2019, and its code; α's gradient is no part of the norm at which the weights' is clipped. α "
+    "learns as in the code for NAS-Bench-201: that for the DARTS space drops the weights of what was not "
+    "chosen. Cells of the DARTS space keep two inputs per node, where that code keeps the two best pairs of "
+    "input and operation, be they of one input",
     sampler=Gumbel(Linear(10, 0.1), hard=True, execute="chosen"),
 )
 SNAS = DARTS.with_(
@@ -352,13 +353,14 @@ DSO_NAS = DARTS.with_(
 ASAP = DARTS.with_(
     "asap",
     "ASAP: the softmax cools down, and operations whose weight falls below a threshold go for good",
-    "Noy et al. 2020; its curve is that of 50 epochs, stretched to those of the search, so that α is trained "
-    "from where the temperature is below 1 (a fifth of the epochs)",
+    "Noy et al. 2020; drop path as in a re-implementation (uninas), no code of its authors was found. Its "
+    "curve is that of 50 epochs, stretched to those of the search, so that α is trained from where the "
+    "temperature falls below 1 (a fifth of the epochs)",
     version=2,
     relaxation=Softmax(Exponential(1.6, 0.95, over=50)),
     stages=DropWeak(0.4),
     stop=AllDecided(),
-    modifiers=(DropPath(0.2),),
+    modifiers=(DropPath(Linear(0.0, 0.2, reach=False)),),
     defaults={"warmup": 0.2},
 )
 SGAS = DARTS.with_(

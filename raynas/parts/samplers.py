@@ -102,7 +102,9 @@ class Gumbel:
     Chang et al. 2019); an option that two of them have chosen, or none, has the mean of their gradients,
     where DATA's code takes that of one: the same on average, with less noise. ``execute: chosen`` computes
     the chosen operations alone; the others contribute their (vanishing) weight itself instead of their
-    output, as GDAS' code does, which gives every logit a gradient.
+    output, which gives every logit a gradient of its own. So does GDAS' code on NAS-Bench-201; in the DARTS
+    space it drops them, and α learns through the chosen operation's weight alone (D-X-Y/AutoDL-Projects
+    f46486e, xautodl/models/cell_searchs/search_cells.py:72-86 and 180-181).
     """
 
     random: ClassVar[bool] = True
