@@ -213,10 +213,10 @@ class Pack:
     def _derive(self, mean: Draw, lane: int) -> Genotype:
         return self.method.derivation(self.space, _of_lane(mean, lane))
 
-    def _notes(self, mean: Draw, lane: int) -> Mapping[str, float]:
+    def _notes(self, mean: Draw, lane: int) -> dict[str, float]:
         """Return what the derivation has to say of a cell beside the cell itself."""
         notes = getattr(self.method.derivation, "notes", None)
-        return notes(self.space, _of_lane(mean, lane)) if notes else {}
+        return dict(notes(self.space, _of_lane(mean, lane))) if notes else {}
 
     def _curvature_due(self) -> bool:
         every, last = self.config.hessian.every, self.epoch == self.epochs - 1
