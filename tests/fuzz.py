@@ -165,6 +165,10 @@ VERBS = {
 """How often each verb gets an input, in a hundred."""
 
 
+STEP = 250
+"""Inputs between two lines of progress."""
+
+
 class TooLong(BaseException):
     """A call took longer than it may; no verb can catch this."""
 
@@ -178,6 +182,9 @@ class Failure:
     what: str
     text: str
     count: int = 1
+
+    def __str__(self) -> str:
+        return f"\n== {self.what}, first with --only {self.number}: {self.words}\n{self.text[-1500:]}"
 
 
 @dataclass
@@ -505,15 +512,13 @@ def main() -> int:
         first = options.only if options.only is not None else options.first
         count = 1 if options.only is not None else options.count
         with stopped_at_trials():
-            for start in range(first, first + count, 1000):
-                fuzz.run(range(start, min(start + 1000, first + count)))
-                print(f"{start + 1000 - first} of {count}: {len(fuzz.failures)} failures", flush=True)
+            for start in range(first, first + count, STEP):
+                known = set(fuzz.failures)
+                done = min(start + STEP, first + count)
+                fuzz.run(range(start, done))
+                new = [str(fuzz.failures[what]) for what in fuzz.failures if what not in known]
+                print(f"{done - first} of {count}: {len(fuzz.failures)} failures", *new, sep="\n", flush=True)
         os.chdir(ROOT)
-    for failure in fuzz.failures.values():
-        print(
-            f"\n== {failure.what}, {failure.count} times, first with --only {failure.number}: {failure.words}"
-        )
-        print(failure.text[-1500:])
     seconds, number = fuzz.slowest
     print(f"\n{dict(sorted(fuzz.codes.items()))}\nslowest: {seconds:.1f} s of CPU, input {number}; ", end="")
     print(f"memory at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB")
