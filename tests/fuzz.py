@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -282,8 +282,8 @@ class Mutator:
 class Fuzz:
     """The seeds in a folder of their own, and one input after another."""
 
-    def __init__(self, folder: Path, seed: int = 0) -> None:
-        self.folder, self.seed = folder, seed
+    def __init__(self, folder: Path, seed: int = 0, verbs: Collection[str] = tuple(VERBS)) -> None:
+        self.folder, self.seed, self.verbs = folder, seed, verbs
         self.failures: dict[str, Failure] = {}
         self.slowest = (0.0, 0)
         self.codes: dict[str, int] = {}
@@ -323,6 +323,8 @@ class Fuzz:
         for number in numbers:
             rng = random.Random(f"{self.seed}/{number}")
             verb = rng.choices(list(VERBS), list(VERBS.values()))[0]
+            if verb not in self.verbs:
+                continue
             made = {"check": self._file, "draw": self._cell, "size": self._cell, "lookup": self._cell}
             words = made.get(verb, self._sweep)(verb, rng, Mutator(rng))
             self._call(number, words)
@@ -504,9 +506,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="the number to begin with")
     parser.add_argument("--only", type=int, default=None, help="one input alone, and what it prints")
+    parser.add_argument(
+        "--verbs", nargs="+", choices=VERBS, default=list(VERBS), help="the inputs of these alone"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        fuzz = Fuzz(Path(folder), options.seed)
+        fuzz = Fuzz(Path(folder), options.seed, options.verbs)
         fuzz.prepare()
         resource.setrlimit(resource.RLIMIT_DATA, (12 * 2**30, 12 * 2**30))
         first = options.only if options.only is not None else options.first

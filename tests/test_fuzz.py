@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.fuzz import Fuzz, stopped_at_trials
 
-FEW = 60
+FEW = 40
 """Inputs: a few seconds, and every verb among them."""
 
 
