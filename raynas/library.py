@@ -32,7 +32,7 @@ def locate(shelf: Shelf, name: str) -> Path:
         if path.is_file():
             return path
         raise RaynasError(
-            f"no file {name!r}",
+            f"no file {quoted(name)}",
             got=f"looked in {Path.cwd()}, where the command runs" if not path.is_absolute() else None,
             expected="a YAML file",
             next_step=f"raynas ls {_listing(shelf)}",

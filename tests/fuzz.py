@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,6 +165,10 @@ VERBS = {
 """How often each verb gets an input, in a hundred."""
 
 
+STEP = 250
+"""Inputs between two lines of progress."""
+
+
 class TooLong(BaseException):
     """A call took longer than it may; no verb can catch this."""
 
@@ -178,6 +182,9 @@ class Failure:
     what: str
     text: str
     count: int = 1
+
+    def __str__(self) -> str:
+        return f"\n== {self.what}, first with --only {self.number}: {self.words}\n{self.text[-1500:]}"
 
 
 @dataclass
@@ -275,8 +282,8 @@ class Mutator:
 class Fuzz:
     """The seeds in a folder of their own, and one input after another."""
 
-    def __init__(self, folder: Path, seed: int = 0) -> None:
-        self.folder, self.seed = folder, seed
+    def __init__(self, folder: Path, seed: int = 0, verbs: Collection[str] = tuple(VERBS)) -> None:
+        self.folder, self.seed, self.verbs = folder, seed, verbs
         self.failures: dict[str, Failure] = {}
         self.slowest = (0.0, 0)
         self.codes: dict[str, int] = {}
@@ -316,6 +323,8 @@ class Fuzz:
         for number in numbers:
             rng = random.Random(f"{self.seed}/{number}")
             verb = rng.choices(list(VERBS), list(VERBS.values()))[0]
+            if verb not in self.verbs:
+                continue
             made = {"check": self._file, "draw": self._cell, "size": self._cell, "lookup": self._cell}
             words = made.get(verb, self._sweep)(verb, rng, Mutator(rng))
             self._call(number, words)
@@ -497,23 +506,24 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="the number to begin with")
     parser.add_argument("--only", type=int, default=None, help="one input alone, and what it prints")
+    parser.add_argument(
+        "--verbs", nargs="+", choices=VERBS, default=list(VERBS), help="the inputs of these alone"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        fuzz = Fuzz(Path(folder), options.seed)
+        fuzz = Fuzz(Path(folder), options.seed, options.verbs)
         fuzz.prepare()
         resource.setrlimit(resource.RLIMIT_DATA, (12 * 2**30, 12 * 2**30))
         first = options.only if options.only is not None else options.first
         count = 1 if options.only is not None else options.count
         with stopped_at_trials():
-            for start in range(first, first + count, 1000):
-                fuzz.run(range(start, min(start + 1000, first + count)))
-                print(f"{start + 1000 - first} of {count}: {len(fuzz.failures)} failures", flush=True)
+            for start in range(first, first + count, STEP):
+                known = set(fuzz.failures)
+                done = min(start + STEP, first + count)
+                fuzz.run(range(start, done))
+                new = [str(fuzz.failures[what]) for what in fuzz.failures if what not in known]
+                print(f"{done - first} of {count}: {len(fuzz.failures)} failures", *new, sep="\n", flush=True)
         os.chdir(ROOT)
-    for failure in fuzz.failures.values():
-        print(
-            f"\n== {failure.what}, {failure.count} times, first with --only {failure.number}: {failure.words}"
-        )
-        print(failure.text[-1500:])
     seconds, number = fuzz.slowest
     print(f"\n{dict(sorted(fuzz.codes.items()))}\nslowest: {seconds:.1f} s of CPU, input {number}; ", end="")
     print(f"memory at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB")

@@ -1,6 +1,7 @@
 """What `raynas show` says of each kind of thing: its facts as plain data, and how they are printed."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 _IMAGES: tuple[tuple[int, ...], int, str] = (3, 32, 32), 10, "32×32 colour images, 10 classes"
 _WORDS: tuple[tuple[int, ...], int, str] = (), 10_000, "a vocabulary of 10,000 words"
 """The shape of an example, the number of classes, and a description of what spaces are sized on."""
+
+
+MOST_BITS = 10_000
+"""Of a count that is written out; Python itself refuses to write more than 4,300 digits."""
 
 
 def usual_data(space: "Space") -> tuple[tuple[int, ...], int, str]:
@@ -55,7 +60,7 @@ def space(name: str, measure: bool = False) -> dict[str, Any]:
             cell.kind: {f"{edge.source}->{edge.target}": list(edge.ops) for edge in cell.edges}
             for cell in found.cells
         },
-        "architectures": found.form.architectures(found),
+        "architectures": _exact(found.form.architectures(found)),
         "default_channels": found.default_channels,
         "default_cells": found.default_cells,
         "cells_are": found.form.counts,
@@ -73,7 +78,7 @@ def print_space(facts: Mapping[str, Any]) -> None:
         "source": facts["source"],
         "file": facts["file"],
         "nodes": f"{facts['nodes']}, {_keeping(facts['keep'])}{_never(facts['exclude'])}",
-        "architectures": f"{facts['architectures']:,} ({facts['architectures']:.1e})",
+        "architectures": _about(facts["architectures"]),
         "supernet": f"{facts['default_cells']} {facts['cells_are']}, {facts['default_channels']} channels: "
         f"{facts['parameters']:,} parameters on {facts['sized_on']}",
         "defaults": ", ".join(f"{key}={value}" for key, value in facts["defaults"].items()),
@@ -109,6 +114,19 @@ def _lines(edges: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
         else:
             joined |= {f"{source}->{target}": ops for source in sources}
     return joined
+
+
+def _exact(count: int) -> int | float:
+    """Return a count, or infinity for one that nobody could write out."""
+    return count if count.bit_length() < MOST_BITS else float("inf")
+
+
+def _about(count: int | float) -> str:
+    """Write a count of architectures with all its digits, and to two of them."""
+    if isinstance(count, float):
+        return f"more than 2^{MOST_BITS}"
+    # Above 1e308 no float can hold it.
+    return f"{count:,} ({count:.1e})" if count.bit_length() < 1000 else f"about 10^{math.log10(count):.0f}"
 
 
 def _keeping(keep: int | str | Sequence[int]) -> str:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from raynas.cli.progress import MARK, MethodLine, Progress, rising, skips
 from raynas.cli.tables import with_log
+from raynas.errors import printable
 from raynas.launch.driver import ENDED
 from raynas.launch.observer import Observer
 from raynas.report.text import MISSING, duration, number, percent, spread
@@ -101,7 +102,7 @@ class LiveDisplay(Observer):
 
     def _stamp(self, text: str, style: str = "") -> Text:
         since = self._progress.started if self._progress else self._clock()
-        return Text(f"[{_clock_text(self._clock() - since)}] {text}", style=style)
+        return Text(f"[{_clock_text(self._clock() - since)}] {printable(text)}", style=style)
 
     def _print(self, lines: list[Text]) -> None:
         for line in lines:

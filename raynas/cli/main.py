@@ -13,7 +13,7 @@ import typer
 
 from raynas.cli import files, look, lookup, results, run, show, size, tracking
 from raynas.cli.options import INTERRUPTED, Settings
-from raynas.errors import RaynasError, printable
+from raynas.errors import RaynasError, printable, quoted, short
 
 app = typer.Typer(
     name="raynas",
@@ -100,11 +100,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has left; let the interpreter flush into nothing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except (OSError, MemoryError) as error:
+        # A name longer than the system takes, a folder that may not be entered, a disk that is gone.
+        if settings.debug:
+            traceback.print_exception(error)
+        else:
+            print(_of_the_machine(error), file=sys.stderr)
+        return 2
     if code == INTERRUPTED:
         # One more Ctrl-C would tear the interpreter's own end, which takes seconds with torch and Ray.
         with suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGINT, signal.SIG_IGN)
     return code
+
+
+def _of_the_machine(error: OSError | MemoryError) -> RaynasError:
+    """Return the error of what the machine refused."""
+    if isinstance(error, MemoryError):
+        return RaynasError("there is not enough memory", next_step="`raynas --debug` shows for what")
+    name = "" if error.filename is None else f"{quoted(str(error.filename))}: "
+    return RaynasError(
+        "a file or folder cannot be used",
+        got=f"{name}{printable(short(error.strerror or str(error), 200))}",
+        next_step="check its name and who may read it; `raynas --debug` shows where it was met",
+    )
 
 
 def _invoke(arguments: Sequence[str] | None, settings: Settings) -> int:

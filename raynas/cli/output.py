@@ -62,7 +62,7 @@ class _Cells(Table):
 
     def add_row(self, *cells: RenderableType | None, **more: Any) -> None:
         """Add a row; texts are made printable."""
-        super().add_row(*(printable(cell) if isinstance(cell, str) else cell for cell in cells), **more)
+        super().add_row(*(None if cell is None else printable(str(cell)) for cell in cells), **more)
 
 
 def table(*headers: str, right: Iterable[str] = ()) -> Table:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from raynas.core.config import SearchConfig
 from raynas.core.space import Space
 from raynas.disk import disk_error, read_bounded, read_json, set_aside, write_atomic
-from raynas.errors import RaynasError, nearest
+from raynas.errors import RaynasError, nearest, quoted
 from raynas.library import load_space
 from raynas.sweep.feed import Feed
 from raynas.sweep.plan import VERSION, Sweep, Track, Trial
@@ -385,7 +385,7 @@ class SweepFolder:
                 return folder
         known = sorted(path.parent.name for path in runs.glob("*/sweep.json"))
         raise RaynasError(
-            f"no sweep {name!r} in {runs}",
+            f"no sweep {quoted(name)} in {runs}",
             expected=f"one of {', '.join(known)}" if known else None,
             near=nearest(name, known),
             next_step="raynas ls sweeps" if known else "raynas sweep quickstart",

@@ -1,5 +1,6 @@
 """A resolved sweep as plain data: every trial with its id, what they share, and where it all came from."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from raynas.core.config import Frozen, SearchConfig
 from raynas.core.space import Space
+from raynas.errors import quoted
 from raynas.tables.open import open_table
 from raynas.tables.table import Yardstick
 
@@ -17,6 +19,8 @@ Strategy = Literal["grid", "random-paired", "optuna"]
 Criterion = Literal["valid_loss", "discrete_loss", "table"]
 
 VERSION = 1
+
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,250}")
 
 MOST_TRIALS = 10_000
 """Searches of one sweep."""
@@ -125,6 +129,8 @@ class Trial:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Rebuild a trial from `to_json`'s data."""
+        if _ID.fullmatch(data["id"]) is None:
+            raise ValueError(f"a trial's id is the name of its folder; got {quoted(data['id'])}")
         config = None if data["config"] is None else SearchConfig.model_validate(data["config"])
         slot = None if data.get("slot") is None else (data["slot"][0], data["slot"][1])
         return cls(data["id"], config, data["axes"], slot)
