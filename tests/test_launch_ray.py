@@ -297,7 +297,10 @@ def test_same_bits_as_in_this_process(cluster: None, tmp_path: Path) -> None:
     assert len(reports(one)["darts-s0"]) == 2
 
 
-def test_says_when_nothing_starts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_says_when_nothing_starts_and_what_to_change(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
     folder = make_sweep(tmp_path / "s", ["a"])
     watch = Watch(folder, Plan(folder, Proposer(folder), 0, Packs(folder, slots=1)), Memory(), Ask(1, 0.5))
     pending, running = SimpleNamespace(status="PENDING"), SimpleNamespace(status="RUNNING")
@@ -310,7 +313,11 @@ def test_says_when_nothing_starts(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         return caplog.messages
 
     assert after(50, pending) == []
-    assert after(11, pending, pending) == ["no trial started for 61 s: 2 wait for 1 CPU and 0.5 GPU each"]
+    [said] = after(11, pending, pending)
+    assert said.startswith(
+        "no trial started for 61 s: 2 wait for 1 CPU and 0.5 GPU each. It may be at most 2 CPU"
+    )
+    assert "anew with resources.gpu=0" in said
     assert after(50, pending) == []
     assert after(10, pending)[0].startswith("no trial started for 121 s")
     assert after(500, pending, running) == []
