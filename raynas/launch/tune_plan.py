@@ -176,7 +176,10 @@ class Watch(Callback):  # type: ignore[misc]
                 size = trial.spool.path.stat().st_size
                 if size != self._sizes.get(trial.id, 0):
                     self._sizes[trial.id] = size
-                    self._observer.on_trial(trial.record())
+                    record = trial.record()
+                    self._observer.on_trial(record)
+                    if record.status in ENDED:
+                        trial.let_go()
 
     def _mind_the_wait(self, trials: list[TuneTrial], now: float) -> None:
         waiting = sum(trial.status == TuneTrial.PENDING for trial in trials)

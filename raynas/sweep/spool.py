@@ -93,7 +93,7 @@ class Spool:
 
     def rewrite(self, events: Iterable[Mapping[str, Any]]) -> Path:
         """Hold these events and nothing else; return where the file is that there was before."""
-        aside = set_aside(self.path)
+        aside = set_aside(self.path, keep=True)
         lines = (json.dumps(event, separators=(",", ":")) for event in events)
         write_atomic(self.path, "".join(f"{line}\n" for line in lines).encode())
         return aside
