@@ -124,15 +124,21 @@ def append_text(path: Path, text: str) -> None:
             file.write(text)
 
 
-def set_aside(path: Path) -> Path:
+def set_aside(path: Path, *, keep: bool = False) -> Path:
     """Give what cannot be used any more a name beside its own, as ``events-damaged-1.jsonl``; return it.
 
+    With ``keep`` a file has its own name as well until it is written anew, so that no kill leaves none.
     Raises `RaynasError` when it cannot be renamed.
     """
     for number in count(1):
         other = path.with_name(f"{path.stem}-damaged-{number}{path.suffix}")
         if not os.path.lexists(other):
             break
+    if keep:
+        with suppress(OSError):  # a folder, or storage that knows one name only
+            os.link(path, other, follow_symlinks=False)
+            sync_folder(other.parent)
+            return other
     try:
         replace(path, other)
     except OSError as error:

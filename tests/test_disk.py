@@ -9,8 +9,8 @@ from sweeping import create, run
 
 from raynas.disk import parse_json, read_json
 from raynas.errors import RaynasError
-from raynas.launch.packs import damage
 from raynas.sweep.folder import SweepFolder
+from raynas.sweep.packs import damage
 from raynas.track.progress import Progress
 
 
@@ -51,7 +51,7 @@ def test_every_record_of_a_sweep_is_read_within_these_bounds(tmp_path: Path) -> 
     trial.spool.path.write_text(text + "\n")
     assert trial.record().damage
     folder.packs.write_text(text)
-    assert "nested deeper" in damage(folder)
+    assert "nested deeper" in damage(folder.packs)
     (trial.path / "trial.json").write_text(text)
     assert "nested deeper" in SweepFolder(folder.path).trial(trial.id).known.damage
     (folder.path / "sweep.json").write_text(text)

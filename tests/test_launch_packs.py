@@ -14,7 +14,8 @@ from raynas.errors import RaynasError
 from raynas.launch.device import memory_share
 from raynas.launch.driver import waiting_configs
 from raynas.launch.local import LocalLauncher
-from raynas.launch.packs import Packs, Steps, Task, choose, restore
+from raynas.launch.packs import Packs, Steps, Task, choose
+from raynas.launch.recover import restore_packs
 from raynas.library import load_space
 from raynas.measure import measure_faster_forms, measure_packs
 from raynas.sweep.folder import SweepFolder
@@ -121,13 +122,13 @@ def test_a_damaged_record_of_packs_is_made_again_from_how_trials_have_started(
         trial.spool.append("start", attempt=1, pack=company, forms=forms, device="cpu (x86_64)")
     folder.packs.write_text(content)
     assert Packs(folder, slots=1).size(config) == 1
-    [done] = restore(folder)
+    [done] = restore_packs(folder)
     assert "packs-damaged-1.json" in done
     assert (folder.path / "packs-damaged-1.json").read_text() == content
     packs = Packs(folder, slots=1)
     assert (packs.size(config), packs.forms(config)) == (2, forms)
     assert packs.size(config.model_copy(update={"data": other})) == 1
-    assert restore(folder) == []
+    assert restore_packs(folder) == []
 
 
 def test_a_local_sweep_in_packs_measured_here(tmp_path: Path) -> None:

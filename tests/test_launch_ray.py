@@ -18,8 +18,10 @@ import ray
 import torch
 from launching import Memory, fake_trials, make_sweep, reports, starts, statuses
 from ray import tune
+from ray._private import services
 
 from raynas.errors import RaynasError
+from raynas.launch import tune_cluster
 from raynas.launch.device import trial_device
 from raynas.launch.local import LocalLauncher
 from raynas.launch.observer import Observer
@@ -297,7 +299,10 @@ def test_same_bits_as_in_this_process(cluster: None, tmp_path: Path) -> None:
     assert len(reports(one)["darts-s0"]) == 2
 
 
-def test_says_when_nothing_starts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_says_when_nothing_starts_and_what_to_change(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
     folder = make_sweep(tmp_path / "s", ["a"])
     watch = Watch(folder, Plan(folder, Proposer(folder), 0, Packs(folder, slots=1)), Memory(), Ask(1, 0.5))
     pending, running = SimpleNamespace(status="PENDING"), SimpleNamespace(status="RUNNING")
@@ -310,7 +315,11 @@ def test_says_when_nothing_starts(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         return caplog.messages
 
     assert after(50, pending) == []
-    assert after(11, pending, pending) == ["no trial started for 61 s: 2 wait for 1 CPU and 0.5 GPU each"]
+    [said] = after(11, pending, pending)
+    assert said.startswith(
+        "no trial started for 61 s: 2 wait for 1 CPU and 0.5 GPU each. It may be at most 2 CPU"
+    )
+    assert "anew with resources.gpu=0" in said
     assert after(50, pending) == []
     assert after(10, pending)[0].startswith("no trial started for 121 s")
     assert after(500, pending, running) == []
@@ -320,31 +329,47 @@ def test_says_when_nothing_starts(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 DRIVE = """
 import os, signal, sys
 from pathlib import Path
+import ray
 from launching import fake_trials
+from raynas.launch.observer import Observer
 from raynas.launch.packs import Packs
 from raynas.launch.trial import run_trials
 from raynas.launch.tune import RayLauncher
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.propose import Proposer
 
+class Address(Observer):
+    def on_tick(self):
+        assert ray.nodes()[0]["NodeManagerAddress"] == "127.0.0.1", ray.nodes()
+        assert not {port for port in listening() if port.startswith("0" * 8)}, listening()
+
+
+def listening():
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {words[1] for words in lines if words[3] == "0A"}
+
+
 before = dict(os.environ)
 for path in sys.argv[1:]:
-    RayLauncher(run_trials=fake_trials).run(SweepFolder(Path(path)), ())
+    RayLauncher(run_trials=fake_trials).run(SweepFolder(Path(path)), [Address()])
+    assert not (Path(path) / "observers.log").exists()
 added = {name for name in set(os.environ) - set(before) if name.startswith(("RAY", "TUNE"))}
 assert added <= {"RAY_AUTH_MODE"}, added
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 """
 
 
-def driver(*folders: SweepFolder, address: str | None = None) -> subprocess.Popen[str]:
+def driver(
+    *folders: SweepFolder, address: str | None = None, cwd: Path | None = None
+) -> subprocess.Popen[str]:
     """Start a process that drives sweeps, on a cluster of its own or on the one at an address."""
     paths = [str(folder.path) for folder in folders]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY")}
     environment |= {"PYTHONPATH": str(Path(__file__).parent)}
     environment |= {"RAY_ADDRESS": address, "RAY_AUTH_MODE": "token"} if address else {}
     return subprocess.Popen(
-        [sys.executable, "-c", DRIVE, *paths], env=environment, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        [sys.executable, "-P", "-c", DRIVE, *paths], env=environment, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, cwd=cwd,
     )  # fmt: skip
 
 
@@ -394,7 +419,13 @@ def test_interrupted_then_killed_then_resumed(cluster: None, tmp_path: Path) -> 
 
 def test_silence_and_nothing_left_behind(tmp_path: Path) -> None:
     folders = [make_sweep(tmp_path / "one", ["fine", "kill@1"]), make_sweep(tmp_path / "two", ["user@0"])]
-    with driver(*folders) as process:
+    # The folder it is started in holds what is called as we are and as what we use: the clone's parent does.
+    for name in ("raynas", "torch", "mlflow"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise SystemExit('the wrong torch')")
+    (tmp_path / "ray.py").write_text("raise SystemExit('the wrong ray')")
+    (tmp_path / "pydantic.py").write_text("raise SystemExit('the wrong pydantic')")
+    with driver(*folders, cwd=tmp_path) as process:
         output, errors = process.communicate(timeout=300)
     # Where there is no network but loopback, as under CI, Ray's C++ says so once, and no switch hides it.
     errors = "".join(line for line in errors.splitlines(True) if "network_util.cc" not in line)
@@ -404,6 +435,40 @@ def test_silence_and_nothing_left_behind(tmp_path: Path) -> None:
         for trial in folder.trials():
             for start in starts(folder, trial.id):
                 wait_for(partial(gone, start["pid"]))
+
+
+def test_ray_is_kept_on_the_loopback_and_its_token_private(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray puts the network's address in the place of 127.0.0.1, and listens everywhere with it."""
+    monkeypatch.setattr(services, "get_node_ip_address", lambda: "10.0.0.7")
+    with tune_cluster._loopback_alone():
+        assert services.resolve_ip_for_localhost("127.0.0.1") == "127.0.0.1"
+    assert services.resolve_ip_for_localhost("127.0.0.1") == "10.0.0.7"
+    token = tmp_path / "ray" / "token"
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+    tune_cluster._keep_token_private()
+    made = token.read_text()
+    assert (token.stat().st_mode & 0o777, len(made)) == (0o600, 64)
+    token.chmod(0o644)
+    tune_cluster._keep_token_private()
+    assert (token.stat().st_mode & 0o777, token.read_text()) == (0o600, made)
+
+
+def test_what_no_type_of_node_can_hold_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {}}])
+    described = tmp_path / "bootstrap.yaml"
+    monkeypatch.setattr(tune_cluster, "_BOOTSTRAP", described)
+    types = "{head: {resources: {CPU: 1, GPU: 9}, max_workers: 0}, worker: {resources: {CPU: 4, GPU: 1}}}"
+    described.write_text(f"available_node_types: {types}")
+    assert concurrency(Ask(4, 1), None, 9, grows=True) == 9
+    with pytest.raises(RaynasError, match="nor one that it can start") as caught:
+        concurrency(Ask(1, 2), None, 9, grows=True)
+    assert caught.value.next_step == "resources.gpu=1"
+    described.write_text("available_node_types: {worker: {resources: {}}}")
+    assert concurrency(Ask(1, 2), None, 9, grows=True) == 9
 
 
 def test_packs_on_ray(cluster: None, tmp_path: Path) -> None:

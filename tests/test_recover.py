@@ -265,3 +265,27 @@ def test_a_trials_folder_that_is_gone_or_no_folder_is_made_again(tmp_path):
     again = SweepFolder(folder.path)
     local(again)
     assert set(statuses(again).values()) == {"finished"}
+
+
+@pytest.mark.parametrize("write", range(1, 9))
+def test_a_kill_at_any_write_of_a_recovery_costs_nothing(whole, monkeypatch, write):
+    """Each of them ends in an `os.fsync`: of the records, their old file, the checkpoints, the next start."""
+    expected, trial = whole
+    trial.checkpoint.write_bytes(b"no checkpoint")
+    lines = trial.spool.path.read_bytes().splitlines(keepends=True)
+    trial.spool.path.write_bytes(b"".join([*lines[:2], GARBAGE, *lines[2:]]))
+    left = [write]
+
+    def mortal(descriptor, work=os.fsync):
+        left[0] -= 1
+        if left[0] == 0:
+            raise Crash("killed")
+        work(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", mortal)
+        with pytest.raises(Crash):
+            run(trial)
+    assert run(trial) == "finished"
+    assert trial.record().reports == expected
+    assert trial.record().damage == ()

@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 from statistics import fmean, stdev
 
 import pytest
@@ -10,7 +11,7 @@ from raynas.core.genotype import Choice, Genotype
 from raynas.core.ops.catalogue import OPERATIONS
 from raynas.core.space import SpaceFile
 from raynas.library import load_space
-from raynas.report import draw, figures, stats, text
+from raynas.report import draw, figures, pictures, stats, text
 
 
 def test_operation_shares_add_up() -> None:
@@ -138,3 +139,36 @@ def test_every_operation_has_colours_of_its_own_in_its_family_and_unlisted_ones_
     assert figures.operation_css("of_tomorrow") == "var(--s5)"
     assert "var(--s5" in figures.share_panel("new", [0, 1], {"of_tomorrow": [1.0, 1.0]}, 1)
     assert draw.style_of("of_tomorrow") == draw.OTHER
+
+
+def curves(count: int, colours: int = 2) -> list[figures.Curve]:
+    return [
+        figures.Curve((0, 1), (float(place), float(place + 1)), f"s{place % colours}")
+        for place in range(count)
+    ]
+
+
+def test_many_lines_are_summed_up_by_colour_and_the_chosen_one_stays() -> None:
+    many = curves(101, colours=1)
+    band = figures.Band.of(many)
+    assert (band.epochs, band.low, band.middle, band.high) == (
+        (0, 1),
+        (10.0, 11.0),
+        (50.0, 51.0),
+        (90.0, 91.0),
+    )
+    assert pictures._summed_up(many[:40], 40, counts=False) == (many[:40], [])
+    chosen = replace(many[7], end="chosen")
+    drawn, bands = pictures._summed_up([*curves(60), chosen], 40, counts=False)
+    assert drawn == [chosen]
+    assert [band.colour for band in bands] == ["s0", "s1"]
+    _, bands = pictures._summed_up(curves(60, colours=20), 40, counts=True)
+    assert [band.colour for band in bands] == ["ink"]
+    assert bands[0].middle == (29.5, 30.5)
+
+
+def test_a_logarithmic_axis_has_plain_numbers() -> None:
+    frame = figures.Frame((0, 1), (1e-3, 10.0), log=True)
+    svg = figures.line_panel("x", [figures.Curve((0, 1), (1e-3, 10.0), "s0")], frame, "λmax")
+    assert "mathdefault" not in svg
+    assert ">0.01<" in svg

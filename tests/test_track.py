@@ -335,8 +335,7 @@ def test_one_bad_trial_keeps_no_other_waiting(tmp_path: Path, uri: str) -> None:
     folder = make_sweep(tmp_path / "bad")
     folder.trial("darts-s0").spool.path.write_text("not JSON\n")
     play(folder, "darts-s1", 6)
-    with pytest.raises(RaynasError, match="damaged"):
-        replay(folder, uri)
+    replay(folder, uri)
     seen = Seen(uri, "bad")
     assert seen.children["darts-s1"].info.status == "FINISHED"
     assert seen.parents[0].info.status == "KILLED"
@@ -410,7 +409,7 @@ def test_a_store_that_never_answers_holds_nobody_up(tmp_path: Path) -> None:
     play(folder, "darts-s0", 6)
     record = folder.trials()[0].record()
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        patience = Patience(start=0.3, first=0.2, longest=0.5, flush=1.0, stuck=0.5)
+        patience = Patience(start=0.3, first=0.2, longest=0.5, flush=1.0, stuck=0.5, last=0.5)
         tracker = MlflowTracker(folder, f"http://127.0.0.1:{mute.getsockname()[1]}", patience)
         began = time.monotonic()
         tracker.on_start(folder)

@@ -1,7 +1,7 @@
 """The live display of a sweep: a table that renews itself in a terminal, plain lines everywhere else."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
@@ -58,12 +58,17 @@ class LiveDisplay(Observer):
         )
         self._live.start(refresh=True)
 
+    def on_mended(self, done: Sequence[str]) -> None:
+        self._print([self._stamp(f"set right: {what}", "yellow") for what in done])
+
     def on_trial(self, record: TrialRecord) -> None:
         if self._progress is None:
             return
         before = self._progress.records.get(record.id)
         self._progress.update(record, self._clock())
         seen = before.status if before else "waiting"
+        if record.start and record.start != (before.start if before else None):
+            self.on_mended([f"{record.id}: {what}" for what in record.start.get("mended", ())])
         if record.status in ENDED and seen not in ENDED:
             self._say_end(record)
         elif len(record.errors) > (len(before.errors) if before else 0):

@@ -175,7 +175,7 @@ def _sweeps(runs: Path) -> list[dict[str, Any]]:
                 "name": name,
                 "created": progress.sweep.created[:19].replace("T", " "),
                 "searches": progress.planned,
-                "state": counts,
+                "state": f"{counts}, damaged" if folder.damage() else counts,
                 "best": f"{number(ranking[0].value)} {ranking[0].trial.id}" if ranking else "",
             }
         )

@@ -83,9 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A terminal that cannot show λ or ± shows a question mark; it is no reason to end a sweep.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    if (here := str(Path.cwd())) not in sys.path:
-        # `data: {name: "mine:load"}` means mine.py here; last, so that it can hide nothing installed.
-        sys.path.append(here)
+    # `data: {name: "mine:load"}` means mine.py here; last, so that it can hide nothing installed. `python -m`
+    # has it first.
+    here = str(Path.cwd())
+    sys.path[:] = [*(place for place in sys.path if place not in ("", here)), here]
     settings = Settings()
     try:
         code = _invoke(arguments, settings)

@@ -13,15 +13,19 @@ from raynas.errors import RaynasError
 
 def status(name: SweepName, as_json: AsJson = False, runs: Runs = DEFAULT_RUNS) -> None:
     """Show how a sweep stands."""
-    from raynas.cli.tables import print_standing, standing
+    from raynas.cli.tables import print_damage, print_standing, standing
     from raynas.sweep.folder import SweepFolder
 
-    facts = standing(SweepFolder.find(runs, name))
+    folder = SweepFolder.find(runs, name)
+    facts = standing(folder)
     if as_json:
         print_json(facts)
         return
     print_standing(facts)
+    print_damage(facts["damage"], folder.typed)
     verb = {"done": "report", "stopped": "resume", "running": "status"}[facts["state"]]
+    if facts["damage"] and verb == "report":
+        verb = "resume"
     next_step(verb, name, *runs_option(runs))
 
 
@@ -35,7 +39,7 @@ def select(
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Rank a sweep's trials and say why the winner won."""
-    from raynas.cli.tables import print_selection
+    from raynas.cli.tables import print_damage, print_selection
     from raynas.sweep.folder import SweepFolder
     from raynas.sweep.select import judge_of
     from raynas.sweep.select import select as rank
@@ -45,9 +49,10 @@ def select(
     rule = sweep.select.model_copy(update={"by": by}) if by else sweep.select
     selection = rank(folder.records(), rule, judge_of(rule, sweep.benchmark))
     if as_json:
-        print_json(selection.to_json())
+        print_json({**selection.to_json(), "damage": folder.damage()})
         return
     print_selection(selection)
+    print_damage(folder.damage(), folder.typed)
     next_step("report", name, *runs_option(runs))
 
 
@@ -67,6 +72,7 @@ def report(
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Write a sweep's report, as HTML and as Markdown, whatever its state."""
+    from raynas.cli.tables import print_damage
     from raynas.report.build import build_report
     from raynas.sweep.folder import SweepFolder
     from raynas.sweep.plan import Benchmark
@@ -85,6 +91,7 @@ def report(
         return
     say(f"report    {html}")
     say(f"          {markdown}")
+    print_damage(folder.damage(), folder.typed)
     next_step("ui" if folder.sweep().track.mlflow else "status", name, *runs_option(runs))
 
 

@@ -1,6 +1,7 @@
 """How a sweep stands and how its trials rank: as plain data, and printed."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from raynas.cli.output import say, show_table, table
@@ -12,6 +13,12 @@ from raynas.report.text import number, percent, spread
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import Selection
+
+MOST_ROWS = 40
+"""Trials of which `status` prints a row."""
+
+MOST_DAMAGE = 12
+"""Lines shown of what is damaged, and of what failed; ``--json`` has them all."""
 
 MOST_RANKED = 10
 """Trials shown of a ranking; the report and ``--json`` have them all."""
@@ -58,6 +65,7 @@ def standing(folder: SweepFolder) -> dict[str, Any]:
         ],
         "data": _data(progress.records.values()),
         "trials": trials,
+        "damage": folder.damage(),
     }
 
 
@@ -70,7 +78,8 @@ def print_standing(facts: Mapping[str, Any]) -> None:
         say(f"data: {data}")
     numbers = ("epoch", "train", "valid", "acc %", "λmax", "skips")
     shown = table("trial", "status", *numbers, right=numbers)
-    for trial in facts["trials"]:
+    rows = _rows(facts)
+    for trial in rows:
         mark = f" {MARK}" if trial["rising"] else ""
         shown.add_row(
             trial["id"],
@@ -83,11 +92,42 @@ def print_standing(facts: Mapping[str, Any]) -> None:
             skips(trial["skips"] or {}),
         )
     show_table(shown)
+    if (more := len(facts["trials"]) - len(rows)) > 0:
+        say(f"+ {more} more; --json has them all")
     for line in facts["methods"]:
         say(f"{line['method']}: {line['count']} done, {facts['by']} {line['text']}, best {line['best']}")
-    for trial in facts["trials"]:
-        if trial["status"] in {"failed", "diverged"}:
-            say(f"{trial['id']} {trial['status']}: {with_log(trial['reason'], trial['log'])}")
+    broken = [trial for trial in facts["trials"] if trial["status"] in {"failed", "diverged"}]
+    for trial in broken[:MOST_DAMAGE]:
+        say(f"{trial['id']} {trial['status']}: {with_log(trial['reason'], trial['log'])}")
+    if (more := len(broken) - MOST_DAMAGE) > 0:
+        say(f"+ {more} more that failed or diverged")
+
+
+def _rows(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the trials worth a row, in plan order: all of a few; of many what runs, what broke, the best."""
+    trials: list[Mapping[str, Any]] = facts["trials"]
+    if len(trials) <= MOST_ROWS:
+        return trials
+    order = {"running": 0, "stopped": 0, "failed": 1, "diverged": 1}
+    best = {facts["best"]["id"]: -1} if facts["best"] else {}
+
+    def worth(place: int) -> tuple[int, float, int]:
+        trial = trials[place]
+        loss = trial.get(facts["by"])
+        return best.get(trial["id"], order.get(trial["status"], 2)), math.inf if loss is None else loss, place
+
+    chosen = sorted(range(len(trials)), key=worth)[:MOST_ROWS]
+    return [trials[place] for place in sorted(chosen)]
+
+
+def print_damage(damage: Sequence[str], typed: str) -> None:
+    """Say what in a sweep's folder cannot be read, and what sets it right."""
+    for what in damage[:MOST_DAMAGE]:
+        say(f"damaged: {what}")
+    if (more := len(damage) - MOST_DAMAGE) > 0:
+        say(f"damaged: {more} more")
+    if damage:
+        say(f"`raynas resume {typed}` sets right what it can; what it cannot read it renames and runs again")
 
 
 def print_selection(selection: Selection) -> None:

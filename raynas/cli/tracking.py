@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,7 +49,14 @@ def ui(
     folders = _folders(name, runs)
     by_store: dict[str, list[SweepFolder]] = {}
     for folder in folders:
-        if (uri := folder.mlflow) is not None:
+        try:
+            uri = folder.mlflow
+        except RaynasError as error:
+            if name is not None:
+                raise
+            say(f"{folder.name} is left out: {error.what} ({error.got})")
+            continue
+        if uri is not None:
             by_store.setdefault(resolve_uri(uri), []).append(folder)
     if not by_store:
         raise RaynasError(
@@ -74,6 +82,7 @@ def ui(
 
 def track(name: SweepName, runs: Runs = DEFAULT_RUNS) -> None:
     """Send to MLflow what it lacks of a sweep, as after an outage."""
+    from raynas.cli.tables import print_damage
     from raynas.sweep.folder import SweepFolder
     from raynas.sweep.uri import shown
     from raynas.track.mlflow import replay
@@ -84,6 +93,7 @@ def track(name: SweepName, runs: Runs = DEFAULT_RUNS) -> None:
         raise RaynasError(f"the sweep {name!r} is not tracked", got="track: {mlflow: null} in its file")
     added = replay(folder, uri)
     say(f"sent {plural(added.epochs, 'epoch')} and {plural(added.runs, 'new run')} to {shown(uri)}")
+    print_damage(folder.damage(), folder.typed)
     next_step("ui", name, *runs_option(runs))
 
 
@@ -118,13 +128,16 @@ def _serve(uri: str, port: int) -> None:
         raise RaynasError(
             f"port {port} is taken", expected="a free port", next_step=f"raynas ui --port {port + 1}"
         )
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command = [sys.executable, "-P", "-m", "mlflow", "server", "--backend-store-uri", uri]
     command += ["--host", HOST, "--port", str(port), "--workers", "1"]
     before = signal.signal(signal.SIGTERM, _interrupt)
+    # In an empty folder, as its server looks for modules where it runs, whatever Python is told.
+    empty = TemporaryDirectory(prefix="raynas-")
     # In a session of its own, so that Ctrl-C reaches us alone and we end all of it, in order.
     server = subprocess.Popen(
         command,
         env=os.environ | _QUIET,
+        cwd=empty.name,
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -140,6 +153,7 @@ def _serve(uri: str, port: int) -> None:
         say("ended")
     finally:
         _end(server)
+        empty.cleanup()
         signal.signal(signal.SIGTERM, before)
 
 

@@ -37,6 +37,6 @@ def load(path: Path) -> dict[str, Any]:
             "the checkpoint is corrupt",
             got=f"{path} ({type(error).__name__})",
             expected="a checkpoint written by raynas",
-            next_step=f"delete {path.name} to start this search again from epoch 0; its records stay",
+            next_step="raynas resume SWEEP: it is set aside, and the search repeated",
         ) from None
     return state

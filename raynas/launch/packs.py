@@ -1,27 +1,21 @@
 """How many like-shaped searches advance together: measured once a sweep, recorded, and dealt out."""
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 
 import torch
-from pydantic import BaseModel, PositiveFloat, PositiveInt
 
 from raynas.core.config import DataConfig, SearchConfig, shape_of
 from raynas.core.space import Space
 from raynas.data.split import Data, steps_per_epoch
-from raynas.disk import read_json, set_aside, write_atomic
 from raynas.errors import RaynasError
 from raynas.launch.device import memory_share
 from raynas.library import load_space
 from raynas.measure import FORMS_STEPS, LONGEST, measure_faster_forms, measure_packs
 from raynas.methods import resolve
 from raynas.sweep.folder import SweepFolder
+from raynas.sweep.packs import PackEntry, damage, read_packs, write_packs
 from raynas.sweep.propose import dealt
-
-VERSION = 1
-"""Of the record of packs."""
 
 PATIENCE = 0.03
 """Part of a sweep's estimated time that measuring may take."""
@@ -102,7 +96,7 @@ class Packs:
         self._slots = max(slots, 1)
         self._sizes: dict[str, int] = {}
         self._steps: dict[str, Steps] = {}
-        for entry in [] if damage(folder) else _read(self._file):
+        for entry in [] if damage(self._file) else read_packs(self._file):
             self._sizes[entry.shape] = entry.pack
             self._steps[entry.shape] = Steps(entry.device, entry.seconds, entry.forms)
 
@@ -159,10 +153,10 @@ class Packs:
         groups = {shape: (task.count, task.steps, steps) for shape, (task, steps) in found.items()}
         self._sizes |= choose(groups, self._slots)
         self._steps |= {shape: steps for shape, (_, steps) in found.items()}
-        _write(
+        write_packs(
             self._file,
             (
-                _Entry(shape=shape, pack=size, **asdict(self._steps[shape]))
+                PackEntry(shape=shape, pack=size, **asdict(self._steps[shape]))
                 for shape, size in self._sizes.items()
             ),
         )
@@ -203,62 +197,3 @@ def _makespan(groups: Mapping[str, tuple[int, int, Steps]], sizes: Mapping[str, 
             slot = free.index(min(free))
             free[slot] += length * steps.of(size)
     return max(free)
-
-
-class _Entry(BaseModel):
-    """What the record of packs says of one shape."""
-
-    shape: str
-    pack: PositiveInt
-    device: str
-    seconds: dict[PositiveInt, PositiveFloat]
-    forms: dict[str, str]
-
-
-def _read(file: Path) -> list[_Entry]:
-    """Read the record of packs; raises `ValueError` for one that is damaged."""
-    try:
-        data = read_json(file)
-        if not isinstance(data, dict) or data.get("version") != VERSION:
-            raise ValueError(f"expected a mapping of version {VERSION}")
-        return [_Entry.model_validate(entry) for entry in data["shapes"]]
-    except FileNotFoundError:
-        return []
-    except (OSError, LookupError, TypeError) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from None
-
-
-def damage(folder: SweepFolder) -> str:
-    """Say what is wrong with the record of a sweep's packs; empty where nothing is."""
-    try:
-        _read(folder.packs)
-    except ValueError as error:
-        return f"{folder.packs.name} cannot be read: {' '.join(str(error).split())[:200]}"
-    return ""
-
-
-def restore(folder: SweepFolder) -> list[str]:
-    """Put a damaged record of packs right, as far as trials have started with it; return what was done.
-
-    Their starts say in which company and with which forms of convolution they run. Shapes of which none has
-    started are measured again.
-    """
-    if not (wrong := damage(folder)):
-        return []
-    name = set_aside(folder.packs).name
-    found: dict[str, _Entry] = {}
-    for record in folder.records():
-        if record.start and "pack" in record.start:
-            shape, size = shape_of(record.config), max(len(record.start["pack"]), 1)
-            known = found.get(shape)
-            device = str(record.start.get("device", "")).partition(" ")[0]
-            forms = record.start.get("forms") or {}
-            pack = max(size, known.pack if known else 1)
-            found[shape] = _Entry(shape=shape, pack=pack, device=device, seconds={}, forms=forms)
-    _write(folder.packs, found.values())
-    return [f"{wrong}; set aside as {name}, and made again from how the trials have started"]
-
-
-def _write(file: Path, entries: Iterable[_Entry]) -> None:
-    shapes = [entry.model_dump(mode="json") for entry in entries]
-    write_atomic(file, (json.dumps({"version": VERSION, "shapes": shapes}, indent=1) + "\n").encode())

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from raynas.core.checkpoint import load
+from raynas.core.config import shape_of
 from raynas.core.records import EpochReport
 from raynas.disk import replace, set_aside
 from raynas.errors import RaynasError
 from raynas.launch.driver import OVER, only_writer
-from raynas.launch.packs import restore
 from raynas.sweep.folder import SweepFolder, TrialFolder
+from raynas.sweep.packs import PackEntry, damage, write_packs
 from raynas.sweep.plan import Trial
 
 
@@ -27,7 +28,7 @@ def mend(folder: SweepFolder) -> list[str]:
         done.append(f"{trial.id}: the values suggested for it are lost: {names}; it begins anew with others")
     for trial in folder.trials():
         done += [f"{trial.id}: {what}" for what in _mended(trial, folder)]
-    done += restore(folder)
+    done += restore_packs(folder)
     return done
 
 
@@ -43,6 +44,28 @@ def _mended(trial: TrialFolder, folder: SweepFolder) -> list[str]:
         with only_writer([trial]):
             done.append(trial.feed.mend())
     return done
+
+
+def restore_packs(folder: SweepFolder) -> list[str]:
+    """Put a damaged record of packs right, as far as trials have started with it; return what was done.
+
+    Their starts say in which company and with which forms of convolution they run. Shapes of which none has
+    started are measured again.
+    """
+    if not (wrong := damage(folder.packs)):
+        return []
+    name = set_aside(folder.packs).name
+    found: dict[str, PackEntry] = {}
+    for record in folder.records():
+        if record.start and "pack" in record.start:
+            shape, size = shape_of(record.config), max(len(record.start["pack"]), 1)
+            known = found.get(shape)
+            device = str(record.start.get("device", "")).partition(" ")[0]
+            forms = record.start.get("forms") or {}
+            pack = max(size, known.pack if known else 1)
+            found[shape] = PackEntry(shape=shape, pack=pack, device=device, seconds={}, forms=forms)
+    write_packs(folder.packs, found.values())
+    return [f"{wrong}; set aside as {name}, and made again from how the trials have started"]
 
 
 @dataclass

@@ -9,14 +9,20 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
+import yaml
+from ray._private import services
+from ray._private.authentication.authentication_token_generator import generate_new_authentication_token
 from ray._private.ray_logging import stdout_deduplicator
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 from ray.experimental.internal_kv import _internal_kv_get
+from ray.job_config import JobConfig
 
 from raynas.core.cpus import whole_cpus
 from raynas.errors import RaynasError
@@ -33,6 +39,9 @@ QUIET = {
 
 DEATHS = re.compile(r"worker died or was killed|killed due to the node running low on memory")
 """What Ray's daemon says of a dead worker, on stdout."""
+
+_BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
+"""The description of the cluster, on its head."""
 
 MOST_PENDING = 200
 """Trials that wait for an autoscaler at once; Ray Tune's own number."""
@@ -97,14 +106,16 @@ def concurrency(ask: Ask, wanted: int | None, trials: int, *, grows: bool) -> in
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     slots = sum(ask.fit(node) for node in nodes)
+    types = _node_types() if grows else []
+    if slots == 0 and (types or not grows) and not any(map(ask.fit, types)):
+        raise too_small(ask, [*nodes, *types])
     if grows:
         slots = max(slots, MOST_PENDING)
-    elif slots == 0:
-        raise _too_small(ask, nodes)
     return max(1, min(wanted or slots, slots, trials))
 
 
-def _too_small(ask: Ask, nodes: list[Mapping[str, float]]) -> RaynasError:
+def too_small(ask: Ask, nodes: Sequence[Mapping[str, float]]) -> RaynasError:
+    """Return the error that no node, running or yet to be started, can hold a trial, and what to change."""
     cpus = max((node.get("CPU", 0) for node in nodes), default=0)
     gpus = max((node.get("GPU", 0) for node in nodes), default=0)
     if ask.gpu > gpus:
@@ -112,9 +123,9 @@ def _too_small(ask: Ask, nodes: list[Mapping[str, float]]) -> RaynasError:
     else:
         step = f"resources.cpu={cpus:g}"
     return RaynasError(
-        "no node of the cluster can hold a trial, and the cluster does not autoscale",
+        "no node of the cluster can hold a trial, nor one that it can start",
         got=f"a trial asks for {ask}",
-        expected=f"at most {cpus:g} CPU and {gpus:g} GPU, what the largest of {len(nodes)} nodes has",
+        expected=f"at most {cpus:g} CPU and {gpus:g} GPU, as the largest of {len(nodes)} nodes and types has",
         next_step=step,
     )
 
@@ -138,17 +149,20 @@ def _checked(address: str) -> str:
 
 
 def _connect(where: str) -> None:
-    common = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    if RAY_JOB_CONFIG_JSON_ENV_VAR not in os.environ:  # a submitted job has its own
+        common["job_config"] = _job_config()
     if where == "local":
         _check_sockets()
-        # Ray's ports are open to the network all the same; what protects them is Ray's token.
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            num_cpus=whole_cpus(),  # Ray's own count knows no quota below one CPU
-            _node_ip_address="127.0.0.1",
-            **common,
-        )
+        _keep_token_private()
+        with _loopback_alone():
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                num_cpus=whole_cpus(),  # Ray's own count knows no quota below one CPU
+                _node_ip_address="127.0.0.1",
+                **common,
+            )
         return
     try:
         _check_answers(where)
@@ -200,12 +214,66 @@ def _interrupts_later() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+def _job_config() -> JobConfig:
+    """Return a job whose workers do not look for modules in the folder the sweep was started in.
+
+    Ray puts that folder before all others, so that a folder `raynas` (the clone's parent has one), a `torch/`
+    or a `ray.py` in it would hide the installed package. The trials put it last; see `train`.
+    """
+    config = JobConfig()
+    config._py_driver_sys_path = _Closed()
+    return config
+
+
+class _Closed(list[str]):
+    """A list of folders that takes no more."""
+
+    def extend(self, more: Iterable[str]) -> None:
+        """Add nothing."""
+
+
+def _keep_token_private() -> None:
+    """Let nobody else on this machine read the token that lets a process into Ray; Ray writes it for all."""
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
+    with suppress(OSError):
+        if path.exists():
+            path.chmod(path.stat().st_mode & ~0o077)
+        elif "RAY_AUTH_TOKEN" not in os.environ:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(generate_new_authentication_token())
+
+
+@contextmanager
+def _loopback_alone() -> Iterator[None]:
+    """Have Ray take 127.0.0.1 as it is told: it would put the address of the network in its place.
+
+    With that, its servers listen to every interface; with 127.0.0.1 to the loopback alone, metrics included.
+    """
+    before = services.resolve_ip_for_localhost
+    services.resolve_ip_for_localhost = lambda host: host
+    try:
+        yield
+    finally:
+        services.resolve_ip_for_localhost = before
+
+
+def _node_types() -> list[Mapping[str, float]]:
+    """Return what each type of node has that the cluster may start; empty where that is not known."""
+    with suppress(OSError, ValueError, yaml.YAMLError, AttributeError, TypeError):
+        described = yaml.safe_load(_BOOTSTRAP.expanduser().read_text(encoding="utf-8"))
+        types = described["available_node_types"].values()
+        found = [kind.get("resources") or {} for kind in types if kind.get("max_workers", 1)]
+        return found if all(found) else []
+    return []
+
+
 def _autoscales(patience: float = 10.0) -> bool:
     """Return whether nodes may join by themselves, as Ray's monitor reports; it does so after a few seconds.
 
     Of a cluster that it only watches it knows no node types, so it names them after their nodes.
     """
-    if Path("~/ray_bootstrap_config.yaml").expanduser().exists():
+    if _BOOTSTRAP.expanduser().exists():
         return True
     if _internal_kv_get("__autoscaler_v2_enabled") == b"1":
         return True

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
@@ -16,7 +17,7 @@ from raynas.errors import RaynasError
 from raynas.launch.driver import ENDED, OVER, Retries, give_up
 from raynas.launch.observer import Observer
 from raynas.launch.packs import Packs
-from raynas.launch.tune_cluster import Ask
+from raynas.launch.tune_cluster import Ask, too_small
 from raynas.launch.tune_trainable import UNFIT
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.propose import Proposer
@@ -175,7 +176,10 @@ class Watch(Callback):  # type: ignore[misc]
                 size = trial.spool.path.stat().st_size
                 if size != self._sizes.get(trial.id, 0):
                     self._sizes[trial.id] = size
-                    self._observer.on_trial(trial.record())
+                    record = trial.record()
+                    self._observer.on_trial(record)
+                    if record.status in ENDED:
+                        trial.let_go()
 
     def _mind_the_wait(self, trials: list[TuneTrial], now: float) -> None:
         waiting = sum(trial.status == TuneTrial.PENDING for trial in trials)
@@ -183,8 +187,26 @@ class Watch(Callback):  # type: ignore[misc]
             self._idle_since = now
         elif now - self._idle_since > self._patience:
             seconds = now - self._idle_since
-            log.warning("no trial started for %.0f s: %d wait for %s each", seconds, waiting, self._ask)
+            log.warning(
+                "no trial started for %.0f s: %d wait for %s each. %s",
+                seconds,
+                waiting,
+                self._ask,
+                _why(self._ask),
+            )
             self._patience *= 2
+
+
+def _why(ask: Ask) -> str:
+    """Say what the nodes have, and what to change unless one that has more is on its way."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if any(map(ask.fit, nodes)):
+        return "There are nodes that could hold one: others use them, or they are about to leave"
+    error = too_small(ask, nodes)
+    return (
+        f"It may be {error.expected}. Unless a node that has more is on its way (`ray status`), none will "
+        f"ever start: Ctrl-C, and begin the sweep anew with {error.next_step}"
+    )
 
 
 def _pack(trial: TuneTrial) -> list[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import socket
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ def train(
     that `run_trials` did not deal with is about this node and would hit every trial on it: it is reported,
     so that the driver ends the sweep, rather than raised, which would only be retried here.
     """
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # as in the driver: last, so that it can hide nothing installed
     folder = SweepFolder(Path(sweep))
     try:
         check_storage(folder, digest)

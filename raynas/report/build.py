@@ -172,6 +172,7 @@ def _captions(facts: Facts, likeness: Likeness | None) -> dict[str, str]:
         + _table_words(facts),
         "settings": "Mean ± sample standard deviation over seeds of the ranked trials, at their last epoch.",
         "curves": "A line is a trial. A ring marks the chosen one, a cross where a trial failed or diverged. "
+        "Where lines are too many, one is their median (of counts the mean), in the middle 80 % of them. "
         "All panels of a measure share their axes.",
         "operations": "Shares are of the architecture weights of all edges, averaged over a method’s trials.",
         "alike": "Share of (edge, operation) choices that the cells of two trials have in common."

@@ -60,6 +60,11 @@ def draw_cell(genotype: Genotype, kind: str) -> str:
     return _svg(_layout(genotype, kind))
 
 
+def draw_png(genotype: Genotype, kind: str) -> bytes:
+    """Return one kind of cell as PNG, as `draw_cell` has it."""
+    return _png(_layout(genotype, kind))
+
+
 def write_cells(genotype: Genotype, folder: Path) -> list[Path]:
     """Write ``cell-<kind>.svg`` and ``.png`` for every kind into ``folder`` and return the paths.
 

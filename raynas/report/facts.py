@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf
 from statistics import fmean
 from typing import Any
@@ -69,12 +70,12 @@ class Facts:
     yardstick: Yardstick | None = None
     no_yardstick: str = ""
 
-    @property
+    @cached_property
     def methods(self) -> tuple[str, ...]:
         """The methods in plan order."""
         return tuple(dict.fromkeys(setting.method for setting in self.settings))
 
-    @property
+    @cached_property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of cell of all trials, in order."""
         found = {kind for record in self.records for report in record.reports for kind in report.skips}
@@ -103,7 +104,11 @@ class Facts:
 
     def setting(self, record: TrialRecord) -> Setting:
         """Return the setting of one of the records."""
-        return self.settings[[other.id for other in self.records].index(record.id)]
+        return self._setting_by_id[record.id]
+
+    @cached_property
+    def _setting_by_id(self) -> dict[str, Setting]:
+        return {record.id: own for record, own in zip(self.records, self.settings, strict=True)}
 
     def count(self, status: str) -> int:
         """Return how many trials have a status; trials not suggested yet are waiting."""
@@ -134,7 +139,7 @@ def gather(folder: SweepFolder, benchmark: Benchmark | None = None) -> Facts:
     records = tuple(trial.record() for trial in trials)
     axes = _strength_axes(records)
     settings = tuple(Setting(record.method_name, _strength(record, axes)) for record in records)
-    times = [event["time"] for trial in trials for event in trial.spool.events()[0][-1:]]
+    times = [trial.feed.latest for trial in trials if trial.feed.latest]
     return Facts(
         sweep=sweep,
         records=records,
@@ -265,7 +270,7 @@ def setting_rows(facts: Facts) -> list[SettingRow]:
 
 @dataclass(frozen=True)
 class Failure:
-    """A trial that failed, diverged, or needed more than one attempt.
+    """A trial that failed, diverged, needed more than one attempt, or is damaged on disk.
 
     ``messages`` maps what spoke (the end, an attempt) to its words; ``log`` is relative to the folder.
     """
@@ -279,8 +284,9 @@ def failures(facts: Facts) -> list[Failure]:
     """Return what went wrong, in plan order: the last words of every trial and of every failed attempt."""
     found = []
     for record in facts.records:
-        if record.status in ("failed", "diverged") or record.errors:
-            messages = {f"attempt {number}": words for number, words in enumerate(record.errors, start=1)}
+        if record.status in ("failed", "diverged") or record.errors or record.damage:
+            messages = {f"damage {number}": what for number, what in enumerate(record.damage, start=1)}
+            messages |= {f"attempt {number}": words for number, words in enumerate(record.errors, start=1)}
             if record.status in ("failed", "diverged"):
                 messages["in the end"] = record.reason or "no reason was given"
             log = f"trials/{record.id}/log.txt" if record.id in facts.logs else None

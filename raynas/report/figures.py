@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, ScalarFormatter
 
 from raynas.core.ops.catalogue import OPERATIONS
 from raynas.report.draw import style_of
@@ -102,6 +103,31 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Band:
+    """Many searches' values over epochs: the median, of counts the mean, and the middle 80 % of them."""
+
+    epochs: tuple[int, ...]
+    low: tuple[float, ...]
+    middle: tuple[float, ...]
+    high: tuple[float, ...]
+    colour: str
+    dashed: bool = False
+
+    @classmethod
+    def of(cls, curves: Sequence[Curve], *, counts: bool = False) -> "Band":
+        """Sum up curves of one colour; an epoch counts those that reached it."""
+        middle = np.mean if counts else np.median
+        by_epoch: dict[int, list[float]] = {}
+        for curve in curves:
+            for epoch, value in zip(curve.epochs, curve.values, strict=True):
+                by_epoch.setdefault(epoch, []).append(value)
+        epochs = tuple(sorted(by_epoch))
+        low, high = np.array([np.percentile(by_epoch[epoch], (10, 90)) for epoch in epochs]).T.tolist()
+        line = [float(middle(by_epoch[epoch])) for epoch in epochs]
+        return cls(epochs, tuple(low), tuple(line), tuple(high), curves[0].colour, curves[0].dashed)
+
+
+@dataclass(frozen=True)
 class Frame:
     """The axes that all panels of one measure share: ranges of epoch and value, and the value's scale."""
 
@@ -110,10 +136,14 @@ class Frame:
     log: bool = False
 
     @classmethod
-    def around(cls, curves: Sequence[Curve], *, from_zero: bool = False) -> "Frame":
-        """Return a frame that holds every curve; logarithmic when positive values span over two decades."""
+    def around(
+        cls, curves: Sequence[Curve], bands: Sequence[Band] = (), *, from_zero: bool = False
+    ) -> "Frame":
+        """Return a frame that holds all of it; logarithmic when positive values span over two decades."""
         values = [value for curve in curves for value in curve.values]
+        values += [value for band in bands for value in (*band.low, *band.high)]
         epochs = [epoch for curve in curves for epoch in curve.epochs]
+        epochs += [epoch for band in bands for epoch in band.epochs]
         low, high = min(values), max(values)
         span = (min(epochs) - 0.3, max(epochs) + 0.3)
         if low > 0 and high / low > 100 and not from_zero:
@@ -135,8 +165,15 @@ def css_variables(*, dark: bool) -> str:
     return " ".join(f"--{name}: {pair[dark]};" for name, pair in PALETTE.items())
 
 
-def line_panel(name: str, curves: Sequence[Curve], frame: Frame, label: str, columns: int = 3) -> str:
-    """Draw thin lines over epochs in a shared frame; ``label`` names the value and its unit.
+def line_panel(
+    name: str,
+    curves: Sequence[Curve],
+    frame: Frame,
+    label: str,
+    columns: int = 3,
+    bands: Sequence[Band] = (),
+) -> str:
+    """Draw thin lines over epochs in a shared frame, over ``bands``; ``label`` names the value and its unit.
 
     ``columns`` is how many panels the page sets side by side: text has the same size in all of them.
     """
@@ -145,10 +182,15 @@ def line_panel(name: str, curves: Sequence[Curve], frame: Frame, label: str, col
         if frame.log:
             axes.set_yscale("log")
         axes.set_ylim(*frame.values)
+        for band in bands:
+            _draw_band(axes, band)
         for curve in curves:
             _draw_curve(axes, curve)
         _label_axes(axes, label)
-        if not frame.log:
+        if frame.log:
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        else:
             axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
             axes.yaxis.set_major_formatter(_plain_numbers())
         return _svg(figure)
@@ -241,6 +283,13 @@ def _panel(name: str, width: float, height: float) -> Iterator[tuple[Figure, Axe
         figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02))
         FigureCanvasSVG(figure)
         yield figure, figure.add_subplot()
+
+
+def _draw_band(axes: Axes, band: Band) -> None:
+    colour = _colour(band.colour)
+    style = (0, (3, 2)) if band.dashed else "-"
+    axes.fill_between(band.epochs, band.low, band.high, color=colour, alpha=0.16, lw=0)
+    axes.plot(band.epochs, band.middle, color=colour, lw=1.6, ls=style)
 
 
 def _draw_curve(axes: Axes, curve: Curve) -> None:

@@ -6,10 +6,16 @@ from dataclasses import dataclass, replace
 
 from raynas.report import figures
 from raynas.report.facts import Facts, Setting, measure
-from raynas.report.figures import Curve, Frame
+from raynas.report.figures import Band, Curve, Frame
 from raynas.report.stats import Alike, alike, mean_shares
 from raynas.report.text import slug
 from raynas.sweep.record import TrialRecord
+
+MOST_LINES = 40
+"""Most lines of a panel: more cannot be told apart, and what was drawn last hides the others."""
+
+MOST_STEPS = 8
+"""Most lines of a panel of whole numbers, which lie upon each other."""
 
 LARGEST_MAP = 48
 """Most cells compared in one heat map; beyond, its squares are too small to read."""
@@ -141,18 +147,38 @@ def likeness(facts: Facts) -> Likeness | None:
 def _line_multiple(
     facts: Facts, title: str, label: str, lines: dict[str, list[Curve]], stem: str, *, from_zero: bool = False
 ) -> Multiple | None:
-    if not (drawn := [curve for group in lines.values() for curve in group]):
-        return None
-    frame = Frame.around(drawn, from_zero=from_zero)
-    panels = []
+    most, panels = MOST_STEPS if stem == "skips" else MOST_LINES, []
+    found: list[tuple[int, str, int, tuple[list[Curve], list[Band]]]] = []
     for place, method in enumerate(facts.methods):
         own = [curve for record in _of_method(facts, method) for curve in lines.get(record.id, [])]
         if own:
-            name = _name(stem, "", place, method)
-            svg = figures.line_panel(name, own, frame, label, _columns(facts))
-            alt = f"{title} over epochs, {method}, one line a trial"
-            panels.append(Picture(name, method, alt, svg))
+            found.append((place, method, len(own), _summed_up(own, most, counts=stem == "skips")))
+    if not found:
+        return None
+    drawn = [curve for *_, (curves, _) in found for curve in curves]
+    frame = Frame.around(drawn, [band for *_, (_, bands) in found for band in bands], from_zero=from_zero)
+    for place, method, count, (curves, bands) in found:
+        name = _name(stem, "", place, method)
+        svg = figures.line_panel(name, curves, frame, label, _columns(facts), bands)
+        shown = f"{count} lines summed up" if bands else "one line a trial"
+        panels.append(Picture(name, method, f"{title} over epochs, {method}, {shown}", svg))
     return Multiple(title, tuple(panels), _strength_legend(facts), _columns(facts))
+
+
+def _summed_up(curves: list[Curve], most: int, *, counts: bool) -> tuple[list[Curve], list[Band]]:
+    """Return curves as they are, or where there are more than ``most`` a band a colour and the chosen one.
+
+    With more colours than hues all become one band a style.
+    """
+    if len(curves) <= most:
+        return curves, []
+    few = len({curve.colour for curve in curves}) <= figures.STRENGTH_COLOURS
+    groups: dict[tuple[str, bool], list[Curve]] = {}
+    for curve in curves:
+        colour = curve.colour if few else "ink"
+        groups.setdefault((colour, curve.dashed), []).append(replace(curve, colour=colour))
+    bands = [Band.of(group, counts=counts) for group in groups.values()]
+    return [curve for curve in curves if curve.end == "chosen"], bands
 
 
 def _curve(facts: Facts, record: TrialRecord, name: str, *, dashed: bool = False) -> Curve | None:

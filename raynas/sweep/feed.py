@@ -14,7 +14,7 @@ class Feed:
     """Follows one trial's spool; ``record`` is what it amounts to as far as it was read, to byte ``offset``.
 
     ``started`` and ``latest`` are the Unix times in seconds of the first and the last event. Threads may
-    share a feed. A spool that has become another file, or shorter, is read from its start.
+    share a feed. A spool that is not the one that was read so far is read from its start.
     """
 
     def __init__(self, trial_id: str, spool: Spool, config: SearchConfig, axes: Mapping[str, object]) -> None:
@@ -26,6 +26,7 @@ class Feed:
     def _begin(self) -> None:
         self._fold = Fold(*self._known)
         self._state: os.stat_result | None = None
+        self._tail = b""
         self.offset = 0
         self.record = self._fold.record()
 
@@ -33,12 +34,13 @@ class Feed:
         """Take in the lines written since the last call."""
         with self._lock:
             if (now := self._spool.changed(self._state)) is not None:
-                if self._state and (now.st_ino != self._state.st_ino or now.st_size < self.offset):
+                if self._spool.before(self.offset) != self._tail:
                     self._begin()
                 self._state = now
                 events, self.offset = self._spool.events(self.offset)
                 for event in events:
                     self._fold.take(event)
+                self._tail = self._spool.before(self.offset)
                 self.record = self._fold.record()
             elif self._state is not None and not os.path.lexists(self._spool.path):
                 self._begin()

@@ -16,6 +16,7 @@ from raynas.core.space import Space
 from raynas.disk import disk_error, read_bounded, read_json, set_aside, write_atomic
 from raynas.errors import RaynasError, nearest, quoted
 from raynas.library import load_space
+from raynas.sweep import packs
 from raynas.sweep.feed import Feed
 from raynas.sweep.plan import VERSION, Sweep, Track, Trial
 from raynas.sweep.record import TrialRecord
@@ -146,8 +147,12 @@ class TrialFolder:
 
     def forget(self) -> None:
         """Read everything anew when it is asked for again."""
-        for name in ("known", "feed"):
-            self.__dict__.pop(name, None)
+        self.__dict__.pop("known", None)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Keep the records no longer in memory; they are read again when they are asked for."""
+        self.__dict__.pop("feed", None)
 
     def _read(self) -> Known:
         return _read_mapping(self.path / "trial.json", "a trial's configuration", self._parse)
@@ -366,7 +371,7 @@ class SweepFolder:
         """Say what in the folder cannot be read, a line each; empty where all is well."""
         found = [f"{record.id}: {what}" for record in self.records() for what in record.damage]
         found += [f"{trial.id}: the values suggested for it are lost" for trial in self.lost()]
-        return found
+        return found + ([wrong] if (wrong := packs.damage(self.packs)) else [])
 
     def records(self) -> list[TrialRecord]:
         """Return the record of every trial of `trials`."""

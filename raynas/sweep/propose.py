@@ -136,6 +136,7 @@ class Proposer:
     def tell(self, trial_id: str) -> None:
         """Take note of a trial that was handed out and has ended, by reading its record."""
         self._note(self._folder.trial(trial_id).record())
+        self._folder.trial(trial_id).let_go()
 
     def _note(self, record: TrialRecord) -> None:
         if record.status in ("finished", "diverged", "failed"):

@@ -83,9 +83,17 @@ class Spool:
         same = state is not None and (now.st_ino, now.st_size) == (state.st_ino, state.st_size)
         return None if same else now
 
+    def before(self, offset: int) -> bytes:
+        """Return the last bytes before an offset, which tell whether the file is still the one it was."""
+        try:
+            with os.fdopen(open_own(self.path, os.O_RDONLY), "rb") as file:
+                return os.pread(file.fileno(), min(offset, 256), max(offset - 256, 0))
+        except (OSError, ValueError):
+            return b""
+
     def rewrite(self, events: Iterable[Mapping[str, Any]]) -> Path:
         """Hold these events and nothing else; return where the file is that there was before."""
-        aside = set_aside(self.path)
+        aside = set_aside(self.path, keep=True)
         lines = (json.dumps(event, separators=(",", ":")) for event in events)
         write_atomic(self.path, "".join(f"{line}\n" for line in lines).encode())
         return aside

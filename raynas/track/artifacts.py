@@ -4,13 +4,18 @@ import re
 import shutil
 from collections.abc import Set
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from raynas.core.records import EpochReport
-from raynas.sweep.folder import TrialFolder
+from raynas.sweep.feed import Feed
 from raynas.track.content import pictured, turns, write_history, write_json
 from raynas.track.store import Run, Store
+
+if TYPE_CHECKING:
+    from raynas.report.drawer import Drawer
 
 _LARGEST_LOG = 2**20
 
@@ -37,17 +42,19 @@ class Files:
         return cls(store.files(run, "genotypes"), complete)
 
 
-def send_files(store: Store, run: Run, files: Files, trial: TrialFolder, ended: bool) -> int:
+def send_files(
+    store: Store, run: Run, files: Files, log: Path, feed: Feed, ended: bool, drawer: "Drawer"
+) -> int:
     """Write what the run still lacks, and with ``ended`` what sums it up; returns how many files."""
-    record = trial.feed.record
+    record = feed.record
     with TemporaryDirectory(prefix="raynas-") as scratch:
         folder = Path(scratch)
         genotypes = {_genotype_name(report): report for report in turns(record.reports)}
         if ended and record.deciding is not None:
             genotypes[_genotype_name(record.deciding)] = record.deciding
-            _write_summary(record.deciding, record.reports, folder)
-        if ended and trial.log.is_file() and trial.log.stat().st_size <= _LARGEST_LOG:
-            shutil.copy(trial.log, folder / "log.txt")
+            _write_summary(record.deciding, record.reports, folder, drawer)
+        if ended and log.is_file() and log.stat().st_size <= _LARGEST_LOG:
+            shutil.copy(log, folder / "log.txt")
         for name in genotypes.keys() - files.genotypes:
             write_json(genotypes[name].genotype.to_json(), folder / "genotypes" / name)
         written = sum(path.is_file() for path in folder.rglob("*"))
@@ -57,29 +64,33 @@ def send_files(store: Store, run: Run, files: Files, trial: TrialFolder, ended: 
     for report in pictured(record, ended):
         step = record.ran.index(report)
         if step not in files.pictures:
-            _send_pictures(store, run, report, step, trial.feed.time(report))
+            _send_pictures(store, run, report, step, feed.time(report), drawer)
             files.pictures.add(step)
             written += 1
     return written
 
 
-def _write_summary(final: EpochReport, reports: tuple[EpochReport, ...], folder: Path) -> None:
-    from raynas.report.draw import write_cells
+def _write_summary(
+    final: EpochReport, reports: tuple[EpochReport, ...], folder: Path, drawer: "Drawer"
+) -> None:
+    from raynas.report.draw import draw_cell
 
     genotype = final.genotype
     write_json(genotype.to_json(), folder / "genotype.json")
     write_history(reports, folder)
     (folder / "cells").mkdir()
-    write_cells(genotype, folder / "cells")
+    for kind in genotype.kinds:
+        stem = folder / "cells" / f"cell-{kind}"
+        stem.with_suffix(".svg").write_text(draw_cell(genotype, kind), encoding="utf-8")
+        stem.with_suffix(".png").write_bytes(drawer.draw(genotype, kind))
 
 
-def _send_pictures(store: Store, run: Run, report: EpochReport, step: int, time: float) -> None:
-    from raynas.report.draw import write_cells
-
-    with TemporaryDirectory(prefix="raynas-") as scratch:
-        for path in write_cells(report.genotype, Path(scratch)):
-            if path.suffix == ".png":
-                store.image(run, path, f"cell/{path.stem.removeprefix('cell-')}", step, time)
+def _send_pictures(
+    store: Store, run: Run, report: EpochReport, step: int, time: float, drawer: "Drawer"
+) -> None:
+    for kind in report.genotype.kinds:
+        picture = drawer.draw(report.genotype, kind)
+        store.image(run, BytesIO(picture), f"cell/{kind}", step, time)
 
 
 def _genotype_name(report: EpochReport) -> str:

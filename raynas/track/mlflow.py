@@ -22,13 +22,14 @@ class Patience:
 
     ``start`` for the store before the first trial, ``first`` to ``longest`` between two attempts
     (doubling), ``flush`` at most at the end of the sweep, and there no longer than ``stuck`` without
-    anything getting through.
+    anything getting through; ``last`` for the call that goes on then.
     """
 
     start: float = 30.0
     first: float = 1.0
     longest: float = 30.0
     flush: float = 60.0
+    last: float = 15.0
     stuck: float = 15.0
 
 
@@ -87,9 +88,11 @@ class MlflowTracker(Observer):
             if never_there or now > deadline or now - moved > self._patience.stuck:
                 break
         self._stopped = True
+        self._uploader.stop()
         self._hurry.set()
         if self._thread.is_alive():
-            self._thread.join(1.0)
+            # Longer than a call to MLflow may take: Python must not end under a thread that is in a library.
+            self._thread.join(self._patience.last)
         if not self._level:
             self.message = (
                 f"not all of the sweep is in MLflow at {shown(self.uri)}; "
@@ -108,6 +111,7 @@ class MlflowTracker(Observer):
         except RaynasError as error:
             self.message = f"MLflow: {error.what}"
         finally:
+            self._uploader.close()
             self._tried.set()
 
     def _keep_level(self) -> None:
@@ -135,7 +139,7 @@ class MlflowTracker(Observer):
             if closing:
                 self._uploader.finish()
             else:
-                self._uploader.send(self._pending)
+                self._uploader.send(self._pending, urgent=lambda: bool(self._news or self._closing))
         except Exception as error:
             self._failed(error)
             return False
@@ -145,9 +149,10 @@ class MlflowTracker(Observer):
 
     def _failed(self, error: Exception) -> None:
         self._uploader.forget()
+        if self._stopped:
+            return
         why = reason(error)
-        if not self._stopped:  # what was said at the end of the sweep stands
-            self.message = f"MLflow at {shown(self.uri)}: {why}; the sweep goes on, uploads are tried again"
+        self.message = f"MLflow at {shown(self.uri)}: {why}; the sweep goes on, uploads are tried again"
         if why not in self._troubles:
             self._troubles.add(why)
             write_failure(self._folder.path, type(self).__name__, error)
@@ -184,4 +189,6 @@ def replay(folder: SweepFolder, uri: str) -> Replayed:
             expected="an MLflow store that answers",
             next_step=f"check the address and that the server is running, then: raynas track {folder.typed}",
         ) from error
+    finally:
+        uploader.close()
     return Replayed(uploader.runs, uploader.epochs)

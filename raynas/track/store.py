@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -139,7 +139,7 @@ class Store:
         """Write everything in a local folder to the run's artifacts."""
         self._client.log_artifacts(run.id, str(folder))
 
-    def image(self, run: Run, file: Path, key: str, step: int, time: float) -> None:
+    def image(self, run: Run, file: IO[bytes], key: str, step: int, time: float) -> None:
         """Write a picture that MLflow shows with a slider over the steps."""
         from PIL import Image
 

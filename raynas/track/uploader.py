@@ -1,7 +1,8 @@
 """Bringing one MLflow store level with a sweep's folder; every call may be repeated at any time."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from raynas.core.config import SearchConfig
 from raynas.sweep.feed import Feed
@@ -11,6 +12,9 @@ from raynas.track import content, parent
 from raynas.track.artifacts import Files, send_files
 from raynas.track.progress import Progress, Uploaded
 from raynas.track.store import BATCH, Run, Store
+
+if TYPE_CHECKING:
+    from raynas.report.drawer import Drawer
 
 _EPOCH_MARK = "time/epoch"
 """The metric that every epoch has, a measured time and so always finite: where it is, its epoch is."""
@@ -46,6 +50,8 @@ class Uploader:
         self.runs = 0
         self.epochs = 0
         self.steps = 0
+        self._stopped = False
+        self._drawer: Drawer | None = None
         self.forget()
 
     def forget(self) -> None:
@@ -67,24 +73,39 @@ class Uploader:
             for trial in self._folder.trials():
                 self._parent(trial.config())
 
-    def send(self, pending: set[str], closing: bool = False) -> None:
+    def stop(self) -> None:
+        """Let what is being sent fail at its next step; any thread may ask for it."""
+        self._stopped = True
+        if self._drawer is not None:
+            self._drawer.close()
+
+    def send(
+        self, pending: set[str], closing: bool = False, urgent: Callable[[], bool] = lambda: False
+    ) -> None:
         """Send those trials, taking each out of ``pending`` once its run is level with its spool.
 
         With ``closing`` nothing runs any more. A trial that fails for a reason of its own keeps no other
-        waiting; the first such failure is raised at the end.
+        waiting; the first such failure is raised at the end. Once there is something ``urgent`` (more
+        numbers), files are left for the next call.
         """
         failures: dict[str, Exception] = {}
+        later: set[str] = set()
         try:
             # All numbers before all files: a broken artifact store must not hold back the metrics.
             for step in (self._send_rows, self._send_files):
-                for trial_id in sorted(pending - failures.keys()):
+                for place, trial_id in enumerate(sorted(pending - failures.keys())):
+                    if self._stopped:
+                        raise InterruptedError("uploading was stopped")
+                    if place and step == self._send_files and urgent():
+                        later.add(trial_id)
+                        continue
                     try:
                         step(trial_id, closing)
                     except Exception as error:
                         self._connected.ping()
                         failures[trial_id] = error
                     self.steps += 1
-            pending &= failures.keys()
+            pending &= failures.keys() | later
         finally:
             self._progress.save()
         if failures:
@@ -103,6 +124,20 @@ class Uploader:
                 self._connected.set_status(run, status, self._latest())
                 parent.send_results(self._connected, run, self._folder, self._yardstick)
                 self.steps += 1
+
+    @property
+    def _draws(self) -> "Drawer":
+        if self._drawer is None:
+            from raynas.report.drawer import Drawer
+
+            self._drawer = Drawer()
+        return self._drawer
+
+    def close(self) -> None:
+        """End what helps sending."""
+        if self._drawer is not None:
+            self._drawer.close()
+            self._drawer = None
 
     @property
     def _connected(self) -> Store:
@@ -183,13 +218,15 @@ class Uploader:
         if child is None or trial_id not in self._progress.trials:
             return
         feed = trial.feed
+        feed.read()  # it may have been let go of, and be another by now
         if child.files is None:
             last = feed.record.newest
             child.files = Files.of(self._connected, child.run, set(last.genotype.kinds) if last else set())
         ended = child.run.status != "RUNNING"
-        self.steps += send_files(self._connected, child.run, child.files, trial, ended)
+        self.steps += send_files(self._connected, child.run, child.files, trial.log, feed, ended, self._draws)
         if ended:
             self._progress.trials[trial_id].offset = feed.offset
+            trial.let_go()
 
     def _level(self, trial_id: str) -> bool:
         """Whether the store is known to have all of the trial's spool, and the final state with it."""
