@@ -196,7 +196,7 @@ def test_every_weight_and_every_alpha_gets_a_gradient(name):
     "op", [name for name in OPERATIONS if name != "none" and SKELETONS["darts"].takes(name)]
 )
 def test_every_operation_computes_the_same_in_both_of_its_forms(op):
-    """Number by number, in supernet and derived network with the same weights; noise is fresh at every call."""
+    """Number by number, in supernet and derived network with the same weights; noise is always fresh."""
     kinds = {"normal": {"ops": [op]}, "reduce": {"ops": [op]}}
     space = SpaceFile(name="one", title="one operation", nodes=2, cells=kinds).resolve()
     net = Supernet(space, (1, 8, 8), 3, 4, 3, seeds(), torch.float64)

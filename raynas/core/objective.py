@@ -24,7 +24,8 @@ Score = Callable[[Draw], Outcome]
 class Objective(Protocol):
     """Turns draws into one loss a lane.
 
-    ``draw`` makes a fresh draw at flat logits ``flat``, ``score`` runs the supernet with it.
+    ``draw`` makes a fresh draw at flat logits ``flat``, ``score`` runs the supernet with it. A class that
+    weighs whole architectures, and so gives α its gradient itself, says ``weighs_draws = True``.
     """
 
     def __call__(self, policy: Policy, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome: ...

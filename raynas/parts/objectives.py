@@ -7,7 +7,7 @@ the α-step, the weight step and a joint step can treat all of them alike.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -36,6 +36,7 @@ class Importance:
     so at least two are needed.
     """
 
+    weighs_draws: ClassVar[bool] = True
     samples: Annotated[int, Field(ge=2)] = 16
     sharpness: Annotated[float, Field(gt=0)] = 1.0
 
@@ -55,6 +56,7 @@ class Reinforce:
     nearly the current mean as well.
     """
 
+    weighs_draws: ClassVar[bool] = True
     samples: Annotated[int, Field(ge=2)] = 10
 
     def __call__(self, policy: Policy, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
@@ -74,6 +76,7 @@ class Natural:
     of equal loss 0. Its gradient means anything only where the relaxed weights are α itself.
     """
 
+    weighs_draws: ClassVar[bool] = True
     samples: Annotated[int, Field(ge=2)] = 2
 
     def __call__(self, policy: Policy, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
