@@ -1,6 +1,7 @@
 """Methods in trial files: every form, what is refused and why, defaults, going back to earlier epochs."""
 
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -91,6 +92,28 @@ def test_mistakes_are_told_with_the_nearest(method, words):
 )
 def test_combinations_that_make_no_sense_are_refused_with_the_reason(method, words):
     assert any(words in reason for reason in reasons(resolve(method), None, {}))
+
+
+@dataclass(frozen=True)
+class DoubleSoftmax:
+    """A relaxation of someone else's: a softmax of twice the logits."""
+
+    shift_free: ClassVar[bool] = True
+    shares: ClassVar[bool] = True
+
+    def __call__(self, logits, mask):
+        return (2 * logits).masked_fill(~mask, -float("inf")).softmax(-1)
+
+
+@pytest.mark.parametrize("name", ["snas", "asap", "gdas", "parsec"])
+def test_a_relaxation_from_outside_says_itself_what_it_is(name):
+    method = replace(resolve(name), relaxation=DoubleSoftmax())
+    assert list(reasons(method, None, {})) == []
+
+    class Weights(DoubleSoftmax):
+        shares = False
+
+    assert any("sum to 1" in reason for reason in reasons(replace(method, relaxation=Weights()), None, {}))
 
 
 def test_unmeasured_curvature_and_unsuited_spaces_are_refused():

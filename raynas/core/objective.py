@@ -24,8 +24,9 @@ Score = Callable[[Draw], Outcome]
 class Objective(Protocol):
     """Turns draws into one loss a lane.
 
-    ``draw`` makes a fresh draw at flat logits ``flat``, ``score`` runs the supernet with it. An objective of
-    several draws that says ``apart = True`` gets losses that hold no graph: each draw's gradient in the
+    ``draw`` makes a fresh draw at flat logits ``flat``, ``score`` runs the supernet with it. A class that
+    weighs whole architectures, and so gives α its gradient itself, says ``weighs_draws = True``. An objective
+    of several draws that says ``apart = True`` gets losses that hold no graph: each draw's gradient in the
     weights is computed as it is scored, and none in an α-step, unless something in the draw itself (an edge's
     weight) is learned. So the memory is that of one draw, whatever their number, and of a gradient for each.
     """

@@ -63,7 +63,10 @@ class Store(Protocol):
 
 
 class Relaxation(Protocol):
-    """From logits [lanes, rows, options] to weights of the same shape; 0 wherever the mask is false."""
+    """From logits [lanes, rows, options] to weights of the same shape; 0 wherever the mask is false.
+
+    A class whose rows sum to 1 says ``shares = True``, which choices and comparisons of probabilities need.
+    """
 
     shift_free: ClassVar[bool]
 
@@ -75,6 +78,7 @@ class Sampler(Protocol):
 
     ``random`` says that two draws differ; only then does the relaxation stand for it in derivation. A class
     whose draws are single cells says ``validated = "cells"``; every other's mixture is validated.
+    One that puts noise on the mixture, through which α would learn nothing, says ``off_the_mean = True``.
     ``loss`` is there in weight steps, for samplers that look for the worst weights.
     """
 

@@ -19,25 +19,19 @@ from raynas.parts.modifiers import (
     PartialChannels,
     SkipDropout,
 )
-from raynas.parts.objectives import Importance, Natural, Reinforce
+from raynas.parts.objectives import Natural
 from raynas.parts.penalties import Anchor
-from raynas.parts.perturbations import Attack, UniformNoise
 from raynas.parts.progressive import Deepen, Widen
 from raynas.parts.projection import PerturbAndProject
-from raynas.parts.relaxations import DirichletMean, MaxWeight, ReluShare, Scales, Softmax
+from raynas.parts.relaxations import DirichletMean, MaxWeight, Scales, Softmax
 from raynas.parts.relevance import Relevance, Sparsify
 from raynas.parts.rules import AdamRule, Adaptive, Proximal
-from raynas.parts.samplers import Categorical, Dirichlet, Gumbel, Pair, Projection
+from raynas.parts.samplers import Categorical, Dirichlet, Pair, Projection
 from raynas.parts.schedules import PowerCosine
 from raynas.parts.stages import DropWeak, FixEarly
 from raynas.parts.stops import AnyOf, EigenvalueGrowth, SkipCount
 from raynas.parts.stores import Generator, Table
 from raynas.parts.trainless import TrainingFree
-
-_WEIGHS_DRAWS = (Importance, Reinforce, Natural)
-_OFF_THE_MEAN = (UniformNoise, Attack)
-_CHOICES = (Gumbel, Categorical, Pair)
-_SHARES = (Softmax, DirichletMean, ReluShare)
 
 
 def reasons(method: Method, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
@@ -76,6 +70,11 @@ def _unfit(method: Method, space: Space, values: Mapping[str, Any]) -> Iterator[
         yield str(error)
 
 
+def _is(part: object, what: str) -> bool:
+    """Tell what a part says of itself, wherever it comes from."""
+    return bool(getattr(part, what, False))
+
+
 def _has(method: Method, *kinds: type[object]) -> bool:
     return any(isinstance(each, kinds) for each in method.modifiers)
 
@@ -97,7 +96,7 @@ def _executes_all(method: Method) -> bool:
 
 def _distribution(method: Method) -> bool:
     """Tell whether the relaxed weights are probabilities."""
-    return isinstance(method.relaxation, _SHARES) or (
+    return _is(method.relaxation, "shares") or (
         isinstance(method.relaxation, Scales) and isinstance(method.updater, Adaptive)
     )
 
@@ -139,12 +138,12 @@ _PARTS: tuple[tuple[Callable[[Method], bool], str], ...] = (
         "a joint step multiplies in one draw: leave weight_sampler out",
     ),
     (
-        lambda m: isinstance(m.sampler, _OFF_THE_MEAN),
+        lambda m: _is(m.sampler, "off_the_mean"),
         "noise on the mixture belongs in weight_sampler: α would learn nothing through it",
     ),
     (
         lambda m: (
-            isinstance(m.weight_sampler, _OFF_THE_MEAN)
+            _is(m.weight_sampler, "off_the_mean")
             and (m.sampler.random or not isinstance(m.relaxation, Softmax))
         ),
         "noise on the mixture needs a softmax without sampling: it is projected back on the simplex",
@@ -158,20 +157,20 @@ _PARTS: tuple[tuple[Callable[[Method], bool], str], ...] = (
         "max-weight gives weights and no probabilities: it needs the sampler mean",
     ),
     (
-        lambda m: isinstance(m.sampler, _CHOICES) and not _distribution(m),
+        lambda m: m.validated == "cells" and m.sampler.random and not _distribution(m),
         "a choice is drawn from probabilities: take a relaxation whose rows sum to 1",
     ),
     (
-        lambda m: isinstance(m.objective, _WEIGHS_DRAWS) and not _draws_none(m.sampler),
+        lambda m: _is(m.objective, "weighs_draws") and not _draws_none(m.sampler),
         "this objective weighs single architectures: it needs the sampler {use: categorical, gradient: none}",
     ),
     (
-        lambda m: _draws_none(m.sampler) and not isinstance(m.objective, _WEIGHS_DRAWS),
+        lambda m: _draws_none(m.sampler) and not _is(m.objective, "weighs_draws"),
         "categorical with gradient none leaves α to an objective: importance, reinforce or natural",
     ),
     (
         lambda m: (
-            isinstance(m.objective, _WEIGHS_DRAWS)
+            _is(m.objective, "weighs_draws")
             and m.weight_sampler is not None
             and not _draws_none(m.weight_sampler)
         ),
@@ -227,7 +226,7 @@ _PARTS: tuple[tuple[Callable[[Method], bool], str], ...] = (
     ),
     (
         lambda m: (
-            isinstance(m.stages, FixEarly | DropWeak | TrainingFree) and not isinstance(m.relaxation, _SHARES)
+            isinstance(m.stages, FixEarly | DropWeak | TrainingFree) and not _is(m.relaxation, "shares")
         ),
         "this stage compares probabilities: take a relaxation whose rows sum to 1",
     ),
@@ -237,9 +236,7 @@ _PARTS: tuple[tuple[Callable[[Method], bool], str], ...] = (
     ),
     (
         lambda m: (
-            isinstance(m.derivation, Threshold)
-            and m.derivation.above >= 0.5
-            and isinstance(m.relaxation, _SHARES)
+            isinstance(m.derivation, Threshold) and m.derivation.above >= 0.5 and _is(m.relaxation, "shares")
         ),
         "at most one weight of a row that sums to 1 is above ½: take another derivation",
     ),

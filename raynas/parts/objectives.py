@@ -43,6 +43,7 @@ class Importance:
 
     apart: ClassVar[bool] = True
     version: ClassVar[int] = 2
+    weighs_draws: ClassVar[bool] = True
     samples: Annotated[int, Field(ge=2)] = 16
     sharpness: Annotated[float, Field(gt=0)] | None = None
 
@@ -64,6 +65,7 @@ class Reinforce:
     """
 
     apart: ClassVar[bool] = True
+    weighs_draws: ClassVar[bool] = True
     samples: Annotated[int, Field(ge=2)] = 10
 
     def __call__(self, policy: Policy, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
@@ -84,6 +86,7 @@ class Natural:
     """
 
     apart: ClassVar[bool] = True
+    weighs_draws: ClassVar[bool] = True
     samples: Annotated[int, Field(ge=2)] = 2
 
     def __call__(self, policy: Policy, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:

@@ -40,6 +40,7 @@ class UniformNoise:
     """SDARTS-RS: uniform noise in ±``epsilon`` on every weight."""
 
     random: ClassVar[bool] = True
+    off_the_mean: ClassVar[bool] = True
     version: ClassVar[int] = 2
     epsilon: Chance = 0.3
 
@@ -61,6 +62,7 @@ class Attack:
     """
 
     random: ClassVar[bool] = True
+    off_the_mean: ClassVar[bool] = True
     version: ClassVar[int] = 2
     epsilon: Chance = 0.3
     steps: Annotated[int, Field(ge=1)] = 7

@@ -29,6 +29,7 @@ class Softmax:
     """
 
     shift_free: ClassVar[bool] = True
+    shares: ClassVar[bool] = True
     temperature: Positive = 1.0
 
     def __call__(self, logits: Tensor, mask: Tensor) -> Tensor:
@@ -82,6 +83,7 @@ class ReluShare:
     """Each operation's share of the positive logits (DATA, Chang et al. 2019); uniform without any."""
 
     shift_free: ClassVar[bool] = False
+    shares: ClassVar[bool] = True
 
     def __call__(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Divide the rectified logits by their sum."""
@@ -101,6 +103,7 @@ class DirichletMean:
     """The mean of DrNAS' Dirichlet distribution, β/Σβ with β = elu(α) + 1 (Chen et al. 2021)."""
 
     shift_free: ClassVar[bool] = False
+    shares: ClassVar[bool] = True
 
     def __call__(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Divide the concentrations the mask allows by their sum."""
