@@ -122,7 +122,7 @@ def test_what_worsens_the_condition_and_adds_no_regions_goes_first():
 
 
 def test_spaces_without_nodes_to_thin_out_need_one_round_less():
-    assert TrainingFree().plan(9, load_space("nas-bench-201"), 5)[0].epochs == 4
+    assert TrainingFree().plan(9, load_space("nas-bench-201"), 5)[0].epochs == 3
     assert TrainingFree(3).plan(9, load_space("darts"), 8)[0].epochs == 3
     assert TrainingFree().plan(9, load_space("s2"), 8)[0].epochs == 2
 
@@ -246,4 +246,10 @@ def test_the_authors_settings_in_their_two_spaces():
     own = {name: resolve("te-nas", load_space(name)) for name in ("nas-bench-201", "darts")}
     assert own["nas-bench-201"].stages == TrainingFree(1, images=72)
     assert own["darts"].stages == TrainingFree(3, images=14)
-    assert own["nas-bench-201"].without == ("none",)
+
+
+def test_none_is_no_candidate_in_any_space():
+    policy = make_policy("nas-bench-201", lanes=1)
+    kept = {"normal": torch.arange(5.0).expand(6, 5)}
+    assert run(policy, TrainingFree(repeats=1), worth(policy, kept, kept)) == [[3], [2], [1]]
+    assert not bool(policy.alive["normal"][..., 0].any())

@@ -28,8 +28,14 @@ P_DARTS = DARTS.with_(
         "learning_rate_min": 0.0,
         "arch_learning_rate": 6e-4,
         "warmup": 0.134,
+        "cells": 17,
     },
-    on={"darts": {"defaults": {"cells": 17}}, "tiny": {"defaults": {"cells": 3}}},
+    on={
+        "residual": {"defaults": {"cells": 5}},
+        "darts-reducing": {"defaults": {"cells": 1}},
+        "darts-reducing-skipping": {"defaults": {"cells": 1}},
+        "tiny": {"defaults": {"cells": 3}},
+    },
 )
 DRNAS_PROGRESSIVE = DRNAS.with_(
     "drnas-progressive",
@@ -70,11 +76,9 @@ BAYES_NAS = DARTS.with_(
 TE_NAS = DARTS.with_(
     "te-nas",
     "TE-NAS: nothing is trained; what is missed least by kernel and linear regions is pruned, round by round",
-    "Chen, Gong, Wang 2021, and its code, which never considers `none`; here all candidates of a round are "
-    "measured on the same draws",
+    "Chen, Gong, Wang 2021, and its code; here all candidates of a round are measured on the same draws",
     version=2,
     store=Table(spread=0.0),
-    without=("none",),
     estimator=None,
     stages=TrainingFree(3),
     defaults={"hessian.every": 0},

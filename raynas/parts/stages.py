@@ -128,12 +128,15 @@ def crowded(policy: Policy, name: str, alive: Tensor) -> list[int]:
     return [node for node in kept if len(incoming(policy, name, alive, node)) > kept[node]]
 
 
-def without_excluded(policy: Policy, name: str, alive: Tensor) -> Tensor:
-    """Take away [..., rows, options] what may never be chosen, from rows that have something else."""
+def without_excluded(policy: Policy, name: str, alive: Tensor, also: Sequence[str] = ()) -> Tensor:
+    """Take away [..., rows, options] what may never be chosen, from rows that have something else.
+
+    ``also`` names what a method never chooses.
+    """
     options = policy.layout.options[name]
-    width = alive.shape[-1]
+    width, excluded = alive.shape[-1], {*policy.space.exclude, *also}
     allowed = torch.tensor(
-        [[c < len(row) and row[c] not in policy.space.exclude for c in range(width)] for row in options]
+        [[c < len(row) and row[c] not in excluded for c in range(width)] for row in options]
     )
     left = alive & allowed
     return torch.where(left.any(-1, keepdim=True), left, alive)

@@ -26,6 +26,9 @@ from raynas.parts.stages import (
 Gone = tuple[str, int, int | None]
 """What is taken away: a group's row and option, or (None) its whole row."""
 
+NEVER = ("none",)
+"""What is no candidate in any space: it adds neither to the kernel nor to the regions."""
+
 DECIMALS = 3
 """To how many decimals relative changes are told apart."""
 
@@ -39,7 +42,7 @@ class TrainingFree:
     by how much the number of linear regions rises, of ``crops`` squares of 3×3 pixels: relative changes,
     rounded to three decimals and averaged over ``repeats`` draws of weights, images and squares; equal ones
     share a rank. Those with the best sum of ranks go. Once all edges are decided, one node after the other
-    loses edges in the same way. Operations that may never be chosen go first. Both are measured on networks
+    loses edges in the same way. `none` and what may never be chosen go first. Both are measured on networks
     of next to nothing, see `Sketches`, whatever supernet the search has; its weights stay as they were drawn.
     A search has as many epochs as there are rounds, and ``epochs`` is the most it may have.
 
@@ -57,7 +60,8 @@ class TrainingFree:
 
     def plan(self, epochs: int, space: Space, cells: int) -> tuple[Stage, ...]:
         """Return an epoch for each round; raises `RaynasError` when there are more rounds than epochs."""
-        most = max(len(set(row.options) - set(space.exclude)) for group in space.groups for row in group.rows)
+        never = {*space.exclude, *NEVER}
+        most = max(len(set(row.options) - never) for group in space.groups for row in group.rows)
         rounds = math.ceil((most - 1) / self.prunes)
         rounds = max(rounds + (space.keep != "all"), 1)
         if rounds > epochs:
@@ -71,11 +75,12 @@ class TrainingFree:
 
     def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:
         """Take one round."""
-        alive = {name: without_excluded(policy, name, mask) for name, mask in policy.alive.items()}
+        alive = {name: without_excluded(policy, name, mask, NEVER) for name, mask in policy.alive.items()}
         lanes = range(policy.lanes)
         before = {name: mask.clone() for name, mask in alive.items()}
-        if any(options := {lane: _options(alive, lane) for lane in lanes}.values()):
-            self._round(policy, alive, dict(zip(lanes, options, strict=True)), looks, before)
+        options = {lane: _options(alive, lane) for lane in lanes}
+        if any(options.values()):
+            self._round(policy, alive, options, looks, before)
             return alive
         for name, nodes in policy.layout.nodes.items():
             for node in dict.fromkeys(nodes or ()):
@@ -140,7 +145,7 @@ class TrainingFree:
             if (policy.layout.nodes[name] or ())[row] in crowded(policy, name, mask):
                 mask[row] = False
             return
-        allowed = without_excluded(policy, name, before[name])[lane, row]
+        allowed = before[name][lane, row]
         if int(mask[row].sum()) > max(int(allowed.sum()) - self.prunes, 1):
             mask[row, option] = False
 
