@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raynas.cli.cell import Cell, find_cell
+from raynas.cli.cell import Cell, find_cell, named
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs
 from raynas.cli.output import next_step, print_json, say
 
@@ -80,7 +80,7 @@ def size(
         )
     say(f"parameters     {found.parameters:,}")
     say(f"multiply-adds  {found.multiply_adds:,}")
-    next_step("lookup", cell, "--table", "FILE")
+    next_step("lookup", named(cell), "--table", "FILE")
 
 
 def _usual(genotype: "Genotype", image: int | None) -> "Usual":
