@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from cli_folders import raynas
 
+from raynas.cli.size import _usual as usual_size
 from raynas.core.genotype import Choice, Genotype
 from raynas.core.size import size_of
 from raynas.errors import RaynasError
@@ -103,14 +104,22 @@ RECURRENT = "Genotype(recurrent=[" + ", ".join(["('tanh', 0)"] * 8) + "], concat
         ("proxyless", "chain 32,16 | 24/2: mbconv3_3x3 zero | 1280", (224, 1000, 32, 2)),
     ],
 )
-def test_every_field_has_its_own_usual_network(tmp_path, capsys, space, text, usual):
-    Genotype.from_text(text, space).save(tmp_path / "cell.json")
-    found = json.loads(raynas(capsys, "size", str(tmp_path / "cell.json"), "--json").out)
-    assert (found["image"], found["classes"], found["channels"], found["cells"]) == usual
+def test_every_field_has_its_own_usual_network(space, text, usual):
+    assert usual_size(Genotype.from_text(text, space), None) == usual
+
+
+def test_images_of_another_size_have_the_skeletons_network():
+    for space, image, usual in (
+        ("darts", 224, (224, 1000, 48, 14)),
+        ("darts-imagenet", 32, (32, 10, 36, 20)),
+        ("suite-wide-regular", 224, (224, 1000, 48, 14)),
+        ("gone", None, (32, 10, 36, 20)),
+    ):
+        assert usual_size(Genotype.from_text(V2.to_text(), space), image) == usual
 
 
 def test_the_language_model_of_darts(capsys):
-    """8 nodes, 850 units and 10,000 words: 22.96M; each node's and the first product, and the words' scores."""
+    """8 nodes, 850 units, 10,000 words: 22.96M; a product for each node, the first one, the words' scores."""
     found = json.loads(raynas(capsys, "size", RECURRENT, "--json").out)
     products = (2 * 850) ** 2 + 8 * 850 * 1700 + 10_000 * 850
     assert found["parameters"] == products + 10_000 == 22_960_000
@@ -134,9 +143,7 @@ def test_numbers_beyond_counting_are_refused(capsys, option, words):
 
 
 def test_the_largest_channels_are_counted():
-    assert size_of(V2, (3, 8, 8), 10, 65_536, 3).parameters > 10**12
-    wide = Genotype.of(
-        "x", 100, dict.fromkeys(V2.kinds, [Choice("noise", 0, node) for node in range(2, 102)])
-    )
+    assert size_of(V2, (3, 8, 8), 10, 65_536, 3).parameters > 10**11
+    wide = Genotype.of("x", 100, {kind: [Choice("noise", 0, n) for n in range(2, 102)] for kind in V2.kinds})
     with pytest.raises(RaynasError, match="too many operations"):
         size_of(wide, (3, 8, 8), 10, 4, 1_000)
