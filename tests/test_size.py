@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from cli_folders import raynas
 
-from raynas.core.genotype import Genotype
+from raynas.cli.size import _usual as usual_size
+from raynas.core.genotype import Choice, Genotype
 from raynas.core.size import size_of
+from raynas.errors import RaynasError
 
 S3, SKIP, DIL3, MAX, AVG = "sep_conv_3x3", "skip_connect", "dil_conv_3x3", "max_pool_3x3", "avg_pool_3x3"
 
@@ -83,3 +85,65 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert small["parameters"] == size_of(V2, (3, 224, 224), 2, 16, 8).parameters
     assert "at least 3 cells" in raynas(capsys, "size", str(tmp_path / "v2.json"), "--cells", "2").err
     assert raynas(capsys, "size", str(tmp_path / "gone.json")).code == 2
+
+
+LAYERS = " ".join(" ".join(["0"] * (1 + layer)) for layer in range(12))
+RECURRENT = "Genotype(recurrent=[" + ", ".join(["('tanh', 0)"] * 8) + "], concat=range(1, 9))"
+
+
+@pytest.mark.parametrize(
+    ("space", "text", "usual"),
+    [
+        ("darts", V2.to_text(), (32, 10, 36, 20)),
+        ("darts-imagenet", V2.to_text(), (224, 1000, 48, 14)),
+        ("suite-wide-regular", V2.to_text(), (32, 10, 18, 4)),
+        ("suite-deep-regular", V2.to_text(), (32, 10, 7, 18)),
+        ("dso-nas", "dense 16: 1=sep3x3-bn-relu(0) out=(1)", (32, 10, 48, 8)),
+        ("enas-macro", LAYERS, (32, 10, 96, 1)),
+        ("enas-micro", "0 0 1 0 " * 10, (32, 10, 36, 17)),
+        ("proxyless", "chain 32,16 | 24/2: mbconv3_3x3 zero | 1280", (224, 1000, 32, 2)),
+    ],
+)
+def test_every_field_has_its_own_usual_network(space, text, usual):
+    assert usual_size(Genotype.from_text(text, space), None) == usual
+
+
+def test_images_of_another_size_have_the_skeletons_network():
+    for space, image, usual in (
+        ("darts", 224, (224, 1000, 48, 14)),
+        ("darts-imagenet", 32, (32, 10, 36, 20)),
+        ("suite-wide-regular", 224, (224, 1000, 48, 14)),
+        ("gone", None, (32, 10, 36, 20)),
+    ):
+        assert usual_size(Genotype.from_text(V2.to_text(), space), image) == usual
+
+
+def test_the_language_model_of_darts(capsys):
+    """8 nodes, 850 units, 10,000 words: 22.96M; a product for each node, the first one, the words' scores."""
+    found = json.loads(raynas(capsys, "size", RECURRENT, "--json").out)
+    products = (2 * 850) ** 2 + 8 * 850 * 1700 + 10_000 * 850
+    assert found["parameters"] == products + 10_000 == 22_960_000
+    assert found["multiply_adds"] == products
+    assert "850 units, 10,000 words" in raynas(capsys, "size", RECURRENT).out
+    assert "reads texts" in raynas(capsys, "size", RECURRENT, "--image", "32").err
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (("--cells", "1000000000"), "up to cells: 1000"),
+        (("--channels", "1000000000"), "up to channels: 65536"),
+        (("--classes", "1000000000000"), "up to classes: 10000000"),
+        (("--image", "1000000000"), "up to image: 16384"),
+    ],
+)
+def test_numbers_beyond_counting_are_refused(capsys, option, words):
+    outcome = raynas(capsys, "size", V2.to_text(), *option)
+    assert (outcome.code, words in outcome.err) == (2, True)
+
+
+def test_the_largest_channels_are_counted():
+    assert size_of(V2, (3, 8, 8), 10, 65_536, 3).parameters > 10**11
+    wide = Genotype.of("x", 100, {kind: [Choice("noise", 0, n) for n in range(2, 102)] for kind in V2.kinds})
+    with pytest.raises(RaynasError, match="too many operations"):
+        size_of(wide, (3, 8, 8), 10, 4, 1_000)

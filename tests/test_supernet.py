@@ -290,3 +290,13 @@ def test_published_size_of_a_discrete_network():
 def test_impossible_stacks_are_refused(shape, cells, message):
     with pytest.raises(RaynasError, match=message):
         make("tiny", shape=shape, cells=cells)
+
+
+def test_the_supernet_on_imagenet_is_as_large_as_its_source():
+    """956,512 weights, of which a stem of 24, 48 and 48 channels: yuhuixu1993/PC-DARTS b74702f, run.
+
+    Its model_search_imagenet.Network(16, 1000, 8, None), whose operations see half of the channels.
+    """
+    net = Supernet(load_space("darts-imagenet"), (3, 224, 224), 1000, 16, 8, seeds(), partial=2)
+    assert sum(parameter.numel() for parameter in net.parameters()) == 956_512
+    assert [len(weight[0]) for weight in net.stem.convolutions] == [24, 48, 48]

@@ -93,11 +93,16 @@ def test_its_validation_accuracies_stand_for_the_data_set_and_it_knows_no_regret
 
 def test_what_it_was_not_made_for_is_none_or_said(models: Path) -> None:
     table = open_table(models / "xgb_v1.0")
+    # As many edges as such a cell has, but 1, 2, 2, 3 into its nodes, not 2 each.
+    spread = [CELL.cell("normal")[0], *CELL.cell("normal")[2:6], *(Choice("noise", s, 5) for s in (1, 2, 3))]
+    sound = [Choice("skip_connect", c.source, c.target) for c in spread]
+    uneven = Genotype.of("darts", 4, {"normal": sound, "reduce": CELL.cell("reduce")})
     noise = [Choice("noise" if c.target == 5 else c.op, c.source, c.target) for c in CELL.cell("normal")]
     for cell in (
         Genotype.of("s4", 4, {"normal": noise, "reduce": CELL.cell("reduce")}),
         Genotype.of("tiny", 1, {k: [Choice("skip_connect", 0, 2)] for k in ("normal", "reduce")}),
         Genotype.from_text("|skip_connect~0|"),
+        uneven,
     ):
         assert table.look_up(cell) is None
     assert all(table.misfit(load_space(name)) is None for name in ("darts", "darts-imagenet", "s1", "s3"))

@@ -57,6 +57,11 @@ def find_cell(cell: str, runs: Path) -> FoundCell:
     return _best(cell, runs)
 
 
+def named(cell: str) -> str:
+    """Return how a next command names the cell again: as it was, unless that was a text or standard input."""
+    return "CELL" if (_is_text(cell) and not _file(cell)) or cell.partition(":")[0] == "-" else cell
+
+
 def _file(name: str) -> Path | None:
     """Return the path of a file; None for a name that is none, or could be none (texts are long)."""
     with suppress(OSError, ValueError, RuntimeError):

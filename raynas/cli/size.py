@@ -1,10 +1,10 @@
 """`raynas size`: parameters and multiply-adds of the network that a cell becomes."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raynas.cli.cell import Cell, find_cell
+from raynas.cli.cell import Cell, find_cell, named
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs
 from raynas.cli.output import next_step, print_json, say
 
@@ -13,42 +13,19 @@ if TYPE_CHECKING:
     from raynas.core.skeletons.plan import Usual
 
 
+_AS_USUAL = "as usual for such cells."
+
+
+def _option(name: str, metavar: str, least: int, what: str) -> Any:
+    return typer.Option(name, metavar=metavar, min=least, help=f"{what}; {_AS_USUAL}", show_default=False)
+
+
 def size(
     cell: Cell,
-    image: Annotated[
-        int | None,
-        typer.Option(
-            "--image",
-            metavar="PIXELS",
-            min=4,
-            help="Side of the images; as usual for such cells.",
-            show_default=False,
-        ),
-    ] = None,
-    channels: Annotated[
-        int | None,
-        typer.Option(
-            "--channels",
-            metavar="N",
-            min=1,
-            help="Channels, or units of a recurrent cell; as usual for such cells.",
-            show_default=False,
-        ),
-    ] = None,
-    cells: Annotated[
-        int | None,
-        typer.Option(
-            "--cells",
-            metavar="N",
-            min=1,
-            help="Cells, as the skeleton counts them; as usual.",
-            show_default=False,
-        ),
-    ] = None,
-    classes: Annotated[
-        int | None,
-        typer.Option("--classes", metavar="N", min=1, help="Classes or words; as usual.", show_default=False),
-    ] = None,
+    image: Annotated[int | None, _option("--image", "PIXELS", 4, "Side of the images")] = None,
+    channels: Annotated[int | None, _option("--channels", "N", 1, "Channels, or units")] = None,
+    cells: Annotated[int | None, _option("--cells", "N", 1, "Cells, as the skeleton counts them")] = None,
+    classes: Annotated[int | None, _option("--classes", "N", 1, "Classes, or words")] = None,
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
@@ -80,7 +57,7 @@ def size(
         )
     say(f"parameters     {found.parameters:,}")
     say(f"multiply-adds  {found.multiply_adds:,}")
-    next_step("lookup", cell, "--table", "FILE")
+    next_step("lookup", named(cell), "--table", "FILE")
 
 
 def _usual(genotype: "Genotype", image: int | None) -> "Usual":

@@ -29,21 +29,20 @@ def spans(text: str) -> Iterator[Span]:
 
     One that is never closed is yielded up to the end of its line when there is no other.
     """
-    broken: list[Span] = []
+    broken: Span | None = None
     whole = 0
-    for mark in _MARK.finditer(text):
-        before = _BEFORE.search(text[max(0, mark.start() - 80) : mark.start()])
-        start = mark.start() - (len(before[0]) if before and mark[0][0] != "{" else 0)
+    for mark, end in enclosed(_MARK, text):
+        before = _BEFORE.search(text[max(0, mark - 80) : mark])
+        start = mark - (len(before[0]) if before and text[mark] != "{" else 0)
         if text[max(0, start - 6) : start].endswith(("class ", "def ")):
             continue
-        end = enclosed(text, start)
         if end is None:
-            broken.append((start, len(text) if text.find("\n", start) < 0 else text.find("\n", start)))
+            broken = broken or (start, (text.find("\n", start) + 1 or len(text) + 1) - 1)
         elif any(quote in text[start:end] for quote in "'\""):
             whole += 1
             yield start, end
     if not whole and broken:
-        yield broken[0]
+        yield broken
 
 
 class DartsText:
@@ -117,6 +116,10 @@ class DartsText:
                 for node, group in enumerate(groups)
                 for item in group
             ]
+        if nodes > MOST_NODES:
+            raise self.literal.error(
+                f"a cell has at most {MOST_NODES} nodes", tree, f"{MOST_NODES} nodes, not {nodes}"
+            )
         self._check_concat(kind, gathered, nodes)
         self._check_edges(kind, edges, nodes)
         return nodes, [edge for edge, _ in edges]

@@ -17,6 +17,7 @@ OPS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
 """The operations in the order whose indices enter the hash."""
 MOST_VERTICES, MOST_EDGES = 7, 9
 
+_MARK = re.compile(r"\bModelSpec[ \t]*\(")
 _FORM = "ModelSpec(matrix=[[0, 1, ...], ...], ops=['input', ..., 'output'])"
 
 
@@ -93,10 +94,9 @@ def write(matrix: Matrix, ops: Sequence[str]) -> str:
 
 def spans(text: str) -> Iterator[Span]:
     """Yield where a text has this form."""
-    for found in re.finditer(r"\bModelSpec[ \t]*\(", text):
-        end = enclosed(text, found.start())
-        if end is not None and "matrix" in text[found.start() : end]:
-            yield found.start(), end
+    for start, end in enclosed(_MARK, text):
+        if end is not None and "[" in text[start:end]:
+            yield start, end
 
 
 def read(snippet: Snippet) -> tuple[Matrix, tuple[str, ...]]:

@@ -83,10 +83,7 @@ def _edge(part: str, target: int) -> Triple:
 def spans(text: str) -> Iterator[Span]:
     """Yield where a text has this form, or a ``Structure([…])`` of it."""
     yield from (found.span() for found in _BARS.finditer(text))
-    for found in _CALL.finditer(text):
-        end = enclosed(text, found.start())
-        if end is not None:
-            yield found.start(), end
+    yield from ((start, end) for start, end in enclosed(_CALL, text) if end is not None)
 
 
 def read_structure(snippet: Snippet) -> list[Triple]:

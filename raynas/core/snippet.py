@@ -3,6 +3,7 @@
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from raynas.errors import RaynasError, short, unknown
@@ -16,7 +17,7 @@ MOST_NODES = 100
 Span = tuple[int, int]
 """Where a text begins, and where it has ended."""
 
-_TOKEN = re.compile(r"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"|#[^\n]*|[()\[\]{}]|\w*Genotype[ \t]*\(")
+_TOKEN = re.compile(r"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"|#[^\n]*|[()\[\]{}]")
 _NAME = re.compile(r"""(?:(\w+)[ \t]*=\s*\\?\s*|["']?(\w+)["']?[ \t]*:[ \t]*)["'(\[]?\s*$""")
 _SHOWN = 12
 
@@ -53,21 +54,25 @@ def several_cells(snippets: Sequence[Snippet], what: str) -> SeveralCells:
     return error
 
 
-def enclosed(text: str, start: int) -> int | None:
-    """Return where the bracket that opens first after ``start`` has been closed; None if it never is.
+def enclosed(mark: re.Pattern[str], text: str) -> Iterator[tuple[int, int | None]]:
+    """Yield where each match of a mark begins, and where the bracket that it opens has been closed.
 
-    Brackets in strings and comments do not count. A genotype within one means that this one was cut off.
+    Brackets in strings and comments do not count. None stands for one that is not closed before the next
+    mark, within `MOST_TEXT`, so that the whole takes linear time.
     """
+    found = [match.start() for match in mark.finditer(text)]
+    for start, stop in pairwise([*found, len(text)]):
+        yield start, _closed(text, start, min(stop, start + MOST_TEXT))
+
+
+def _closed(text: str, start: int, stop: int) -> int | None:
     depth = 0
-    for found in _TOKEN.finditer(text, start):
-        token = found[0]
-        if found.end() - start > MOST_TEXT or (depth and token[-1] == "(" and len(token) > 1):
-            return None
-        if token[0] in "'\"#":
+    for token in _TOKEN.finditer(text, start, stop):
+        if token[0][0] in "'\"#":
             continue
-        depth += 1 if token[-1] in "([{" else -1
+        depth += 1 if token[0] in "([{" else -1
         if depth <= 0:
-            return found.end()
+            return token.end()
     return None
 
 

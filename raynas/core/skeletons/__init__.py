@@ -46,7 +46,8 @@ def found_in(text: str) -> list[tuple[Snippet, Skeleton]]:
     taken as a whole.
     """
     for skeletons in ([form for form in _ALL if not form.bare], [form for form in _ALL if form.bare]):
-        spans = {span for skeleton in skeletons for span in skeleton.spans(text)}
+        finders = {type(skeleton).spans: skeleton for skeleton in skeletons}  # several share one
+        spans = {span for skeleton in finders.values() for span in skeleton.spans(text)}
         if snippets := list(cut(text, spans)):
             return [(snippet, _written_in(snippet.text, skeletons)) for snippet in snippets]
     whole = text.strip()
