@@ -34,15 +34,23 @@ SHORT = {
 }
 """Stages of methods that have some, for small supernets and two epochs."""
 
+SOON = {"use": "eigenvalue-growth", "window": 1, "delta": 1, "after": 0}
+STOPS = {"r-darts-es": SOON, "r-darts-ada": {**SOON, "then": "regularise"}}
+"""Stop rules of methods that cannot fire in few epochs."""
+
 
 def quick(name):
     """Shorten the stages of methods that have some; the method is otherwise as it is registered."""
-    return {"base": name, "stages": SHORT[name]} if name in SHORT else name
+    changes = {slot: found[name] for slot, found in (("stages", SHORT), ("stop", STOPS)) if name in found}
+    return {"base": name, **changes} if changes else name
 
 
 def tiny(method, **changes):
     data = {"name": "digits", "limit": 96}
-    return SearchConfig(**{"space": "tiny", "method": method, "data": data, **SETTINGS, **changes})
+    settings = dict(SETTINGS)
+    if isinstance(method, dict) and "stop" in method:
+        settings |= {"epochs": 3, "hessian": {"every": 1, "steps": 6}}
+    return SearchConfig(**{"space": "tiny", "method": method, "data": data, **settings, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +91,7 @@ def test_a_search_runs_resumes_bit_for_bit_and_curvature_leaves_it_alone(setting
 
 @pytest.mark.parametrize("name", TOGETHER)
 def test_two_in_a_pack_give_what_each_gives_alone(setting, name):
-    hessian = {"every": 2 if "hessian.every" in resolve(name).defaults else 0, "steps": 6}
+    hessian = {"every": int("hessian.every" in resolve(name).defaults), "steps": 6}
     configs = [tiny(quick(name), seed=0, hessian=hessian)]
     configs.append(tiny(quick(name), seed=3, weight_decay=1e-2, hessian=hessian))
     together = list(Pack(configs, *setting, dtype=torch.float64))

@@ -12,8 +12,8 @@ from raynas.core.records import EpochReport
 from raynas.errors import RaynasError
 from raynas.search import Diverged, Pack, Search
 
-DIFFERENCE = {"base": "darts-2nd", "estimator": {"use": "second-order", "mixed": "difference"}}
-METHODS = ["darts", "darts-2nd", DIFFERENCE]
+EXACT = {"base": "darts-2nd", "estimator": {"use": "second-order", "mixed": "exact"}}
+METHODS = ["darts", "darts-2nd", EXACT]
 IDS = ["darts", "darts-2nd", "difference"]
 
 
