@@ -207,11 +207,14 @@ def test_projection_takes_as_many_passes_as_there_are_operations_and_edges():
 
 def test_projection_switches_off_one_thing_at_a_time_without_renormalising():
     policy = randomly(make_policy("tiny", lanes=1, modifiers=(EdgeNormalisation(),)))
-    mean = policy.mean(policy.alphas)
+    before = policy.mean(policy.alphas)
     score, calls = planted(policy, {name: torch.ones(1, 5, 4) for name in ("normal", "reduce")})
     step(policy, PerturbAndProject(), Progress(3, 3, 1, 3, 30), score=score)
-    for draw in calls:
-        changed = [(draw.weights[name] != mean.weights[name]).nonzero() for name in mean.weights]
+    after = policy.mean(policy.alphas)
+    between = {"normal": after.weights["normal"], "reduce": before.weights["reduce"]}
+    for place, draw in enumerate(calls):
+        mean = before.weights if place < 3 else between
+        changed = [(draw.weights[name] != mean[name]).nonzero() for name in mean]
         assert sum(len(each) for each in changed) == 1
     for _ in range(4):
         step(policy, PerturbAndProject(), Progress(3, 3, 1, 3, 30), score=score)
