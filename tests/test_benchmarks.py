@@ -19,6 +19,7 @@ from benchmarks import (
     data,
     floor,
     memory,
+    mixed,
     options,
     order,
     pack,
@@ -36,7 +37,7 @@ from benchmarks.slots import slots
 from raynas.errors import RaynasError
 
 NANO = Size("nano", 4, 3, 2, 8)
-TOPICS = [step, order, memory, pack, curvature, floor, convolution_forms, options]
+TOPICS = [step, order, mixed, memory, pack, curvature, floor, convolution_forms, options]
 MODEL_SEARCH = """
 import torch
 from operations import layer
@@ -207,10 +208,12 @@ def test_a_sweep_that_was_run_is_read(tmp_path):
 
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.__name__)
 def test_a_topic_measures(topic, checkout, monkeypatch):
-    for module in (setting, plain):
+    for module in (setting, plain, mixed):
         monkeypatch.setattr(module, "SPACE", "tiny")
     monkeypatch.setattr(curvature, "PATIENCE", 0.0)
     monkeypatch.setattr(curvature, "STEPS", 1)
+    monkeypatch.setattr(mixed, "STEPS", (0,))
+    monkeypatch.setattr(mixed, "MOVES", 1)
     monkeypatch.setattr(pack, "LANES", (2,))
     monkeypatch.setattr(floor, "MATRIX", 64)
     monkeypatch.setattr(floor, "COPIED", 2**16)

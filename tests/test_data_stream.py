@@ -118,6 +118,18 @@ def test_the_configuration_chooses_the_augmentation():
     assert Augment.of(Recipe(), DataConfig()) is None
 
 
+@pytest.mark.parametrize("side", [3, 16])
+def test_cutout_strikes_with_its_chance_and_spares_the_others_whole(side):
+    augment, count = Augment(cutout=side), 4_000
+    images = torch.ones(count, 1, 7, 6)
+    whole = augment.draw(count, 7, 6, seeded())
+    for chance, allowed in ((0.0, 0), (0.3, 0.03), (1.0, 0)):
+        draws = augment.draw(count, 7, 6, seeded(), chance)
+        struck = (augment.blank(images, draws) == 0).flatten(1).any(1)
+        assert abs(float(struck.double().mean()) - chance) <= allowed
+        assert torch.equal(draws[struck], whole[struck])
+
+
 @pytest.mark.parametrize("augment", [ALL, Augment(flip=True), Augment(pad=1), Augment(cutout=3), None])
 def test_an_epoch_equals_torchvisions_pipeline_image_by_image(dataset, augment):
     feed = make_feed(dataset, augment=augment, dtype=torch.float64)

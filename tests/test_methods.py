@@ -20,6 +20,17 @@ from raynas.parts.schedules import Linear
 from raynas.parts.stops import AnyOf, SkipCount
 from raynas.search import Pack, Search
 
+ADA = {
+    "base": "r-darts-ada",
+    "stop": {
+        "use": "eigenvalue-growth",
+        "window": 1,
+        "delta": 1,
+        "after": 0,
+        "then": {"use": "regularise", "weight_decay": 10, "times": 2},
+    },
+}
+
 
 def test_names_mappings_schedules_lists_and_nulls_are_understood():
     method = resolve({"base": "sdarts-adv", "stages": {"use": "perturb-and-project", "interval": 1}})
@@ -122,6 +133,27 @@ def test_unmeasured_curvature_and_unsuited_spaces_are_refused():
     )
 
 
+@pytest.mark.parametrize(
+    ("method", "every", "least"), [("r-darts-es", 2, 24), ("r-darts-ada", 1, 18), (ADA, 3, 5)]
+)
+def test_a_stop_rule_that_comes_too_late_to_end_the_search_is_refused(method, every, least):
+    def found(epochs):
+        values = {"epochs": epochs, "hessian.every": every}
+        return [reason for reason in reasons(resolve(method), None, values) if "eigenvalue-growth" in reason]
+
+    assert found(least) == []
+    [reason] = found(least - 1)
+    assert f"after epoch {least - 2} (counted from 0) of {least} or more" in reason
+    assert f"epochs: {least - 1}" in reason
+
+
+def test_a_rate_that_never_leaves_its_warm_up_is_refused():
+    method = resolve({"base": "darts", "annealing": {"use": "power-cosine", "warmup": 5}})
+    assert any("warm-up" in reason for reason in reasons(method, None, {"epochs": 5}))
+    assert not list(reasons(method, None, {"epochs": 6}))
+    assert not list(reasons(resolve("sharp-darts"), None, {"epochs": 4}))
+
+
 def test_a_methods_defaults_stand_below_what_is_given():
     def settled(**values):
         return settle(SearchConfig(space="tiny", **values))
@@ -190,18 +222,6 @@ def test_a_search_in_python_has_its_methods_defaults_and_rejections(make_search_
         Search(wrong, *build(wrong))
 
 
-ADA = {
-    "base": "r-darts-ada",
-    "stop": {
-        "use": "eigenvalue-growth",
-        "window": 1,
-        "delta": 1,
-        "after": 0,
-        "then": {"use": "regularise", "weight_decay": 10, "times": 2},
-    },
-}
-
-
 class Growing(Search):
     """A search whose largest eigenvalue doubles in every epoch, so that its stop rule always fires."""
 
@@ -230,6 +250,18 @@ def test_adaptive_regularisation_goes_back_twice_and_then_no_more(make_search_co
     assert list(again) == rest
 
 
+def test_no_rule_ends_a_search_after_its_last_epoch(make_search_config, build):
+    stop = {key: value for key, value in ADA["stop"].items() if key != "then"}
+    method = {"base": "r-darts-es", "stop": {**stop, "after": 1}}
+    config = make_search_config(method=method, epochs=4, hessian={"every": 1})
+    reports = list(Growing(config, *build(config)))
+    assert (reports[-1].epoch, reports[-1].ended.epoch) == (2, 1)
+    last = Growing(config, *build(config))
+    last.measure_curvature = lambda: [Curvature(2.0 ** (last.epoch == 3), 0.0, 0.0, 0.0)]
+    reports = list(last)
+    assert (reports[-1].epoch, reports[-1].ended) == (3, None)
+
+
 def test_early_stopping_returns_the_cell_from_before(make_search_config, build):
     stop = {key: value for key, value in ADA["stop"].items() if key != "then"}
     method = {"base": "r-darts-es", "stop": stop}
@@ -240,6 +272,6 @@ def test_early_stopping_returns_the_cell_from_before(make_search_config, build):
 
 
 def test_a_search_that_may_go_back_advances_alone(make_search_config, build):
-    configs = [make_search_config(method="r-darts-ada", seed=seed) for seed in (0, 1)]
+    configs = [make_search_config(method=ADA, epochs=4, hessian={"every": 1}, seed=seed) for seed in (0, 1)]
     with pytest.raises(RaynasError, match="cannot advance in one pack"):
         Pack(configs, *build(configs[0]))

@@ -34,8 +34,13 @@ SHORT = {
 }
 """Stages of methods that have some, for small supernets and two epochs."""
 
-STOPS = {"darts-plus": {"use": "skip-count", "after": 1}}
-"""Stop rules that mean something in the small space and in two epochs."""
+SOON = {"use": "eigenvalue-growth", "window": 1, "delta": 1, "after": 0}
+STOPS = {
+    "r-darts-es": SOON,
+    "r-darts-ada": {**SOON, "then": "regularise"},
+    "darts-plus": {"use": "skip-count", "after": 1},
+}
+"""Stop rules that mean something in the small space and in few epochs."""
 
 
 def quick(name):
@@ -46,7 +51,10 @@ def quick(name):
 
 def tiny(method, **changes):
     data = {"name": "digits", "limit": 96}
-    return SearchConfig(**{"space": "tiny", "method": method, "data": data, **SETTINGS, **changes})
+    settings = dict(SETTINGS)
+    if isinstance(method, dict) and "stop" in method:
+        settings |= {"epochs": 3, "hessian": {"every": 1, "steps": 6}}
+    return SearchConfig(**{"space": "tiny", "method": method, "data": data, **settings, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +97,7 @@ def test_a_search_runs_resumes_bit_for_bit_and_curvature_leaves_it_alone(setting
 
 @pytest.mark.parametrize("name", TOGETHER)
 def test_two_in_a_pack_give_what_each_gives_alone(setting, name):
-    hessian = {"every": 2 if "hessian.every" in resolve(name).defaults else 0, "steps": 6}
+    hessian = {"every": int("hessian.every" in resolve(name).defaults), "steps": 6}
     configs = [tiny(quick(name), seed=0, hessian=hessian)]
     configs.append(tiny(quick(name), seed=3, weight_decay=1e-2, hessian=hessian))
     together = list(Pack(configs, *setting, dtype=torch.float64))

@@ -108,19 +108,31 @@ def test_cosine_over_the_search_and_over_a_stage():
     ],
 )
 def test_cosine_power_annealing_has_the_published_values(power, high, low, values):
-    found = [PowerCosine(power)(low, high, at(epoch, 100), []) for epoch in (0, 25, 50, 75, 100)]
+    found = [PowerCosine(power)(low, high, at(epoch, 10_000), []) for epoch in (0, 2499, 4999, 7499, 9999)]
     assert found == pytest.approx(values, abs=5e-5)
     every = [PowerCosine(power)(low, high, at(epoch, 100), []) for epoch in range(101)]
     assert every == sorted(every, reverse=True)
 
 
-def test_cosine_power_annealing_with_power_one_is_the_cosine_and_its_warm_up_is_linear():
-    for epoch in range(50):
-        assert PowerCosine(1)(0.001, 0.025, at(epoch), []) == Cosine()(0.001, 0.025, at(epoch), [])
-    warm = PowerCosine(2, warmup=5)
-    assert [warm(0.0, 1.0, at(epoch), []) for epoch in range(6)] == pytest.approx(
-        [0.2, 0.4, 0.6, 0.8, 1.0, 1.0]
-    )
+def test_cosine_power_annealing_is_that_of_its_authors_epoch_by_epoch():
+    """Numbers that cnn/cosine_power_annealing.py of ahundt/sharpDARTS 6f593d4b gave."""
+    warm = [0.00425, 0.0084, 0.01255, 0.0167, 0.02085, 0.025, 0.02352998, 0.02181048, 0.01960466, 0.01707664]
+    cold = [0.01439458, 0.01171299, 0.00916106, 0.00683754, 0.00481126, 0.00312545, 0.00180389, 0.00085736]
+    for warmup in (5, 0.25):
+        annealing = PowerCosine(2, warmup=warmup)
+        found = [annealing(1e-4, 0.025, at(epoch, 20), []) for epoch in range(20)]
+        assert found == pytest.approx([*warm, *cold, 0.0002893, 0.0001], abs=5e-9)
+    found = [PowerCosine(10)(0.001, 0.1, at(epoch, 5), []) for epoch in range(5)]
+    assert found == pytest.approx([0.1, 0.0505051, 0.01812803, 0.00446511, 0.001], abs=5e-9)
+    share = resolve("sharp-darts").annealing
+    assert [share(0.0, 1.0, at(epoch, 120), []) for epoch in (0, 5)] == pytest.approx([1 / 6, 1.0])
+    assert [share(0.0, 1.0, at(epoch, 4), []) for epoch in (0, 3)] == [1.0, 0.0]
+
+
+def test_cosine_power_annealing_with_power_one_is_a_cosine():
+    found = [PowerCosine(1)(0.0, 1.0, at(epoch, 50), []) for epoch in range(50)]
+    cosine = [(1 + math.cos(math.pi * (epoch + 1) / 50)) / 2 for epoch in range(50)]
+    assert found == pytest.approx([height / cosine[0] for height in cosine])
 
 
 def test_a_warm_up_has_a_curve_of_its_own():

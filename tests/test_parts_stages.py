@@ -188,7 +188,7 @@ def project_all(policy, stages, score):
     for epoch in range(3 + tuning.epochs):
         fine = Progress(epoch, 3, int(epoch >= 3), 3 if epoch >= 3 else 0, 3 + tuning.epochs)
         said = step(policy, stages, fine, score=score)
-        assert said == (epoch >= 3 and (epoch - 3) % stages.interval == 0)
+        assert said == (epoch >= 3 and ((epoch - 3) % stages.interval == 0 or epoch == 2 + tuning.epochs))
     return tuning.epochs
 
 
@@ -231,11 +231,14 @@ def test_projection_takes_as_many_passes_as_there_are_operations_and_edges():
 
 def test_projection_switches_off_one_thing_at_a_time_without_renormalising():
     policy = randomly(make_policy("tiny", lanes=1, modifiers=(EdgeNormalisation(),)))
-    mean = policy.mean(policy.alphas)
+    before = policy.mean(policy.alphas)
     score, calls = planted(policy, {name: torch.ones(1, 5, 4) for name in ("normal", "reduce")})
     step(policy, PerturbAndProject(), Progress(3, 3, 1, 3, 30), score=score)
-    for draw in calls:
-        changed = [(draw.weights[name] != mean.weights[name]).nonzero() for name in mean.weights]
+    after = policy.mean(policy.alphas)
+    between = {"normal": after.weights["normal"], "reduce": before.weights["reduce"]}
+    for place, draw in enumerate(calls):
+        mean = before.weights if place < 3 else between
+        changed = [(draw.weights[name] != mean[name]).nonzero() for name in mean]
         assert sum(len(each) for each in changed) == 1
     for _ in range(4):
         step(policy, PerturbAndProject(), Progress(3, 3, 1, 3, 30), score=score)
@@ -261,5 +264,34 @@ def test_lanes_of_a_pack_project_as_they_would_alone():
 
 def test_spaces_that_keep_every_edge_have_no_nodes_to_thin_out():
     space = small_space(nodes=2, keep="all")
-    assert PerturbAndProject(5).plan(50, space, 3)[1].epochs == 5 * 4 + 1
+    assert PerturbAndProject(5).plan(50, space, 3)[1].epochs == 5 * 4
     assert PerturbAndProject(5).plan(50, load_space("darts"), 8)[1] == Stage(81, rate=0.1)
+
+
+@pytest.mark.parametrize(("interval", "epochs"), [(5, 25), (2, 10), (1, 6)])
+def test_on_nas_bench_201_the_last_decision_is_in_the_last_epoch(interval, epochs):
+    """Its authors' 25 epochs; at an interval of 1 their formula would leave the last edge open."""
+    policy = randomly(make_policy("nas-bench-201", lanes=1))
+    score, _ = planted(policy, {"normal": torch.rand(1, 6, 5, dtype=torch.float64)})
+    assert project_all(policy, PerturbAndProject(interval), score) == epochs
+    assert alive_counts(policy)[0].tolist() == [1] * 6
+
+
+def test_a_reduction_cell_is_scored_with_what_the_normal_cell_has_just_decided():
+    policy = randomly(make_policy("tiny", lanes=1))
+    score, calls = planted(policy, {name: torch.rand(1, 5, 4).double() for name in ("normal", "reduce")})
+    step(policy, PerturbAndProject(), Progress(3, 3, 1, 3, 30), score=score)
+    normal, reduce = calls[:3], calls[3:]
+    assert len(reduce) == 3
+    assert not any(bool((draw.weights["normal"] == 1).any()) for draw in normal)
+    for draw in reduce:
+        torch.testing.assert_close(draw.weights["normal"], policy.mean(policy.alphas).weights["normal"])
+        assert int((draw.weights["normal"] == 1).sum()) == 1
+
+
+def test_of_operations_that_matter_alike_the_first_is_kept_and_of_edges_the_last_dies():
+    """As in projection.py of ruocwang/darts-pt 4ec3149d."""
+    policy = make_policy("tiny", lanes=1)
+    policy.alphas = torch.zeros_like(policy.alphas)
+    project_all(policy, PerturbAndProject(1), lambda draw: (torch.zeros(1), torch.zeros(1)))
+    assert [row.nonzero().flatten().tolist() for row in policy.alive["normal"][0]] == [[1]] * 4 + [[]]

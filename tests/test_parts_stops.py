@@ -67,6 +67,44 @@ def test_published_behaviour_of_eigenvalue_stopping(value, expected):
     assert stops_at(value) == expected
 
 
+PUBLISHED = {
+    "s1/cifar10/0.4_0.0003, task 2": (
+        None,
+        """.08191 .19424 .13137 .15443 .19247 .18534 .15697 .18027 .14764 .20872 .22856 .18281 .16906
+        .18022 .20133 .17081 .14415 .15981 .30357 .20086 .14747 .23318 .22915 .40983 .22343 .23546""",
+    ),
+    "s3/svhn/0.2_0.0003, task 2": (
+        None,
+        """.16538 .18488 .11916 .14639 .18442 .12172 .12504 .12088 .08547 .11572 .10706 .10193 .13815
+        .09887 .1539 .12642 .10461 .24722 .13099 .15453 .16961 .12025 .09243 .18348 .10334 .28499""",
+    ),
+    "s1/cifar10/0.0_0.0003, task 1": (
+        (22, 10),
+        """.17784 .14717 .1693 .14541 .12014 .24783 .23013 .35854 .22356 .38495 .20747 .42876 .50726
+        .22769 .40884 .5014 .49873 .24895 .45638 .51577 .64277 .45816 .70612 1.3182 .52615 .52017""",
+    ),
+    "s3/svhn/0.0_0.0003, task 1": (
+        (34, 22),
+        """.10938 .08414 .10837 .20199 .09816 .11614 .11878 .13286 .13112 .09607 .12179 .11308 .14927
+        .10947 .17701 .16707 .17535 .28787 .09482 .14674 .24864 .19664 .29125 .25857 .18572 .21121""",
+    ),
+}
+"""λmax of published runs at epochs 0, 2, …, 48, 49, without the 1e-3 of their diagonal, and where
+`EVLocalAvg` of automl/RobustDARTS 3dec3fed stops and returns to. On the first two 1e-3 decides."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_runs_stop_where_their_authors_code_stops_them(name):
+    expected, text = PUBLISHED[name]
+    found = dict(zip([*range(0, 50, 2), 49], map(float, text.split()), strict=True))
+    # The last epoch is left out: no rule is asked after it.
+    reports = [report(epoch, eig=found.get(epoch)) for epoch in range(49)]
+    stopped = first_stop(EigenvalueGrowth(), reports)
+    assert (stopped and (stopped[0], stopped[1].epoch)) == expected
+    if expected is None:
+        assert first_stop(EigenvalueGrowth(diagonal=0), reports)
+
+
 def test_the_paper_form_and_earlier_starts():
     paper = EigenvalueGrowth(factor=1 / 0.75, delta=5, after=4)
     assert stops_at(lambda epoch: 1.2**epoch, paper, every=1) == (11, 4)

@@ -285,14 +285,14 @@ def test_second_order_is_exact_and_differences_agree():
     rates = torch.full((2, 1), 2.0, dtype=DOUBLE)
     hidden = torch.randn(2, 3, UNITS, dtype=DOUBLE, generator=torch.Generator().manual_seed(6))
     train, valid = batch_of(2, 1, Carried(hidden)), batch_of(2, 2, Carried(hidden.flip(1)))
-    exact = SecondOrder()(problem, train, valid, sgd, rates)
+    exact = SecondOrder("exact")(problem, train, valid, sgd, rates)
     near = SecondOrder("difference", radius=1e-3)(problem, train, valid, sgd, rates)
     assert float((exact - near).norm() / exact.norm()) < 1e-3
-    none = SecondOrder()(problem, train, valid, sgd, 0 * rates)
+    none = SecondOrder("exact")(problem, train, valid, sgd, 0 * rates)
     assert not torch.allclose(none, exact, rtol=1e-3)
-    clipped = SecondOrder(clip=1e9)(problem, train, valid, sgd, rates)
+    clipped = SecondOrder("exact", clip=1e9)(problem, train, valid, sgd, rates)
     torch.testing.assert_close(clipped, exact)
-    tiny = SecondOrder(clip=1e-9)(problem, train, valid, sgd, rates)
+    tiny = SecondOrder("exact", clip=1e-9)(problem, train, valid, sgd, rates)
     torch.testing.assert_close(tiny, none, rtol=1e-4, atol=1e-10)
 
 

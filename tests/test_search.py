@@ -12,8 +12,8 @@ from raynas.core.records import EpochReport
 from raynas.errors import RaynasError
 from raynas.search import Diverged, Pack, Search
 
-DIFFERENCE = {"base": "darts-2nd", "estimator": {"use": "second-order", "mixed": "difference"}}
-METHODS = ["darts", "darts-2nd", DIFFERENCE]
+EXACT = {"base": "darts-2nd", "estimator": {"use": "second-order", "mixed": "exact"}}
+METHODS = ["darts", "darts-2nd", EXACT]
 IDS = ["darts", "darts-2nd", "difference"]
 
 
@@ -79,18 +79,23 @@ RECORDED = {
         ],
     ],
 }
-"""By method and epoch: the losses, λ, and the weights of the first edge, as the first version gave them."""
+"""By method and epoch: the losses, λ, and the weights of the first edge, as the first version gave them.
+
+Then second order was exact; λ is to four digits, as Lanczos stopped earlier.
+"""
 
 
 @pytest.mark.parametrize("method", RECORDED)
 def test_the_numbers_are_those_of_the_first_version(make_search_config, build, method):
-    config = make_search_config(method=method, epochs=2)
+    config = make_search_config(method=EXACT if method == "darts-2nd" else method, epochs=2)
     found = [
         [r.train_loss, r.valid_loss, r.discrete_loss, r.curvature.eig_max, *r.weights["normal"][0]]
         for r in Search(config, *build(config), dtype=torch.float64)
     ]
     # Everything but the order of a sum is the same on every machine.
-    assert np.array(found) == pytest.approx(np.array(RECORDED[method]), rel=1e-6)
+    recorded = np.array(RECORDED[method])
+    assert np.array(found)[:, 3] == pytest.approx(recorded[:, 3], rel=1e-3)
+    assert np.delete(found, 3, 1) == pytest.approx(np.delete(recorded, 3, 1), rel=1e-6)
 
 
 def test_equal_seeds_give_equal_searches_and_other_seeds_other_ones(make_search_config, build):
@@ -241,3 +246,20 @@ def test_looking_at_drawn_cells_moves_no_stream(make_search_config, build):
     assert search.evaluator.validate(0) == search.evaluator.validate(0)
     assert search.evaluator.validate(0) != search.evaluator.validate(1)
     assert dump(search.state_dict()) == before
+
+
+def test_the_chance_of_cutout_grows_to_one_in_the_last_epoch(make_search_config, build):
+    """R-DARTS (DP) on white images: what is blanked is 0, and everything in the last epoch is."""
+    data = {"name": "digits", "limit": 64, "cutout": 16, "augment": False}
+    config = make_search_config(method="r-darts-dp", epochs=3, data=data, hessian={"every": 0})
+    search = Search(config, *build(config))
+    shares = []
+    for _ in range(3):
+        search._begin()
+        pairs = list(search.batches())
+        blank = [(each.images == 0).flatten(2).all(2) for pair in pairs for each in pair]
+        shares.append(float(torch.cat(blank, 1).double().mean()))
+        search.epoch += 1
+    assert shares[0] == 0
+    assert 0.2 < shares[1] < 0.8
+    assert shares[2] == 1

@@ -14,6 +14,7 @@ from raynas.parts.estimators import SecondOrder
 from raynas.parts.greedy import Greedy
 from raynas.parts.modifiers import (
     AuxiliarySkip,
+    CutoutChance,
     DropPath,
     EdgeNormalisation,
     PartialChannels,
@@ -309,7 +310,10 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
     ),
     (
         lambda m, s: (
-            s.form.texts and _has(m, PartialChannels, DropPath, SkipDropout, AuxiliarySkip, EdgeNormalisation)
+            s.form.texts
+            and _has(
+                m, PartialChannels, DropPath, CutoutChance, SkipDropout, AuxiliarySkip, EdgeNormalisation
+            )
         ),
         "modifiers of channels, paths, skips and edges are made for images, not for a recurrent cell",
     ),
