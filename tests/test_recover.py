@@ -289,3 +289,22 @@ def test_a_kill_at_any_write_of_a_recovery_costs_nothing(whole, monkeypatch, wri
     assert run(trial) == "finished"
     assert trial.record().reports == expected
     assert trial.record().damage == ()
+
+
+@pytest.mark.parametrize("change", ["nothing", "cut", "garbage", "lacking", "end cut"])
+def test_a_glance_agrees_with_the_whole_record(ran, tmp_path, change):
+    trial = TrialFolder(
+        Path(shutil.copytree(ran[1].parents[2] / "whole" / "trials" / "one", tmp_path / "one"))
+    )
+    lines = trial.spool.path.read_bytes().splitlines(keepends=True)
+    changed = {
+        "nothing": lines,
+        "cut": [*lines[:-1], lines[-1][:-5]],
+        "garbage": [*lines[:2], GARBAGE, *lines[2:]],
+        "lacking": [*lines[:2], *lines[3:]],
+        "end cut": [*lines[:-2], lines[-1]],
+    }
+    trial.spool.path.write_bytes(b"".join(changed[change]))
+    glance, record = trial.glance(), TrialFolder(trial.path).record()
+    assert (glance.status, glance.final, glance.damage) == (record.status, record.final, record.damage)
+    assert (len(glance.reports) == 1) == (change in ("nothing", "cut"))

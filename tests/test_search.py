@@ -215,7 +215,7 @@ def test_a_damaged_checkpoint_is_one_clear_error(make_search_config, build, tmp_
     path.write_bytes(data)
     with pytest.raises(RaynasError, match="checkpoint is corrupt") as caught:
         load(path)
-    assert "delete checkpoint.pt" in str(caught.value)
+    assert "raynas resume" in str(caught.value)
 
 
 def test_nothing_draws_from_the_global_generator(make_search_config, build):

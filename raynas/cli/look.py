@@ -159,12 +159,15 @@ def _sweeps(runs: Path) -> list[dict[str, Any]]:
     from raynas.cli.progress import Progress
     from raynas.report.text import number
     from raynas.sweep.folder import SweepFolder
+    from raynas.sweep.packs import damage
 
     rows: list[dict[str, Any]] = []
     for name in _sweep_names(runs):
         folder = SweepFolder(runs / name)
         try:
-            progress = Progress(folder.sweep(), folder.records())
+            records = [trial.glance() for trial in folder.trials()]
+            progress = Progress(folder.sweep(), records)
+            damaged = folder.lost() or any(record.damage for record in records) or damage(folder.packs)
         except RaynasError as error:
             rows.append({"name": name, "created": "", "searches": "", "state": error.what, "best": ""})
             continue
@@ -175,7 +178,7 @@ def _sweeps(runs: Path) -> list[dict[str, Any]]:
                 "name": name,
                 "created": progress.sweep.created[:19].replace("T", " "),
                 "searches": progress.planned,
-                "state": f"{counts}, damaged" if folder.damage() else counts,
+                "state": f"{counts}, damaged" if damaged else counts,
                 "best": f"{number(ranking[0].value)} {ranking[0].trial.id}" if ranking else "",
             }
         )

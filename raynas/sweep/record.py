@@ -118,8 +118,8 @@ class Fold:
         """Return the Unix time in seconds at which a report was first written."""
         return self._times[report.restart, report.epoch]
 
-    def record(self) -> TrialRecord:
-        """Return what was taken in so far amounts to."""
+    def record(self, *, checked: bool = True) -> TrialRecord:
+        """Return what was taken in so far amounts to; unless ``checked``, whatever epochs it lacks."""
         record = TrialRecord(
             id=self._id,
             config=self._config,
@@ -135,7 +135,7 @@ class Fold:
         )
         if self._foreign:
             return replace(record, status="failed", reason=FOREIGN)
-        if self._status == "finished" and (lacking := _lacking(record)):
+        if checked and self._status == "finished" and (lacking := _lacking(record)):
             return replace(record, status="running", reason="", damage=(*record.damage, lacking))
         return record
 

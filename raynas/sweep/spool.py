@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,6 +23,9 @@ from raynas.errors import RaynasError
 
 VERSION = 1
 """Of the line format; readers leave lines of a later one alone."""
+
+_EPOCH = re.compile(rb'\{"v":1,"kind":"epoch","time":[^,]+,"report":\{"epoch":(\d{1,9}),.*\}\}$')
+"""A line of an epoch, and its number."""
 
 MOST = 2**30
 """Bytes that are read at once; a search of 600 epochs writes some 10 MB."""
@@ -73,6 +77,22 @@ class Spool:
             found.append(self._event(line, place))
             place += len(line) + 1
         return found, place
+
+    def outline(self) -> tuple[list[dict[str, Any]], int] | None:
+        """Return all events but the epochs, of those the last alone, and how many there are.
+
+        None where that would not do: for what is damaged, and for a search that has gone back or lacks one.
+        """
+        try:
+            lines = self._read(0).split(b"\n")[:-1]
+        except (OSError, ValueError):
+            return None
+        epochs = {int(found[1]): line for line in lines if (found := _EPOCH.match(line))}
+        if set(epochs) != set(range(len(epochs))) or any(b'"restart":0' not in epochs[one] for one in epochs):
+            return None
+        kept = [line for line in lines if not _EPOCH.match(line)] + [epochs[one] for one in list(epochs)[-1:]]
+        events = [self._event(line, 0) for line in kept]
+        return None if any(event["kind"] == "damage" for event in events) else (events, len(epochs))
 
     def changed(self, state: os.stat_result | None) -> os.stat_result | None:
         """Return the file's state now if it may hold something else than at ``state``, else None."""
