@@ -58,7 +58,7 @@ class Attack:
     ``steps`` signed gradient steps of 2ε/steps from a random start, each from the point that is projected on
     the simplex and back into ±ε around the mean weights, with running statistics, so that batch normalisation
     remembers nothing of it. A lane whose loss fell keeps its mean weights. Source: Chen & Hsieh 2020,
-    algorithm 1, and its code.
+    algorithm 1, and its code, whose α steps move the running statistics as well: here no α step does.
     """
 
     random: ClassVar[bool] = True
