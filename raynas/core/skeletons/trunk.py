@@ -1,7 +1,7 @@
 """The trunk of a chain of choice blocks: widths, lengths and strides, as a space's file has them."""
 
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, PositiveInt
 
@@ -12,11 +12,18 @@ SMALLEST_SIDE = 4
 """A halving that would leave small images with fewer pixels a side is left out."""
 
 
+MOST_BLOCKS = 64
+"""Of a stage, and stages of a trunk; the longest published one has 21 blocks in 6 stages."""
+
+Width = Annotated[int, Field(gt=0, le=1_000_000)]
+"""Channels; a file has thousands at most, and a width multiplier scales them."""
+
+
 class Stage(Frozen):
     """Blocks of one ``width`` in channels; the first has the ``stride``."""
 
-    width: PositiveInt
-    blocks: PositiveInt
+    width: Width
+    blocks: PositiveInt = Field(le=MOST_BLOCKS)
     stride: Literal[1, 2] = 1
 
 
@@ -36,9 +43,9 @@ class Trunk(Frozen):
     1×1 convolution before pooling; all in channels.
     """
 
-    stem: tuple[PositiveInt, PositiveInt]
-    stages: tuple[Stage, ...] = Field(min_length=1)
-    last: PositiveInt
+    stem: tuple[Width, Width]
+    stages: tuple[Stage, ...] = Field(min_length=1, max_length=MOST_BLOCKS)
+    last: Width
 
     @property
     def blocks(self) -> tuple[Block, ...]:
