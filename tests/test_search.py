@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -170,6 +171,14 @@ def test_divergence_says_where_and_what_to_lower(make_search_config, build):
     with pytest.raises(Diverged, match="diverged in epoch 0") as caught:
         list(Search(config, *build(config)))
     assert "learning_rate" in str(caught.value)
+
+
+def test_divergence_names_the_loss_that_is_not_finite(make_search_config, build, monkeypatch):
+    config = make_search_config()
+    monkeypatch.setattr(Search, "_look", lambda self, *_: [(math.inf, 0.0)])
+    with pytest.raises(Diverged) as caught:
+        list(Search(config, *build(config)))
+    assert re.search(r"got: +training loss [0-9.]+, validation loss inf at", str(caught.value))
 
 
 def test_searches_of_a_pack_must_be_alike(make_search_config, build):

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from sweeping import sweep_of
 
-from raynas.errors import FileProblems
+from raynas.errors import FileProblems, RaynasError
+from raynas.library import load_space
 from raynas.yaml_text import NotYaml, parse_value, parse_yaml
 
 
@@ -128,6 +129,18 @@ def problems(tmp_path: Path, text: str, *overrides: str) -> str:
 )
 def test_a_count_and_a_name_have_bounds_that_check_says(tmp_path, text, message):
     assert message in problems(tmp_path, text)
+
+
+@pytest.mark.parametrize("blocks", ["[100000, 1]", "[1, 100000]"])
+def test_a_space_has_bounds_too(tmp_path, blocks):
+    stages, each = (int(number) for number in blocks.strip("[]").split(","))
+    text = "name: x\ntitle: x\nskeleton: chain\nnodes: 2\ncells: {normal: {ops: [mbconv3_3x3]}}\n"
+    stage = f"{{width: 8, blocks: {each}}}"
+    repeated = ", ".join([stage] * min(stages, 200))
+    (tmp_path / "x.yaml").write_text(f"{text}trunk: {{stem: [8, 8], last: 8, stages: [{repeated}]}}\n")
+    with pytest.raises(RaynasError, match="problem") as caught:
+        load_space(str(tmp_path / "x.yaml"))
+    assert "at most 64" in str(caught.value) or "less than or equal to 64" in str(caught.value)
 
 
 def test_a_date_is_a_name(tmp_path):

@@ -12,6 +12,9 @@ SMALLEST_SIDE = 4
 """A halving that would leave small images with fewer pixels a side is left out."""
 
 
+MOST_BLOCKS = 64
+"""Of a stage, and stages of a trunk; the longest published one has 21 blocks in 6 stages."""
+
 Width = Annotated[int, Field(gt=0, le=65_536)]
 """Channels of a layer; far beyond what fits in memory, and far below where numbers of weights overflow."""
 
@@ -20,7 +23,7 @@ class Stage(Frozen):
     """Blocks of one ``width`` in channels; the first has the ``stride``."""
 
     width: Width
-    blocks: PositiveInt
+    blocks: PositiveInt = Field(le=MOST_BLOCKS)
     stride: Literal[1, 2] = 1
 
 
@@ -41,7 +44,7 @@ class Trunk(Frozen):
     """
 
     stem: tuple[Width, Width]
-    stages: tuple[Stage, ...] = Field(min_length=1)
+    stages: tuple[Stage, ...] = Field(min_length=1, max_length=MOST_BLOCKS)
     last: Width
 
     @property
