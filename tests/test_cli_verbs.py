@@ -314,7 +314,11 @@ def test_check_counts_the_searches(capsys: Capture, here: Path) -> None:
     write_file(here)
     outcome = raynas(capsys, "check", "four.yaml", "epochs=7")
     says = "the sweep four with 4 searches (2 weight_decay × 2 seed), 7 epochs each"
+    says += "; selected by the validation loss, that of the mixture of all operations (darts)"
     assert outcome.out.splitlines() == [f"ok: {says}", "next: raynas sweep four.yaml epochs=7 --dry-run"]
+    outcome = raynas(capsys, "check", "four.yaml", "grid.method=[darts,gdas]")
+    assert "their validation losses do not compare" in outcome.out
+    assert raynas(capsys, "check", "four.yaml", "select.by=discrete_loss").out.count("selected by") == 0
     verdict = parsed(capsys, "check", "four.yaml", "epochs=7")
     assert verdict == {"ok": True, "file": "four.yaml", "kind": "trial", "says": says, "problems": []}
 
