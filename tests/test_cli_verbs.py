@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def test_help_is_quick_and_loads_none_of_the_heavy_libraries() -> None:
 def test_the_module_runs_and_knows_its_version() -> None:
     command = [sys.executable, "-m", "raynas", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True)
-    assert done.stdout.strip().count(".") == 2
+    assert done.stdout.strip() == version("raynas")
 
 
 def test_a_mistyped_verb_is_told_the_nearest(capsys: Capture) -> None:
@@ -313,9 +314,13 @@ def test_check_counts_the_searches(capsys: Capture, here: Path) -> None:
     write_file(here)
     outcome = raynas(capsys, "check", "four.yaml", "epochs=7")
     says = "the sweep four with 4 searches (2 weight_decay × 2 seed), 7 epochs each"
+    says += "; selected by the validation loss, that of the mixture of all operations (darts)"
     data = "digits: 1,438 training images in 10 classes, 359 test images that a search does not look at"
     next_step = "next: raynas sweep four.yaml epochs=7 --dry-run"
     assert outcome.out.splitlines() == [f"ok: {says}", f"data: {data}", next_step]
+    outcome = raynas(capsys, "check", "four.yaml", "grid.method=[darts,gdas]")
+    assert "their validation losses do not compare" in outcome.out
+    assert raynas(capsys, "check", "four.yaml", "select.by=discrete_loss").out.count("selected by") == 0
     verdict = parsed(capsys, "check", "four.yaml", "epochs=7")
     facts = {"ok": True, "file": "four.yaml", "kind": "trial", "says": says, "data": [data], "problems": []}
     assert verdict == facts
