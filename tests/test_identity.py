@@ -59,7 +59,7 @@ def test_every_setting_and_every_version_counts(monkeypatch: pytest.MonkeyPatch)
         replace(gdas, order="joint"),
         replace(gdas, without=("none",)),
         replace(gdas, defaults={**gdas.defaults, "epochs": 3}),
-        replace(gdas, version=2),
+        replace(gdas, version=gdas.version + 1),
     ]
     assert len({before["gdas"], *(each.fingerprint for each in others)}) == 6
     then = record_of(gdas)
