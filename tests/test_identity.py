@@ -64,7 +64,7 @@ def test_every_setting_and_every_version_counts(monkeypatch: pytest.MonkeyPatch)
     assert len({before["gdas"], *(each.fingerprint for each in others)}) == 6
     then = record_of(gdas)
     assert changes(then, others[0]) == ["sampler.temperature.end: 0.1 then, 0.2 now"]
-    assert changes(then, darts)[0] == "sampler: gumbel then, mean now"
+    assert "sampler: gumbel then, mean now" in changes(then, darts)
     monkeypatch.setattr(Linear, "version", 2, raising=False)
     assert darts.fingerprint == before["darts"]
     assert gdas.fingerprint != before["gdas"]

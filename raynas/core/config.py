@@ -34,8 +34,10 @@ def folder_name(value: str) -> str:
 
 LOOP_VERSION = 2
 """Raised when a search gives other numbers for a reason outside its method's parts, which have versions of
-their own: validation, curvature, the order of the data. 2: curvature's ends keep their tolerance, no stop rule
-is asked after the last epoch, and stems for images of 96 pixels and more are as wide as their source's."""
+their own: validation, curvature, the order of the data.
+
+2: curvature's ends keep their tolerance, no stop rule is asked after the last epoch, and stems for images of
+96 pixels and more are as wide as their source's."""
 
 
 class Frozen(BaseModel):
