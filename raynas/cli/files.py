@@ -155,7 +155,8 @@ def data_of(sweep: "Sweep") -> list[str]:
 def _validated(sweep: "Sweep") -> str:
     """Say what the loss that selects is of, and where those of the methods do not compare."""
     from raynas.methods import resolve
-    from raynas.sweep.select import DECIDES, VALIDATED
+    from raynas.sweep.record import VALIDATED
+    from raynas.sweep.select import DECIDES
 
     if sweep.select.by != "valid_loss":
         return ""

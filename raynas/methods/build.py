@@ -16,7 +16,6 @@ from raynas.core.space import Space
 from raynas.errors import RaynasError, quoted, unknown
 from raynas.methods.recipes import ALL
 from raynas.methods.record import Method, Order
-from raynas.methods.staged import STAGED
 from raynas.parts import (
     derivations,
     modifiers,
@@ -186,7 +185,7 @@ def _additions(value: Any) -> Mapping[str, Any]:
 @cache
 def methods() -> Mapping[str, Method]:
     """Return every method by name: raynas' own, then those of other distributions."""
-    found = {method.name: method for method in (*ALL, *STAGED)}
+    found = {method.name: method for method in ALL}
     for point in entry_points(group="raynas.methods"):
         method = _load(point)
         if not isinstance(method, Method):

@@ -4,191 +4,26 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from raynas.core.config import SearchConfig
-from raynas.core.space import Space
-from raynas.disk import disk_error, read_bounded, read_json, set_aside, write_atomic
+from raynas.disk import disk_error, read_bounded, write_atomic
 from raynas.errors import RaynasError, nearest, quoted
 from raynas.library import load_space
 from raynas.sweep import packs
-from raynas.sweep.feed import Feed
 from raynas.sweep.plan import VERSION, Sweep, Track, Trial
-from raynas.sweep.record import Fold, TrialRecord
+from raynas.sweep.record import TrialRecord
 from raynas.sweep.resolve import filled
-from raynas.sweep.spool import Spool
+from raynas.sweep.trial_folder import Known, TrialFolder, pretty, read_mapping
 from raynas.sweep.uri import without_passwords
 
 __all__ = ["Known", "SweepFolder", "TrialFolder", "write_atomic"]
 
-T = TypeVar("T")
-
 Slot = tuple[str, int]
-
-_PUT_BACK = "put back the file as raynas wrote it, or run the sweep again under another name"
-
-
-@dataclass(frozen=True)
-class Known:
-    """What a trial is: its configuration, what varies, its space as JSON text (None where nothing has it).
-
-    ``damage`` says what is wrong with the file that should say so, where the sweep's own had to.
-    """
-
-    config: SearchConfig
-    axes: dict[str, object]
-    space: str | None
-    damage: str = ""
-
-
-class TrialFolder:
-    """The folder of one trial; stands on its own, so a trial elsewhere needs only its path.
-
-    ``planned`` returns what the sweep knows of the trial, or None: it counts where the trial's own file is
-    missing or damaged. What was read is kept, and the records are read on from where they were read to.
-    """
-
-    def __init__(self, path: Path, planned: Callable[[], Known | None] = lambda: None) -> None:
-        self.path = path
-        self._planned = planned
-
-    @property
-    def id(self) -> str:
-        """The trial's id, which is the folder's name."""
-        return self.path.name
-
-    @property
-    def spool(self) -> Spool:
-        """The trial's own record of events."""
-        return Spool(self.path / "events.jsonl")
-
-    @property
-    def checkpoint(self) -> Path:
-        """The exact state after the last finished epoch."""
-        return self.path / "checkpoint.pt"
-
-    @property
-    def following(self) -> Path:
-        """The state one epoch later, until those of the whole pack are on disk and take their places."""
-        return self.path / "checkpoint.next.pt"
-
-    @property
-    def log(self) -> Path:
-        """Tracebacks and warnings."""
-        return self.path / "log.txt"
-
-    @property
-    def planned(self) -> bool:
-        """Whether the configuration is known; False for an optuna slot that was not yet suggested."""
-        try:
-            return bool(self.known)
-        except RaynasError:
-            return False
-
-    @cached_property
-    def known(self) -> Known:
-        """What the trial is; raises `RaynasError` when neither its own file nor the sweep's can say."""
-        try:
-            return self._read()
-        except RaynasError as error:
-            if (planned := self._planned()) is None:
-                raise
-            return replace(planned, damage=" ".join(f"{error.what}: {error.got}".split()))
-
-    @cached_property
-    def feed(self) -> Feed:
-        """The trial's events as far as they were read; raises as `known`."""
-        return Feed(self.id, self.spool, self.known.config, self.known.axes)
-
-    def own(self) -> Known | None:
-        """Return what the trial's own file says; None when it is missing or damaged."""
-        try:
-            return self._read()
-        except RaynasError:
-            return None
-
-    def config(self) -> SearchConfig:
-        """Return the trial's configuration; raises `RaynasError` when it is missing or damaged."""
-        return self.known.config
-
-    def space(self) -> Space:
-        """Return the space as it was when the trial was planned, whatever its YAML says by now."""
-        if self.known.space is None:
-            return load_space(self.known.config.space)
-        return _space(self.known.space)
-
-    def record(self) -> TrialRecord:
-        """Return all there is to know about the trial by now."""
-        record, damage = self.feed.read(), self.known.damage
-        return replace(record, damage=(damage, *record.damage)) if damage else record
-
-    def glance(self) -> TrialRecord:
-        """Return a record that has the last report alone where that is the one that counts; else the whole.
-
-        A tenth of the work, for what asks only how a trial stands.
-        """
-        if (outline := self.spool.outline()) is None:
-            return self.record()
-        events, count = outline
-        known = self.known
-        fold = Fold(self.id, known.config, known.axes)
-        whole = all(fold.take(event) for event in events)
-        record = fold.record(checked=False)
-        last = record.newest
-        ended = None if last is None else last.ended
-        lacks = record.status == "finished" and ended is None and count < record.epochs
-        apart = last is not None and (last.epoch != count - 1 or (ended and ended.epoch != last.epoch))
-        if not whole or lacks or apart:
-            return self.record()
-        return replace(record, damage=(known.damage,)) if known.damage else record
-
-    def set_aside(self, *paths: Path) -> list[str]:
-        """Rename those files that are there, as they cannot be used any more; return their new names."""
-        return [set_aside(path).name for path in paths if os.path.lexists(path)]
-
-    def write(self, trial: Trial, space: Space | None = None) -> None:
-        """Write the trial's configuration and its whole space (its name's by now), making the folder."""
-        if os.path.lexists(self.path) and not self.path.is_dir():
-            set_aside(self.path)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise disk_error(error, self.path) from error
-        if space is None and trial.config is not None:
-            space = load_space(trial.config.space)
-        written = space.model_dump(mode="json") if space else None
-        write_atomic(self.path / "trial.json", _pretty({**trial.to_json(), "space": written}))
-        self.forget()
-
-    def forget(self) -> None:
-        """Read everything anew when it is asked for again."""
-        self.__dict__.pop("known", None)
-        self.let_go()
-
-    def let_go(self) -> None:
-        """Keep the records no longer in memory; they are read again when they are asked for."""
-        self.__dict__.pop("feed", None)
-
-    def _read(self) -> Known:
-        return _read_mapping(self.path / "trial.json", "a trial's configuration", self._parse)
-
-    def _parse(self, data: dict[str, Any]) -> Known:
-        if data["id"] != self.id:
-            raise ValueError(f"it is that of {data['id']!r:.40}")
-        space = json.dumps(data["space"], sort_keys=True)
-        _space(space)
-        return Known(SearchConfig.model_validate(data["config"]), dict(data["axes"]), space)
-
-
-@lru_cache(maxsize=64)
-def _space(text: str) -> Space:
-    """Return a space from its JSON text; the trials of a sweep share a few."""
-    return Space.model_validate_json(text)
 
 
 class SweepFolder:
@@ -266,7 +101,7 @@ class SweepFolder:
     def _write(self, sweep: Sweep) -> None:
         suggested = [[*slot, point] for slot, point in self._suggested.items()]
         # Last, so that what stands before it never changes: see `fixed`.
-        write_atomic(self.path / "sweep.json", _pretty({**sweep.to_json(), "suggested": suggested}))
+        write_atomic(self.path / "sweep.json", pretty({**sweep.to_json(), "suggested": suggested}))
 
     def fixed(self) -> bytes:
         """Return what of the sweep's file never changes; raises `OSError` as reading does."""
@@ -308,7 +143,7 @@ class SweepFolder:
     def sweep(self) -> Sweep:
         """Read the resolved sweep (once: it never changes); raises `RaynasError` if missing or damaged."""
         if self._sweep is None:
-            self._sweep = _read_mapping(self.path / "sweep.json", "a sweep", self._parse)
+            self._sweep = read_mapping(self.path / "sweep.json", "a sweep", self._parse)
         return self._sweep
 
     def _parse(self, data: dict[str, Any]) -> Sweep:
@@ -417,20 +252,6 @@ class SweepFolder:
         )
 
 
-def _read_mapping(path: Path, what: str, parse: Callable[[dict[str, Any]], T]) -> T:
-    """Return what ``parse`` makes of a file's JSON mapping; raises `RaynasError` for whatever is amiss."""
-    try:
-        data = read_json(path)
-        if not isinstance(data, dict):
-            raise TypeError(f"expected a JSON mapping, got a {type(data).__name__}")
-        return parse(data)
-    except FileNotFoundError:
-        raise RaynasError(f"{what} is missing", got=path, next_step=_PUT_BACK) from None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        why = " ".join(f"{type(error).__name__}: {error}".split())
-        raise RaynasError(f"{what} cannot be read", got=f"{path}: {why[:200]}", next_step=_PUT_BACK) from None
-
-
 def _hidden(value: Any) -> Any:
     """Return plain data with the passwords of all addresses hidden."""
     if isinstance(value, Mapping):
@@ -438,7 +259,3 @@ def _hidden(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_hidden(each) for each in value]
     return without_passwords(value) if isinstance(value, str) else value
-
-
-def _pretty(data: Mapping[str, Any]) -> bytes:
-    return (json.dumps(data, indent=1) + "\n").encode()

@@ -16,6 +16,13 @@ Status = Literal["waiting", "running", "finished", "diverged", "failed"]
 FOREIGN = "its records were written by another version of raynas; go on with that version"
 
 
+VALIDATED = {
+    "mixture": "that of the mixture of all operations",
+    "cells": "the mean over cells that its method draws",
+}
+"""What a validation loss is of, by kind; numbers of two kinds do not compare."""
+
+
 @dataclass(frozen=True)
 class TrialRecord:
     """One trial as its spool tells it.
@@ -61,7 +68,8 @@ class TrialRecord:
     @property
     def validated(self) -> str:
         """What its validation loss is of (see `Method.validated`); raynas 0.1.0 validated mixtures only."""
-        return str((self.start or {}).get("validated", "mixture"))
+        told = (self.start or {}).get("validated")
+        return told if isinstance(told, str) and told in VALIDATED else "mixture"
 
     @property
     def epochs(self) -> int:

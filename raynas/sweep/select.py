@@ -15,7 +15,7 @@ from typing import Any
 from raynas.errors import RaynasError
 from raynas.sweep.ids import short_hash
 from raynas.sweep.plan import Benchmark, Criterion, Select
-from raynas.sweep.record import TrialRecord
+from raynas.sweep.record import VALIDATED, TrialRecord
 from raynas.tables.table import Yardstick
 
 _NAMES = {
@@ -23,12 +23,6 @@ _NAMES = {
     "discrete_loss": "validation loss of the derived cell alone",
     "table": "error of its cell in the table",
 }
-VALIDATED = {
-    "mixture": "that of the mixture of all operations",
-    "cells": "the mean over cells that its method draws",
-}
-"""What a validation loss is of, by kind; numbers of two kinds do not compare."""
-
 DECIDES = "Only training both cells from scratch, or a table (select: {by: table}), decides between them."
 FEWEST = 4
 """Trials below which a rank correlation says nothing."""

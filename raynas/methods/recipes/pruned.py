@@ -1,16 +1,69 @@
-"""Methods that rebuild or prune the supernet by looks of their own: deeper, wider, irrelevant, untrained."""
+"""Methods that take operations away while they search, or rebuild the supernet between stages."""
 
-from raynas.methods.recipes import DARTS, DRNAS
-from raynas.methods.record import Method
-from raynas.parts.derivations import FewSkips
-from raynas.parts.modifiers import SkipDropout
+from raynas.methods.recipes.mixtures import DARTS
+from raynas.methods.recipes.sampled import DRNAS
+from raynas.parts.derivations import FewSkips, Threshold
+from raynas.parts.greedy import Greedy
+from raynas.parts.modifiers import DropPath, SkipDropout
 from raynas.parts.progressive import Deepen, Widen
-from raynas.parts.relaxations import Scales
+from raynas.parts.relaxations import Scales, Softmax
 from raynas.parts.relevance import Relevance, Sparsify
-from raynas.parts.rules import AdamRule, Clamp, ClipNorm, SgdRule
-from raynas.parts.schedules import Cosine, PhasedDropout
+from raynas.parts.rules import AdamRule, Clamp, ClipEach, ClipNorm, Proximal, SgdRule
+from raynas.parts.schedules import Cosine, Exponential, Linear, PhasedDropout, TwoPhases
+from raynas.parts.stages import DropWeak, DropZeros
+from raynas.parts.stops import AllDecided
 from raynas.parts.stores import Table
 from raynas.parts.trainless import TrainingFree
+
+DSO_NAS = DARTS.with_(
+    "dso-nas",
+    "DSO-NAS: learned scales with a sparse penalty; every five epochs what has reached 0 is gone for good",
+    "Zhang et al. 2020, and its code, with the pre-training of weights it recommends as warm-up; its own "
+    "space is dso-nas. There the reductions' convolutions have scales too, and gradients of the weights are "
+    "cut number by number at 2 instead of clipped by their norm",
+    version=2,
+    store=Table(mean=1, spread=0),
+    without=("none",),
+    relaxation=Scales(),
+    updater=Proximal(0.001, 0.9, (ClipEach(2.0),)),
+    order="weights-first",
+    nesterov=True,
+    annealing=TwoPhases(0.5, falls=False),
+    stages=DropZeros(5),
+    derivation=Threshold(0.0, most=None),
+    defaults={
+        "epochs": 240,
+        "warmup": 0.5,
+        "batch": 128,
+        "learning_rate": 0.1,
+        "weight_decay": 1e-4,
+        "arch_learning_rate": 0.1,
+        "arch_weight_decay": 0.0,
+    },
+)
+
+ASAP = DARTS.with_(
+    "asap",
+    "ASAP: the softmax cools down, and operations whose weight falls below a threshold go for good",
+    "Noy et al. 2020; drop path as in a re-implementation (uninas), no code of its authors was found. Its "
+    "curve is that of 50 epochs, stretched to those of the search, so that α is trained from where the "
+    "temperature falls below 1 (a fifth of the epochs)",
+    version=2,
+    relaxation=Softmax(Exponential(1.6, 0.95, over=50)),
+    stages=DropWeak(0.4),
+    stop=AllDecided(),
+    modifiers=(DropPath(Linear(0.0, 0.2, reach=False)),),
+    defaults={"warmup": 0.2},
+)
+
+SGAS = DARTS.with_(
+    "sgas",
+    "SGAS: decide one edge after the other, the most important and most certain first",
+    "Li et al. 2020, criterion 1, and its code, whose batch grows by 8 with each decision and whose weights "
+    "train on for five epochs after the last",
+    stages=Greedy(criterion=1),
+    stop=AllDecided(),
+)
 
 P_DARTS = DARTS.with_(
     "p-darts",
@@ -37,6 +90,7 @@ P_DARTS = DARTS.with_(
         "tiny": {"defaults": {"cells": 3}},
     },
 )
+
 DRNAS_PROGRESSIVE = DRNAS.with_(
     "drnas-progressive",
     "DrNAS in two stages: first a sixth of the channels, then a quarter of them and four operations an edge",
@@ -51,6 +105,7 @@ DRNAS_PROGRESSIVE = DRNAS.with_(
         "darts-imagenet": {**DRNAS.on["darts-imagenet"], "stages": Widen((6, 3), (7, 4))},
     },
 )
+
 BAYES_NAS = DARTS.with_(
     "bayes-nas",
     "BayesNAS: an operation or edge whose scale stays small although its prior is wide is irrelevant",
@@ -73,6 +128,7 @@ BAYES_NAS = DARTS.with_(
         "warmup": 0.5,
     },
 )
+
 TE_NAS = DARTS.with_(
     "te-nas",
     "TE-NAS: nothing is trained; what is missed least by kernel and linear regions is pruned, round by round",
@@ -84,5 +140,3 @@ TE_NAS = DARTS.with_(
     defaults={"hessian.every": 0},
     on={"residual": {"stages": TrainingFree(1, images=72)}},
 )
-
-STAGED: tuple[Method, ...] = (P_DARTS, DRNAS_PROGRESSIVE, BAYES_NAS, TE_NAS)
