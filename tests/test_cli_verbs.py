@@ -234,7 +234,8 @@ def test_show_measures_a_method_beside_darts(capsys: Capture, monkeypatch: pytes
     monkeypatch.setattr(measure, "compare", pretend)
     words = ("show", "darts-pt", "--measure", "--space", "s2", "--batch", "4")
     found = parsed(capsys, *words)["method"]["measured"]
-    assert asked == [("darts-pt", "darts", "s2", 8, 3, 4)]
+    methods = [{"base": name, "stop": None} for name in ("darts-pt", "darts")]
+    assert asked == [(*methods, "s2", 8, 3, 4)]
     assert (found["time"], found["memory"]) == pytest.approx((1.5, 1.5))
     # 81 epochs of 1.5 of DARTS', and decisions that take 20.
     assert found["more"] == pytest.approx(141.5)

@@ -211,7 +211,6 @@ NEUTRAL = {
     "attack of 0": ({"base": "sdarts-adv", "weight_sampler": {"use": "attack", "epsilon": 0}}, "darts"),
     "gaussian of 0": ({"base": "darts", "sampler": {"use": "gaussian", "std": 0}}, "darts"),
     "vim without noise": ({"base": "vim-nas", "sampler": {"use": "gaussian", "std": 0}}, "vim-nas-p"),
-    "power 1": ({"base": "darts", "annealing": {"use": "power-cosine", "power": 1}}, "darts"),
     "temperature 1": (
         {
             "base": "darts",

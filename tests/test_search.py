@@ -11,6 +11,7 @@ import torch
 from raynas.core.checkpoint import dump, load
 from raynas.core.records import EpochReport
 from raynas.errors import RaynasError
+from raynas.evaluation import Evaluator
 from raynas.search import Diverged, Pack, Search
 
 EXACT = {"base": "darts-2nd", "estimator": {"use": "second-order", "mixed": "exact"}}
@@ -175,7 +176,7 @@ def test_divergence_says_where_and_what_to_lower(make_search_config, build):
 
 def test_divergence_names_the_loss_that_is_not_finite(make_search_config, build, monkeypatch):
     config = make_search_config()
-    monkeypatch.setattr(Search, "_look", lambda self, *_: [(math.inf, 0.0)])
+    monkeypatch.setattr(Evaluator, "validate", lambda self, *_: [(math.inf, 0.0)])
     with pytest.raises(Diverged) as caught:
         list(Search(config, *build(config)))
     assert re.search(r"got: +training loss [0-9.]+, validation loss inf at", str(caught.value))

@@ -363,6 +363,10 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
         "this stage takes operations of edges away, but here rows of α are no edges",
     ),
     (
+        lambda m, s: isinstance(m.stages, TrainingFree) and s.form.texts,
+        "training-free pruning counts the linear regions of images, and this space reads texts",
+    ),
+    (
         lambda m, s: (
             isinstance(m.sampler, Pair)
             and any(len(set(row.options) - set(m.without)) < 2 for group in s.groups for row in group.rows)

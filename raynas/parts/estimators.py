@@ -88,7 +88,9 @@ class SecondOrder:
         self, problem: Bilevel, train: Batch, direction: Tensor, before: Sequence[Tensor]
     ) -> Tensor:
         """Evaluate both sides with the same chance, or the difference would measure it."""
-        radius = self.radius / direction.norm(dim=1, keepdim=True)
+        # Without a gradient there is no direction: the term is 0, and the radius must not be infinite.
+        length = direction.norm(dim=1, keepdim=True).clamp_min(torch.finfo(direction.dtype).tiny)
+        radius = self.radius / length
         slopes = []
         for sign in (1, -1):
             for generator, state in zip(problem.generators(), before, strict=True):

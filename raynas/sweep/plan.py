@@ -20,7 +20,7 @@ Criterion = Literal["valid_loss", "discrete_loss", "table"]
 
 VERSION = 1
 
-_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,250}")
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,250}")
 
 MOST_TRIALS = 10_000
 """Searches of one sweep."""

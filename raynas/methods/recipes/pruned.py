@@ -85,8 +85,6 @@ P_DARTS = DARTS.with_(
     },
     on={
         "residual": {"defaults": {"cells": 5}},
-        "darts-reducing": {"defaults": {"cells": 1}},
-        "darts-reducing-skipping": {"defaults": {"cells": 1}},
         "tiny": {"defaults": {"cells": 3}},
     },
 )
