@@ -72,6 +72,7 @@ def same_states(a, b):
     return a == b
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_a_search_runs_resumes_bit_for_bit_and_curvature_leaves_it_alone(setting, tmp_path, name):
     config = tiny(quick(name))
@@ -95,6 +96,7 @@ def test_a_search_runs_resumes_bit_for_bit_and_curvature_leaves_it_alone(setting
     assert begun + list(second) == reports
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TOGETHER)
 def test_two_in_a_pack_give_what_each_gives_alone(setting, name):
     hessian = {"every": int("hessian.every" in resolve(name).defaults), "steps": 6}

@@ -95,6 +95,7 @@ def test_most_methods_fit():
     assert not set(FITTING) & MADE_FOR_IMAGES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FITTING)
 def test_a_search_runs_resumes_bit_for_bit_and_curvature_leaves_it_alone(small, splits, tmp_path, name):
     config = search(quick(name))

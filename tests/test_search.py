@@ -19,6 +19,7 @@ METHODS = ["darts", "darts-2nd", EXACT]
 IDS = ["darts", "darts-2nd", "difference"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS, ids=IDS)
 @pytest.mark.parametrize("space", ["tiny", "s4"])
 def test_a_resumed_search_is_bit_identical(make_search_config, build, tmp_path, method, space):
