@@ -19,7 +19,9 @@ from raynas.disk import write_atomic
 from raynas.errors import RaynasError
 from raynas.launch.driver import next_attempt
 from raynas.launch.observer import Observer
+from raynas.methods import names
 from raynas.sweep.folder import SweepFolder, TrialFolder
+from raynas.sweep.identity import records_of
 from raynas.sweep.plan import Distribution, Resources, Select, Strategy, Sweep, Track, Trial
 from raynas.sweep.record import TrialRecord
 
@@ -130,7 +132,7 @@ def make_sweep(
     sweep = Sweep(
         path.name, tuple(trials), strategy, samples, sample_keys, Resources(**resources), Select(),
         Track(mlflow=None), {}, "2026-01-01T00:00:00+00:00", "raynas sweep", {}, None,
-        base if strategy == "optuna" else {},
+        base if strategy == "optuna" else {}, methods=records_of(name for name in methods if name in names()),
     )  # fmt: skip
     folder = SweepFolder(path)
     folder.create(sweep, "")
