@@ -99,6 +99,7 @@ def test_mistakes_are_told_with_the_nearest(method, words):
         ({"base": "bayes-nas", "penalties": []}, "they go together"),
         ({"base": "bayes-nas", "relaxation": "softmax"}, "variances of scales"),
         ({"base": "te-nas", "relaxation": "sigmoid"}, "rows sum to 1"),
+        ({"base": "darts", "stages": "drop-zeros"}, "exactly 0"),
     ],
 )
 def test_combinations_that_make_no_sense_are_refused_with_the_reason(method, words):
