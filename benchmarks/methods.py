@@ -21,7 +21,6 @@ from raynas.errors import RaynasError
 from raynas.methods import PARTS, Method, defaults_of, names, resolve
 from raynas.methods.build import plain
 from raynas.parts.derivations import Strongest
-from raynas.parts.modifiers import CutoutChance, DropPath
 from raynas.parts.objectives import OneDraw
 from raynas.parts.projection import PerturbAndProject
 from raynas.parts.relaxations import Softmax
@@ -61,7 +60,7 @@ def family(method: Method) -> str:
     usual = {"store": Table, "relaxation": Softmax, "sampler": Mean, "objective": OneDraw}
     if any(not isinstance(getattr(method, slot), kind) for slot, kind in usual.items()):
         return relaxations
-    if any(not isinstance(modifier, DropPath | CutoutChance) for modifier in method.modifiers):
+    if any(modifier.build() or modifier.extras for modifier in method.modifiers):
         return supernet
     return training if isinstance(method.derivation, Strongest) else selection
 

@@ -97,6 +97,10 @@ def test_a_setting_that_a_record_lacks_counts_as_its_default() -> None:
     assert changes(record, sampled) == ['sampler.execute: not there then, "chosen" now']
     record["sampler"]["tempo"] = 2
     assert changes(record, resolve("darts")) == ["sampler.tempo: 2 then, not there now"]
+    record = record_of(resolve("drnas"))
+    assert (record.pop("version"), record["sampler"].pop("version")) == (2, 2)
+    raised = ["the method: version 1 then, 2 now", "sampler (dirichlet): version 1 then, 2 now"]
+    assert changes(record, resolve("drnas")) == raised
 
 
 def test_a_key_that_a_checkpoint_lacks_counts_as_its_default(make_search_config: Any) -> None:

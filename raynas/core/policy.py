@@ -66,6 +66,7 @@ class Relaxation(Protocol):
     """From logits [lanes, rows, options] to weights of the same shape; 0 wherever the mask is false.
 
     A class whose rows sum to 1 says ``shares = True``, which choices and comparisons of probabilities need.
+    One whose weights can become exactly 0 says ``zeros = True``, which taking zeros away needs.
     """
 
     shift_free: ClassVar[bool]

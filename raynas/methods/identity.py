@@ -142,8 +142,8 @@ def _changed(path: str, then: Any, value: Any) -> Iterator[str]:
     if not alike:
         yield f"{path}: {_said(then)} then, {_said(now)} now"
         return
-    if then.get("version", 1) != now.get("version", 1):
-        yield _versions(f"{path} ({now['use']})" if path else "the method", then["version"], now["version"])
+    if (version := then.get("version", 1)) != now.get("version", 1):
+        yield _versions(f"{path} ({now['use']})" if path else "the method", version, now["version"])
     settings = _settings(value)
     for name in dict.fromkeys([*then, *settings]):
         if name in _OF_RECORD:

@@ -29,7 +29,7 @@ from raynas.parts.relevance import Relevance, Sparsify
 from raynas.parts.rules import AdamRule, Adaptive, Proximal
 from raynas.parts.samplers import Categorical, Dirichlet, Pair, Projection
 from raynas.parts.schedules import PowerCosine
-from raynas.parts.stages import DropWeak, FixEarly
+from raynas.parts.stages import DropWeak, DropZeros, FixEarly
 from raynas.parts.stops import AnyOf, EigenvalueGrowth, SkipCount
 from raynas.parts.stores import Generator, Table
 from raynas.parts.trainless import TrainingFree
@@ -230,6 +230,10 @@ _PARTS: tuple[tuple[Callable[[Method], bool], str], ...] = (
             isinstance(m.stages, FixEarly | DropWeak | TrainingFree) and not _is(m.relaxation, "shares")
         ),
         "this stage compares probabilities: take a relaxation whose rows sum to 1",
+    ),
+    (
+        lambda m: isinstance(m.stages, DropZeros) and not _is(m.relaxation, "zeros"),
+        "drop-zeros waits for weights of exactly 0: take a relaxation that has some, scales or relu-share",
     ),
     (
         lambda m: isinstance(m.stages, Greedy) and not isinstance(m.relaxation, Softmax),

@@ -1,7 +1,7 @@
 """From α to the mean architecture weights: deterministic, differentiable, zero wherever the mask is false.
 
 ``shift_free`` says that a common shift of a row's logits changes nothing: curvature leaves those directions
-out, and a row with one operation left has nothing to learn.
+out, and a row with one operation left has nothing to learn. ``zeros``, that a weight can become exactly 0.
 """
 
 from dataclasses import dataclass
@@ -72,6 +72,7 @@ class Scales:
     """The learned numbers themselves: scales (DSO-NAS), a box (NASP) or probabilities (ASNG-NAS)."""
 
     shift_free: ClassVar[bool] = False
+    zeros: ClassVar[bool] = True
 
     def __call__(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Return the numbers the mask allows."""
@@ -84,6 +85,7 @@ class ReluShare:
 
     shift_free: ClassVar[bool] = False
     shares: ClassVar[bool] = True
+    zeros: ClassVar[bool] = True
 
     def __call__(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Divide the rectified logits by their sum."""

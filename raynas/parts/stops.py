@@ -132,10 +132,13 @@ class SkipCount:
     after: Annotated[int, Field(ge=0)] = 10
 
     def vain(self, space: Space | None, epochs: int | None) -> str | None:
-        """Say why the rule never counts in a search of so many epochs, if it does not."""
-        if epochs is None or epochs > self.after:
+        """Say why the rule cannot end a search of so many epochs, if it cannot."""
+        if epochs is None or epochs > self.after + 1:  # in the last epoch no rule is asked any more
             return None
-        return f"skip-count counts from epoch {self.after} on, but the search has {epochs}: lower its `after`"
+        return (
+            f"skip-count counts from epoch {self.after} on, so it ends searches of {self.after + 2} or more "
+            f"epochs, but this one has {epochs}: lower its `after`"
+        )
 
     def __call__(self, reports: Sequence[EpochReport], space: Space) -> Ending | None:
         """Look at the newest genotype."""
@@ -162,9 +165,11 @@ class RankStable:
                 "rank-stable compares an edge's learnable operations, but no edge has two of them: "
                 "`stop: skip-count`"
             )
-        if epochs is not None and epochs <= self.epochs:
-            least = self.epochs + 1
-            return f"rank-stable compares {least} epochs, but the search has {epochs}: lower its `epochs`"
+        if epochs is not None and epochs <= self.epochs + 1:  # in the last epoch no rule is asked any more
+            return (
+                f"rank-stable compares {self.epochs + 1} epochs, so it ends searches of {self.epochs + 2} or "
+                f"more, but this one has {epochs}: lower its `epochs`"
+            )
         return None
 
     def __call__(self, reports: Sequence[EpochReport], space: Space) -> Ending | None:

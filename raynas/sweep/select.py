@@ -169,6 +169,8 @@ def _reasons(ranking: Sequence[Ranked], by: Criterion, lacking: str) -> list[str
     else:
         margin = second.value - winner.value
         reasons.append(f"The second, {second.trial.id}, has {second.value:.4f}: a margin of {margin:.4f}.")
+    if by == "valid_loss":  # of the other kind no loss compares
+        ranking = [each for each in ranking if each.trial.validated == winner.trial.validated]
     return reasons + _group_reasons(ranking)
 
 
