@@ -123,19 +123,26 @@ def test_a_closed_stdout_is_no_error(tmp_path, monkeypatch):
 
 def test_what_the_system_refuses_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for words in (["check", "a" * 300 + ".yaml"], ["status", "a" * 300], ["size", "a" * 300 + ".json"]):
+    for words in (["check", "a" * 300 + ".yaml"], ["status", "a" * 300]):
         assert main(words) == 2
         assert "cannot be used" in capsys.readouterr().err
+    assert main(["size", "a" * 300 + ".json"]) == 2
+    assert "no file" in capsys.readouterr().err
 
 
-def test_a_dead_address_answers_at_once():
+def test_a_dead_address_answers_at_once(monkeypatch):
     from raynas.launch import tune_cluster
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(RaynasError, match="no Ray cluster answers"):
-        tune_cluster._connect(f"127.0.0.1:{port}")
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+    for address, given in ((f"127.0.0.1:{port}", "--address"), (None, "RAY_ADDRESS")):
+        with (
+            pytest.raises(RaynasError, match=f"(?s)no Ray cluster answers.*without {given} the"),
+            tune_cluster.cluster(address),
+        ):
+            pass
 
 
 def test_a_long_folder_for_temporary_files_is_told(monkeypatch):
