@@ -186,8 +186,6 @@ class Failure:
     def __str__(self) -> str:
         words = str(self.words)[:300]
         return f"\n== {self.what}, first with --only {self.number}: {words}\n{self.text[-1500:]}"
-            f"\n== {self.what}, first with --only {self.number}: {str(self.words)[:300]}\n{self.text[-1500:]}"
-        )
 
 
 @dataclass
