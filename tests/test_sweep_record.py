@@ -100,6 +100,8 @@ def test_method_name() -> None:
         {"kind": "start", "attempt": "first"},
         {"kind": "epoch", "report": {**report(0).to_json(), "valid_loss": "low"}},
         {"kind": "epoch", "report": {**report(0).to_json(), "weights": 3}},
+        {"kind": "epoch", "report": {**report(0).to_json(), "weights": {"normal": [["x"]]}}},
+        {"kind": "epoch", "report": {**report(0).to_json(), "skips": {"normal": [1]}}},
     ],
 )
 def test_an_event_that_is_not_whole_is_told_and_costs_no_other(event: dict[str, Any]) -> None:
