@@ -49,7 +49,7 @@ def mean_shares(
 ) -> tuple[list[int], dict[str, list[float]]] | None:
     """Return epochs and, per operation, the share of weight averaged over the searches that reached them.
 
-    Reports whose weights are not the group's, of a damaged file, are left out; returns None when none is left.
+    Reports whose weights are not the group's, of a damaged file, are left out; None if none is left.
     """
     found: dict[int, list[dict[str, float]]] = {}
     for reports in histories:
