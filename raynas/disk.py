@@ -49,6 +49,15 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o666) -> None:
         raise disk_error(error, path) from error
 
 
+def expanded(name: str | Path) -> Path:
+    """Return a path that a user typed with ``~`` expanded; as typed where there is no such user."""
+    path = Path(name)
+    try:
+        return path.expanduser()
+    except RuntimeError:  # `~x`, and no user x
+        return path
+
+
 def read_json(path: Path, *, most: int = MOST_JSON, deepest: int = DEEPEST_JSON) -> Any:
     """Return what a JSON file of at most ``most`` bytes holds, nested at most ``deepest`` levels.
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ValidationError
 
 from raynas.core.space import Space, SpaceFile
-from raynas.disk import read_bounded
+from raynas.disk import expanded, read_bounded
 from raynas.errors import MOST_PROBLEMS, FileProblems, Problem, RaynasError, nearest, quoted, unknown
 from raynas.yaml_text import MOST_BYTES, NotYaml, parse_yaml
 
@@ -27,7 +27,7 @@ def names(shelf: Shelf) -> dict[str, Path]:
 
 def locate(shelf: Shelf, name: str) -> Path:
     """Return the file that ``name`` (a path or a shelf's name) stands for, or raise with the nearest."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         if path.is_file():
             return path

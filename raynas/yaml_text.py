@@ -76,7 +76,10 @@ def _parse(text: str) -> tuple[yaml.Node | None, Any]:
         node = loader.get_single_node()
         return node, None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
-        raise NotYaml(short(error.problem or "not YAML", 200), error.problem_mark) from None
+        # Some of PyYAML's problems are half a sentence, whose other half is the context.
+        half = error.context if (error.problem or "").startswith("but ") else None
+        told = ", ".join(each for each in (half, error.problem or "not YAML") if each)
+        raise NotYaml(short(told, 200), error.problem_mark) from None
     except RecursionError:
         raise NotYaml(f"lists and mappings are nested deeper than {DEEPEST} levels") from None
     except (ValueError, LookupError, AttributeError, yaml.YAMLError) as error:
@@ -139,10 +142,10 @@ def _check(node: yaml.Node) -> None:
         if strange := _UNPRINTABLE.search(node.value):
             problem = f"a text holds the unprintable character U+{ord(strange[0]):04X}"
         elif node.style is None and _LEADING_ZERO.match(node.value):
-            number = node.value.replace("_", "").lstrip("+")
-            problem = (
-                f"{node.value} would be octal to some: write {int(number)}, or '{node.value}' for a text"
-            )
+            number = node.value.replace("_", "").lstrip("+-0") or "0"
+            number = "-" * node.value.startswith("-") + number
+            given = short(node.value, 40)
+            problem = f"{given} would be octal to some: write {short(number, 40)}, or '{given}' for a text"
     if problem:
         raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 

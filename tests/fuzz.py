@@ -184,7 +184,8 @@ class Failure:
     count: int = 1
 
     def __str__(self) -> str:
-        return f"\n== {self.what}, first with --only {self.number}: {self.words}\n{self.text[-1500:]}"
+        words = str(self.words)[:300]
+        return f"\n== {self.what}, first with --only {self.number}: {words}\n{self.text[-1500:]}"
 
 
 @dataclass

@@ -132,14 +132,19 @@ def test_what_the_system_refuses_is_told(tmp_path, monkeypatch, capsys):
         assert said in capsys.readouterr().err
 
 
-def test_a_dead_address_answers_at_once():
+def test_a_dead_address_answers_at_once(monkeypatch):
     from raynas.launch import tune_cluster
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(RaynasError, match="no Ray cluster answers"):
-        tune_cluster._connect(f"127.0.0.1:{port}")
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+    for address, given in ((f"127.0.0.1:{port}", "--address"), (None, "RAY_ADDRESS")):
+        with (
+            pytest.raises(RaynasError, match=f"(?s)no Ray cluster answers.*without {given} the"),
+            tune_cluster.cluster(address),
+        ):
+            pass
 
 
 def test_a_long_folder_for_temporary_files_is_told(monkeypatch):

@@ -71,7 +71,15 @@ def test_the_orientation_tag_is_obeyed(tmp_path, turn):
     Image.fromarray(stored).save(tmp_path / "a.png", exif=exif)
     np.testing.assert_array_equal(colour(tmp_path / "a.png"), upright)
     with open_image(tmp_path / "a.png") as image:
-        assert turned(image) == (upright.shape[1], upright.shape[0])
+        assert turned(image, tmp_path / "a.png") == (upright.shape[1], upright.shape[0])
+
+
+def test_a_truncated_image_is_named_also_when_only_its_tags_are_read(tmp_path):
+    """Pillow reads a PNG to its end for them."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:100])
+    with pytest.raises(RaynasError, match=r"cannot read the image .*a\.png"):
+        turned(open_image(tmp_path / "a.png"), tmp_path / "a.png")
 
 
 def test_a_gigantic_image_is_refused_by_its_header(tmp_path):

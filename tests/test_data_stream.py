@@ -345,7 +345,7 @@ def test_a_file_that_vanishes_is_named(tmp_path, workers):
     (tmp_path / "b" / "0.png").unlink()
     with pytest.raises(RaynasError, match=r"cannot read the image .*b/0\.png") as caught:
         list(feed.epoch())
-    assert caught.value.next_step == "mend or delete the file"
+    assert caught.value.next_step == "fix or delete the file"
 
 
 def test_crops_are_squares_of_one_channel_of_the_images():

@@ -73,4 +73,4 @@ def test_what_cannot_be_loaded_is_named(outside: Path) -> None:
     told = run(outside, "ls", "methods")
     assert told.returncode == 2
     assert "flat-darts of outside (raynas.methods) cannot be loaded" in told.stderr
-    assert "mend or uninstall outside" in told.stderr
+    assert "fix or uninstall outside" in told.stderr

@@ -6,6 +6,7 @@ from dataclasses import replace
 from statistics import fmean, stdev
 
 import pytest
+from sweeping import report
 
 from raynas.core.genotype import Choice, Genotype
 from raynas.core.ops.catalogue import OPERATIONS
@@ -28,6 +29,19 @@ def test_operation_shares_add_up() -> None:
     ).resolve()
     shares = stats.operation_shares(space.groups[0], [[0.75, 0.25], [1.0]])
     assert shares == {"none": 0.125, "skip_connect": 0.375, "sep_conv_3x3": 0.5}
+    none_left = stats.operation_shares(space.groups[0], [[0.0, 0.0], [0.0]])
+    assert none_left == {"none": 0.0, "skip_connect": 0.0, "sep_conv_3x3": 0.0}
+
+
+def test_weights_of_another_shape_are_left_out_of_the_mix() -> None:
+    group = load_space("tiny").groups[0]
+    whole = replace(report(0), weights={group.name: [[1.0] * len(row.options) for row in group.rows]})
+    other = replace(report(1), weights={group.name: [[1.0]]})
+    without = replace(report(2), weights={})
+    mix = stats.mean_shares(group, [[whole, other, without]])
+    assert mix is not None
+    assert mix[0] == [0]
+    assert sum(values[0] for values in mix[1].values()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("name", ["tiny", "nas-bench-201", "nb1shot1-2"])

@@ -89,6 +89,8 @@ def test_an_unknown_name_lists_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(RaynasError, match="no sweep 'smal'") as caught:
         SweepFolder.find(tmp_path / "runs", "smal")
     assert caught.value.near == "small"
+    with pytest.raises(RaynasError, match="no sweep '~0nobody'"):
+        SweepFolder.find(tmp_path / "runs", "~0nobody")
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,28 @@ def test_a_damaged_sweep_is_an_error(tmp_path: Path, content: str) -> None:
     folder = create(tmp_path, TEXT)
     (folder.path / "sweep.json").write_text(content)
     with pytest.raises(RaynasError):
+        SweepFolder(folder.path).sweep()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("versions", "x"),
+        ("command", 0.5),
+        ("created", None),
+        ("git", "abc"),
+        ("resolved", []),
+        ("name", 3),
+        ("base", [1]),
+        ("strategy", "guess"),
+        ("methods", ["darts"]),
+    ],
+)
+def test_a_value_of_another_kind_is_damage(tmp_path: Path, key: str, value: object) -> None:
+    folder = create(tmp_path, TEXT)
+    path = folder.path / "sweep.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(RaynasError, match=f"(?s)a sweep cannot be read.*{key if key != 'methods' else ''}"):
         SweepFolder(folder.path).sweep()
 
 

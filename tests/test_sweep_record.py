@@ -90,12 +90,18 @@ def test_method_name() -> None:
         {"kind": "epoch", "report": {"epoch": 0}},
         {"kind": "epoch", "report": {"epoch": 0, "genotype": {}}},
         {"kind": "epoch", "report": 3},
+        {**START, "pack": [{}]},
+        {**START, "mended": 3},
+        {**START, "versions": {"torch": 2}},
+        {**START, "epochs": "many"},
         {"kind": "error"},
         {"kind": "end"},
         {"kind": "end", "status": "asleep", "reason": ""},
         {"kind": "start", "attempt": "first"},
         {"kind": "epoch", "report": {**report(0).to_json(), "valid_loss": "low"}},
         {"kind": "epoch", "report": {**report(0).to_json(), "weights": 3}},
+        {"kind": "epoch", "report": {**report(0).to_json(), "weights": {"normal": [["x"]]}}},
+        {"kind": "epoch", "report": {**report(0).to_json(), "skips": {"normal": [1]}}},
     ],
 )
 def test_an_event_that_is_not_whole_is_told_and_costs_no_other(event: dict[str, Any]) -> None:

@@ -82,6 +82,12 @@ grid: {data: [digits, {name: digits, limit: 50}], hessian.every: [1, 0]}
     assert all(re.fullmatch(r"darts-digits-every[01]-[0-9a-f]{8}-s0", name) for name in ids(sweep))
 
 
+def test_an_empty_group_is_the_default(tmp_path: Path) -> None:
+    text = "space: tiny\ngrid: {hessian: [{}, {every: 2}]}\ndata: {}\n"
+    configs = [trial.config for trial in sweep_of(tmp_path, text).trials]
+    assert [config.hessian.every for config in configs if config] == [1, 2]
+
+
 def test_counts_and_unique_ids_for_any_grid_and_zip(tmp_path: Path) -> None:
     values = {
         "method": [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from raynas.disk import expanded
 from raynas.errors import RaynasError, short
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def named(cell: str) -> str:
 def _file(name: str) -> Path | None:
     """Return the path of a file; None for a name that is none, or could be none (texts are long)."""
     with suppress(OSError, ValueError, RuntimeError):
-        path = Path(name).expanduser()
+        path = expanded(name)
         if path.exists() and not path.is_dir():
             return path
     return None

@@ -29,11 +29,12 @@ def lookup(
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Look a cell up in a table of trained accuracies."""
+    from raynas.disk import expanded
     from raynas.errors import RaynasError
     from raynas.report.text import percent
     from raynas.tables.open import open_table
 
-    found = open_table(file.expanduser())
+    found = open_table(expanded(file))
     genotype = find_cell(cell, runs).genotype
     entry = found.look_up(genotype)
     if entry is None:
@@ -86,8 +87,9 @@ def tabulate(
     to: Annotated[Path, typer.Argument(metavar="FILE", help="The table to write, as nb201.csv.")],
 ) -> None:
     """Write the official files of NAS-Bench-201 (needs nats_bench) or NAS-Bench-101 as a table."""
+    from raynas.disk import expanded
     from raynas.tables.official import tabulate as write
 
-    count = write(source.expanduser(), to.expanduser())
+    count = write(expanded(source), expanded(to))
     say(f"{count} cells in {to}")
     next_step("lookup", "SWEEP", "--table", str(to))

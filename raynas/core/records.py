@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
+from pydantic import TypeAdapter
+
 from raynas.core.genotype import Genotype
 
 
@@ -82,6 +84,8 @@ class EpochReport:
         for key, value in known.items():
             if not isinstance(value, _KINDS.get(key, object)):
                 raise TypeError(f"{key} is {value!r:.40}")
+            if key in _WITHIN:
+                _WITHIN[key].validate_python(value, strict=True)
         known["genotype"] = genotype or Genotype.from_json(data["genotype"])
         if (curvature := data.get("curvature")) is not None:
             values = {f.name: curvature[f.name] for f in fields(Curvature) if f.name in curvature}
@@ -99,3 +103,10 @@ _KINDS: dict[str, Any] = {
     **dict.fromkeys(("weights", "entropy", "skips", "extra"), dict),
 }
 """What the values of a report must be, so that a damaged one is found where it is read."""
+
+_WITHIN: dict[str, TypeAdapter[Any]] = {
+    "weights": TypeAdapter(dict[str, list[list[float]]]),
+    "entropy": TypeAdapter(dict[str, float]),
+    "skips": TypeAdapter(dict[str, int]),
+}
+"""What stands within them."""

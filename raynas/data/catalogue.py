@@ -10,6 +10,7 @@ from raynas.core.config import DataConfig
 from raynas.data.functions import find_function, is_function, registered
 from raynas.data.text import PTB_FILES, text_problems
 from raynas.data.tree import IMAGE_SUFFIXES, Count, class_folders, find_tree, image_files
+from raynas.disk import expanded
 from raynas.errors import Problem, RaynasError, nearest, unknown
 
 
@@ -129,7 +130,7 @@ def is_text(name: str) -> bool:
 
 def data_path(config: DataConfig) -> Path:
     """Return ``data.path`` with ``~`` expanded; `check_data` has made sure that it is given."""
-    return Path(config.path or ".").expanduser()
+    return expanded(config.path or ".")
 
 
 def says(config: DataConfig) -> str:
@@ -194,7 +195,7 @@ def _path_problems(entry: Entry, config: DataConfig) -> Iterator[Problem]:
         return
     if not root.is_dir():
         state = "is not a folder" if root.exists() else "does not exist"
-        siblings = [path.name for path in root.parent.iterdir()] if root.parent.is_dir() else []
+        siblings = [path.name for path in root.parent.glob("*") if path.is_dir()]
         close = nearest(root.name, siblings)
         yield Problem("data.path", f"{root} {state}" + (f"; nearest: {root.parent / close}" if close else ""))
         return

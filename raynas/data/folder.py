@@ -71,7 +71,7 @@ class ImageFiles:
         def check(start: int) -> None:
             for index in range(start, min(start + _CHUNK, len(self))):
                 with open_image(self.path(index)) as image:
-                    self._check_size(turned(image), self.path(index))
+                    self._check_size(turned(image, self.path(index)), self.path(index))
 
         if not self.fit:
             _in_threads(check, range(0, len(self), _CHUNK))
@@ -124,7 +124,7 @@ def describe(folder: Path, paths: list[Path], size: int | None, like: ImageFiles
         target = (size, size)
     else:
         with open_image(paths[0]) as image:
-            width, height = turned(image)
+            width, height = turned(image, paths[0])
             target = (height, width)
     names = np.array([os.fsencode(path.relative_to(folder)) for path in paths])
     try:

@@ -121,7 +121,7 @@ def _from_function(config: DataConfig) -> Dataset:
         raise RaynasError(
             f"{config.name} failed",
             got=f"{type(error).__name__}: {error}",
-            next_step="mend it; `raynas --debug` before the verb shows where it failed",
+            next_step="fix it; `raynas --debug` before the verb shows where it failed",
         ) from error
     if isinstance(result, Dataset):
         return result

@@ -37,9 +37,15 @@ def open_image(path: Path) -> "Image.Image":
     return image
 
 
-def turned(image: "Image.Image") -> tuple[int, int]:
-    """Return width and height of an image as it is looked at, its orientation tag obeyed."""
-    lying = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+def turned(image: "Image.Image", path: Path) -> tuple[int, int]:
+    """Return width and height of an image as it is looked at, its orientation tag obeyed.
+
+    Raises `RaynasError` naming a file whose tags cannot be read; a PNG's may stand behind its pixels.
+    """
+    try:
+        lying = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+    except Exception as error:
+        raise unreadable(path, error) from error
     return (image.height, image.width) if lying else image.size
 
 
@@ -85,7 +91,7 @@ def unreadable(path: Path | str, error: Exception) -> RaynasError:
     return RaynasError(
         f"cannot read the image {path}",
         got=short(f"{type(error).__name__}: {error}", 200),
-        next_step="mend or delete the file",
+        next_step="fix or delete the file",
     )
 
 

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from raynas.core.config import DataConfig
+from raynas.disk import expanded
 from raynas.errors import Problem, RaynasError, nearest
 
 UNKNOWN, END = "<unk>", "<eos>"
@@ -102,7 +103,7 @@ def text_problems(config: DataConfig) -> Iterator[Problem]:
         wanted = "the file" if config.name == "text" else f"the folder that holds {PTB_FILES[0]}"
         yield Problem("data.path", f"{config.name} needs `path`, {wanted}")
         return
-    path = Path(config.path).expanduser()
+    path = expanded(config.path)
     wanted_files = [path] if config.name == "text" else [path / file for file in PTB_FILES]
     for file in wanted_files:
         if not file.is_file():

@@ -91,7 +91,7 @@ def cluster(address: str | None) -> Iterator[bool]:
         where = _checked(address or os.environ.get("RAY_ADDRESS") or "local")
         try:
             with _interrupts_later():
-                _connect(where)
+                _connect(where, "--address" if address else "RAY_ADDRESS")
             yield where != "local" and _autoscales()
         finally:
             with _interrupts_later():
@@ -148,7 +148,8 @@ def _checked(address: str) -> str:
     return address
 
 
-def _connect(where: str) -> None:
+def _connect(where: str, given: str) -> None:
+    """Connect to ``where``, which ``given`` (an option or a variable) names; see `cluster`."""
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if RAY_JOB_CONFIG_JSON_ENV_VAR not in os.environ:  # a submitted job has its own
         common["job_config"] = _job_config()
@@ -170,10 +171,10 @@ def _connect(where: str) -> None:
     except (OSError, ValueError, RuntimeError) as error:
         raise RaynasError(
             "no Ray cluster answers",
-            got=f"--address {where} ({f'{error}'.splitlines()[0]})",
+            got=f"{given} {where} ({f'{error}'.splitlines()[0]})",
             expected="host:port of a running head, or `auto` on a node of the cluster",
             next_step="set RAY_AUTH_MODE=token if the cluster uses tokens, and look with `ray status`; "
-            "without --address the sweep runs on this machine",
+            f"without {given} the sweep runs on this machine",
         ) from error
 
 

@@ -214,7 +214,7 @@ def _load(point: EntryPoint) -> Any:
         raise RaynasError(
             f"{_origin(point)} cannot be loaded",
             got=f"{type(error).__name__}: {error}",
-            next_step=f"mend or uninstall {point.dist.name if point.dist else point.value}",
+            next_step=f"fix or uninstall {point.dist.name if point.dist else point.value}",
         ) from error
 
 

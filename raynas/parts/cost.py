@@ -14,6 +14,7 @@ from raynas.core.policy import Draw, Policy
 from raynas.core.recurrent import AnySupernet
 from raynas.core.skeletons.base import Group
 from raynas.core.space import Space
+from raynas.disk import expanded
 from raynas.errors import RaynasError, unknown
 from raynas.library import read_yaml
 from raynas.parts.penalties import Strength, Term, shares
@@ -145,7 +146,7 @@ def read_costs(table: str, space: Space) -> Costs:
 
     Raises `RaynasError` when the file is missing, lacks an option or has one that the space does not have.
     """
-    path = Path(table).expanduser()
+    path = expanded(table)
     if not path.is_file():
         raise RaynasError("there is no such table of costs", got=str(path), expected="a YAML or JSON file")
     data = read_yaml(path)

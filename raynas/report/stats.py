@@ -31,7 +31,9 @@ class Spread:
 
 
 def operation_shares(group: Group, rows: Sequence[Sequence[float]]) -> dict[str, float]:
-    """Return each operation's share of all weight in a group of α, in catalogue order; shares sum to 1.
+    """Return each operation's share of all weight in a group of α, in catalogue order.
+
+    Shares sum to 1, or are all 0 where no weight is left.
 
     ``rows`` is [edges, operations] as in `EpochReport.weights`.
     """
@@ -39,7 +41,7 @@ def operation_shares(group: Group, rows: Sequence[Sequence[float]]) -> dict[str,
     for row, weights in zip(group.rows, rows, strict=True):
         total.update(dict(zip(row.options, weights, strict=True)))
     weight = sum(total.values())
-    return {op: total[op] / weight for op in OPERATIONS if op in total}
+    return {op: total[op] / weight if weight else 0.0 for op in OPERATIONS if op in total}
 
 
 def mean_shares(
@@ -47,12 +49,14 @@ def mean_shares(
 ) -> tuple[list[int], dict[str, list[float]]] | None:
     """Return epochs and, per operation, the share of weight averaged over the searches that reached them.
 
-    Returns None when there is no report.
+    Reports whose weights are not the group's, of a damaged file, are left out; None if none is left.
     """
     found: dict[int, list[dict[str, float]]] = {}
     for reports in histories:
         for report in reports:
-            found.setdefault(report.epoch, []).append(operation_shares(group, report.weights[group.name]))
+            rows = report.weights.get(group.name, [])
+            if [len(row) for row in rows] == [len(row.options) for row in group.rows]:
+                found.setdefault(report.epoch, []).append(operation_shares(group, rows))
     if not found:
         return None
     epochs = sorted(found)

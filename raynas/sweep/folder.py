@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from raynas.disk import disk_error, read_bounded, write_atomic
+from raynas.disk import disk_error, expanded, read_bounded, write_atomic
 from raynas.errors import RaynasError, nearest, quoted
 from raynas.library import load_space
 from raynas.sweep import packs
@@ -240,7 +240,7 @@ class SweepFolder:
     @staticmethod
     def find(runs: Path, name: str) -> "SweepFolder":
         """Find a sweep by its name under ``runs``, or by its path; raises `RaynasError` with the nearest."""
-        for path in (runs / name, Path(name).expanduser()):
+        for path in (runs / name, expanded(name)):
             if (folder := SweepFolder(path.absolute())).exists:
                 return folder
         known = sorted(path.parent.name for path in runs.glob("*/sweep.json"))

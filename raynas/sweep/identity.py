@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from raynas.errors import RaynasError
@@ -67,7 +68,9 @@ def check_unchanged(sweep: "Sweep", typed: str, source: str, methods: Iterable[G
 
 def _anew(sweep: "Sweep", source: str) -> str:
     """Return the command that begins a sweep once more, under another name, with its own overrides."""
-    words = shlex.split(sweep.command)[1:]
+    words: list[str] = []
+    with suppress(ValueError):  # of a damaged file
+        words = shlex.split(sweep.command)[1:]
     verb, given = (words[0], words[2:]) if words else ("sweep", [])
     kept = [word for word in given if not word.startswith("name=")]
     return shlex.join(["raynas", verb, source, *kept, f"name={sweep.name}-2"])

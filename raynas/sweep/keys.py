@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from raynas.core.config import Frozen, SearchConfig
+from raynas.disk import expanded
 from raynas.errors import Problem, RaynasError, nearest, quoted
 from raynas.library import explain, locate
 
@@ -104,7 +105,7 @@ def check_value(key: str, value: Any, path: str) -> tuple[Entry | None, list[Pro
         return None, [Problem(path + p.path.removeprefix(key), p.message) for p in problems]
     leaves = {leaf: _portable(leaf, _get(config, leaf)) for leaf in given}
     group = key in _GROUPS and isinstance(value, Mapping)
-    entry = Entry(path, key, nest(leaves)[key] if group else next(iter(leaves.values())), leaves)
+    entry = Entry(path, key, nest(leaves).get(key, {}) if group else next(iter(leaves.values())), leaves)
     wrong = ((leaf, _implausible(leaf, given[leaf], leaves[leaf])) for leaf in leaves)
     problems = [Problem(entry.path_of(leaf), message) for leaf, message in wrong if message is not None]
     return (None, problems) if problems else (entry, [])
@@ -147,7 +148,7 @@ def _portable_tables(value: Any) -> Any:
         return value
     found = {key: _portable_tables(each) for key, each in value.items()}
     if found.get("use") == "cost" and isinstance(table := found.get("table"), str):
-        found["table"] = str(Path(table).expanduser().absolute())
+        found["table"] = str(expanded(table).absolute())
     return found
 
 

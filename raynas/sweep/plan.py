@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 
 from raynas.core.config import Frozen, SearchConfig
 from raynas.core.space import Space
+from raynas.disk import expanded
 from raynas.errors import quoted
 from raynas.tables.open import open_table
 from raynas.tables.table import Yardstick
@@ -84,7 +85,7 @@ class Benchmark(Frozen):
     @field_validator("table")
     @classmethod
     def _absolute(cls, table: str) -> str:
-        return str(Path(table).expanduser().absolute())
+        return str(expanded(table).absolute())
 
     def open(self, spaces: Iterable[Space] = ()) -> Yardstick:
         """Read the table; regret is to the best of the ``spaces``' own cells.
@@ -134,6 +135,32 @@ class Trial:
         config = None if data["config"] is None else SearchConfig.model_validate(data["config"])
         slot = None if data.get("slot") is None else (data["slot"][0], data["slot"][1])
         return cls(data["id"], config, data["axes"], slot)
+
+
+class _Plain(BaseModel):
+    """What a sweep's file says in plain values, each of its kind: a file may be damaged and still be JSON."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    name: str
+    strategy: Strategy
+    samples: int | None
+    resolved: dict[str, Any]
+    created: str
+    command: str
+    versions: dict[str, str | None]
+    git: dict[str, Any] | None
+    base: dict[str, dict[str, Any]]
+
+
+class _Begun(BaseModel):
+    """The record of a method as it was when a sweep was begun."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    method: str | dict[str, Any]
+    fingerprint: str
+    record: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -193,12 +220,10 @@ class Sweep:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild a sweep from `to_json`'s data."""
+        """Rebuild a sweep from `to_json`'s data; raises as looking up and `ValueError` where damaged."""
         return cls(
-            name=data["name"],
+            **dict(_Plain.model_validate(data)),
             trials=tuple(Trial.from_json(trial) for trial in data["trials"]),
-            strategy=data["strategy"],
-            samples=data["samples"],
             sample={
                 key: Distribution(kind, tuple(values))
                 for key, entry in data["sample"].items()
@@ -207,13 +232,7 @@ class Sweep:
             resources=Resources.model_validate(data["resources"]),
             select=Select.model_validate(data["select"]),
             track=Track.model_validate(data["track"]),
-            resolved=data["resolved"],
-            created=data["created"],
-            command=data["command"],
-            versions=data["versions"],
-            git=data["git"],
-            base=data["base"],
             benchmark=Benchmark.model_validate(data["benchmark"]) if data.get("benchmark") else None,
-            methods=tuple(data.get("methods", ())),
+            methods=tuple(_Begun.model_validate(each).model_dump() for each in data.get("methods", ())),
             spaces={name: Space.model_validate(space) for name, space in data.get("spaces", {}).items()},
         )

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict
+
 from raynas.core.config import SearchConfig
 from raynas.core.genotype import Genotype
 from raynas.core.records import EpochReport
@@ -21,6 +23,21 @@ VALIDATED = {
     "cells": "the mean over cells that its method draws",
 }
 """What a validation loss is of, by kind; numbers of two kinds do not compare."""
+
+
+class _Start(BaseModel):
+    """What the values of a start event must be, where it has them."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    attempt: int = 1
+    epochs: int = 1
+    from_epoch: int = 0
+    pack: list[str] = []
+    mended: list[str] = []
+    data: dict[str, Any] = {}
+    versions: dict[str, str | None] = {}
+    forms: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -150,8 +167,7 @@ class Fold:
     def _take(self, event: Mapping[str, Any]) -> None:
         match event["kind"]:
             case "start":
-                if any(not isinstance(event.get(key, kind()), kind) for key, kind in _START.items()):
-                    raise TypeError("start")
+                _Start.model_validate(event)
                 self._start = dict(event)
                 if self._status not in ("finished", "diverged"):
                     self._status, self._reason = "running", ""
@@ -214,13 +230,3 @@ def _lacking(record: TrialRecord) -> str:
         return ""
     first = next((place for place, epoch in enumerate(there) if place != epoch), len(there))
     return f"it finished, but {count - len(there)} of {count} epochs are not on record, from epoch {first} on"
-
-
-_START = {
-    "attempt": int,
-    "epochs": int,
-    "from_epoch": int,
-    "pack": list,
-    **dict.fromkeys(("data", "versions", "forms"), dict),
-}
-"""What the values of a start event must be, where it has them."""

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from raynas.disk import expanded
 from raynas.errors import RaynasError, nearest
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -40,7 +41,7 @@ def resolve_uri(uri: str) -> str:
     if not uri.startswith(_SQLITE) or not name or name == ":memory:":
         raise RaynasError("this sqlite address names no file", got=uri, expected="as sqlite:///mlflow.db")
     # `resolve` would follow links, and a linked run folder should keep the name its user gave it.
-    path = Path.cwd() / Path(name).expanduser()
+    path = Path.cwd() / expanded(name)
     return f"{_SQLITE}{path}{'?' + query if query else ''}"
 
 
