@@ -57,9 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.device == "cuda" and not torch.cuda.is_available():
         print("there is no CUDA device; rehearse with --device cpu", file=sys.stderr)
         return 2
-    typed = shlex.join(
-        ["python", "-m", "benchmarks.gpu", *(sys.argv[1:] if arguments is None else arguments)]
-    )
+    typed = shlex.join(["python", "-m", "benchmarks.gpu", "--device", chosen.device])
     files = (chosen.out / "docs" / "gpu.md", chosen.out / "benchmarks" / "results" / "gpu.json")
     about, results = page.described(chosen.device), list[Result]()
     for name, line in _lines(chosen):

@@ -1,6 +1,5 @@
 """The page and the file of a run, written anew with every line: nothing known is lost when time ends."""
 
-import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.gpu.where import where
 from benchmarks.lines import Line, Result, dump, markdown
 from benchmarks.setting import machine
 from raynas.disk import write_atomic
@@ -26,6 +26,11 @@ What follows runs on CUDA only and no test reaches it; until this page comes fro
 """
 """What only a card can show; the sections above say which of it they saw."""
 
+REHEARSED = (
+    "the CPU: a rehearsal, no card was there. Sizes are small, both sides of each comparison are one device (so "
+    "0 apart is no news), and times are no measure of anything"
+)
+
 MANY = 20
 """From how many lines that met their target on the page tells them in one; the JSON file has all."""
 
@@ -42,7 +47,7 @@ def described(device: str) -> dict[str, Any]:
             "cuda": torch.version.cuda,
             "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         }
-    return found | {"numpy": np.__version__, "platform": platform.platform(terse=True)}
+    return found | {"numpy": np.__version__, "timed searches": str(where(device).size)}
 
 
 def _driver() -> str:
@@ -64,10 +69,10 @@ def write(results: Sequence[Result], about: Mapping[str, Any], command: str, pag
         for line in result.lines
         if line.target is not None and not line.target.met(line.value)
     ]
-    seen = "a card" if str(about["device"]).startswith("cuda") else "the CPU: a rehearsal, no card was there"
+    seen = "a card" if str(about["device"]).startswith("cuda") else REHEARSED
     text = [
         "# What a GPU makes of raynas",
-        f"Measured on {seen}. `{command}`",
+        f"Measured on {seen}.\n\n`{command}`",
         ", ".join(f"{key} {value}" for key, value in about.items()) + ".",
         "## Beside its target\n\n" + ("\n".join(missed) or "Nothing."),
         markdown(map(condensed, results)),

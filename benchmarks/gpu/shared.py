@@ -33,11 +33,11 @@ def run(where: Where) -> Iterator[Line]:
         done, memory = _together(where, count)
         rate = done / where.seconds
         alone = alone or rate
-        yield Line(f"{count} processes of 1/{count}: steps a second in all", rate, "per s")
+        yield Line(f"{count} × 1/{count} of the card: steps a second in all", rate, "per s")
         if count > 1:
-            yield Line(f"{count} processes / one", rate / alone)
+            yield Line(f"{count} × 1/{count} / one process", rate / alone)
         if where.cuda:
-            yield Line(f"{count} processes: largest share of the card's memory in use", memory, "share")
+            yield Line(f"{count} × 1/{count}: largest share of the card's memory in use", memory, "share")
     if where.cuda:
         yield from _fences(where)
     yield from _halved(where)
