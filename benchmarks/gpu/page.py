@@ -27,8 +27,8 @@ What follows runs on CUDA only and no test reaches it; until this page comes fro
 """What only a card can show; the sections above say which of it they saw."""
 
 REHEARSED = (
-    "the CPU: a rehearsal, no card was there. Sizes are small, both sides of each comparison are one device (so "
-    "0 apart is no news), and times are no measure of anything"
+    "the CPU: a rehearsal, no card was there. Sizes are small, both sides of each comparison are one device "
+    "(so 0 apart is no news), and times are no measure of anything"
 )
 
 MANY = 20
