@@ -1,5 +1,7 @@
 """What every test shares: one CPU thread, deterministic kernels, small searches on embedded data."""
 
+import signal
+
 import pytest
 import torch
 
@@ -7,6 +9,12 @@ from raynas.core.config import SearchConfig
 from raynas.data.load import load_data
 from raynas.data.split import split
 from raynas.library import load_space
+
+
+def pytest_configure():
+    """Obey Ctrl-C: what a shell starts in the background ignores it, and so would all that tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
