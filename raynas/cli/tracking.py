@@ -8,9 +8,9 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
@@ -133,6 +133,7 @@ def _serve(uri: str, port: int) -> None:
     before = signal.signal(signal.SIGTERM, _interrupt)
     # In an empty folder, as its server looks for modules where it runs, whatever Python is told.
     empty = TemporaryDirectory(prefix="raynas-")
+    messages = TemporaryFile()  # noqa: SIM115 - closed below, when the server has ended
     # In a session of its own, so that Ctrl-C reaches us alone and we end all of it, in order.
     server = subprocess.Popen(
         command,
@@ -140,35 +141,39 @@ def _serve(uri: str, port: int) -> None:
         cwd=empty.name,
         start_new_session=True,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+        stderr=messages,
     )
     try:
-        _wait_for(server, port)
+        _wait_for(server, port, messages)
         say(f"MLflow shows the sweeps at http://{HOST}:{port} (Ctrl-C ends it)")
         sys.stdout.flush()
-        server.communicate()
+        # Asked twice a second: a Ctrl-C that the system hands to another thread than this one is only noticed
+        # between two steps of this one, never while it is blocked in a wait without end.
+        while server.poll() is None:
+            time.sleep(0.5)
         raise RaynasError("MLflow's server has ended by itself", got=f"exit code {server.returncode}")
     except KeyboardInterrupt:
         say("ended")
     finally:
         _end(server)
+        messages.close()
         empty.cleanup()
         signal.signal(signal.SIGTERM, before)
 
 
-def _wait_for(server: "subprocess.Popen[str]", port: int) -> None:
+def _wait_for(server: "subprocess.Popen[bytes]", port: int, messages: IO[bytes]) -> None:
     until = time.monotonic() + START_WITHIN
     while not _answers(port):
         if server.poll() is not None:
-            _, errors = server.communicate()
-            raise RaynasError("MLflow's server did not start", got=errors.strip()[-500:] or "no message")
+            messages.seek(0)
+            said = messages.read().decode(errors="replace").strip()
+            raise RaynasError("MLflow's server did not start", got=said[-500:] or "no message")
         if time.monotonic() > until:
             raise RaynasError(f"MLflow's server does not answer after {START_WITHIN:.0f} s")
         time.sleep(0.2)
 
 
-def _end(server: "subprocess.Popen[str]") -> None:
+def _end(server: "subprocess.Popen[bytes]") -> None:
     with suppress(ProcessLookupError, subprocess.TimeoutExpired):
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(END_WITHIN)
