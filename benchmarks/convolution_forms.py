@@ -12,8 +12,8 @@ from torch.autograd import grad
 
 from benchmarks.lines import Line
 from benchmarks.setting import Setting
-from raynas.core.ops.forms import FORMS, Maps, Shape, fan_out, usual_form
-from raynas.core.ops.lanes import Pass, Statistics
+from raynas.nets.ops.forms import FORMS, Maps, Shape, fan_out, usual_form
+from raynas.nets.ops.lanes import Pass, Statistics
 
 WINDOWS = [(3, 1), (5, 1), (3, 2), (5, 2)]
 EDGES = 4

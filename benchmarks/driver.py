@@ -23,11 +23,11 @@ from typing import Any
 
 import torch
 
-from raynas.core.config import SearchConfig
-from raynas.core.genotype import Choice, Genotype
-from raynas.core.records import Curvature, EpochReport
-from raynas.core.space import Space
+from raynas.bilevel.records import Curvature, EpochReport
+from raynas.config import SearchConfig
 from raynas.errors import RaynasError
+from raynas.spaces.genotype import Choice, Genotype
+from raynas.spaces.space import Space
 from raynas.sweep.folder import SweepFolder, TrialFolder
 from raynas.sweep.plan import Resources, Select, Sweep, Track, Trial
 
@@ -137,8 +137,8 @@ def plan(count: int, epochs: int, store: str | None) -> Sweep:
 
 def drive(runs: Path, count: int, epochs: int) -> dict[str, float]:
     """Run a sweep in this process; return what it cost this process, which should have done nothing else."""
-    from raynas.cli.run import run
-    from raynas.launch.tune import RayLauncher
+    from raynas.cli.verbs.run import run
+    from raynas.launch.tune.launcher import RayLauncher
 
     folder = SweepFolder(runs / f"stand-in-{count}")
     folder.create(plan(count, epochs, f"sqlite:///{runs}/mlflow-{count}.db"), "")

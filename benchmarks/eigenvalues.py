@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from raynas.core.records import EpochReport
+from raynas.bilevel.records import EpochReport
 from raynas.errors import RaynasError, unknown
 from raynas.report.facts import Facts, gather, measure
 from raynas.report.figures import PALETTE

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raynas.core.config import HessianConfig
-from raynas.core.hessian import curvature
+from raynas.bilevel.hessian import curvature
+from raynas.config import HessianConfig
 
 RECORDED = Path(__file__).parent / "hessians.npz"
 SMALL = 0.1

@@ -13,24 +13,24 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.lines import DIGITS
-from raynas import library
 from raynas.cli.output import plural
-from raynas.core.config import SearchConfig
+from raynas.config import SearchConfig
 from raynas.disk import disk_error
 from raynas.errors import RaynasError
 from raynas.methods import PARTS, Method, defaults_of, names, resolve
 from raynas.methods.build import plain
 from raynas.parts.derivations import Strongest
 from raynas.parts.objectives import OneDraw
-from raynas.parts.projection import PerturbAndProject
 from raynas.parts.relaxations import Softmax
 from raynas.parts.rules import Proximal
 from raynas.parts.samplers import Mean
+from raynas.parts.stages.perturb_and_project import PerturbAndProject
 from raynas.parts.stores import Table
 from raynas.report.facts import Facts, gather, measure, provenance
 from raynas.report.pictures import strength_label
 from raynas.report.stats import Spread
 from raynas.report.text import MISSING, markdown, spread, spread_count
+from raynas.spaces import library
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
 

@@ -14,14 +14,14 @@ from torch.autograd import grad
 from benchmarks.lines import Line
 from benchmarks.setting import Setting
 from benchmarks.sizes import SPACE
-from raynas.core.bilevel import Batch
-from raynas.core.config import SearchConfig
-from raynas.core.flat import column, flatten
+from raynas.bilevel.bilevel import Batch
+from raynas.config import SearchConfig
 from raynas.data.load import load_data
 from raynas.data.split import split
-from raynas.library import load_space
+from raynas.nets.ops.flat import column, flatten
 from raynas.parts.estimators import Estimator, FirstOrder, SecondOrder
-from raynas.search import Search
+from raynas.search.loop import Search
+from raynas.spaces.library import load_space
 
 STEPS = (0, 60)
 """Steps of the search before it is looked at."""

@@ -9,8 +9,8 @@ from typing import Any
 from benchmarks.counting import growth
 from benchmarks.lines import Line
 from benchmarks.setting import Setting, stepper
-from raynas.core.tuning import measure_forms
-from raynas.search import Pack
+from raynas.nets.tuning import measure_forms
+from raynas.search.loop import Pack
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "no option": {},

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.sizes import CLASSES, SPACE, Size
-from raynas.core.ops.plain import FactorizedReduce, ReluConvNorm, plain
-from raynas.core.space import Cell
-from raynas.library import load_space
+from raynas.nets.ops.plain import FactorizedReduce, ReluConvNorm, plain
+from raynas.spaces.library import load_space
+from raynas.spaces.space import Cell
 
 
 class PlainCell(nn.Module):

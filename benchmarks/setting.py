@@ -16,11 +16,11 @@ import raynas
 from benchmarks.loop import Adapter, Loop
 from benchmarks.plain import PlainLoop
 from benchmarks.sizes import CLASSES, SPACE, Size
-from raynas.core.config import SearchConfig
-from raynas.core.flat import column
-from raynas.library import load_space
-from raynas.measure import random_pack
-from raynas.search import Pack
+from raynas.config import SearchConfig
+from raynas.nets.ops.flat import column
+from raynas.search.loop import Pack
+from raynas.search.measure import random_pack
+from raynas.spaces.library import load_space
 
 Batches = tuple[Tensor, Tensor, Tensor, Tensor]
 """Training images and labels, validation images and labels, as a `Loop` takes them."""

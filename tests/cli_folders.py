@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from track_folders import end, epochs, report, start
 
-from raynas.core.genotype import Choice, Genotype
-from raynas.core.records import Curvature
+from raynas.bilevel.records import Curvature
+from raynas.spaces.genotype import Choice, Genotype
+from raynas.sweep.file.load import load_sweep
 from raynas.sweep.folder import SweepFolder
-from raynas.sweep.load import load_sweep
 
 FILE = """\
 # Four searches for the tests.

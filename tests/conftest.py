@@ -5,10 +5,10 @@ import signal
 import pytest
 import torch
 
-from raynas.core.config import SearchConfig
+from raynas.config import SearchConfig
 from raynas.data.load import load_data
 from raynas.data.split import split
-from raynas.library import load_space
+from raynas.spaces.library import load_space
 
 
 def pytest_configure():

@@ -300,8 +300,8 @@ class Fuzz:
     def prepare(self) -> None:
         """Record a small sweep, as a user would."""
         from raynas.cli.main import main
+        from raynas.sweep.file.load import load_sweep
         from raynas.sweep.folder import SweepFolder
-        from raynas.sweep.load import load_sweep
 
         os.chdir(self.folder)
         Path("small.yaml").write_text(SWEEP)

@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 
-from raynas.core.config import SearchConfig
-from raynas.core.genotype import Choice, Genotype
-from raynas.core.records import EpochReport
+from raynas.bilevel.records import EpochReport
+from raynas.config import SearchConfig
 from raynas.disk import write_atomic
 from raynas.errors import RaynasError
 from raynas.launch.driver import next_attempt
 from raynas.launch.observer import Observer
 from raynas.methods import names
+from raynas.spaces.genotype import Choice, Genotype
 from raynas.sweep.folder import SweepFolder, TrialFolder
 from raynas.sweep.identity import records_of
 from raynas.sweep.plan import Distribution, Resources, Select, Strategy, Sweep, Track, Trial

@@ -2,12 +2,12 @@
 
 import torch
 
-from raynas.core.policy import Policy
-from raynas.core.space import SpaceFile
-from raynas.library import load_space
+from raynas.bilevel.policy import Policy
 from raynas.parts.relaxations import Softmax
 from raynas.parts.samplers import Mean
 from raynas.parts.stores import Table
+from raynas.spaces.library import load_space
+from raynas.spaces.space import SpaceFile
 
 
 def make_policy(space="tiny", lanes=2, seed=0, **parts):

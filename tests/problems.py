@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import torch
 
-from raynas.core.bilevel import Bilevel
-from raynas.core.policy import Policy
-from raynas.core.space import Space
-from raynas.core.supernet import Supernet
+from raynas.bilevel.bilevel import Bilevel
+from raynas.bilevel.policy import Policy
 from raynas.methods import Method, resolve
+from raynas.nets.supernet import Supernet
+from raynas.spaces.space import Space
 
 
 def bilevel(space: Space, net: Supernet, generators: Sequence[torch.Generator], method="darts") -> Bilevel:

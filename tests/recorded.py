@@ -8,12 +8,12 @@ import math
 import torch
 from problems import bilevel
 
-from raynas.core.bilevel import Batch, Bilevel
-from raynas.core.flat import flatten
-from raynas.core.supernet import Supernet
-from raynas.library import load_space
+from raynas.bilevel.bilevel import Batch, Bilevel
 from raynas.methods import resolve
+from raynas.nets.ops.flat import flatten
+from raynas.nets.supernet import Supernet
 from raynas.parts.updaters import Sgd, clip_norm
+from raynas.spaces.library import load_space
 
 RATES = {"rate": 0.025, "momentum": 0.9, "decay": 3e-4, "clip": 5.0, "alpha_rate": 3e-4, "alpha_decay": 1e-3}
 """DARTS': of the weights, and of α."""

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from raynas.core.config import SearchConfig
-from raynas.core.derive import derive
-from raynas.core.genotype import Choice, Genotype
-from raynas.core.records import Curvature, EpochReport
-from raynas.core.space import Space
-from raynas.library import load_space
+from raynas.bilevel.records import Curvature, EpochReport
+from raynas.config import SearchConfig
+from raynas.spaces.derive import derive
+from raynas.spaces.genotype import Choice, Genotype
+from raynas.spaces.library import load_space
+from raynas.spaces.space import Space
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Resources, Select, Sweep, Track, Trial
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from raynas.core.config import SearchConfig
-from raynas.core.genotype import Choice, Genotype
-from raynas.core.records import EpochReport
+from raynas.bilevel.records import EpochReport
+from raynas.config import SearchConfig
+from raynas.spaces.genotype import Choice, Genotype
+from raynas.sweep.file.load import load_sweep
 from raynas.sweep.folder import SweepFolder
-from raynas.sweep.load import load_sweep
 from raynas.sweep.plan import Sweep
 from raynas.sweep.record import Status, TrialRecord
 

@@ -6,16 +6,16 @@ import torch.nn.functional as F
 from policies import make_policy, small_space
 from problems import bilevel
 
-from raynas.core.bilevel import Batch
-from raynas.core.policy import Dice
-from raynas.core.supernet import Supernet
-from raynas.library import load_space
+from raynas.bilevel.bilevel import Batch
+from raynas.bilevel.policy import Dice
 from raynas.methods import resolve
+from raynas.nets.supernet import Supernet
 from raynas.parts.cost import Cost
 from raynas.parts.relaxations import Scales
 from raynas.parts.rules import AdamRule, ClipEach, KeepMass, Proximal
 from raynas.parts.samplers import Pair
 from raynas.parts.stores import Table
+from raynas.spaces.library import load_space
 
 
 def number(value):

@@ -10,10 +10,10 @@ import pytest
 from cell_texts import DARTS_V2, EDGE_ALL, FAIR_B, GDAS_V1, READ, REFUSED, RESNET
 from cli_folders import raynas
 
-from raynas.core.genotype import Choice, Genotype
-from raynas.core.skeletons.blocks import to_matrix
-from raynas.core.snippet import SeveralCells
 from raynas.errors import RaynasError
+from raynas.spaces.genotype import Choice, Genotype
+from raynas.spaces.skeletons.blocks import to_matrix
+from raynas.spaces.texts.snippet import SeveralCells
 
 SKIPS = "|skip_connect~0|+|skip_connect~0|skip_connect~1|"
 RESNET_201 = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"

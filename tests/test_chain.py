@@ -9,22 +9,22 @@ import torch
 from oracle import plain_forward
 from torch.utils.flop_counter import FlopCounterMode
 
-from raynas.core.checkpoint import dump, load
-from raynas.core.derive import derive
-from raynas.core.genotype import Genotype
-from raynas.core.network import Network
-from raynas.core.ops.catalogue import OPERATIONS
-from raynas.core.ops.lanes import Pass, Statistics
-from raynas.core.skeletons.base import Choice
-from raynas.core.skeletons.trunk import Stage, Trunk
-from raynas.core.space import SpaceFile
-from raynas.core.supernet import Supernet
 from raynas.errors import RaynasError
-from raynas.library import load_space
 from raynas.methods import reasons, resolve
+from raynas.nets.network import Network
+from raynas.nets.ops.lanes import Pass, Statistics
+from raynas.nets.supernet import Supernet
 from raynas.report.chain_layout import layout
 from raynas.report.draw import write_cells
-from raynas.search import Pack, Search
+from raynas.search.checkpoint import dump, load
+from raynas.search.loop import Pack, Search
+from raynas.spaces.derive import derive
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.library import load_space
+from raynas.spaces.operations import OPERATIONS
+from raynas.spaces.skeletons.base import Choice
+from raynas.spaces.skeletons.trunk import Stage, Trunk
+from raynas.spaces.space import SpaceFile
 
 OPS = [f"mbconv{ratio}_{k}x{k}" for k in (3, 5, 7) for ratio in (3, 6)]
 FEW = {

@@ -9,9 +9,9 @@ from cli_folders import IDS, make_sweep, play
 from rich.console import Console
 from track_folders import end, report
 
+from raynas.bilevel.records import Curvature
 from raynas.cli.display import LINE_EVERY, LiveDisplay, ProgressView
 from raynas.cli.progress import MARK, Progress, rising
-from raynas.core.records import Curvature
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
 

@@ -12,8 +12,8 @@ from cli_folders import FILE, IDS, make_sweep, play, raynas, write_file
 
 from raynas.errors import RaynasError
 from raynas.launch.observer import Observer, Observers
+from raynas.sweep.file.resolve import versions
 from raynas.sweep.folder import SweepFolder
-from raynas.sweep.resolve import versions
 
 Capture = pytest.CaptureFixture[str]
 Play = Callable[[SweepFolder], None]
@@ -82,7 +82,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     stage = Stage()
     replaced = {
         "raynas.launch.local": {"LocalLauncher": stage.launcher("local")},
-        "raynas.launch.tune": {"RayLauncher": stage.launcher("ray")},
+        "raynas.launch.tune.launcher": {"RayLauncher": stage.launcher("ray")},
         "raynas.report.build": {"build_report": stage.build_report},
     }
     for name, content in replaced.items():
@@ -254,7 +254,7 @@ def test_a_dry_run_starts_nothing(
     words: list[str],
     told: str,
 ) -> None:
-    monkeypatch.setattr("raynas.core.cpus.whole_cpus", lambda: 8)
+    monkeypatch.setattr("raynas.cpus.whole_cpus", lambda: 8)
     outcome = raynas(capsys, "sweep", "four.yaml", "--dry-run", "resources.cpu=2", *words)
     assert outcome.code == 0
     assert all(trial in outcome.out for trial in IDS)
@@ -268,6 +268,6 @@ def test_a_dry_run_starts_nothing(
 def test_a_dry_run_says_when_nothing_fits(
     capsys: Capture, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raynas.core.cpus.whole_cpus", lambda: 2)
+    monkeypatch.setattr("raynas.cpus.whole_cpus", lambda: 2)
     outcome = raynas(capsys, "sweep", "four.yaml", "--dry-run", "resources.cpu=3")
     assert "each asks for 3 CPU and 0 GPU: more than this machine (2 CPU" in outcome.out

@@ -13,7 +13,7 @@ import pytest
 from cli_folders import FILE, IDS, environment, make_sweep, play, raynas, write_file
 
 from raynas.launch.driver import only_driver
-from raynas.library import load_space
+from raynas.spaces.library import load_space
 from raynas.sweep.folder import SweepFolder
 
 Capture = pytest.CaptureFixture[str]
@@ -223,7 +223,7 @@ def test_show_measures_spaces_only_where_there_is_something_to_measure(capsys: C
 
 
 def test_show_measures_a_method_beside_darts(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    from raynas import measure
+    from raynas.search.loop import measure
 
     asked = []
 
@@ -265,7 +265,7 @@ def test_show_measures_no_method_in_vain(capsys: Capture, words: tuple[str, ...]
 def test_show_measures_each_size_of_search_once(
     capsys: Capture, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from raynas import measure
+    from raynas.search.loop import measure
 
     asked = []
 

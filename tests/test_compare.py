@@ -5,13 +5,12 @@ from typing import Any
 import pytest
 import torch
 
-from raynas import measure
-from raynas.core.config import SearchConfig
-from raynas.library import load_space
-from raynas.measure import Compared, compare, random_pack
+from raynas.config import SearchConfig
 from raynas.methods import resolve
-from raynas.parts.projection import PerturbAndProject
-from raynas.search import Pack
+from raynas.parts.stages.perturb_and_project import PerturbAndProject
+from raynas.search.loop import Pack, measure
+from raynas.search.measure import Compared, compare, random_pack
+from raynas.spaces.library import load_space
 
 
 def config(method: Any, space: str = "tiny", **keys: Any) -> SearchConfig:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.autograd import grad, gradcheck, gradgradcheck
 
-from raynas.core.ops.convolution import convolve_twice
+from raynas.nets.ops.convolution import convolve_twice
 
 FORMS = [
     {},

@@ -9,19 +9,19 @@ from policies import make_policy, randomly, small_space
 from test_supernet import make, seeds
 from torch import nn
 
-from raynas.core.cost import costs_by_cell, option_costs
-from raynas.core.ops.plain import plain
-from raynas.core.policy import Draw
-from raynas.core.recurrent import RecurrentSupernet
-from raynas.core.supernet import Supernet
+from raynas.bilevel.policy import Draw
 from raynas.errors import RaynasError
-from raynas.library import load_space, names
 from raynas.methods import describe, reasons, resolve
+from raynas.nets.cost import costs_by_cell, option_costs
+from raynas.nets.ops.plain import plain
+from raynas.nets.supernet import Supernet
+from raynas.nets.supernets.recurrent import RecurrentSupernet
 from raynas.parts.cost import Cost, Resources
 from raynas.parts.relaxations import Softmax
 from raynas.parts.stores import Table
-from raynas.search import Search
-from raynas.sweep.keys import check_value
+from raynas.search.loop import Search
+from raynas.spaces.library import load_space, names
+from raynas.sweep.file.keys import check_value
 
 PRICE = {name: torch.tensor([[0.0, 3.0, 1.0], [0.0, 5.0, 2.0]]) for name in ("normal", "reduce")}
 EVEN = 2 * (4 / 3 + 7 / 3)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raynas.core.config import DataConfig
+from raynas.config import DataConfig
 from raynas.data import load
 from raynas.data.catalogue import DATA_SETS, Recipe, check_data
 from raynas.data.dataset import Dataset, channel_statistics, from_arrays

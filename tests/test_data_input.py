@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from raynas.core.config import DataConfig
+from raynas.config import DataConfig
 from raynas.data.catalogue import check_data, says
 from raynas.data.load import load_data
 from raynas.data.pixels import open_image, to_colour, turned
@@ -212,7 +212,7 @@ def test_a_batch_of_one_pixel_is_refused_before_the_first_step(make_search_confi
     from dataclasses import replace
 
     from raynas.data.split import Splits
-    from raynas.search import Search
+    from raynas.search.loop import Search
 
     config = make_search_config(batch=1)
     space, splits = build(config)

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import functional
 
-from raynas.core.config import DataConfig
+from raynas.config import DataConfig
 from raynas.data.augment import Augment, crop, cutout, normalise
 from raynas.data.catalogue import Recipe
 from raynas.data.dataset import Dataset, from_arrays

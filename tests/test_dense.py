@@ -6,19 +6,19 @@ import pytest
 import torch
 from oracle import plain_forward
 
-from raynas.core.checkpoint import dump, load
-from raynas.core.derive import derive, derive_above, selected
-from raynas.core.genotype import Genotype
-from raynas.core.network import Network
-from raynas.core.ops.lanes import Pass, Statistics
-from raynas.core.skeletons.base import Choice
-from raynas.core.space import SpaceFile
-from raynas.core.supernet import Supernet
-from raynas.core.supernets.dense import layers_of
 from raynas.errors import RaynasError
-from raynas.library import load_space
 from raynas.methods import names, reasons, resolve
-from raynas.search import Pack, Search
+from raynas.nets.network import Network
+from raynas.nets.ops.lanes import Pass, Statistics
+from raynas.nets.supernet import Supernet
+from raynas.nets.supernets.dense import layers_of
+from raynas.search.checkpoint import dump, load
+from raynas.search.loop import Pack, Search
+from raynas.spaces.derive import derive, derive_above, selected
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.library import load_space
+from raynas.spaces.skeletons.base import Choice
+from raynas.spaces.space import SpaceFile
 
 SEP, POOL = "sep3x3-bn-relu", "max3x3-bn-relu"
 FEW = {

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raynas.core.derive import derive
-from raynas.core.genotype import Choice, Genotype
-from raynas.core.space import Space, SpaceFile
 from raynas.errors import RaynasError
-from raynas.library import load_space, names
+from raynas.spaces.derive import derive
+from raynas.spaces.genotype import Choice, Genotype
+from raynas.spaces.library import load_space, names
+from raynas.spaces.space import Space, SpaceFile
 
 SPACES = [name for name in sorted(names("search_spaces")) if not load_space(name).form.loose]
 """Those whose every node is kept; what is left of others depends on what reads it (`test_dense.py`)."""

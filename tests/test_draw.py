@@ -12,14 +12,14 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from raynas.core.derive import derive
-from raynas.core.genotype import Choice, Genotype
-from raynas.core.ops.catalogue import OPERATIONS
-from raynas.core.skeletons import SKELETONS
 from raynas.errors import RaynasError
-from raynas.library import load_space, names
 from raynas.report.cell_layout import Box, _Graph, layout
 from raynas.report.draw import CARD, INK, LABEL, LINE, MUTED, STYLES, draw_cell, write_cells
+from raynas.spaces.derive import derive
+from raynas.spaces.genotype import Choice, Genotype
+from raynas.spaces.library import load_space, names
+from raynas.spaces.operations import OPERATIONS
+from raynas.spaces.skeletons import SKELETONS
 
 SVG = "{http://www.w3.org/2000/svg}"
 SPACES = [

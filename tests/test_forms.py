@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from test_supernet import make, random_weights, seeds
 
-from raynas.core.ops.forms import FORMS, Maps, Shape, fan_out, form_for, separately, usual_form
-from raynas.core.ops.lanes import Pass, Statistics
-from raynas.core.tuning import measure_forms, shapes
 from raynas.errors import RaynasError
+from raynas.nets.ops.forms import FORMS, Maps, Shape, fan_out, form_for, separately, usual_form
+from raynas.nets.ops.lanes import Pass, Statistics
+from raynas.nets.tuning import measure_forms, shapes
 
 RUN = Pass(Statistics.BATCH, [])
 
@@ -116,7 +116,7 @@ def test_large_repeated_maps_are_made_again_and_change_no_gradient(monkeypatch, 
     depth, point = kernels(2, 3, 4, kernel)
     found = []
     for large in (0, 10**9):
-        monkeypatch.setattr("raynas.core.ops.forms.LARGE", large)
+        monkeypatch.setattr("raynas.nets.ops.forms.LARGE", large)
         z = fan_out(RUN, Maps(x, 2), depth, point, stride, dilation, "separable")
         slopes = torch.autograd.grad(z.square().sum(), [x, depth, point], create_graph=True)
         curves = torch.autograd.grad(sum(slope.square().sum() for slope in slopes), [x, depth, point])

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from raynas.core.genotype import Choice, Genotype
-from raynas.core.skeletons.blocks import to_matrix
 from raynas.errors import RaynasError
+from raynas.spaces.genotype import Choice, Genotype
+from raynas.spaces.skeletons.blocks import to_matrix
 
 # As published in Liu et al. 2019 (Figures 4 and 5) and in the genotypes file of their code.
 DARTS_V2 = """
@@ -283,7 +283,7 @@ def test_load_says_what_is_wrong_with_the_file(tmp_path: Path) -> None:
 
 
 def test_importing_needs_no_torch() -> None:
-    code = "import sys, raynas.core.genotype, raynas.core.derive; sys.exit('torch' in sys.modules)"
+    code = "import sys, raynas.spaces.genotype, raynas.spaces.derive; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -7,11 +7,11 @@ import torch
 from problems import bilevel
 
 from benchmarks.lanczos import Starts, recorded
-from raynas.core.bilevel import Batch
-from raynas.core.hessian import curvature, diagonal, shift_free_basis
-from raynas.core.supernet import Supernet
-from raynas.library import load_space
-from raynas.search import Search
+from raynas.bilevel.bilevel import Batch
+from raynas.bilevel.hessian import curvature, diagonal, shift_free_basis
+from raynas.nets.supernet import Supernet
+from raynas.search.loop import Search
+from raynas.spaces.library import load_space
 
 
 def seeds(lanes=1):

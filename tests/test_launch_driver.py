@@ -9,7 +9,7 @@ import pytest
 import torch
 from launching import Memory, fake_trials, make_sweep, reports, starts, statuses
 
-from raynas.core.config import DataConfig
+from raynas.config import DataConfig
 from raynas.errors import RaynasError
 from raynas.launch.device import local_device
 from raynas.launch.driver import Retries, data_key, only_writer

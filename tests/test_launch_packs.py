@@ -7,8 +7,7 @@ import pytest
 import torch
 from launching import make_sweep, starts, statuses
 
-from raynas.core.abilities import check_abilities
-from raynas.core.config import DataConfig, SearchConfig, shape_of
+from raynas.config import DataConfig, SearchConfig, shape_of
 from raynas.data.load import load_data
 from raynas.errors import RaynasError
 from raynas.launch.device import memory_share
@@ -16,8 +15,9 @@ from raynas.launch.driver import waiting_configs
 from raynas.launch.local import LocalLauncher
 from raynas.launch.packs import Packs, Steps, Task, choose
 from raynas.launch.recover import restore_packs
-from raynas.library import load_space
-from raynas.measure import measure_faster_forms, measure_packs
+from raynas.search.abilities import check_abilities
+from raynas.search.measure import measure_faster_forms, measure_packs
+from raynas.spaces.library import load_space
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.propose import dealt
 
@@ -84,7 +84,7 @@ def test_what_takes_long_enough_is_measured(tmp_path: Path) -> None:
 def test_forms_are_kept_when_they_make_a_step_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = (SearchConfig(**SMALL), load_space("tiny"), (1, 8, 8), 10, CPU)
     times = iter([[2.0], [1.0], [1.0], [1.0]])
-    monkeypatch.setattr("raynas.measure._seconds", lambda pack, steps: next(times))
+    monkeypatch.setattr("raynas.search.measure._seconds", lambda pack, steps: next(times))
     forms = measure_faster_forms(*arguments, size=2)
     assert forms
     assert set(forms.values()) <= {"dense", "separable"}

@@ -21,15 +21,15 @@ from ray import tune
 from ray._private import services
 
 from raynas.errors import RaynasError
-from raynas.launch import tune_cluster
 from raynas.launch.device import trial_device
 from raynas.launch.local import LocalLauncher
 from raynas.launch.observer import Observer
 from raynas.launch.packs import Packs
 from raynas.launch.trial import run_trials
-from raynas.launch.tune import RayLauncher
-from raynas.launch.tune_cluster import Ask, concurrency
-from raynas.launch.tune_plan import Plan, Watch
+from raynas.launch.tune.cluster import Ask, concurrency
+from raynas.launch.tune.launcher import RayLauncher
+from raynas.launch.tune.launcher import cluster as tune_cluster
+from raynas.launch.tune.plan import Plan, Watch
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.propose import Proposer
 
@@ -246,7 +246,7 @@ def test_node_without_the_folder_ends_the_sweep(
     cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make_sweep(tmp_path / "s", ["a", "b"])
-    monkeypatch.setattr("raynas.launch.tune.storage_digest", lambda _: "what the driver sees")
+    monkeypatch.setattr("raynas.launch.tune.launcher.storage_digest", lambda _: "what the driver sees")
     with pytest.raises(RaynasError) as caught:
         run(folder)
     for words in ("does not see the sweep's folder", str(folder.path), os.uname().nodename, "--runs DIR"):
@@ -336,7 +336,7 @@ from launching import fake_trials
 from raynas.launch.observer import Observer
 from raynas.launch.packs import Packs
 from raynas.launch.trial import run_trials
-from raynas.launch.tune import RayLauncher
+from raynas.launch.tune.launcher import RayLauncher
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.propose import Proposer
 

@@ -6,19 +6,19 @@ from typing import ClassVar
 import pytest
 import torch
 
-from raynas.core.config import SearchConfig
-from raynas.core.records import Curvature
+from raynas.bilevel.records import Curvature
+from raynas.config import SearchConfig
 from raynas.errors import RaynasError
-from raynas.library import load_space
-from raynas.library import names as library_names
 from raynas.methods import Method, defaults_of, describe, names, reasons, resolve, settle
-from raynas.parts.progressive import Widen
-from raynas.parts.projection import PerturbAndProject
 from raynas.parts.rules import AdamRule, ClipNorm
 from raynas.parts.samplers import Gumbel
 from raynas.parts.schedules import Linear
+from raynas.parts.stages.deepen_widen import Widen
+from raynas.parts.stages.perturb_and_project import PerturbAndProject
 from raynas.parts.stops import AnyOf, SkipCount
-from raynas.search import Pack, Search
+from raynas.search.loop import Pack, Search
+from raynas.spaces.library import load_space
+from raynas.spaces.library import names as library_names
 
 ADA = {
     "base": "r-darts-ada",

@@ -9,16 +9,16 @@ from planted import Planted, PlantedFeatures, SkipDominates, operations, planted
 from problems import bilevel
 from validated import CELLS, plainly_validated
 
-from raynas.core.checkpoint import dump, load
-from raynas.core.config import SearchConfig
-from raynas.core.supernet import Supernet
+from raynas.config import SearchConfig
 from raynas.data.load import load_data
 from raynas.data.split import split
-from raynas.library import load_space
-from raynas.library import names as library_names
 from raynas.methods import names, reasons, resolve
+from raynas.nets.supernet import Supernet
 from raynas.parts.cost import Cost, Resources
-from raynas.search import Pack, Search
+from raynas.search.checkpoint import dump, load
+from raynas.search.loop import Pack, Search
+from raynas.spaces.library import load_space
+from raynas.spaces.library import names as library_names
 
 METHODS = names()
 TOGETHER = [name for name in METHODS if not resolve(name).solo]

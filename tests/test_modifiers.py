@@ -9,13 +9,13 @@ from test_paths import single_path, sparse_weights
 from test_supernet import make, random_weights, seeds
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from raynas.core.fan import active
-from raynas.core.ops.lanes import Pass, Statistics
-from raynas.core.progress import Progress, now
-from raynas.core.supernet import Supernet
+from raynas.bilevel.progress import Progress, now
 from raynas.errors import RaynasError
-from raynas.library import load_space
+from raynas.nets.fan import active
+from raynas.nets.ops.lanes import Pass, Statistics
+from raynas.nets.supernet import Supernet
 from raynas.parts.modifiers import AuxiliarySkip, DropPath, EdgeNormalisation, PartialChannels, SkipDropout
+from raynas.spaces.library import load_space
 
 SETTINGS = {
     "offsets": ({}, ("offsets",)),

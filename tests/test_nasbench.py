@@ -9,15 +9,15 @@ from oracle import find
 from problems import bilevel
 from torch import nn
 
-from raynas.core import nasbench101, nasbench201
-from raynas.core.derive import derive, selected
-from raynas.core.genotype import Choice, Genotype
-from raynas.core.network import Network
-from raynas.core.ops.lanes import Pass, Statistics
-from raynas.core.skeletons.blocks import to_matrix
-from raynas.core.supernet import Supernet
 from raynas.errors import RaynasError
-from raynas.library import load_space
+from raynas.nets.network import Network
+from raynas.nets.ops.lanes import Pass, Statistics
+from raynas.nets.supernet import Supernet
+from raynas.spaces.derive import derive, selected
+from raynas.spaces.genotype import Choice, Genotype
+from raynas.spaces.library import load_space
+from raynas.spaces.skeletons.blocks import to_matrix
+from raynas.spaces.texts import nasbench101, nasbench201
 
 OPS_201 = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 ONE_SHOT = ("nb1shot1-1", "nb1shot1-2", "nb1shot1-3")

@@ -11,23 +11,23 @@ from problems import bilevel
 from test_supernet import make, random_weights, seeds
 from torch import nn
 
-from raynas.core.config import SearchConfig
-from raynas.core.derive import derive
-from raynas.core.genotype import Genotype
-from raynas.core.network import Network
-from raynas.core.ops.lanes import Pass, Statistics
-from raynas.core.skeletons.base import Choice
-from raynas.core.space import SpaceFile
-from raynas.core.supernet import Supernet
+from raynas.config import SearchConfig
 from raynas.data.load import load_data
 from raynas.data.split import split
 from raynas.errors import RaynasError
-from raynas.library import load_space
 from raynas.methods import names, reasons, resolve
+from raynas.nets.network import Network
+from raynas.nets.ops.lanes import Pass, Statistics
+from raynas.nets.supernet import Supernet
 from raynas.parts.derivations import FewSkips
-from raynas.parts.progressive import Deepen, Widen
+from raynas.parts.stages.deepen_widen import Deepen, Widen
 from raynas.report.stats import common_share
-from raynas.search import Search
+from raynas.search.loop import Search
+from raynas.spaces.derive import derive
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.library import load_space
+from raynas.spaces.skeletons.base import Choice
+from raynas.spaces.space import SpaceFile
 
 NEW = ("nasnet", "enas-micro", "enas-macro")
 

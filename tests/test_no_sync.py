@@ -3,11 +3,11 @@
 import pytest
 from meta import meta  # noqa: F401 - a fixture
 
-from raynas.core.config import SearchConfig
-from raynas.core.flat import column
-from raynas.library import load_space
-from raynas.measure import random_pack
+from raynas.config import SearchConfig
 from raynas.methods import names, resolve
+from raynas.nets.ops.flat import column
+from raynas.search.measure import random_pack
+from raynas.spaces.library import load_space
 
 WAITING = sorted(name for name in names() if resolve(name).waits)
 FREE = sorted(set(names()) - set(WAITING))

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch.autograd import grad, gradcheck, gradgradcheck
 
-from raynas.core.ops.lanes import Lanes, Norm, Pass, Statistics
-from raynas.core.ops.normalisation import normalise_twice
+from raynas.nets.ops.lanes import Lanes, Norm, Pass, Statistics
+from raynas.nets.ops.normalisation import normalise_twice
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
 

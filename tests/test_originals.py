@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from raynas.core.bilevel import Batch, accuracy, cross_entropy
-from raynas.core.config import SearchConfig
-from raynas.core.hessian import curvature
-from raynas.core.ops.lanes import Statistics
-from raynas.core.progress import Progress
+from raynas.bilevel.bilevel import Batch, accuracy, cross_entropy
+from raynas.bilevel.hessian import curvature
+from raynas.bilevel.progress import Progress
+from raynas.config import SearchConfig
 from raynas.data.dataset import from_arrays
 from raynas.data.split import split
-from raynas.library import load_space
-from raynas.parts import projection
-from raynas.search import Search
+from raynas.nets.ops.lanes import Statistics
+from raynas.parts.stages import perturb_and_project as projection
+from raynas.search.loop import Search
+from raynas.spaces.library import load_space
 
 DOUBLE = torch.float64
 IMAGES, CLASSES = 6, 3

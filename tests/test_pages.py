@@ -9,7 +9,7 @@ from simulated_sweep import simulate
 from benchmarks import eigenvalues, methods
 from benchmarks.eigenvalues import Band
 from benchmarks.methods import FAMILIES, Span, at_once, family, packs
-from raynas.core.config import SearchConfig
+from raynas.config import SearchConfig
 from raynas.errors import RaynasError
 from raynas.methods import names, resolve
 from raynas.report.facts import gather

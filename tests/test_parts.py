@@ -5,14 +5,14 @@ import torch
 from problems import bilevel, relaxed
 from torch.func import functional_call
 
-from raynas.core.bilevel import Batch, cross_entropy
-from raynas.core.flat import column, flatten, unflatten
-from raynas.core.ops.lanes import Pass, Statistics
-from raynas.core.supernet import Supernet
-from raynas.library import load_space
+from raynas.bilevel.bilevel import Batch, cross_entropy
 from raynas.methods import resolve
+from raynas.nets.ops.flat import column, flatten, unflatten
+from raynas.nets.ops.lanes import Pass, Statistics
+from raynas.nets.supernet import Supernet
 from raynas.parts.estimators import FirstOrder, SecondOrder
 from raynas.parts.updaters import Adam, Sgd, clip_norm
+from raynas.spaces.library import load_space
 
 
 def col(*values):

@@ -4,9 +4,9 @@ import pytest
 import torch
 from policies import small_space
 
-from raynas.core.derive import derive
-from raynas.library import load_space
 from raynas.parts.derivations import EveryEdge, FewSkips, Strongest, Threshold
+from raynas.spaces.derive import derive
+from raynas.spaces.library import load_space
 
 OPS = ["none", "max_pool_3x3", "skip_connect", "sep_conv_3x3"]
 

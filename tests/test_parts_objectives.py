@@ -9,10 +9,10 @@ from problems import bilevel
 from test_supernet import make, seeds
 from torch.autograd import grad
 
-from raynas.core.bilevel import Batch
-from raynas.core.flat import flatten
-from raynas.core.ops.lanes import Statistics
-from raynas.core.policy import Draw
+from raynas.bilevel.bilevel import Batch
+from raynas.bilevel.policy import Draw
+from raynas.nets.ops.flat import flatten
+from raynas.nets.ops.lanes import Statistics
 from raynas.parts.objectives import Importance, Natural, OneDraw, Outcome, Reinforce, log_probability
 from raynas.parts.penalties import Anchor, SampleDistance, ZeroOne
 from raynas.parts.relaxations import DirichletMean, Scales, Sigmoid

@@ -6,15 +6,15 @@ import pytest
 import torch
 from policies import make_policy, randomly, small_space
 
-from raynas.core.ops.catalogue import OPERATIONS
-from raynas.core.policy import Draw
-from raynas.core.progress import Progress
-from raynas.library import load_space, names
+from raynas.bilevel.policy import Draw
+from raynas.bilevel.progress import Progress
 from raynas.methods import resolve
 from raynas.parts.relaxations import Scales
-from raynas.parts.relevance import Relevance, Sparsify
+from raynas.parts.stages.sparsify import Relevance, Sparsify
 from raynas.parts.stores import Table
-from raynas.search import Search
+from raynas.search.loop import Search
+from raynas.spaces.library import load_space, names
+from raynas.spaces.operations import OPERATIONS
 
 
 @pytest.fixture

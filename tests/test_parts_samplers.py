@@ -5,8 +5,7 @@ import torch
 from policies import make_policy, randomly, small_space
 from torch.autograd import grad
 
-from raynas.core.policy import Draw
-from raynas.library import names
+from raynas.bilevel.policy import Draw
 from raynas.parts.modifiers import EdgeNormalisation
 from raynas.parts.perturbations import Attack, UniformNoise, project
 from raynas.parts.relaxations import DirichletMean, ReluShare, Scales
@@ -19,6 +18,7 @@ from raynas.parts.samplers import (
     Pair,
     Projection,
 )
+from raynas.spaces.library import names
 
 ONE_HOT = [
     Gumbel(0.7, hard=True),

@@ -7,22 +7,22 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from raynas.parts.cost import Cost
-from raynas.parts.greedy import Greedy
 from raynas.parts.modifiers import DropPath, PartialChannels, SkipDropout
 from raynas.parts.objectives import Importance, Reinforce
 from raynas.parts.penalties import ZeroOne
 from raynas.parts.perturbations import Attack, UniformNoise
-from raynas.parts.progressive import Deepen
-from raynas.parts.projection import PerturbAndProject
 from raynas.parts.relaxations import Softmax
-from raynas.parts.relevance import Sparsify
 from raynas.parts.rules import AdamRule, Adaptive, Clamp, ClipNorm, KeepMass, Proximal
 from raynas.parts.samplers import Categorical, Gaussian, Gumbel, Mean
 from raynas.parts.schedules import BoldDriver, Exponential, Linear, PhasedDropout, PowerCosine
-from raynas.parts.stages import DropWeak, FixEarly
+from raynas.parts.stages.base import DropWeak, FixEarly
+from raynas.parts.stages.deepen_widen import Deepen
+from raynas.parts.stages.greedy import Greedy
+from raynas.parts.stages.perturb_and_project import PerturbAndProject
+from raynas.parts.stages.sparsify import Sparsify
+from raynas.parts.stages.training_free import TrainingFree
 from raynas.parts.stops import AnyOf, EigenvalueGrowth, RankStable, Regularise, SkipCount
 from raynas.parts.stores import Generator, Table
-from raynas.parts.trainless import TrainingFree
 
 MODULES = [
     "derivations",

@@ -7,18 +7,18 @@ import pytest
 import torch
 from policies import make_policy, randomly, small_space
 
-from raynas.core.progress import Progress
-from raynas.core.records import EpochReport
-from raynas.library import load_space
+from raynas.bilevel.progress import Progress
+from raynas.bilevel.records import EpochReport
 from raynas.parts.derivations import Strongest
-from raynas.parts.greedy import Greedy
 from raynas.parts.modifiers import EdgeNormalisation
-from raynas.parts.projection import PerturbAndProject
 from raynas.parts.relaxations import Scales, Softmax
 from raynas.parts.rules import Proximal
 from raynas.parts.schedules import Exponential
-from raynas.parts.stages import DropWeak, DropZeros, FixEarly, Stage
+from raynas.parts.stages.base import DropWeak, DropZeros, FixEarly, Stage
+from raynas.parts.stages.greedy import Greedy
+from raynas.parts.stages.perturb_and_project import PerturbAndProject
 from raynas.parts.stores import Table
+from raynas.spaces.library import load_space
 
 
 def step(policy, stages, progress, histories=None, score=None):

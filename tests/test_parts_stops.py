@@ -4,9 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from raynas.core.derive import derive
-from raynas.core.records import Curvature, EpochReport
-from raynas.library import load_space
+from raynas.bilevel.records import Curvature, EpochReport
 from raynas.parts.stops import (
     AllDecided,
     AnyOf,
@@ -16,6 +14,8 @@ from raynas.parts.stops import (
     Regularise,
     SkipCount,
 )
+from raynas.spaces.derive import derive
+from raynas.spaces.library import load_space
 
 SPACE = load_space("tiny")
 FLAT = [[0.25] * 4 for _ in range(5)]

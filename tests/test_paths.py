@@ -7,11 +7,11 @@ import torch
 from oracle import plain_forward
 from test_supernet import make, random_weights, seeds
 
-from raynas.core.fan import active
-from raynas.core.ops import forms
-from raynas.core.ops.lanes import Pass, Statistics
-from raynas.core.supernet import Supernet
-from raynas.library import load_space
+from raynas.nets.fan import active
+from raynas.nets.ops import forms
+from raynas.nets.ops.lanes import Pass, Statistics
+from raynas.nets.supernet import Supernet
+from raynas.spaces.library import load_space
 
 
 def sparse_weights(space, lanes, seed=0, share=0.25):

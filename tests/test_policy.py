@@ -4,14 +4,14 @@ import pytest
 import torch
 from policies import make_policy, randomly, small_space
 
-from raynas.core.policy import Layout
-from raynas.core.progress import Progress
-from raynas.library import load_space
+from raynas.bilevel.policy import Layout
+from raynas.bilevel.progress import Progress
 from raynas.parts.modifiers import EdgeNormalisation
 from raynas.parts.relaxations import Scales, Softmax
 from raynas.parts.samplers import Gaussian, Gumbel
 from raynas.parts.schedules import Exponential, Linear
 from raynas.parts.stores import Generator, Table
+from raynas.spaces.library import load_space
 
 
 def test_flat_logits_are_tables_group_by_group_then_one_number_a_row():

@@ -6,15 +6,15 @@ from policies import make_policy, randomly
 from problems import bilevel
 from torch.autograd import grad
 
-from raynas.core.bilevel import Batch, cross_entropy
-from raynas.core.flat import flatten
-from raynas.core.ops.lanes import Statistics
-from raynas.core.policy import Draw
-from raynas.core.supernet import Supernet
-from raynas.library import load_space
+from raynas.bilevel.bilevel import Batch, cross_entropy
+from raynas.bilevel.policy import Draw
+from raynas.nets.ops.flat import flatten
+from raynas.nets.ops.lanes import Statistics
+from raynas.nets.supernet import Supernet
 from raynas.parts.perturbations import Attack, UniformNoise
 from raynas.parts.samplers import Categorical, Pair
-from raynas.parts.stages import DropWeak
+from raynas.parts.stages.base import DropWeak
+from raynas.spaces.library import load_space
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ import torch
 from policies import make_policy, randomly
 from test_methods_contract import same_states, setting, tiny  # noqa: F401 - `setting` is a fixture
 
-from raynas.core.checkpoint import dump, load
-from raynas.core.progress import Progress
+from raynas.bilevel.progress import Progress
 from raynas.errors import RaynasError
-from raynas.library import load_space
 from raynas.methods import lay_out, reasons, resolve
-from raynas.parts.progressive import Deepen, Widen
-from raynas.search import Pack, Search
+from raynas.parts.stages.deepen_widen import Deepen, Widen
+from raynas.search.checkpoint import dump, load
+from raynas.search.loop import Pack, Search
+from raynas.spaces.library import load_space
 
 WIDER = {"base": "drnas-progressive", "stages": {"use": "widen", "partial": [4, 2, 1], "keep": [3, 3, 2]}}
 

@@ -5,11 +5,11 @@ import torch
 from planted import Planted, planted_search
 from policies import make_policy
 
-from raynas.core.progress import Progress
-from raynas.library import load_space
+from raynas.bilevel.progress import Progress
 from raynas.methods import resolve
-from raynas.parts.ranking import SampleAndRank
-from raynas.search import Pack, Search
+from raynas.parts.stages.sample_and_rank import SampleAndRank
+from raynas.search.loop import Pack, Search
+from raynas.spaces.library import load_space
 
 AFTER = Progress(4, 4, 1, 4, 5, 0)
 

@@ -5,8 +5,8 @@ import torch
 from test_supernet import make, random_weights, seeds
 from torch.func import functional_call
 
-from raynas.core.fan import active
-from raynas.core.ops.lanes import Pass, Statistics
+from raynas.nets.fan import active
+from raynas.nets.ops.lanes import Pass, Statistics
 
 
 def images(lanes):

@@ -10,14 +10,14 @@ from policies import make_policy
 from recorded import batches, one_step, problem_of, wave
 from test_parts_stages import report
 
-from raynas.core.bilevel import cross_entropy
-from raynas.core.ops.lanes import Statistics
-from raynas.core.progress import Progress
+from raynas.bilevel.bilevel import cross_entropy
+from raynas.bilevel.progress import Progress
 from raynas.methods import resolve
+from raynas.nets.ops.lanes import Statistics
 from raynas.parts.derivations import FewSkips, Strongest
-from raynas.parts.greedy import Greedy
 from raynas.parts.perturbations import Attack, UniformNoise
-from raynas.parts.progressive import Deepen
+from raynas.parts.stages.deepen_widen import Deepen
+from raynas.parts.stages.greedy import Greedy
 
 
 def assert_equal(found, expected):

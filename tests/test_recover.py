@@ -11,10 +11,10 @@ from launching import Memory, fake_trials, make_sweep, reports, starts, statuses
 from odd_files import ODD, make_odd
 from test_trial import Crash, crash_at, make_folder, make_pack, run
 
-from raynas.core.checkpoint import dump, load
-from raynas.core.config import SearchConfig
+from raynas.config import SearchConfig
 from raynas.launch.driver import only_driver, only_writer
 from raynas.launch.local import LocalLauncher
+from raynas.search.checkpoint import dump, load
 from raynas.sweep.folder import SweepFolder, TrialFolder
 
 GARBAGE = b"\x00\x00 no event\n"

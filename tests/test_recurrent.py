@@ -7,20 +7,20 @@ import torch
 from problems import bilevel
 from torch import nn
 
-from raynas.core.bilevel import Batch
-from raynas.core.derive import derive
-from raynas.core.fan import active
-from raynas.core.genotype import Choice, Genotype
-from raynas.core.networks.recurrent import RecurrentNetwork
-from raynas.core.ops.lanes import Carried, Pass, Statistics
-from raynas.core.recurrent import RecurrentSupernet
-from raynas.core.space import SpaceFile
-from raynas.core.supernet import Supernet
+from raynas.bilevel.bilevel import Batch
 from raynas.errors import RaynasError
-from raynas.library import load_space
+from raynas.nets.fan import active
+from raynas.nets.networks.recurrent import RecurrentNetwork
+from raynas.nets.ops.lanes import Carried, Pass, Statistics
+from raynas.nets.supernet import Supernet
+from raynas.nets.supernets.recurrent import RecurrentSupernet
 from raynas.parts.estimators import SecondOrder
 from raynas.parts.updaters import Sgd
 from raynas.report.draw import draw_cell, write_cells
+from raynas.spaces.derive import derive
+from raynas.spaces.genotype import Choice, Genotype
+from raynas.spaces.library import load_space
+from raynas.spaces.space import SpaceFile
 
 # As published with the code of Liu et al. 2019.
 DARTS_V1 = (

@@ -7,24 +7,24 @@ import pytest
 import torch
 import yaml
 
-from raynas.core.bilevel import Batch, cross_entropy
-from raynas.core.checkpoint import dump, load
-from raynas.core.config import SearchConfig
-from raynas.core.ops.lanes import Statistics
-from raynas.core.space import SpaceFile
+from raynas.bilevel.bilevel import Batch, cross_entropy
+from raynas.config import SearchConfig
 from raynas.data.corpus import Corpus
 from raynas.data.load import load_data
 from raynas.data.split import split
 from raynas.errors import FileProblems, RaynasError
-from raynas.evaluation import perplexity
 from raynas.launch.local import LocalLauncher
-from raynas.library import load_space
-from raynas.measure import measure, measure_faster_forms
 from raynas.methods import names, reasons, resolve, settle
+from raynas.nets.ops.lanes import Statistics
 from raynas.report.build import build_report
-from raynas.search import Pack, Search
+from raynas.search.checkpoint import dump, load
+from raynas.search.look import perplexity
+from raynas.search.loop import Pack, Search
+from raynas.search.measure import measure, measure_faster_forms
+from raynas.spaces.library import load_space
+from raynas.spaces.space import SpaceFile
+from raynas.sweep.file.load import load_sweep
 from raynas.sweep.folder import SweepFolder
-from raynas.sweep.load import load_sweep
 from raynas.track.content import metrics
 
 SPACE = load_space("darts-rnn")

@@ -13,15 +13,15 @@ import track_folders
 import yaml
 from simulated_sweep import EPOCHS, LAST, Life, Scribe, losses, plan, simulate, sweep_of
 
+from raynas.bilevel.records import Ended
 from raynas.cli import tables as cli_tables
-from raynas.core.config import SearchConfig
-from raynas.core.genotype import Genotype
-from raynas.core.records import Ended
+from raynas.config import SearchConfig
 from raynas.errors import RaynasError
-from raynas.library import load_space
 from raynas.report import pictures, text
 from raynas.report.build import build_report
 from raynas.report.facts import gather, resolved_yaml
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.library import load_space
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Select, Trial
 
@@ -340,7 +340,7 @@ def test_foreign_text_is_escaped_everywhere(tmp_path: Path) -> None:
 def test_report_reads_the_space_as_it_was_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = simulate(tmp_path / "robust")
     before = build(folder)[0]
-    monkeypatch.setattr("raynas.library.load_space", lambda name: load_space("darts"))
+    monkeypatch.setattr("raynas.spaces.library.load_space", lambda name: load_space("darts"))
     assert build(folder)[0] == before
 
 

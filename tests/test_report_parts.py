@@ -8,11 +8,11 @@ from statistics import fmean, stdev
 import pytest
 from sweeping import report
 
-from raynas.core.genotype import Choice, Genotype
-from raynas.core.ops.catalogue import OPERATIONS
-from raynas.core.space import SpaceFile
-from raynas.library import load_space
 from raynas.report import draw, figures, pictures, stats, text
+from raynas.spaces.genotype import Choice, Genotype
+from raynas.spaces.library import load_space
+from raynas.spaces.operations import OPERATIONS
+from raynas.spaces.space import SpaceFile
 
 
 def test_operation_shares_add_up() -> None:

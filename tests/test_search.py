@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from raynas.core.checkpoint import dump, load
-from raynas.core.records import EpochReport
+from raynas.bilevel.records import EpochReport
 from raynas.errors import RaynasError
-from raynas.evaluation import Evaluator
-from raynas.search import Diverged, Pack, Search
+from raynas.search.checkpoint import dump, load
+from raynas.search.look import Evaluator
+from raynas.search.loop import Diverged, Pack, Search
 
 EXACT = {"base": "darts-2nd", "estimator": {"use": "second-order", "mixed": "exact"}}
 METHODS = ["darts", "darts-2nd", EXACT]

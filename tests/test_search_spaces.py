@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from raynas.core.checkpoint import dump, load
-from raynas.library import load_space
-from raynas.search import Pack, Search
+from raynas.search.checkpoint import dump, load
+from raynas.search.loop import Pack, Search
+from raynas.spaces.library import load_space
 
 SPACES = ["nas-bench-201", "nb1shot1-1", "nb1shot1-2", "nb1shot1-3", "enas-micro", "enas-macro"]
 SPACES += ["suite-wide-all-skip", "suite-single-cell-no-skip", "suite-single-cell-all-skip"]

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from cli_folders import raynas
 
-from raynas.cli.size import _usual as usual_size
-from raynas.core.genotype import Choice, Genotype
-from raynas.core.size import size_of
+from raynas.cli.verbs.size import _usual as usual_size
 from raynas.errors import RaynasError
+from raynas.nets.size import size_of
+from raynas.spaces.genotype import Choice, Genotype
 
 S3, SKIP, DIL3, MAX, AVG = "sep_conv_3x3", "skip_connect", "dil_conv_3x3", "max_pool_3x3", "avg_pool_3x3"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from cli_folders import raynas
 
-from raynas.core.genotype import Genotype
-from raynas.core.space import Space
 from raynas.errors import FileProblems
-from raynas.library import load_space, names
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.library import load_space, names
+from raynas.spaces.space import Space
 
 DARTS_OPS = [
     "none",

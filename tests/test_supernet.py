@@ -5,17 +5,17 @@ import torch
 from oracle import plain_forward
 from problems import bilevel, relaxed
 
-from raynas.core.bilevel import Batch
-from raynas.core.derive import derive
-from raynas.core.network import Network
-from raynas.core.ops import forms
-from raynas.core.ops.catalogue import OPERATIONS
-from raynas.core.ops.lanes import Pass, Statistics
-from raynas.core.skeletons import SKELETONS
-from raynas.core.space import SpaceFile
-from raynas.core.supernet import Supernet
+from raynas.bilevel.bilevel import Batch
 from raynas.errors import RaynasError
-from raynas.library import load_space, names
+from raynas.nets.network import Network
+from raynas.nets.ops import forms
+from raynas.nets.ops.lanes import Pass, Statistics
+from raynas.nets.supernet import Supernet
+from raynas.spaces.derive import derive
+from raynas.spaces.library import load_space, names
+from raynas.spaces.operations import OPERATIONS
+from raynas.spaces.skeletons import SKELETONS
+from raynas.spaces.space import SpaceFile
 
 ALL_SPACES = [name for name in sorted(names("search_spaces")) if not load_space(name).form.texts]
 SPACES = [
@@ -269,7 +269,7 @@ def copy_weights(net, network, space):
 
 def test_published_size_of_a_discrete_network():
     """DARTS' second cell with 36 channels and 20 cells has 3.3 million weights (Liu et al. 2019, table 1)."""
-    from raynas.core.genotype import Genotype
+    from raynas.spaces.genotype import Genotype
 
     text = (
         "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), "

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from sweeping import sweep_of
 
-from raynas.core.config import SearchConfig
+from raynas.config import SearchConfig
 from raynas.errors import FileProblems, RaynasError
-from raynas.sweep.load import load_sweep
+from raynas.sweep.file.load import load_sweep
 
 GOOD = "space: tiny\n"
 
@@ -196,7 +196,7 @@ def test_what_the_device_cannot_do_is_told(tmp_path: Path, monkeypatch: pytest.M
     text = GOOD + "grid: {precision: [float32, bfloat16]}\ncompile: true\n"
     sweep = sweep_of(tmp_path, text)
     assert [trial.config.precision for trial in sweep.trials if trial.config] == ["float32", "bfloat16"]
-    monkeypatch.setattr("raynas.core.abilities.lacks_bfloat16", lambda kind: f"this {kind} cannot")
+    monkeypatch.setattr("raynas.search.abilities.lacks_bfloat16", lambda kind: f"this {kind} cannot")
     monkeypatch.setattr("torch._inductor.cpp_builder.get_cpp_compiler", no_compiler)
     found = problems(tmp_path, text)
     assert found == {

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sweeping import report
 
-from raynas.core.config import SearchConfig
+from raynas.config import SearchConfig
 from raynas.sweep.record import TrialRecord, fold
 
 CONFIG = SearchConfig(space="tiny")

@@ -13,10 +13,10 @@ import yaml
 from sweeping import sweep_of
 
 from raynas.errors import FileProblems
-from raynas.sweep.ids import axis_label, group_labels, method_label
-from raynas.sweep.load import load_sweep
+from raynas.sweep.file.ids import axis_label, group_labels, method_label
+from raynas.sweep.file.load import load_sweep
+from raynas.sweep.file.sampling import paired_draws
 from raynas.sweep.plan import Distribution, Sweep
-from raynas.sweep.sampling import paired_draws
 
 PACKAGED = sorted(Path(str(files("raynas.trials"))).glob("*.yaml"))
 

@@ -15,11 +15,11 @@ from simulated_sweep import LAST, simulate
 from sweeping import sweep_of
 from track_folders import report
 
-from raynas.core.genotype import Choice, Genotype
 from raynas.errors import FileProblems, RaynasError
-from raynas.library import load_space
 from raynas.report.build import build_report
 from raynas.report.facts import gather
+from raynas.spaces.genotype import Choice, Genotype
+from raynas.spaces.library import load_space
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Benchmark, Sweep
 from raynas.tables.file import FileTable, open_file

@@ -12,9 +12,9 @@ import pytest
 import torch
 from cli_folders import raynas
 
-from raynas.core.genotype import Choice, Genotype
 from raynas.errors import RaynasError
-from raynas.library import load_space
+from raynas.spaces.genotype import Choice, Genotype
+from raynas.spaces.library import load_space
 from raynas.sweep.plan import Benchmark
 from raynas.tables.open import open_table
 from raynas.tables.table import Yardstick

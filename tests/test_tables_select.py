@@ -10,10 +10,10 @@ from cli_folders import raynas
 from simulated_sweep import LAST, simulate
 from sweeping import sweep_of
 
-from raynas.core.derive import derive
 from raynas.errors import FileProblems, RaynasError
-from raynas.library import load_space
 from raynas.report.build import build_report
+from raynas.spaces.derive import derive
+from raynas.spaces.library import load_space
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Benchmark, Select
 from raynas.sweep.select import judge_of, select

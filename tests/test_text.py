@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from raynas.core.config import DataConfig
+from raynas.config import DataConfig
 from raynas.data.catalogue import check_data
 from raynas.data.corpus import Corpus
 from raynas.data.feeds import Feeds, content_of

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from track_folders import OPS, diverged, end, epochs, make_sweep, play, report, start
 
-from raynas.core.genotype import Genotype
-from raynas.core.records import Ended
+from raynas.bilevel.records import Ended
 from raynas.errors import RaynasError
+from raynas.spaces.genotype import Genotype
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Benchmark
 from raynas.track.mlflow import MlflowTracker, Patience, replay

@@ -14,9 +14,9 @@ from track_folders import OPS, diverged, end, epochs, make_sweep, play, report, 
 
 from raynas.errors import RaynasError
 from raynas.launch.observer import Observer, Observers
-from raynas.library import locate
+from raynas.spaces.library import locate
+from raynas.sweep.file.uri import artifact_root, reason, resolve_uri, shown
 from raynas.sweep.folder import SweepFolder
-from raynas.sweep.uri import artifact_root, reason, resolve_uri, shown
 from raynas.track import content
 from raynas.track.parent import overall
 from raynas.track.progress import Progress, Uploaded, alone

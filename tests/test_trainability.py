@@ -9,17 +9,17 @@ import torch.nn.functional as F
 from policies import make_policy, randomly
 from recorded import wave
 
-from raynas.core.flat import unflatten
-from raynas.core.policy import Draw
-from raynas.core.progress import Progress
-from raynas.core.sketches import Sketches, fans
-from raynas.core.trainability import condition_numbers, count_regions
+from raynas.bilevel.policy import Draw
+from raynas.bilevel.progress import Progress
+from raynas.bilevel.sketches import Sketches, fans
 from raynas.errors import RaynasError
-from raynas.library import load_space
 from raynas.methods import resolve
-from raynas.parts.stages import Sample
-from raynas.parts.trainless import TrainingFree, ranked, significant
-from raynas.search import Search
+from raynas.nets.ops.flat import unflatten
+from raynas.nets.trainability import condition_numbers, count_regions
+from raynas.parts.stages.base import Sample
+from raynas.parts.stages.training_free import TrainingFree, ranked, significant
+from raynas.search.loop import Search
+from raynas.spaces.library import load_space
 
 FEW = {"use": "training-free", "images": 4, "crops": 60, "repeats": 1}
 

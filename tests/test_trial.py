@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from raynas.core.config import SearchConfig
-from raynas.core.genotype import Genotype
+from raynas.config import SearchConfig
 from raynas.data.load import load_data
 from raynas.disk import DiskFull, write_atomic
 from raynas.errors import RaynasError
 from raynas.launch import trial as trial_module
 from raynas.launch.trial import run_trials
+from raynas.spaces.genotype import Genotype
 from raynas.sweep.folder import TrialFolder
 from raynas.sweep.plan import Trial
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from test_supernet import make, random_weights, seeds
 
-from raynas.core.flat import flatten
-from raynas.core.ops.fused import Reduce, Source
-from raynas.core.ops.lanes import Pass, Statistics
-from raynas.core.ops.paths import Path
-from raynas.core.widen import Growth, _weights, growths, widen
 from raynas.errors import RaynasError
+from raynas.nets.ops.flat import flatten
+from raynas.nets.ops.fused import Reduce, Source
+from raynas.nets.ops.lanes import Pass, Statistics
+from raynas.nets.ops.paths import Path
+from raynas.nets.widen import Growth, _weights, growths, widen
 
 
 def pair(lanes=2, few=6, many=4, **more):

@@ -7,7 +7,7 @@ import pytest
 from sweeping import sweep_of
 
 from raynas.errors import FileProblems, RaynasError
-from raynas.library import load_space
+from raynas.spaces.library import load_space
 from raynas.yaml_text import NotYaml, parse_value, parse_yaml
 
 

@@ -4,9 +4,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from raynas.core.config import SearchConfig
-from raynas.core.genotype import Choice, Genotype
-from raynas.core.records import Curvature, EpochReport
+from raynas.bilevel.records import Curvature, EpochReport
+from raynas.config import SearchConfig
+from raynas.spaces.genotype import Choice, Genotype
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Benchmark, Resources, Select, Sweep, Track, Trial
 

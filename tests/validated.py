@@ -4,10 +4,10 @@ import torch
 import torch.nn.functional as F
 from oracle import Extras, plain_forward
 
-from raynas.core.bilevel import Batch, cross_entropy
-from raynas.core.ops.lanes import Statistics
-from raynas.core.policy import Dice
-from raynas.core.streams import stream
+from raynas.bilevel.bilevel import Batch, cross_entropy
+from raynas.bilevel.policy import Dice
+from raynas.nets.ops.lanes import Statistics
+from raynas.search.streams import stream
 
 CELLS = {"gdas", "gdas-st", "snas", "dsnas", "parsec", "data", "proxyless", "asng-nas", "nasp"}
 """Methods that train single cells (or nearly single ones): the mean over drawn cells is validated."""

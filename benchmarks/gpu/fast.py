@@ -12,9 +12,9 @@ from benchmarks.gpu.where import Where, synthetic
 from benchmarks.lines import Line
 from benchmarks.loop import load_adapter
 from benchmarks.setting import Setting, stepper
-from raynas.core.abilities import lacks_bfloat16, lacks_compiler
 from raynas.data.augment import Augment
 from raynas.data.feed import Feed, Images
+from raynas.search.abilities import lacks_bfloat16, lacks_compiler
 
 METHODS = ("darts-2nd", "gdas", "pc-darts", "drnas")
 STEPS = 5

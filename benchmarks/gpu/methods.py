@@ -8,9 +8,9 @@ from torch import Tensor
 from benchmarks.gpu.near import apart, short
 from benchmarks.gpu.where import Where, pack_on
 from benchmarks.lines import Line, at_most
-from raynas.core.flat import column
 from raynas.methods import names, resolve
-from raynas.search import Pack
+from raynas.nets.ops.flat import column
+from raynas.search.loop import Pack
 
 EXACT = 1e-6
 """Adam divides by the gradient's size, which turns rounding into more where a gradient is nearly 0."""

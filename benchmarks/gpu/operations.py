@@ -8,15 +8,15 @@ from torch import Tensor, nn
 from benchmarks.gpu.near import apart, gradients, short
 from benchmarks.gpu.where import Where
 from benchmarks.lines import Line, at_most
-from raynas.core.derive import derive
-from raynas.core.network import Network
-from raynas.core.networks.recurrent import RecurrentNetwork
-from raynas.core.ops.catalogue import OPERATIONS
-from raynas.core.ops.lanes import Pass, Statistics
-from raynas.core.recurrent import AnySupernet, RecurrentSupernet
-from raynas.core.space import Space, SpaceFile
-from raynas.core.supernet import Supernet
-from raynas.library import load_space, names
+from raynas.nets.network import Network
+from raynas.nets.networks.recurrent import RecurrentNetwork
+from raynas.nets.ops.lanes import Pass, Statistics
+from raynas.nets.supernet import Supernet
+from raynas.nets.supernets.recurrent import AnySupernet, RecurrentSupernet
+from raynas.spaces.derive import derive
+from raynas.spaces.library import load_space, names
+from raynas.spaces.operations import OPERATIONS
+from raynas.spaces.space import Space, SpaceFile
 
 EXACT = {torch.float64: 1e-9, torch.float32: 1e-3}
 """How far outputs and gradients may be apart. In float32 a ReLU whose input is nearly 0 may switch."""

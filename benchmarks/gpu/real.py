@@ -8,12 +8,12 @@ import torch
 from benchmarks.gpu.where import Where, synthetic
 from benchmarks.lines import Line, at_least
 from benchmarks.sizes import SPACE
-from raynas.core.config import SearchConfig
+from raynas.config import SearchConfig
 from raynas.data.catalogue import Recipe
 from raynas.data.split import split
 from raynas.launch.trial import make_deterministic
-from raynas.library import load_space
-from raynas.search import Diverged, Pack
+from raynas.search.loop import Diverged, Pack
+from raynas.spaces.library import load_space
 
 EPOCHS = 50
 

@@ -12,10 +12,10 @@ import torch
 
 from benchmarks.gpu.where import Where, pack_on
 from benchmarks.lines import Line, at_least
-from raynas.core.checkpoint import dump, load
-from raynas.core.records import EpochReport
+from raynas.bilevel.records import EpochReport
 from raynas.launch.trial import make_deterministic
-from raynas.search import Pack
+from raynas.search.checkpoint import dump, load
+from raynas.search.loop import Pack
 
 METHODS = ("darts", "darts-2nd", "gdas", "drnas", "pc-darts", "r-darts-dp")
 EPOCHS = 3

@@ -19,8 +19,8 @@ from benchmarks.setting import stepper
 from raynas.data.dataset import Dataset
 from raynas.launch.device import HEADROOM, fence
 from raynas.launch.local import LocalLauncher
+from raynas.sweep.file.load import load_sweep
 from raynas.sweep.folder import SweepFolder
-from raynas.sweep.load import load_sweep
 
 PATIENCE = 120.0
 """Seconds that the processes of one measurement may take to start."""

@@ -11,11 +11,11 @@ import torch
 from benchmarks.lines import Line
 from benchmarks.setting import Setting
 from benchmarks.sizes import SIZES, Size
-from raynas.core.config import SearchConfig
+from raynas.config import SearchConfig
 from raynas.data.dataset import Dataset, from_arrays
 from raynas.data.split import split
-from raynas.library import load_space
-from raynas.search import Pack
+from raynas.search.loop import Pack
+from raynas.spaces.library import load_space
 
 PAPER = Size("paper", 16, 8, 64, 32)
 """The search of Liu et al. 2019: 16 channels, 8 cells, batch 64, CIFAR-10's images."""

@@ -12,7 +12,7 @@ from raynas.disk import expanded
 from raynas.errors import RaynasError, short
 
 if TYPE_CHECKING:
-    from raynas.core.genotype import Genotype
+    from raynas.spaces.genotype import Genotype
 
 Cell = Annotated[
     str,
@@ -74,15 +74,15 @@ def _file(name: str) -> Path | None:
 
 def _is_text(cell: str) -> bool:
     """Tell whether an argument is the text of a cell rather than a sweep's name."""
-    from raynas.core.skeletons import found_in
+    from raynas.spaces.skeletons import found_in
 
     words = cell.split()
     return len(words) > 1 or any(mark in cell for mark in "|({[\n") or bool(found_in(cell))
 
 
 def _load(path: Path, given: str, name: str | None) -> "Genotype":
-    from raynas.core.genotype import FORMAT, Genotype
     from raynas.disk import read_bounded
+    from raynas.spaces.genotype import FORMAT, Genotype
 
     try:
         data = read_bounded(path, MOST_FILE)
@@ -111,8 +111,8 @@ def _decoded(data: bytes) -> str:
 
 def _read(text: str, file: str | None, name: str | None) -> "Genotype":
     """Parse a cell; what is wrong with a file's is told with its name, and how to name one of several."""
-    from raynas.core.genotype import Genotype
-    from raynas.core.snippet import SeveralCells
+    from raynas.spaces.genotype import Genotype
+    from raynas.spaces.texts.snippet import SeveralCells
 
     try:
         return Genotype.from_text(text, name=name)

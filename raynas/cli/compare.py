@@ -17,11 +17,12 @@ def with_darts(name: str, size: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises `RaynasError` when the method cannot search the space.
     """
-    from raynas import library, methods
-    from raynas.core.config import SearchConfig
+    from raynas import methods
+    from raynas.config import SearchConfig
     from raynas.errors import RaynasError
     from raynas.launch.device import local_device
-    from raynas.measure import ROUNDS, compare
+    from raynas.search.measure import ROUNDS, compare
+    from raynas.spaces import library
 
     path = str(library.locate("search_spaces", str(size["space"])))
     space = library.load_space(path)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from raynas.cli.output import say, show_table, table
 
 if TYPE_CHECKING:
-    from raynas.core.config import SearchConfig
-    from raynas.core.space import Space
+    from raynas.config import SearchConfig
+    from raynas.spaces.space import Space
 
 _IMAGES: tuple[tuple[int, ...], int, str] = (3, 32, 32), 10, "32×32 colour images, 10 classes"
 _WORDS: tuple[tuple[int, ...], int, str] = (), 10_000, "a vocabulary of 10,000 words"
@@ -33,11 +33,11 @@ def space(name: str, measure: bool = False) -> dict[str, Any]:
     """
     import torch
 
-    from raynas import library
-    from raynas.core.config import SearchConfig
-    from raynas.core.recurrent import RecurrentSupernet
-    from raynas.core.supernet import Supernet
+    from raynas.config import SearchConfig
     from raynas.methods import settle
+    from raynas.nets.supernet import Supernet
+    from raynas.nets.supernets.recurrent import RecurrentSupernet
+    from raynas.spaces import library
 
     path = library.locate("search_spaces", name)
     found = library.load_space(str(path))
@@ -182,9 +182,9 @@ def _part_text(part: Any) -> str:
 
 def operation(name: str) -> dict[str, Any]:
     """Return an operation's facts and the spaces that use it."""
-    from raynas import library
-    from raynas.core.ops.catalogue import OPERATIONS
     from raynas.errors import RaynasError
+    from raynas.spaces import library
+    from raynas.spaces.operations import OPERATIONS
 
     users = []
     for space_name, path in library.names("search_spaces").items():
@@ -228,9 +228,9 @@ def trial_file(name: str, measure: bool = False) -> dict[str, Any]:
 
     With ``measure`` one step of each differently sized search is timed, on the file's own data.
     """
-    from raynas import library
-    from raynas.cli.files import searches
-    from raynas.sweep.load import load_sweep
+    from raynas.cli.verbs.files import searches
+    from raynas.spaces import library
+    from raynas.sweep.file.load import load_sweep
 
     path = library.locate("trials", name)
     found = load_sweep(path, [])
@@ -301,7 +301,7 @@ def print_fields(facts: Mapping[str, Any]) -> None:
 
 def _measure(config: "SearchConfig", space: "Space", shape: tuple[int, ...], classes: int) -> dict[str, Any]:
     from raynas.launch.device import local_device
-    from raynas.measure import measure
+    from raynas.search.measure import measure
 
     device = local_device("auto")
     measured = measure(config, space, shape, classes, device)
@@ -314,8 +314,8 @@ def _measure(config: "SearchConfig", space: "Space", shape: tuple[int, ...], cla
 
 
 def _measure_each(configs: "list[SearchConfig]") -> list[dict[str, Any]]:
-    from raynas import library
     from raynas.data.load import load_data
+    from raynas.spaces import library
 
     # What decides the size and the speed of a step; seeds and strengths do not.
     keys = ("space", "method", "batch", "channels", "cells", "data", "threads")

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from raynas.cli import files, look, lookup, results, run, show, size, tracking
 from raynas.cli.options import INTERRUPTED, Settings
+from raynas.cli.verbs import files, lookup, ls, results, run, show, size, tracking
 from raynas.errors import RaynasError, printable, quoted, short
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 
 _VERBS: dict[str, dict[str, Callable[..., None]]] = {
-    "Look": {"ls": look.ls, "show": show.show},
+    "Look": {"ls": ls.ls, "show": show.show},
     "Prepare": {"cp": files.cp, "check": files.check},
     "Run": {"search": run.search, "sweep": run.sweep, "resume": run.resume},
     "Results": {

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
 
-from raynas.core.records import EpochReport
+from raynas.bilevel.records import EpochReport
 from raynas.errors import RaynasError
 from raynas.launch.driver import ENDED
 from raynas.report.stats import Spread

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad as pad_zeros
 
-from raynas.core.config import DataConfig
+from raynas.config import DataConfig
 from raynas.data.catalogue import Recipe
 
 TOP, LEFT, MIRRORED, ROW, COLUMN = range(5)

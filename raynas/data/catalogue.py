@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from raynas.core.config import DataConfig
+from raynas.config import DataConfig
 from raynas.data.functions import find_function, is_function, registered
 from raynas.data.text import PTB_FILES, text_problems
 from raynas.data.tree import IMAGE_SUFFIXES, Count, class_folders, find_tree, image_files

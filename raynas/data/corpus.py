@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from raynas.core.config import DataConfig
+from raynas.config import DataConfig
 from raynas.data.catalogue import AS_THEY_ARE, Recipe, data_path
 from raynas.data.text import PTB_FILES, UNKNOWN, python_docs, read, tokenise, treebank, vocabulary
 from raynas.errors import RaynasError

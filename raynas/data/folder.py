@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from raynas.core.cpus import whole_cpus
+from raynas.cpus import whole_cpus
 from raynas.data.pixels import open_image, to_colour, turned, unreadable
 from raynas.data.tree import class_folders, image_files
 from raynas.errors import RaynasError

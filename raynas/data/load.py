@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raynas.core.config import DataConfig
+from raynas.config import DataConfig
 from raynas.data.catalogue import (
     DATA_SETS,
     check_data,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from raynas.core.config import DataConfig, SearchConfig
+from raynas.config import DataConfig, SearchConfig
 from raynas.data.corpus import Corpus
 from raynas.data.dataset import Dataset
 from raynas.errors import RaynasError

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from raynas.core.config import DataConfig
+from raynas.config import DataConfig
 from raynas.disk import expanded
 from raynas.errors import Problem, RaynasError, nearest
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from raynas.core.config import DataConfig, SearchConfig
+from raynas.config import DataConfig, SearchConfig
 from raynas.data.catalogue import is_text
 from raynas.disk import append_text, holder, lock
 from raynas.errors import RaynasError

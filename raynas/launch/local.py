@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from raynas.core.config import DataConfig, SearchConfig
+from raynas.config import DataConfig, SearchConfig
 from raynas.data.load import load_data
 from raynas.data.split import Data
 from raynas.errors import RaynasError

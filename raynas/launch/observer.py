@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from raynas.disk import append_text
+from raynas.sweep.file.uri import without_passwords
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
-from raynas.sweep.uri import without_passwords
 
 
 class Observer:

@@ -5,14 +5,14 @@ from dataclasses import asdict, dataclass, field, replace
 
 import torch
 
-from raynas.core.config import DataConfig, SearchConfig, shape_of
-from raynas.core.space import Space
+from raynas.config import DataConfig, SearchConfig, shape_of
 from raynas.data.split import Data, steps_per_epoch
 from raynas.errors import RaynasError
 from raynas.launch.device import memory_share
-from raynas.library import load_space
-from raynas.measure import FORMS_STEPS, LONGEST, measure_faster_forms, measure_packs
 from raynas.methods import resolve
+from raynas.search.measure import FORMS_STEPS, LONGEST, measure_faster_forms, measure_packs
+from raynas.spaces.library import load_space
+from raynas.spaces.space import Space
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.packs import PackEntry, damage, read_packs, write_packs
 from raynas.sweep.propose import dealt

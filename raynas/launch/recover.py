@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from raynas.core.checkpoint import load
-from raynas.core.config import shape_of
-from raynas.core.records import EpochReport
+from raynas.bilevel.records import EpochReport
+from raynas.config import shape_of
 from raynas.disk import replace, set_aside
 from raynas.errors import RaynasError
 from raynas.launch.driver import OVER, only_writer
+from raynas.search.checkpoint import load
 from raynas.sweep.folder import SweepFolder, TrialFolder
 from raynas.sweep.packs import PackEntry, damage, write_packs
 from raynas.sweep.plan import Trial

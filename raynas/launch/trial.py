@@ -18,14 +18,14 @@ from typing import Any, Literal
 import torch
 
 import raynas
-from raynas.core.checkpoint import dump
-from raynas.core.config import SearchConfig
+from raynas.config import SearchConfig
 from raynas.data.split import Data, split
 from raynas.disk import DiskFull, append_text, replace, write_atomic
 from raynas.errors import RaynasError
 from raynas.launch.driver import next_attempt, this_attempt
 from raynas.launch.recover import Member, Team, teams
-from raynas.search import Diverged, Pack
+from raynas.search.checkpoint import dump
+from raynas.search.loop import Diverged, Pack
 from raynas.sweep.folder import TrialFolder
 
 Ended = Literal["finished", "diverged", "failed"]

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from raynas.core.config import SearchConfig
-from raynas.core.space import Space
+from raynas.config import SearchConfig
 from raynas.errors import RaynasError
-from raynas.library import load_space
 from raynas.methods.build import PARTS, methods, parts, plain, resolve
 from raynas.methods.layout import lay_out
 from raynas.methods.record import Method
 from raynas.methods.reject import reasons
+from raynas.spaces.library import load_space
+from raynas.spaces.space import Space
 
 __all__ = [
     "PARTS",

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from raynas.core.space import Space
 from raynas.errors import RaynasError, quoted, unknown
 from raynas.methods.recipes import ALL
 from raynas.methods.record import Method, Order
@@ -26,18 +25,19 @@ from raynas.parts import (
     rules,
     samplers,
     schedules,
-    stages,
     stops,
     stores,
 )
 from raynas.parts.cost import Cost, Resources
 from raynas.parts.estimators import FirstOrder, SecondOrder
-from raynas.parts.greedy import Greedy
-from raynas.parts.progressive import Deepen, Widen
-from raynas.parts.projection import PerturbAndProject
-from raynas.parts.ranking import SampleAndRank
-from raynas.parts.relevance import Relevance, Sparsify
-from raynas.parts.trainless import TrainingFree
+from raynas.parts.stages.base import DropWeak, DropZeros, FixEarly
+from raynas.parts.stages.deepen_widen import Deepen, Widen
+from raynas.parts.stages.greedy import Greedy
+from raynas.parts.stages.perturb_and_project import PerturbAndProject
+from raynas.parts.stages.sample_and_rank import SampleAndRank
+from raynas.parts.stages.sparsify import Relevance, Sparsify
+from raynas.parts.stages.training_free import TrainingFree
+from raynas.spaces.space import Space
 
 Kinds = Mapping[str, type[Any]]
 
@@ -101,9 +101,9 @@ PARTS: Mapping[str, Kinds] = {
         "auxiliary-skip": modifiers.AuxiliarySkip,
     },
     "stages": {
-        "drop-weak": stages.DropWeak,
-        "drop-zeros": stages.DropZeros,
-        "fix-early": stages.FixEarly,
+        "drop-weak": DropWeak,
+        "drop-zeros": DropZeros,
+        "fix-early": FixEarly,
         "greedy": Greedy,
         "deepen": Deepen,
         "widen": Widen,

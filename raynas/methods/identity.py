@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from raynas.core.config import LOOP_VERSION, SearchConfig
+from raynas.config import LOOP_VERSION, SearchConfig
 from raynas.errors import RaynasError
 
 if TYPE_CHECKING:

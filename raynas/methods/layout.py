@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from raynas.core.space import Space
 from raynas.errors import RaynasError
 from raynas.methods.record import Method
-from raynas.parts.stages import Stage
+from raynas.parts.stages.base import Stage
+from raynas.spaces.space import Space
 
 
 def lay_out(method: Method, space: Space, values: Mapping[str, Any]) -> tuple[Stage, ...]:

@@ -4,9 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
-from raynas.core.objective import Objective, Penalty
-from raynas.core.policy import Modifier, Relaxation, Sampler, Store, Validated, validated
-from raynas.core.space import Space
+from raynas.bilevel.objective import Objective, Penalty
+from raynas.bilevel.policy import Modifier, Relaxation, Sampler, Store, Validated, validated
 from raynas.methods.identity import fingerprint_of, record_of
 from raynas.parts.derivations import Derivation, Strongest
 from raynas.parts.estimators import Estimator, FirstOrder
@@ -15,9 +14,10 @@ from raynas.parts.relaxations import Softmax
 from raynas.parts.rules import AdamRule, UpdateRule
 from raynas.parts.samplers import Mean
 from raynas.parts.schedules import Annealing, Cosine
-from raynas.parts.stages import Stages
+from raynas.parts.stages.base import Stages
 from raynas.parts.stops import AnyOf, EigenvalueGrowth, StopRule
 from raynas.parts.stores import Table
+from raynas.spaces.space import Space
 
 Order = Literal["alphas-first", "weights-first", "joint"]
 

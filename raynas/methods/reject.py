@@ -4,14 +4,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from raynas.core.space import Space
 from raynas.errors import RaynasError
 from raynas.methods.layout import lay_out
 from raynas.methods.record import Method
 from raynas.parts.cost import Cost, Resources, read_costs
 from raynas.parts.derivations import EveryEdge, FewSkips, Threshold, is_skip
 from raynas.parts.estimators import SecondOrder
-from raynas.parts.greedy import Greedy
 from raynas.parts.modifiers import (
     AuxiliarySkip,
     CutoutChance,
@@ -22,17 +20,19 @@ from raynas.parts.modifiers import (
 )
 from raynas.parts.objectives import Natural
 from raynas.parts.penalties import Anchor
-from raynas.parts.progressive import Deepen, Widen
-from raynas.parts.projection import PerturbAndProject
 from raynas.parts.relaxations import DirichletMean, MaxWeight, Scales, Softmax
-from raynas.parts.relevance import Relevance, Sparsify
 from raynas.parts.rules import AdamRule, Adaptive, Proximal
 from raynas.parts.samplers import Categorical, Dirichlet, Pair, Projection
 from raynas.parts.schedules import PowerCosine
-from raynas.parts.stages import DropWeak, DropZeros, FixEarly
+from raynas.parts.stages.base import DropWeak, DropZeros, FixEarly
+from raynas.parts.stages.deepen_widen import Deepen, Widen
+from raynas.parts.stages.greedy import Greedy
+from raynas.parts.stages.perturb_and_project import PerturbAndProject
+from raynas.parts.stages.sparsify import Relevance, Sparsify
+from raynas.parts.stages.training_free import TrainingFree
 from raynas.parts.stops import AnyOf, EigenvalueGrowth, SkipCount
 from raynas.parts.stores import Generator, Table
-from raynas.parts.trainless import TrainingFree
+from raynas.spaces.space import Space
 
 
 def reasons(method: Method, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:

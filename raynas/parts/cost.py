@@ -8,16 +8,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raynas.core.cost import costs_by_cell, option_costs
-from raynas.core.objective import Costs
-from raynas.core.policy import Draw, Policy
-from raynas.core.recurrent import AnySupernet
-from raynas.core.skeletons.base import Group
-from raynas.core.space import Space
+from raynas.bilevel.objective import Costs
+from raynas.bilevel.policy import Draw, Policy
 from raynas.disk import expanded
 from raynas.errors import RaynasError, unknown
-from raynas.library import read_yaml
+from raynas.nets.cost import costs_by_cell, option_costs
+from raynas.nets.supernets.recurrent import AnySupernet
 from raynas.parts.penalties import Strength, Term, shares
+from raynas.spaces.library import read_yaml
+from raynas.spaces.skeletons.base import Group
+from raynas.spaces.space import Space
 
 LEAST = 2.0
 """The multiplicative form takes logarithms: expected costs below 2 count as 2."""
@@ -109,7 +109,7 @@ class Resources(Term):
     """SNAS: strength·Σ over edges of the mean logarithm of what the drawn operations take.
 
     Three things are taken, in numbers for one image: the weights, the multiply-adds (of pooling, whatever its
-    windows look at), and the memory accesses, see `raynas.core.cost.Counts`. Each is the sum over an edge's
+    windows look at), and the memory accesses, see `raynas.nets.cost.Counts`. Each is the sum over an edge's
     options, by the drawn weights, and counts as 1 where it is less. The cells that share a row of α are
     averaged. As every edge has a logarithm of its own, a cheap edge is charged for a share of its cost as a
     dear one is; the term of `Cost` with ``form: log`` is 18 to 64 times weaker at the same strength.

@@ -6,11 +6,11 @@ from typing import Annotated, ClassVar, Protocol
 
 from pydantic import Field
 
-from raynas.core.derive import Rows, derive, derive_above, genotype_in, selected
-from raynas.core.genotype import Genotype
-from raynas.core.ops.catalogue import OPERATIONS
-from raynas.core.skeletons.base import Choice
-from raynas.core.space import Cell, Space
+from raynas.spaces.derive import Rows, derive, derive_above, genotype_in, selected
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.operations import OPERATIONS
+from raynas.spaces.skeletons.base import Choice
+from raynas.spaces.space import Cell, Space
 
 Table = list[list[float]]
 Rated = list[tuple[float, Choice, bool]]

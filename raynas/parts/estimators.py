@@ -14,8 +14,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.autograd import grad
 
-from raynas.core.bilevel import Batch, Bilevel
-from raynas.core.flat import flatten
+from raynas.bilevel.bilevel import Batch, Bilevel
+from raynas.nets.ops.flat import flatten
 from raynas.parts.updaters import Sgd
 
 

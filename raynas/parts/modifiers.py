@@ -12,8 +12,8 @@ import torch
 from pydantic import Field, InstanceOf
 from torch import Tensor
 
-from raynas.core.policy import Draw, Policy, Tables
-from raynas.core.progress import Chance, Schedule, Value, number
+from raynas.bilevel.policy import Draw, Policy, Tables
+from raynas.bilevel.progress import Chance, Schedule, Value, number
 from raynas.parts.schedules import Linear
 
 FADING = Linear(1.0, 0.0, reach=False)

@@ -2,7 +2,7 @@
 
 Every objective has the value of a mean cross entropy; how its gradient in α comes about is what differs. So
 the α-step, the weight step and a joint step can treat all of them alike. Those that weigh several draws need
-the memory of one (see `raynas.core.objective.Objective`).
+the memory of one (see `raynas.bilevel.objective.Objective`).
 """
 
 import math
@@ -14,8 +14,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raynas.core.objective import Outcome, Score
-from raynas.core.policy import Draw, Policy
+from raynas.bilevel.objective import Outcome, Score
+from raynas.bilevel.policy import Draw, Policy
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raynas.core.objective import Costs
-from raynas.core.policy import Draw, Policy, Tables
-from raynas.core.recurrent import AnySupernet
-from raynas.core.space import Space
+from raynas.bilevel.objective import Costs
+from raynas.bilevel.policy import Draw, Policy, Tables
+from raynas.nets.supernets.recurrent import AnySupernet
 from raynas.parts.relaxations import concentration
+from raynas.spaces.space import Space
 
 Strength = Annotated[float, Field(ge=0)]
 

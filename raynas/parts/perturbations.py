@@ -12,8 +12,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.autograd import grad
 
-from raynas.core.policy import Draw, Losses, Policy, Tables
-from raynas.core.progress import Chance, number
+from raynas.bilevel.policy import Draw, Losses, Policy, Tables
+from raynas.bilevel.progress import Chance, number
 from raynas.parts.samplers import one_hot
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from raynas.core.progress import Positive, number
+from raynas.bilevel.progress import Positive, number
 
 
 def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ import torch
 from pydantic import Field, InstanceOf
 from torch import Tensor
 
-from raynas.core.flat import column
-from raynas.core.policy import Layout, Policy
+from raynas.bilevel.policy import Layout, Policy
+from raynas.nets.ops.flat import column
 from raynas.parts.updaters import Adam, Sgd, clip_norm
 
 Beta = Annotated[float, Field(ge=0, lt=1)]

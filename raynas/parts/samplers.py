@@ -13,11 +13,11 @@ from pydantic import Field
 from torch import Tensor
 from torch.autograd import Function
 
-from raynas.core.fan import active
-from raynas.core.ops.catalogue import OPERATIONS
-from raynas.core.policy import Draw, Losses, Policy, Tables, Validated
-from raynas.core.progress import Positive, number
+from raynas.bilevel.policy import Draw, Losses, Policy, Tables, Validated
+from raynas.bilevel.progress import Positive, number
+from raynas.nets.fan import active
 from raynas.parts.relaxations import concentration, masked_softmax
+from raynas.spaces.operations import OPERATIONS
 
 Execute = Literal["all", "chosen"]
 

@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar, Literal, Protocol
 
 from pydantic import Field
 
-from raynas.core.progress import Progress, Schedule
-from raynas.core.records import EpochReport
+from raynas.bilevel.progress import Progress, Schedule
+from raynas.bilevel.records import EpochReport
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Annotated, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import Field, InstanceOf
 
-from raynas.core.ops.catalogue import OPERATIONS
-from raynas.core.records import EpochReport
-from raynas.core.space import Space
+from raynas.bilevel.records import EpochReport
+from raynas.spaces.operations import OPERATIONS
+from raynas.spaces.space import Space
 
 LEARNABLE = frozenset(
     {"separable", "dilated", "convolution", "crossed", "rectified", "inverted", "normed_separable"}

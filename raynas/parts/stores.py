@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from raynas.core.policy import Layout
+from raynas.bilevel.policy import Layout
 
 KERNEL = 3
 INPUTS = 3

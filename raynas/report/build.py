@@ -7,8 +7,6 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from raynas.core.genotype import Genotype
-from raynas.core.ops.catalogue import OPERATIONS
 from raynas.disk import disk_error
 from raynas.errors import RaynasError, printable
 from raynas.report import facts as f
@@ -17,6 +15,8 @@ from raynas.report.draw import draw_cell, write_cells
 from raynas.report.facts import Facts
 from raynas.report.pictures import Likeness, Multiple, Picture
 from raynas.report.stats import derived_counts
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.operations import OPERATIONS
 from raynas.sweep.folder import SweepFolder, write_atomic
 from raynas.sweep.plan import Benchmark
 

@@ -13,10 +13,10 @@ from itertools import accumulate, pairwise
 from random import Random
 from statistics import fmean
 
-from raynas.core.genotype import Genotype
-from raynas.core.ops.catalogue import OPERATIONS
-from raynas.core.skeletons.base import Choice
 from raynas.errors import RaynasError
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.operations import OPERATIONS
+from raynas.spaces.skeletons.base import Choice
 
 MARGIN = 20
 HEADING = 30

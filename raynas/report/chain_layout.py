@@ -1,9 +1,9 @@
 """Where everything goes in the drawing of a chain: one line for each stage of its trunk."""
 
-from raynas.core.genotype import Genotype
-from raynas.core.ops.catalogue import OPERATIONS
 from raynas.errors import unknown
 from raynas.report.cell_layout import APART, HEADING, LETTER, MARGIN, Box, Layout, Wire
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.operations import OPERATIONS
 
 BLOCK, HEAD, TALL = 80, 140, 32
 """Widths of a block and of what begins a line, and the height of both, in pixels."""

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Protocol
 from xml.sax.saxutils import escape, quoteattr
 
-from raynas.core.genotype import Genotype
-from raynas.core.ops.catalogue import OPERATIONS, Family
 from raynas.disk import disk_error, write_atomic
 from raynas.report import cell_layout, chain_layout
 from raynas.report.cell_layout import HEADING, MARGIN, TAIL, Box, Layout, Point, Wire
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.operations import OPERATIONS, Family
 
 INK, MUTED, LINE, EDGE, CARD, FILL = "#1f2328", "#59636e", "#8c959f", "#d0d7de", "#ffffff", "#eef1f4"
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"

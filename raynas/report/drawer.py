@@ -12,8 +12,8 @@ from collections import OrderedDict
 from contextlib import suppress
 from typing import IO
 
-from raynas.core.genotype import Genotype
 from raynas.report.draw import draw_png
+from raynas.spaces.genotype import Genotype
 
 KEPT = 64
 """Pictures that are kept: a cell mostly stays for some epochs, and its last is drawn for the summary too."""

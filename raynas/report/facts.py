@@ -10,13 +10,13 @@ from typing import Any
 
 import yaml
 
-from raynas.core.genotype import Genotype
-from raynas.core.records import EpochReport
-from raynas.core.space import Space
+from raynas.bilevel.records import EpochReport
 from raynas.data.catalogue import is_text
 from raynas.errors import RaynasError
 from raynas.report.stats import Spread
 from raynas.report.text import axis_value
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.space import Space
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Benchmark, Sweep
 from raynas.sweep.record import TrialRecord

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, ScalarFormatter
 
-from raynas.core.ops.catalogue import OPERATIONS
 from raynas.report.draw import style_of
+from raynas.spaces.operations import OPERATIONS
 
 _GROUND: dict[str, tuple[str, str]] = {
     # name: (on light ground, on dark ground)

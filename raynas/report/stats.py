@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean, stdev
 
-from raynas.core.genotype import Genotype
-from raynas.core.ops.catalogue import OPERATIONS
-from raynas.core.records import EpochReport
-from raynas.core.skeletons.base import Group
+from raynas.bilevel.records import EpochReport
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.operations import OPERATIONS
+from raynas.spaces.skeletons.base import Group
 
 
 @dataclass(frozen=True)

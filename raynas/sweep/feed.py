@@ -4,8 +4,8 @@ import os
 import threading
 from collections.abc import Mapping
 
-from raynas.core.config import SearchConfig
-from raynas.core.records import EpochReport
+from raynas.bilevel.records import EpochReport
+from raynas.config import SearchConfig
 from raynas.sweep.record import Fold, TrialRecord
 from raynas.sweep.spool import Spool
 

@@ -13,13 +13,13 @@ from typing import Any
 
 from raynas.disk import disk_error, expanded, read_bounded, write_atomic
 from raynas.errors import RaynasError, nearest, quoted
-from raynas.library import load_space
+from raynas.spaces.library import load_space
 from raynas.sweep import packs
+from raynas.sweep.file.resolve import filled
+from raynas.sweep.file.uri import without_passwords
 from raynas.sweep.plan import VERSION, Sweep, Track, Trial
 from raynas.sweep.record import TrialRecord
-from raynas.sweep.resolve import filled
 from raynas.sweep.trial_folder import Known, TrialFolder, pretty, read_mapping
-from raynas.sweep.uri import without_passwords
 
 __all__ = ["Known", "SweepFolder", "TrialFolder", "write_atomic"]
 

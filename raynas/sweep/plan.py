@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 
-from raynas.core.config import Frozen, SearchConfig
-from raynas.core.space import Space
+from raynas.config import Frozen, SearchConfig
 from raynas.disk import expanded
 from raynas.errors import quoted
+from raynas.spaces.space import Space
 from raynas.tables.open import open_table
 from raynas.tables.table import Yardstick
 

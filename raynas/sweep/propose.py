@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from raynas.core.config import SearchConfig, shape_of
+from raynas.config import SearchConfig, shape_of
+from raynas.sweep.file.resolve import filled
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.identity import check_unchanged
 from raynas.sweep.plan import Distribution, Trial
 from raynas.sweep.record import TrialRecord
-from raynas.sweep.resolve import filled
 from raynas.sweep.select import judge_of, value_of
 
 if TYPE_CHECKING:

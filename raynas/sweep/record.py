@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from raynas.core.config import SearchConfig
-from raynas.core.genotype import Genotype
-from raynas.core.records import EpochReport
+from raynas.bilevel.records import EpochReport
+from raynas.config import SearchConfig
 from raynas.errors import RaynasError
-from raynas.sweep.ids import method_label
+from raynas.spaces.genotype import Genotype
+from raynas.sweep.file.ids import method_label
 
 Status = Literal["waiting", "running", "finished", "diverged", "failed"]
 

@@ -8,11 +8,11 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from raynas.core.config import SearchConfig
-from raynas.core.space import Space
+from raynas.config import SearchConfig
 from raynas.disk import disk_error, read_json, set_aside, write_atomic
 from raynas.errors import RaynasError
-from raynas.library import load_space
+from raynas.spaces.library import load_space
+from raynas.spaces.space import Space
 from raynas.sweep.feed import Feed
 from raynas.sweep.plan import Trial
 from raynas.sweep.record import Fold, TrialRecord

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from raynas.core import nasbench201
-from raynas.core.genotype import Genotype
-from raynas.core.skeletons import SKELETONS
-from raynas.core.space import Space
 from raynas.errors import RaynasError, short
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.skeletons import SKELETONS
+from raynas.spaces.space import Space
+from raynas.spaces.texts import nasbench201
 from raynas.tables.table import COLUMN, Entry, missing
 from raynas.tables.within import expressible
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from raynas.core.genotype import Genotype
-from raynas.core.space import Space
 from raynas.errors import RaynasError
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.space import Space
 from raynas.tables.table import Entry
 
 COLUMN = "cifar10_val_100"

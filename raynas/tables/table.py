@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from raynas.core.genotype import Genotype
-from raynas.core.space import Space
 from raynas.errors import RaynasError, unknown
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.space import Space
 
 COLUMN = re.compile(r"(?P<data>.+)_(?P<part>test|val|valid|train)(?:_(?P<epochs>\d+))?")
 """How a column of accuracies is called: data set, part of it, and for how many epochs was trained."""

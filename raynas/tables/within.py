@@ -6,8 +6,8 @@ from functools import cache
 from itertools import combinations, product
 from math import inf
 
-from raynas.core import nasbench101
-from raynas.core.space import Space
+from raynas.spaces.space import Space
+from raynas.spaces.texts import nasbench101
 
 _EDGE = re.compile(r"([^|~+]+)~(\d+)")
 

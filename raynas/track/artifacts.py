@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from raynas.core.records import EpochReport
+from raynas.bilevel.records import EpochReport
 from raynas.sweep.feed import Feed
 from raynas.track.content import pictured, turns, write_history, write_json
 from raynas.track.store import Run, Store

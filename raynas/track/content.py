@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from raynas.core.config import SearchConfig
-from raynas.core.records import EpochReport
+from raynas.bilevel.records import EpochReport
+from raynas.config import SearchConfig
 from raynas.sweep.record import TrialRecord
 from raynas.tables.table import Yardstick
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from raynas.errors import RaynasError
 from raynas.launch.observer import Observer, write_failure
+from raynas.sweep.file.uri import reason, resolve_uri, shown
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
-from raynas.sweep.uri import reason, resolve_uri, shown
 from raynas.track.progress import alone
 from raynas.track.uploader import Uploader
 

@@ -8,8 +8,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from raynas.disk import lock, read_json
 from raynas.errors import RaynasError
+from raynas.sweep.file.uri import shown
 from raynas.sweep.folder import SweepFolder, write_atomic
-from raynas.sweep.uri import shown
 
 
 class Uploaded(BaseModel):

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from raynas.disk import lock, replace
-from raynas.sweep.uri import artifact_root, sqlite_file
+from raynas.sweep.file.uri import artifact_root, sqlite_file
 from raynas.track.content import Status
 
 if TYPE_CHECKING:

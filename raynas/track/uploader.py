@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from raynas.core.config import SearchConfig
+from raynas.config import SearchConfig
 from raynas.sweep.feed import Feed
 from raynas.sweep.folder import SweepFolder
 from raynas.tables.table import Yardstick

@@ -6,11 +6,11 @@ from raynas.parts.estimators import SecondOrder
 from raynas.parts.modifiers import AuxiliarySkip, CutoutChance, DropPath, EdgeNormalisation, PartialChannels
 from raynas.parts.penalties import ZeroOne
 from raynas.parts.perturbations import Attack, UniformNoise
-from raynas.parts.projection import PerturbAndProject
 from raynas.parts.relaxations import MaxWeight, Sigmoid
 from raynas.parts.rules import AdamRule, SgdRule
 from raynas.parts.samplers import Gaussian
 from raynas.parts.schedules import Linear, PowerCosine
+from raynas.parts.stages.perturb_and_project import PerturbAndProject
 from raynas.parts.stops import AnyOf, EigenvalueGrowth, RankStable, Regularise, SkipCount
 from raynas.parts.stores import Table
 

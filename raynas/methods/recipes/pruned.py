@@ -3,17 +3,17 @@
 from raynas.methods.recipes.mixtures import DARTS
 from raynas.methods.recipes.sampled import DRNAS
 from raynas.parts.derivations import FewSkips, Threshold
-from raynas.parts.greedy import Greedy
 from raynas.parts.modifiers import DropPath, SkipDropout
-from raynas.parts.progressive import Deepen, Widen
 from raynas.parts.relaxations import Scales, Softmax
-from raynas.parts.relevance import Relevance, Sparsify
 from raynas.parts.rules import AdamRule, Clamp, ClipEach, ClipNorm, Proximal, SgdRule
 from raynas.parts.schedules import Cosine, Exponential, Linear, PhasedDropout, TwoPhases
-from raynas.parts.stages import DropWeak, DropZeros
+from raynas.parts.stages.base import DropWeak, DropZeros
+from raynas.parts.stages.deepen_widen import Deepen, Widen
+from raynas.parts.stages.greedy import Greedy
+from raynas.parts.stages.sparsify import Relevance, Sparsify
+from raynas.parts.stages.training_free import TrainingFree
 from raynas.parts.stops import AllDecided
 from raynas.parts.stores import Table
-from raynas.parts.trainless import TrainingFree
 
 DSO_NAS = DARTS.with_(
     "dso-nas",

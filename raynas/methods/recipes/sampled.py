@@ -10,7 +10,7 @@ from raynas.parts.relaxations import DirichletMean, ReluShare, Scales
 from raynas.parts.rules import AdamRule, Adaptive, Clamp, ClipNorm, KeepMass, SgdRule
 from raynas.parts.samplers import Categorical, Dirichlet, Gaussian, Gumbel, Mean, Pair, Projection
 from raynas.parts.schedules import Linear, TwoPhases
-from raynas.parts.stages import FixEarly
+from raynas.parts.stages.base import FixEarly
 from raynas.parts.stops import Converged
 from raynas.parts.stores import Generator, Table
 

@@ -1,0 +1,1 @@
+"""The bilevel problem itself: the policy (α), the loss in both levels, its curvature, its records."""

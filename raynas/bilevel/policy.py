@@ -1,0 +1,359 @@
+"""The policy of a pack: everything between flat α and the architecture weights, without a supernet.
+
+What is learned (a store) gives logits; a relaxation makes them weights; a sampler draws what one step
+multiplies in; modifiers may weigh whole edges. All of these are frozen parts. What must be remembered
+between two steps is here, with one leading entry a lane: α, which options are alive, and a memory of named
+tensors.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from raynas.bilevel.progress import Progress, now
+from raynas.nets.fan import active
+from raynas.spaces.derive import selected
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.space import Space
+
+Tables = dict[str, Tensor]
+"""One tensor for each group of α (for most spaces: each kind of cell), [lanes, rows, options]."""
+
+Losses = Callable[[Tables], Tensor]
+"""Maps weights to one loss a lane, [lanes], on the batch of the step, with running statistics."""
+
+
+class Draw(NamedTuple):
+    """What one pass multiplies in.
+
+    ``active`` marks, on the CPU, what has to be computed; None stands for everything that is alive.
+    ``offsets`` [lanes, rows] are numbers added to every entry of an edge's output, and ``carry`` [lanes,
+    rows] the weights of channels that by-pass an edge's operations; None stands for 0 and for 1. ``alone``
+    says that these are derived cells, which have nothing of what modifiers add to the supernet's passes.
+    ``shares`` are the probabilities the draw was made with, what penalties charge; None stands for the
+    relaxed weights.
+    """
+
+    weights: Tables
+    active: Tables | None = None
+    offsets: Tables | None = None
+    carry: Tables | None = None
+    alone: bool = False
+    shares: Tables | None = None
+
+
+class Store(Protocol):
+    """What is learned: the numbers of α, and the logits they give.
+
+    ``entrywise`` says that α is the logits themselves, number by number.
+    """
+
+    entrywise: ClassVar[bool]
+
+    def start(
+        self, layout: "Layout", generators: Sequence[torch.Generator], memory: dict[str, Tensor]
+    ) -> Tensor:
+        """Return flat α [lanes, numbers] in float64; what stays constant goes to ``memory``."""
+
+    def logits(self, alphas: Tensor, layout: "Layout", memory: Mapping[str, Tensor]) -> Tensor:
+        """Return flat logits [lanes, layout.numbers]."""
+
+
+class Relaxation(Protocol):
+    """From logits [lanes, rows, options] to weights of the same shape; 0 wherever the mask is false.
+
+    A class whose rows sum to 1 says ``shares = True``, which choices and comparisons of probabilities need.
+    One whose weights can become exactly 0 says ``zeros = True``, which taking zeros away needs.
+    """
+
+    shift_free: ClassVar[bool]
+
+    def __call__(self, logits: Tensor, mask: Tensor) -> Tensor: ...
+
+
+class Sampler(Protocol):
+    """Draws what a step multiplies in, as a function of flat logits that can be differentiated.
+
+    ``random`` says that two draws differ; only then does the relaxation stand for it in derivation. A class
+    whose draws are single cells says ``validated = "cells"``; every other's mixture is validated.
+    One that puts noise on the mixture, through which α would learn nothing, says ``off_the_mean = True``.
+    ``loss`` is there in weight steps, for samplers that look for the worst weights.
+    """
+
+    random: ClassVar[bool]
+
+    def __call__(self, policy: "Policy", flat: Tensor, loss: Losses | None = None) -> Draw: ...
+
+
+Validated = Literal["mixture", "cells"]
+"""What a validation loss is of: the mean mixture, or the cells that a sampler draws, on average."""
+
+
+def validated(sampler: Sampler) -> Validated:
+    """Return what is validated of a sampler's draws."""
+    found: Validated = getattr(sampler, "validated", "mixture")
+    return found
+
+
+class Modifier(Protocol):
+    """What else an edge does: its weight, how the supernet is built, what passes of training run with.
+
+    ``extras`` names the numbers it learns, one a row; ``build`` gives arguments of `Supernet`, ``run`` fields
+    of `Pass` for the passes of training, or for ``every`` pass of the supernet, ``cutout`` the chance that a
+    training image gets the data's cutout.
+    """
+
+    extras: ClassVar[tuple[str, ...]]
+    every: ClassVar[bool]
+
+    def weigh(self, draw: Draw, policy: "Policy", flat: Tensor) -> Draw: ...
+
+    def build(self) -> Mapping[str, Any]: ...
+
+    def run(self) -> Mapping[str, Any]: ...
+
+    def cutout(self) -> float: ...
+
+
+class Layout:
+    """Where everything is in flat logits: first each group's [rows, options], then each extra's rows.
+
+    ``masks`` [rows, options] mark the options a row has, ``nodes`` the state each row's edge leads to (None
+    for groups whose rows are no edges). ``without`` names options that are never alive.
+    """
+
+    def __init__(self, space: Space, extras: Sequence[str] = (), without: Sequence[str] = ()) -> None:
+        self.extras = tuple(extras)
+        self.options = {group.name: tuple(row.options for row in group.rows) for group in space.groups}
+        self.shapes = {group.name: (len(group.rows), group.width) for group in space.groups}
+        self.masks: Tables = {
+            name: torch.tensor(
+                [[column < len(row) for column in range(self.shapes[name][1])] for row in rows]
+            )
+            for name, rows in self.options.items()
+        }
+        self.alive: Tables = {
+            name: torch.tensor(
+                [
+                    [
+                        column < len(row) and row[column] not in without
+                        for column in range(self.shapes[name][1])
+                    ]
+                    for row in rows
+                ]
+            )
+            for name, rows in self.options.items()
+        }
+        self.nodes: dict[str, tuple[int, ...] | None] = {
+            name: tuple(edge.target for edge in space.cell(name).edges) if space.form.edgewise else None
+            for name in self.shapes
+        }
+        self.entries = sum(rows * width for rows, width in self.shapes.values())
+        self.rows = sum(rows for rows, _ in self.shapes.values())
+
+    @property
+    def numbers(self) -> int:
+        """How many logits there are."""
+        return self.entries + self.rows * len(self.extras)
+
+    def tables(self, flat: Tensor) -> Tables:
+        """Cut flat logits [lanes, numbers] into [lanes, rows, options] by group."""
+        pieces = torch.split(flat[:, : self.entries], [a * b for a, b in self.shapes.values()], 1)
+        return {
+            name: piece.reshape(-1, *shape)
+            for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
+        }
+
+    def column(self, flat: Tensor, name: str) -> Tables:
+        """Cut one extra's numbers [lanes, rows] out of flat logits, by group."""
+        first = self.entries + self.rows * self.extras.index(name)
+        pieces = torch.split(
+            flat[:, first : first + self.rows], [rows for rows, _ in self.shapes.values()], 1
+        )
+        return dict(zip(self.shapes, pieces, strict=True))
+
+
+class Dice:
+    """Random numbers of all lanes, each lane's from its own generator on the CPU.
+
+    So a lane draws what it would draw alone, and the same on every device.
+    """
+
+    def __init__(self, generators: Sequence[torch.Generator]) -> None:
+        self.generators = list(generators)
+
+    def uniform(self, like: Tensor) -> Tensor:
+        """Return numbers in (0, 1), up to rounding, shaped as ``like`` [lanes, ...]."""
+        drawn = self.each(lambda g: torch.rand(like.shape[1:], generator=g, dtype=torch.float64))
+        return drawn.clamp_min(torch.finfo(torch.float64).tiny).to(like)
+
+    def normal(self, like: Tensor) -> Tensor:
+        """Return standard normal numbers shaped as ``like`` [lanes, ...]."""
+        return self.each(lambda g: torch.randn(like.shape[1:], generator=g, dtype=torch.float64)).to(like)
+
+    def gumbel(self, like: Tensor) -> Tensor:
+        """Return standard Gumbel numbers −log(−log U) shaped as ``like`` [lanes, ...], always finite."""
+        drawn = self.each(lambda g: torch.rand(like.shape[1:], generator=g, dtype=torch.float64))
+        floor = torch.finfo(torch.float64).tiny
+        # 1 - U is exact and never 0, as U < 1; at U = 0 the logarithm is held off 0.
+        return -(-torch.log1p(-drawn)).clamp_min(floor).log().to(like)
+
+    def each(self, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
+        """Return one draw a lane, stacked."""
+        return torch.stack([draw(generator) for generator in self.generators])
+
+
+class Policy:
+    """α of K lanes and what it stands for.
+
+    ``generators`` start α and ``dice`` serve the samplers, one a lane; ``like`` lends dtype and device. The
+    parts are given as the method has them; `begin` turns their schedules into the numbers of an epoch.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        store: Store,
+        relaxation: Relaxation,
+        sampler: Sampler,
+        modifiers: Sequence[Modifier] = (),
+        *,
+        generators: Sequence[torch.Generator],
+        dice: Sequence[torch.Generator],
+        like: Tensor,
+        without: Sequence[str] = (),
+    ) -> None:
+        self.space, self.store = space, store
+        self._parts = (relaxation, sampler, tuple(modifiers))
+        extras = [name for part in (sampler, *modifiers) for name in getattr(part, "extras", ())]
+        self.layout = Layout(space, extras, without)
+        self.dice = Dice(dice)
+        self.alphas = like
+        self.memory: dict[str, Tensor] = {}
+        self.start(generators)
+        lanes = len(self.alphas)
+        self.alive: Tables = {
+            name: mask.expand(lanes, *mask.shape).clone() for name, mask in self.layout.alive.items()
+        }
+        self.prune(self.alive)
+        self.begin(Progress(0, 1))
+
+    def start(self, generators: Sequence[torch.Generator]) -> None:
+        """Draw α; what is alive stays as it is."""
+        memory: dict[str, Tensor] = {}
+        like = self.alphas
+        self.alphas = self.store.start(self.layout, generators, memory).to(like)
+        self.memory |= {name: tensor.to(like) for name, tensor in memory.items()}
+
+    def begin(self, progress: Progress) -> None:
+        """Start an epoch: every schedule takes its value of this epoch."""
+        self.progress = progress
+        relaxation, sampler, modifiers = self._parts
+        self.relaxation, self.sampler = now(relaxation, progress), now(sampler, progress)
+        self.modifiers = tuple(now(modifier, progress) for modifier in modifiers)
+
+    @property
+    def lanes(self) -> int:
+        """How many searches advance together."""
+        return len(self.alphas)
+
+    def prune(self, alive: Tables) -> None:
+        """Let only these options [lanes, rows, options] live from now on; padding never does."""
+        self.alive = {name: alive[name].cpu() & self.layout.masks[name] for name in self.layout.shapes}
+        self._masks = {name: mask.to(self.alphas.device) for name, mask in self.alive.items()}
+        self._whole = all(bool((mask == self.layout.masks[name]).all()) for name, mask in self.alive.items())
+        self._live = None if self._whole or not self.store.entrywise else self._movable()
+
+    @contextmanager
+    def pruned(self, alive: Tables) -> Iterator[None]:
+        """Let only these options live for as long as the context lasts."""
+        before = self.alive
+        self.prune(alive)
+        try:
+            yield
+        finally:
+            self.prune(before)
+
+    def _movable(self) -> Tensor:
+        tables = []
+        for mask in self._masks.values():
+            several = mask.sum(-1, keepdim=True) > 1
+            tables.append((mask & several if self._parts[0].shift_free else mask).flatten(1))
+        rows = torch.cat([mask.any(-1) for mask in self._masks.values()], 1)
+        return torch.cat([*tables, *[rows] * len(self.layout.extras)], 1)
+
+    @property
+    def masks(self) -> Tables:
+        """What is alive, bool [lanes, rows, options] on α's device."""
+        return self._masks
+
+    @property
+    def live(self) -> Tensor | None:
+        """Which numbers of α may move, bool [lanes, numbers]; None when all may.
+
+        Options that are not alive never move. Where a shift changes nothing, the only option left of a row
+        does not either, so weight decay cannot touch what has been decided.
+        """
+        return self._live
+
+    def logits(self, alphas: Tensor) -> Tensor:
+        """Return flat logits [lanes, numbers]: what curvature is measured in."""
+        return self.store.logits(alphas, self.layout, self.memory)
+
+    def relax(self, flat: Tensor) -> Tables:
+        """Return each group's relaxed weights, without modifiers."""
+        tables = self.layout.tables(flat)
+        return {name: self.relaxation(logits, self._masks[name]) for name, logits in tables.items()}
+
+    def mean(self, flat: Tensor) -> Draw:
+        """Return what the policy stands for without chance: for validation, derivation and curvature."""
+        draw = Draw(self.relax(flat)) if self.sampler.random else self.sampler(self, flat)
+        return self.finish(draw, flat)
+
+    def draw(self, alphas: Tensor, sampler: Sampler | None = None, loss: Losses | None = None) -> Draw:
+        """Return what a step multiplies in, by its own sampler or the policy's."""
+        flat = self.logits(alphas)
+        return self.finish((sampler or self.sampler)(self, flat, loss), flat)
+
+    def one_hot(self, genotypes: Sequence[Genotype | None]) -> Draw:
+        """Return weights that leave on just what each lane's genotype has chosen, each with weight 1."""
+        like = self.layout.tables(self.logits(self.alphas).detach())
+        weights = {name: torch.zeros_like(rows) for name, rows in like.items()}
+        for lane, genotype in enumerate(genotypes):
+            if genotype is None:
+                continue
+            for group, entries in selected(self.space, genotype).items():
+                for row, option in entries:
+                    weights[group][lane, row, option] = 1
+        return Draw(weights, active(weights), alone=True)
+
+    def finish(self, draw: Draw, flat: Tensor) -> Draw:
+        """Let the modifiers weigh edges, and leave out of the computation what is not alive."""
+        for modifier in self.modifiers:
+            draw = modifier.weigh(draw, self, flat)
+        if draw.active is not None:
+            return draw._replace(active={name: mask.cpu() for name, mask in draw.active.items()})
+        return draw if self._whole else draw._replace(active=self.alive)
+
+    def state(self, lane: int) -> dict[str, Any]:
+        """Return one lane's part of the state, as tensors."""
+        return {
+            "alphas": self.alphas[lane].clone(),
+            "alive": {name: mask[lane].clone() for name, mask in self.alive.items()},
+            "memory": {name: tensor[lane].clone() for name, tensor in self.memory.items()},
+            "dice": self.dice.generators[lane].get_state(),
+        }
+
+    def restore(self, lane: int, state: Mapping[str, Any]) -> None:
+        """Put one lane's state back."""
+        self.alphas[lane] = state["alphas"]
+        for name, mask in state["alive"].items():
+            self.alive[name][lane] = mask
+        self.prune(self.alive)
+        for name, tensor in state["memory"].items():
+            known = self.memory.setdefault(name, torch.zeros(self.lanes, *tensor.shape).to(self.alphas))
+            known[lane] = tensor
+        self.dice.generators[lane].set_state(state["dice"])

@@ -1,0 +1,201 @@
+"""`raynas cp` and `raynas check`: the files a user edits."""
+
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
+
+import typer
+
+from raynas.cli.options import AsJson, Overrides
+from raynas.cli.output import next_step, plural, print_json, say
+from raynas.errors import RaynasError, unknown
+
+if TYPE_CHECKING:
+    from raynas.sweep.plan import Sweep
+
+Kind = Literal["space", "trial"]
+
+_NAME_LINE = re.compile(r"^name:[^\n#]*?(?=\s*(#|$))", re.MULTILINE)
+
+
+def cp(
+    name: Annotated[str, typer.Argument(help="A space or a trial file, by name.")],
+    file: Annotated[Path, typer.Argument(help="Where to; `.yaml` is added if it is missing.")],
+    kind: Annotated[
+        Kind | None, typer.Option("--kind", help="Which, where a space and a trial share it.")
+    ] = None,
+) -> None:
+    """Copy a space or a trial file to edit it; its `name:` becomes the new file's."""
+    from raynas.config import folder_name
+
+    source, found = find(name, kind)
+    target = file / f"{source.stem}.yaml" if file.is_dir() else file
+    if target.suffix not in {".yaml", ".yml"}:
+        target = target.with_name(f"{target.name}.yaml")
+    text = source.read_text(encoding="utf-8")
+    with suppress(ValueError):
+        text = _NAME_LINE.sub(f"name: {folder_name(target.stem)}", text, count=1)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("x", encoding="utf-8") as copy:
+            copy.write(text)
+    except FileExistsError:
+        raise RaynasError(
+            f"{target} is there already", next_step="give another file name, or delete that one first"
+        ) from None
+    except OSError as error:
+        raise RaynasError(f"cannot write {target}: {error.strerror}") from None
+    say(f"copied the {'search space' if found == 'space' else 'trial file'} {source.stem} to {target}")
+    next_step("check", str(target))
+
+
+def check(
+    file: Annotated[str, typer.Argument(help="A trial file or a search space: a path, or a name.")],
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a trial file or a search space, and say all that is wrong with it."""
+    try:
+        path, kind = find(file, None if _is_path(file) else _guess(file))
+        data: list[str] = []
+        if kind == "space":
+            verdict = _check_space(path, overrides)
+        else:
+            verdict, data = _check_trial(path, overrides)
+    except RaynasError as error:
+        if not as_json:
+            raise
+        problems = [{"path": p.path, "message": p.message} for p in getattr(error, "problems", ())]
+        problems = problems or [{"path": "", "message": str(error)}]
+        print_json({"ok": False, "file": file, "kind": None, "says": error.what, "problems": problems})
+        raise typer.Exit(2) from None
+    if as_json:
+        facts = {"ok": True, "file": str(path), "kind": kind, "says": verdict, "data": data, "problems": []}
+        print_json(facts)
+        return
+    say(f"ok: {verdict}")
+    for line in data:
+        say(f"data: {line}")
+    words = ["show", file] if kind == "space" else ["sweep", file, *(overrides or []), "--dry-run"]
+    next_step(*words)
+
+
+def find(name: str, kind: Kind | None = None) -> tuple[Path, Kind]:
+    """Return the file behind a name or a path, and what it holds; raises `RaynasError` with the nearest."""
+    from raynas.spaces import library
+
+    if _is_path(name):
+        path = library.locate("trials", name)
+        if kind is None:
+            data = library.read_yaml(path)
+            # Trial files have `cells` too, as a number.
+            kind = "space" if "nodes" in data or isinstance(data.get("cells"), dict) else "trial"
+        return path, kind
+    spaces, trials = library.names("search_spaces"), library.names("trials")
+    kinds: list[Kind] = [each for each in get_args(Kind) if name in (spaces if each == "space" else trials)]
+    if kind is not None:
+        kinds = [each for each in kinds if each == kind]
+    if not kinds:
+        raise unknown("space or trial file", name, {*spaces, *trials}, next_step="raynas ls")
+    if len(kinds) > 1:
+        raise RaynasError(
+            f"{name!r} is a search space and a trial file", next_step="add `--kind space` or `--kind trial`"
+        )
+    return (spaces if kinds[0] == "space" else trials)[name], kinds[0]
+
+
+def searches(sweep: "Sweep") -> str:
+    """Say how many searches a sweep holds, and what varies: ``8 searches (2 method × 4 seed)``."""
+    axes: dict[str, set[str]] = {}
+    for trial in sweep.trials:
+        for key, value in trial.axes.items():
+            axes.setdefault(key, set()).add(repr(value))
+    varied = " × ".join(f"{len(values)} {key}" for key, values in axes.items() if len(values) > 1)
+    epochs = sorted({trial.config.epochs for trial in sweep.trials if trial.config is not None})
+    length = f", {'/'.join(map(str, epochs))} epochs each" if epochs else ""
+    drawn = f", values drawn by {sweep.strategy}" if sweep.sample else ""
+    return (
+        plural(len(sweep.trials), "search", "searches") + (f" ({varied})" if varied else "") + length + drawn
+    )
+
+
+def _check_space(path: Path, overrides: list[str] | None) -> str:
+    from raynas.spaces import library
+
+    if overrides:
+        raise RaynasError(
+            "only trial files take key=value", got=" ".join(overrides), expected="a space alone"
+        )
+    space = library.load_space(str(path))
+    edges = " and ".join(f"{plural(len(cell.edges), 'edge')} ({cell.kind})" for cell in space.cells)
+    return f"the search space {space.name} with {space.nodes} nodes, {edges}"
+
+
+def _check_trial(path: Path, overrides: list[str] | None) -> tuple[str, list[str]]:
+    from raynas.sweep.file.load import load_sweep
+
+    sweep = load_sweep(path, overrides or [])
+    return f"the sweep {sweep.name} with {searches(sweep)}{_validated(sweep)}{held_out(sweep)}", data_of(
+        sweep
+    )
+
+
+def data_of(sweep: "Sweep") -> list[str]:
+    """Say what a sweep's searches learn from: how many images in how many classes, and the code that runs."""
+    from raynas.config import DataConfig
+    from raynas.data.catalogue import says
+
+    configs = [trial.config.data for trial in sweep.trials if trial.config is not None]
+    configs += [DataConfig.model_validate(each["data"]) for each in sweep.base.values()]
+    asked = {(each.name, each.path, each.limit): each for each in configs}
+    return list(dict.fromkeys(says(each) for each in asked.values()))
+
+
+def _validated(sweep: "Sweep") -> str:
+    """Say what the loss that selects is of, and where those of the methods do not compare."""
+    from raynas.methods import resolve
+    from raynas.sweep.record import VALIDATED
+    from raynas.sweep.select import DECIDES
+
+    if sweep.select.by != "valid_loss":
+        return ""
+    kinds: dict[str, list[str]] = {}
+    for given in sweep.methods:
+        method = resolve(given["method"])
+        kinds.setdefault(method.validated, []).append(method.name)
+    said = [f"{VALIDATED[kind]} ({', '.join(dict.fromkeys(names))})" for kind, names in kinds.items()]
+    if len(kinds) < 2:
+        return f"; selected by the validation loss, {said[0]}" if said else ""
+    return f"; careful: their validation losses do not compare, {' against '.join(said)}. {DECIDES}"
+
+
+def held_out(sweep: "Sweep") -> str:
+    """Say which methods train α and weights together, on what share of the images; nothing if none does."""
+    from raynas.data.catalogue import is_text
+    from raynas.methods import resolve
+
+    found: dict[float, dict[str, None]] = {}
+    for trial in sweep.trials:
+        config = trial.config
+        if config is None or is_text(config.data.name):  # a text says itself where it is cut
+            continue
+        if (method := resolve(config.method)).learns_from:
+            found.setdefault(config.data.valid, {})[method.name] = None
+    said = [
+        f"; {', '.join(names)}: α and weights learn together from {1 - valid:.0%} of the data, the rest is "
+        f"held out (data.valid {valid:g}), where the source trains on all"
+        for valid, names in found.items()
+    ]
+    return "".join(said)
+
+
+def _is_path(name: str) -> bool:
+    return Path(name).suffix in {".yaml", ".yml"} or len(Path(name).parts) > 1
+
+
+def _guess(name: str) -> Kind | None:
+    from raynas.spaces import library
+
+    # A name that both shelves have means the trial file: that is what `sweep` would run.
+    return "trial" if name in library.names("trials") else None

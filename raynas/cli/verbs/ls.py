@@ -1,0 +1,208 @@
+"""`raynas ls`: what there is to search, to search with, and what was searched."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs
+from raynas.cli.output import next_step, plural, print_json, runs_option, say, show_table, table
+from raynas.errors import RaynasError, unknown
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One thing `ls` can list: its short overview, its rows (each with a ``name``), the next command."""
+
+    names: Callable[[Path], list[str]]
+    rows: Callable[[Path], list[dict[str, Any]]]
+    next_verb: str
+
+
+def ls(
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="WHAT",
+            help="spaces, methods, ops, data, trials or sweeps; without it, an overview.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """List spaces, methods, operations, data sets, trial files or sweeps."""
+    if what is None:
+        _overview(runs, as_json)
+        return
+    if what not in LISTINGS:
+        raise unknown("list", what, LISTINGS, next_step="raynas ls")
+    listing = LISTINGS[what]
+    rows = listing.rows(runs)
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        say(f"no {what} here")
+        next_step("sweep" if what == "sweeps" else "ls", *(["quickstart"] if what == "sweeps" else []))
+        return
+    shown = table(*rows[0])
+    for row in rows:
+        shown.add_row(*(str(value) for value in row.values()))
+    show_table(shown)
+    where = runs_option(runs) if what == "sweeps" else []
+    next_step(listing.next_verb, str(rows[0]["name"]), *where)
+
+
+def _overview(runs: Path, as_json: bool) -> None:
+    names = {what: listing.names(runs) for what, listing in LISTINGS.items()}
+    if as_json:
+        print_json(names)
+        return
+    shown = table("list", "", "names", right=[""])
+    for what, known in names.items():
+        shown.add_row(what, str(len(known)), ", ".join(known) or "none yet")
+    show_table(shown)
+    next_step("ls", "spaces")
+
+
+def _space_names(_: Path) -> list[str]:
+    from raynas.spaces import library
+
+    return sorted(library.names("search_spaces"))
+
+
+def _spaces(_: Path) -> list[dict[str, Any]]:
+    from raynas.spaces import library
+
+    rows: list[dict[str, Any]] = []
+    for name, path in sorted(library.names("search_spaces").items()):
+        row = {"name": name, "nodes": "", "edges": "", "problems": "", "title": ""}
+        try:
+            space = library.load_space(str(path))
+            edges = "+".join(str(len(cell.edges)) for cell in space.cells)
+            row |= {"nodes": str(space.nodes), "edges": edges, "title": space.title}
+        except RaynasError as error:
+            row["problems"] = _problems(error)
+        rows.append(row)
+    return rows
+
+
+def _method_names(_: Path) -> list[str]:
+    from raynas import methods
+
+    return list(methods.names())
+
+
+def _methods(_: Path) -> list[dict[str, Any]]:
+    from raynas import methods
+
+    rows = []
+    for name in methods.names():
+        about = methods.describe(name)
+        rows.append({"name": name, "title": about.get("title", ""), "source": about.get("source", "")})
+    return rows
+
+
+def _op_names(_: Path) -> list[str]:
+    from raynas.spaces.operations import OPERATIONS
+
+    return list(OPERATIONS)
+
+
+def _ops(_: Path) -> list[dict[str, Any]]:
+    from raynas.spaces.operations import OPERATIONS
+
+    return [{"name": op.name, "family": op.family, "title": op.title} for op in OPERATIONS.values()]
+
+
+def _data_names(_: Path) -> list[str]:
+    from raynas.data.catalogue import DATA_SETS
+
+    return list(DATA_SETS)
+
+
+def _data(_: Path) -> list[dict[str, Any]]:
+    from raynas.data.catalogue import DATA_SETS
+
+    return [{"name": name, "title": entry.title} for name, entry in DATA_SETS.items()]
+
+
+def _trial_names(_: Path) -> list[str]:
+    from raynas.spaces import library
+
+    return sorted(library.names("trials"))
+
+
+def _trials(_: Path) -> list[dict[str, Any]]:
+    from raynas.spaces import library
+    from raynas.sweep.file.load import load_sweep
+
+    rows = []
+    for name, path in sorted(library.names("trials").items()):
+        searches, problems = "", ""
+        try:
+            searches = str(len(load_sweep(path, []).trials))
+        except RaynasError as error:
+            problems = _problems(error)
+        rows.append({"name": name, "searches": searches, "problems": problems, "title": _first_comment(path)})
+    return rows
+
+
+def _sweep_names(runs: Path) -> list[str]:
+    return sorted(path.parent.name for path in runs.glob("*/sweep.json"))
+
+
+def _sweeps(runs: Path) -> list[dict[str, Any]]:
+    from raynas.cli.progress import Progress
+    from raynas.report.text import number
+    from raynas.sweep.folder import SweepFolder
+    from raynas.sweep.packs import damage
+
+    rows: list[dict[str, Any]] = []
+    for name in _sweep_names(runs):
+        folder = SweepFolder(runs / name)
+        try:
+            records = [trial.glance() for trial in folder.trials()]
+            progress = Progress(folder.sweep(), records)
+            damaged = folder.lost() or any(record.damage for record in records) or damage(folder.packs)
+        except RaynasError as error:
+            rows.append({"name": name, "created": "", "searches": "", "state": error.what, "best": ""})
+            continue
+        ranking = progress.ranking()
+        counts = ", ".join(f"{count} {status}" for status, count in progress.count().items() if count)
+        rows.append(
+            {
+                "name": name,
+                "created": progress.sweep.created[:19].replace("T", " "),
+                "searches": progress.planned,
+                "state": f"{counts}, damaged" if damaged else counts,
+                "best": f"{number(ranking[0].value)} {ranking[0].trial.id}" if ranking else "",
+            }
+        )
+    return rows
+
+
+def _problems(error: RaynasError) -> str:
+    problems = getattr(error, "problems", ())
+    if len(problems) > 1:
+        return plural(len(problems), "problem")
+    text = f"{problems[0].path}: {problems[0].message}" if problems else error.what
+    return text.splitlines()[0]
+
+
+def _first_comment(path: Path) -> str:
+    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    return first.lstrip("# ").strip() if first.startswith("#") else ""
+
+
+LISTINGS = {
+    "spaces": Listing(_space_names, _spaces, "show"),
+    "methods": Listing(_method_names, _methods, "show"),
+    "ops": Listing(_op_names, _ops, "show"),
+    "data": Listing(_data_names, _data, "show"),
+    "trials": Listing(_trial_names, _trials, "check"),
+    "sweeps": Listing(_sweep_names, _sweeps, "status"),
+}

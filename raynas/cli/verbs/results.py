@@ -1,0 +1,117 @@
+"""`raynas status`, `select`, `report` and `draw`: what became of a sweep."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from raynas.cli.cell import Cell, find_cell
+from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs, SweepName
+from raynas.cli.output import next_step, print_json, runs_option, say
+from raynas.errors import RaynasError
+
+
+def status(name: SweepName, as_json: AsJson = False, runs: Runs = DEFAULT_RUNS) -> None:
+    """Show how a sweep stands."""
+    from raynas.cli.tables import print_damage, print_standing, standing
+    from raynas.sweep.folder import SweepFolder
+
+    folder = SweepFolder.find(runs, name)
+    facts = standing(folder)
+    if as_json:
+        print_json(facts)
+        return
+    print_standing(facts)
+    print_damage(facts["damage"], folder.typed)
+    verb = {"done": "report", "stopped": "resume", "running": "status"}[facts["state"]]
+    if facts["damage"] and verb == "report":
+        verb = "resume"
+    next_step(verb, name, *runs_option(runs))
+
+
+def select(
+    name: SweepName,
+    by: Annotated[
+        Literal["valid_loss", "discrete_loss", "table"] | None,
+        typer.Option("--by", help="Rank by this instead of what the sweep's file says."),
+    ] = None,
+    as_json: AsJson = False,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Rank a sweep's trials and say why the winner won."""
+    from raynas.cli.tables import print_damage, print_selection
+    from raynas.sweep.folder import SweepFolder
+    from raynas.sweep.select import judge_of
+    from raynas.sweep.select import select as rank
+
+    folder = SweepFolder.find(runs, name)
+    sweep = folder.sweep()
+    rule = sweep.select.model_copy(update={"by": by}) if by else sweep.select
+    selection = rank(folder.records(), rule, judge_of(rule, sweep.benchmark))
+    if as_json:
+        print_json({**selection.to_json(), "damage": folder.damage()})
+        return
+    print_selection(selection)
+    print_damage(folder.damage(), folder.typed)
+    next_step("report", name, *runs_option(runs))
+
+
+def report(
+    name: SweepName,
+    table: Annotated[
+        str | None,
+        typer.Option(
+            "--table", metavar="FILE", help="Look cells up in this table; the one of the sweep's `benchmark`."
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="NAME", help="A data set or column of the table given."),
+    ] = None,
+    as_json: AsJson = False,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Write a sweep's report, as HTML and as Markdown, whatever its state."""
+    from raynas.cli.tables import print_damage
+    from raynas.report.build import build_report
+    from raynas.sweep.folder import SweepFolder
+    from raynas.sweep.plan import Benchmark
+
+    if (table is None) != (data is None):
+        raise RaynasError(
+            "`--table` and `--data` go together", expected="--table accuracy.csv --data cifar10"
+        )
+    folder = SweepFolder.find(runs, name)
+    benchmark = Benchmark(table=table, data=data) if table is not None and data is not None else None
+    if benchmark is not None:
+        benchmark.open()  # what was just typed must be right; the sweep's own table may have gone
+    html, markdown = build_report(folder, benchmark)
+    if as_json:
+        print_json({"html": str(html), "markdown": str(markdown)})
+        return
+    say(f"report    {html}")
+    say(f"          {markdown}")
+    print_damage(folder.damage(), folder.typed)
+    next_step("ui" if folder.sweep().track.mlflow else "status", name, *runs_option(runs))
+
+
+def draw(
+    cell: Cell,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="DIR", help="The folder for the drawings; beside the cell.")
+    ] = None,
+    as_json: AsJson = False,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Draw a cell, as SVG and as PNG."""
+    from raynas.report.draw import write_cells
+    from raynas.spaces.library import names
+
+    genotype, place = find_cell(cell, runs)
+    paths = write_cells(genotype, place if to is None else to)
+    if as_json:
+        print_json({"genotype": genotype.to_json(), "files": [str(path) for path in paths]})
+        return
+    for path in paths:
+        say(str(path))
+    next_step(*(["show", genotype.space] if genotype.space in names("search_spaces") else ["ls", "spaces"]))

@@ -1,0 +1,314 @@
+"""`raynas search`, `sweep` and `resume`: running trials, and what is said once they have ended."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+import typer
+
+from raynas.cli.options import (
+    DEFAULT_RUNS,
+    INTERRUPTED,
+    Address,
+    OnDevice,
+    Overrides,
+    Runs,
+    SweepName,
+    TrialFile,
+)
+from raynas.cli.output import console, next_step, plural, runs_option, say
+from raynas.disk import DiskFull
+from raynas.errors import RaynasError, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from raynas.cli.observers import ReportWriter
+    from raynas.launch.observer import Observer
+    from raynas.sweep.folder import SweepFolder
+    from raynas.sweep.plan import Sweep
+
+MOST_NAMED = 12
+"""Trial ids that an error names; `raynas show FILE` has them all."""
+
+
+class Launcher(Protocol):
+    """Runs what a sweep still has to run and tells the observers."""
+
+    def run(
+        self, folder: "SweepFolder", observers: "Sequence[Observer]", retry_failed: bool = False
+    ) -> None: ...
+
+
+def search(
+    file: TrialFile,
+    overrides: Overrides = None,
+    trial: Annotated[
+        str | None, typer.Option("--trial", metavar="ID", help="Which search, where the file holds several.")
+    ] = None,
+    runs: Runs = DEFAULT_RUNS,
+    device: OnDevice = "auto",
+) -> None:
+    """Run one search in this process, without Ray."""
+    path, planned = _load(file, overrides)
+    chosen = _single(planned, trial, file)
+    folder = _create(chosen, path, runs)
+
+    from raynas.launch.local import LocalLauncher
+
+    raise typer.Exit(_first_run(folder, LocalLauncher(device), runs, ["--local"]))
+
+
+def sweep(
+    file: TrialFile,
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the trials and how many run at once, and run none.")
+    ] = False,
+    address: Address = None,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Run every search of a file in parallel with Ray Tune."""
+    path, planned = _load(file, overrides)
+    if dry_run:
+        _print_plan(planned, address)
+        next_step(
+            "sweep",
+            file,
+            *(overrides or []),
+            *(["--address", address] if address else []),
+            *runs_option(runs),
+        )
+        return
+    folder = _create(planned, path, runs)
+
+    from raynas.launch.tune.launcher import RayLauncher
+
+    again = ["--address", address] if address else []
+    raise typer.Exit(_first_run(folder, RayLauncher(address=address), runs, again))
+
+
+def resume(
+    name: SweepName,
+    address: Address = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="Go on in this process, one search after another, without Ray.")
+    ] = False,
+    device: OnDevice = "auto",
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run the searches that failed once more.")
+    ] = False,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Go on with a sweep that was interrupted; what has ended stays as it is."""
+    from raynas.sweep.folder import SweepFolder
+
+    if local and address:
+        raise RaynasError(
+            "--local and --address exclude each other", next_step=f"raynas resume {name} --local"
+        )
+    if device != "auto" and not local:
+        raise RaynasError("--device needs --local", next_step="set `resources.gpu` in the trial file for Ray")
+    folder = SweepFolder.find(runs, name)
+    _say_changed(folder)
+    launcher: Launcher
+    if local:
+        from raynas.launch.local import LocalLauncher
+
+        launcher = LocalLauncher(device)
+    else:
+        from raynas.launch.tune.launcher import RayLauncher
+
+        launcher = RayLauncher(address=address)
+    again = ["--local"] if local else ["--address", address] if address else []
+    raise typer.Exit(run(folder, launcher, runs, again=again, retry_failed=retry_failed))
+
+
+def _say_changed(folder: "SweepFolder") -> None:
+    """Say which versions are not those the sweep was planned with, where they decide its numbers."""
+    from raynas.sweep.file.resolve import versions
+
+    now, then = versions(), folder.sweep().versions
+    changed = [
+        f"{name} was {then[name]} and is {now[name]}"
+        for name in ("raynas", "torch")
+        if then.get(name, now[name]) != now[name]
+    ]
+    if changed:
+        # Another raynas goes on only with methods that compute the same; another torch rounds differently.
+        rounding = ": what is still to run may differ in rounding" if "torch" in changed[-1] else ""
+        say(", ".join(changed) + rounding)
+
+
+def _first_run(folder: "SweepFolder", launcher: Launcher, runs: Path, again: "Sequence[str]") -> int:
+    """Run a sweep that was just written; what fails before its first trial leaves its name free."""
+    try:
+        return run(folder, launcher, runs, again=again)
+    except RaynasError:
+        folder.forget_unstarted()
+        raise
+
+
+def run(
+    folder: "SweepFolder",
+    launcher: Launcher,
+    runs: Path,
+    *,
+    again: "Sequence[str]" = (),
+    retry_failed: bool = False,
+) -> int:
+    """Run a sweep under the live display, the report writer and the tracker; return the exit code.
+
+    0: every planned trial finished; 1: some did not; 130: interrupted. ``again`` are the words that
+    `raynas resume` needs to go on the same way.
+    """
+    from raynas.cli.display import LiveDisplay
+    from raynas.cli.observers import ReportWriter, tracker_for
+
+    report = ReportWriter()
+    tracker = tracker_for(folder)
+    # In this order: at the end the display makes room, then the tracker finds the report written.
+    observers: list[Observer] = [LiveDisplay(console()), report, *([tracker] if tracker else [])]
+    try:
+        launcher.run(folder, observers, retry_failed=retry_failed)
+    except KeyboardInterrupt:
+        _say_interrupted(folder, [*again, *runs_option(runs)])
+        return INTERRUPTED
+    except DiskFull as error:
+        step = f"free some space, then raynas resume {folder.typed}"
+        raise DiskFull(error.what, got=error.got, next_step=step) from error
+    if tracker and tracker.message:
+        say(tracker.message)
+    code = _conclude(folder, report, runs, again)
+    report.raise_failure()
+    return code
+
+
+def _conclude(folder: "SweepFolder", report: "ReportWriter", runs: Path, again: "Sequence[str]") -> int:
+    from raynas.cli.progress import Progress
+    from raynas.cli.tables import print_selection
+    from raynas.sweep.select import judge_of, select
+
+    planned = folder.sweep()
+    progress = Progress(planned, folder.records())
+    judge = judge_of(planned.select, planned.benchmark)
+    print_selection(select(list(progress.records.values()), planned.select, judge))
+    for label, path in report.results(folder):
+        say(f"{label:<10}{path}")
+    counts = progress.count()
+    if counts["finished"] == progress.planned:
+        next_step("ui" if planned.track.mlflow else "draw", folder.name, *runs_option(runs))
+        return 0
+    say(f"only {counts['finished']} of {plural(progress.planned, 'search', 'searches')} finished")
+    retry = ["--retry-failed"] if counts["failed"] and not counts["running"] + counts["waiting"] else []
+    if retry or counts["running"] + counts["waiting"]:
+        next_step("resume", folder.name, *retry, *again, *runs_option(runs))
+    else:
+        next_step("status", folder.name, *runs_option(runs))
+    return 1
+
+
+def _say_interrupted(folder: "SweepFolder", words: "Sequence[str]") -> None:
+    from raynas.cli.progress import Progress
+
+    progress = Progress(folder.sweep(), folder.records())
+    counts = progress.count()
+    ended = progress.planned - counts["running"] - counts["waiting"]
+    say(f"interrupted: {ended} of {plural(progress.planned, 'search', 'searches')} ended")
+    for record in progress.running():
+        say(f"  {record.id} is saved up to epoch {len(record.reports)} of {record.epochs}")
+    say(f"all of it is in {folder.path}")
+    next_step("resume", folder.name, *words)
+
+
+def _load(file: str, overrides: list[str] | None) -> "tuple[Path, Sweep]":
+    from raynas.spaces import library
+    from raynas.sweep.file.load import load_sweep
+
+    path = library.locate("trials", file)
+    return path, load_sweep(path, overrides or [])
+
+
+def _create(planned: "Sweep", source: Path, runs: Path) -> "SweepFolder":
+    from raynas.sweep.file.uri import resolve_uri
+    from raynas.sweep.folder import SweepFolder
+    from raynas.sweep.plan import Track
+
+    if planned.track.mlflow:
+        # A relative file is meant from here; the sweep may be resumed from anywhere.
+        planned = replace(planned, track=Track(mlflow=resolve_uri(planned.track.mlflow)))
+    folder = SweepFolder((runs / planned.name).absolute())
+    folder.create(planned, source.read_text(encoding="utf-8"))
+    return folder
+
+
+def _single(planned: "Sweep", trial_id: str | None, file: str) -> "Sweep":
+    """Return the sweep of one trial, named after both, so that it never stands where the sweep will."""
+    ids = [trial.id for trial in planned.trials]
+    if trial_id is None and len(ids) > 1:
+        more = f", and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
+        raise RaynasError(
+            f"{file} holds {len(ids)} searches, and `raynas search` runs one",
+            expected=f"--trial with one of {', '.join(ids[:MOST_NAMED])}{more}",
+            next_step=f"raynas search {file} --trial {ids[0]}, or all of them: raynas sweep {file}",
+        )
+    if trial_id is not None and trial_id not in ids:
+        raise unknown("trial", trial_id, ids, next_step=f"raynas show {file}")
+    trial = planned.trials[ids.index(trial_id) if trial_id else 0]
+    if trial.config is None:
+        raise RaynasError(
+            f"the settings of {trial.id} are suggested while the sweep runs", next_step=f"raynas sweep {file}"
+        )
+    return replace(planned, name=f"{planned.name}-{trial.id}", trials=(trial,))
+
+
+def _print_plan(planned: "Sweep", address: str | None) -> None:
+    from raynas.cli.describe import print_trials
+    from raynas.cli.verbs.files import data_of, held_out, searches
+
+    say(f"{planned.name}: {searches(planned)}{held_out(planned)}")
+    for line in data_of(planned):
+        say(f"data: {line}")
+    print_trials([{"id": trial.id, "axes": trial.axes} for trial in planned.trials])
+    say(_at_once(planned, address))
+
+
+def _at_once(planned: "Sweep", address: str | None) -> str:
+    """Say how many trials run at once: on the cluster at ``address``, or on this machine."""
+    from raynas.launch.tune.cluster import Ask, cluster, concurrency
+
+    resources = planned.resources
+    threads = max((trial.config.threads for trial in planned.trials if trial.config), default=1)
+    ask = Ask(resources.cpu or threads, resources.gpu)
+    if address is not None:
+        with cluster(address) as grows:
+            fit = concurrency(ask, resources.max_concurrent, len(planned.trials), grows=grows)
+        where = f"the cluster at {address}"
+    else:
+        import torch
+
+        from raynas.cpus import whole_cpus
+
+        here = {"CPU": float(whole_cpus()), "GPU": float(torch.cuda.device_count())}
+        slots = ask.fit(here)
+        fit = min(slots, resources.max_concurrent or slots, len(planned.trials))
+        where = f"this machine ({here['CPU']:g} CPU, {here['GPU']:g} GPU)"
+    if fit == 0:
+        return f"each asks for {ask}: more than {where} has"
+    return f"each process asks for {ask}: {fit} at once on {where}; {_packs(planned, fit)}"
+
+
+def _packs(planned: "Sweep", fit: int) -> str:
+    """Say how the searches are dealt out to processes."""
+    from raynas.config import shape_of
+    from raynas.sweep.propose import dealt
+
+    if planned.resources.pack == "auto" and len(planned.trials) > fit:
+        return "how many like-shaped searches share one (pack: auto) is measured at the start"
+    most = planned.resources.pack if isinstance(planned.resources.pack, int) else 1
+    # What is still to be suggested counts as shapes of their own.
+    shapes = Counter(shape_of(trial.config) if trial.config else trial.id for trial in planned.trials)
+    packs = [size for count in shapes.values() for size in dealt(count, most)]
+    of = f" in packs of up to {max(packs)}" if max(packs) > 1 else ""
+    return f"{plural(-(-len(packs) // fit), 'round')}{of}"

@@ -1,0 +1,150 @@
+"""`raynas show`: everything there is to know about one name, without running a search."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import typer
+
+from raynas.cli import compare, describe
+from raynas.cli.compare import SIZE
+from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs
+from raynas.cli.output import next_step, print_json, runs_option, say
+from raynas.cli.verbs.files import find
+from raynas.cli.verbs.ls import LISTINGS
+from raynas.errors import RaynasError, unknown
+
+Kind = Literal["space", "method", "op", "data", "trial", "sweep"]
+
+_LISTS: dict[Kind, str] = {
+    "space": "spaces",
+    "method": "methods",
+    "op": "ops",
+    "data": "data",
+    "trial": "trials",
+    "sweep": "sweeps",
+}
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="A name from `raynas ls`, or the path of a YAML file.")],
+    kind: Annotated[
+        Kind | None, typer.Option("--kind", help="Which, where several things share the name.")
+    ] = None,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure",
+            help="Time one step and its peak memory (spaces, trial files); an epoch and its memory beside "
+            "DARTS' (methods).",
+        ),
+    ] = False,
+    space: Annotated[
+        str | None, typer.Option("--space", help=f"Where a method is measured.  [default: {SIZE['space']}]")
+    ] = None,
+    channels: Annotated[
+        int | None,
+        typer.Option("--channels", min=1, help=f"Of its first cell.  [default: {SIZE['channels']}]"),
+    ] = None,
+    cells: Annotated[
+        int | None, typer.Option("--cells", min=1, help=f"In its supernet.  [default: {SIZE['cells']}]")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help=f"Images a step.  [default: {SIZE['batch']}]")
+    ] = None,
+    as_json: AsJson = False,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Show a space, method, operation, data set, trial file or sweep; all that share the name."""
+    found = _matches(name, kind, runs)
+    given = {"space": space, "channels": channels, "cells": cells, "batch": batch}
+    size = {key: value for key, value in given.items() if value is not None}
+    _check_measure(name, found, measure, size)
+    data = {each: _data(each, target, measure, size, runs) for each, target in found.items()}
+    if as_json:
+        print_json(data)
+        return
+    for place, (each, facts) in enumerate(data.items()):
+        if place:
+            say()
+        if len(data) > 1:
+            say(f"the {each} {name}")
+        _PRINTERS[each](facts)
+    first = next(iter(found))
+    if len(found) > 1:
+        next_step("show", name, "--kind", first)
+    else:
+        _next(first, name, runs)
+
+
+def _check_measure(name: str, found: Mapping[Kind, str], measure: bool, size: Mapping[str, object]) -> None:
+    if measure and not {"space", "trial", "method"} & set(found):
+        raise RaynasError(
+            "only spaces, methods and trial files can be measured", got=f"{name} ({', '.join(found)})"
+        )
+    if size and not (measure and "method" in found):
+        raise RaynasError(
+            f"{', '.join(f'--{key}' for key in size)}: how large a method is measured",
+            got=f"{name} ({', '.join(found)}){'' if measure else ' without --measure'}",
+            expected="a method and --measure",
+            next_step="raynas show drnas --measure --space s2",
+        )
+
+
+def _matches(name: str, kind: Kind | None, runs: Path) -> dict[Kind, str]:
+    """Return every kind of thing that ``name`` stands for, each with what its reader takes."""
+    if (Path(name) / "sweep.json").is_file():
+        return {"sweep": name}
+    if Path(name).suffix in {".yaml", ".yml"}:
+        path, held = find(name)
+        return {held: str(path)}
+    wanted: tuple[Kind, ...] = get_args(Kind) if kind is None else (kind,)
+    known = {each: LISTINGS[_LISTS[each]].names(runs) for each in wanted}
+    found = {each: name for each, names in known.items() if name in names}
+    if not found:
+        everything = {each for names in known.values() for each in names}
+        raise unknown(
+            kind or "name", name, everything, next_step=f"raynas ls {_LISTS[kind] if kind else ''}".strip()
+        )
+    return found
+
+
+def _data(kind: Kind, name: str, measure: bool, size: Mapping[str, Any], runs: Path) -> dict[str, Any]:
+    match kind:
+        case "space":
+            return describe.space(name, measure)
+        case "method":
+            measured = compare.with_darts(name, {**SIZE, **size}) if measure else None
+            return {**describe.method(name), "measured": measured}
+        case "op":
+            return describe.operation(name)
+        case "data":
+            return describe.data_set(name)
+        case "trial":
+            return describe.trial_file(name, measure)
+        case "sweep":
+            return describe.sweep(name, runs)
+
+
+_PRINTERS: dict[Kind, Callable[[dict[str, Any]], None]] = {
+    "space": describe.print_space,
+    "method": compare.print_method,
+    "op": describe.print_fields,
+    "data": describe.print_fields,
+    "trial": describe.print_trial_file,
+    "sweep": describe.print_sweep,
+}
+
+
+def _next(kind: Kind, name: str, runs: Path) -> None:
+    match kind:
+        case "space":
+            next_step("cp", name, f"my-{Path(name).stem}.yaml")
+        case "method" | "data":
+            next_step("ls", "trials")
+        case "op":
+            next_step("ls", "spaces")
+        case "trial":
+            next_step("sweep", name, "--dry-run")
+        case "sweep":
+            next_step("report", name, *runs_option(runs))

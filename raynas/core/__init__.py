@@ -1,1 +1,0 @@
-"""The core: spaces, supernet, curvature and the search loop, in plain PyTorch."""

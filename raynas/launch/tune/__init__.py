@@ -1,0 +1,1 @@
+"""Trials on Ray Tune: everything that knows Ray."""

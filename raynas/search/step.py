@@ -1,0 +1,216 @@
+"""One step of training: how α and the weights of K searches move, and everything that every step changes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import grad
+
+from raynas.bilevel.bilevel import Batch, Bilevel, accuracy
+from raynas.bilevel.policy import Policy
+from raynas.config import SearchConfig
+from raynas.data.split import Data
+from raynas.methods.record import Method
+from raynas.nets.ops.flat import column, flatten
+from raynas.nets.ops.forms import Forms
+from raynas.nets.ops.lanes import Statistics
+from raynas.nets.supernet import Supernet
+from raynas.nets.supernets.recurrent import AnySupernet, RecurrentSupernet
+from raynas.nets.widen import widen
+from raynas.parts.stages.base import Stage
+from raynas.parts.updaters import Sgd, clip_norm
+from raynas.search.streams import stream
+from raynas.spaces.space import Space
+
+
+class Trainer:
+    """The bilevel problem of K like-shaped searches with what moves its two sets of variables."""
+
+    def __init__(
+        self,
+        configs: Sequence[SearchConfig],
+        method: Method,
+        space: Space,
+        dataset: Data,
+        device: torch.device,
+        dtype: torch.dtype,
+        forms: Forms | None,
+        stages: Sequence[Stage],
+    ) -> None:
+        self.configs, self.config, self.method, self.space = configs, configs[0], method, space
+        self.dataset, self.device, self.dtype, self.forms = dataset, device, dtype, forms
+        self.stages, self.stage = stages, 0
+        self.problem = self._build_problem()
+        self.sgd = self._start_sgd(self._column("weight_decay"))
+        self._clip = self._column("clip")
+        self._start_alphas()
+
+    def _start_sgd(self, decay: Tensor) -> Sgd:
+        return Sgd(self.problem.values, self._column("momentum"), decay, self.method.nesterov)
+
+    def _start_alphas(self) -> None:
+        """Let α move from where it is, without any past."""
+        self.updater = self.method.updater.start(
+            self.problem.policy, self._column("arch_learning_rate"), self._column("arch_weight_decay")
+        )
+
+    def _build_supernet(self) -> AnySupernet:
+        """Build the supernet of the stage, its weights drawn for it."""
+        config, method, name = self.config, self.method, f"/{self.stage}" if self.stage else ""
+        wanted = {name: value for each in method.modifiers for name, value in each.build().items()}
+        size = {
+            "channels": config.channels or self.space.default_channels,
+            "cells": config.cells or self.space.default_cells,
+        }
+        return (RecurrentSupernet if self.space.form.texts else Supernet)(
+            self.space,
+            self.dataset.shape,
+            self.dataset.classes,
+            generators=self._generators_of(f"weights{name}"),
+            dtype=self.dtype,
+            forms=self.forms,
+            recompute=config.recompute,
+            **{**size, **wanted, **self.stages[self.stage].build},
+        ).to(self.device)
+
+    def enter(self, number: int) -> None:
+        """Begin a stage: what it builds anew takes over what it says of the stage before."""
+        start, self.stage = self.stages[number].start, number
+        if start == "keep":
+            return
+        supernet, velocity = self._build_supernet(), None
+        if start == "widen":
+            generators = self._generators_of(f"widen/{number}")
+            widened = widen(self.problem.supernet, supernet, generators)  # type: ignore[arg-type]
+            velocity = widened(self.sgd.velocity)
+        else:
+            self.problem.policy.start(self._generators_of(f"alphas/{number}"))
+            self._start_alphas()
+        self._seat(supernet)
+        if velocity is not None:
+            self.sgd.velocity = velocity
+
+    def stand_in(self, number: int) -> None:
+        """Have the shapes of a stage, so that a state of it can be restored."""
+        different = self.stages[number].build != self.stages[self.stage].build
+        self.stage = number
+        if different:
+            self._seat(self._build_supernet())
+
+    def _seat(self, supernet: AnySupernet) -> None:
+        """Put a supernet in the place of the one before, without momentum."""
+        self.problem.seat(supernet)
+        self.sgd = self._start_sgd(self.sgd.weight_decay)
+
+    def _build_problem(self) -> Bilevel:
+        config, method = self.config, self.method
+        supernet = self._build_supernet()
+        policy = Policy(
+            self.space,
+            method.store,
+            method.relaxation,
+            method.sampler,
+            method.modifiers,
+            generators=self._generators_of("alphas"),
+            dice=self._generators_of("dice"),
+            like=next(supernet.parameters()),
+            without=method.without,
+        )
+        problem = Bilevel(
+            self.space,
+            supernet,
+            policy,
+            torch.bfloat16 if config.precision == "bfloat16" else None,
+            config.compile,
+            weight_sampler=method.weight_sampler,
+            objective=method.objective,
+            penalties=method.penalties,
+        )
+        problem.noise = [stream(each.seed, "noise", self.device) for each in self.configs]
+        problem.drops = [stream(each.seed, "drops", self.device) for each in self.configs]
+        return problem
+
+    def _generators_of(self, name: str) -> list[torch.Generator]:
+        return [stream(config.seed, name) for config in self.configs]
+
+    def _column(self, name: str) -> Tensor:
+        return column([getattr(config, name) for config in self.configs], self.problem.values)
+
+    def step(self, train: Batch, valid: Batch, rates: Tensor, *, move_alphas: bool) -> Tensor:
+        """Move the weights, and α where it is due, in the method's order; return as `step_weights` does."""
+        order = self.method.order
+        if move_alphas and order == "joint":
+            return self.step_both(train, rates)
+        if move_alphas and order == "alphas-first":
+            self.step_alphas(train, valid, rates)
+        seen = self.step_weights(train, rates)
+        if move_alphas and order == "weights-first":
+            self.step_alphas(train, valid, rates)
+        return seen
+
+    @torch.no_grad()
+    def watch(self, train: Batch) -> Tensor:
+        """Move nothing but running statistics; return as `step_weights` does."""
+        losses, logits = self.problem.lower(train)
+        return torch.stack([losses, accuracy(logits, train.labels)])
+
+    def step_alphas(self, train: Batch, valid: Batch, rates: Tensor) -> None:
+        """Move α once; ``rates`` [lanes, 1] are the weights' learning rates, for methods that look ahead."""
+        if self.method.estimator is not None:
+            self.updater.step(self.method.estimator(self.problem, train, valid, self.sgd, rates))
+
+    def step_weights(self, train: Batch, rates: Tensor) -> Tensor:
+        """Move the weights once; return each lane's loss and accuracy before the step, [2, lanes]."""
+        losses, logits = self.problem.lower(train)
+        # What no lane has computed gets a gradient of 0, so that a lane does not depend on its company.
+        gradient = flatten(grad(losses.sum(), self.problem.parameters, materialize_grads=True))
+        self._move_weights(gradient, rates)
+        return torch.stack([losses.detach(), accuracy(logits, train.labels)])
+
+    def step_both(self, train: Batch, rates: Tensor) -> Tensor:
+        """Move α and the weights once, along the gradients of one loss on the training batch."""
+        alphas = self.problem.alphas.detach().clone().requires_grad_()
+        losses, logits = self.problem.outcome(train, alphas, Statistics.UPDATE)
+        slope, *slopes = grad(losses.sum(), [alphas, *self.problem.parameters], materialize_grads=True)
+        self.updater.step(slope)
+        self._move_weights(flatten(slopes), rates)
+        return torch.stack([losses.detach(), accuracy(logits, train.labels)])
+
+    def _move_weights(self, gradient: Tensor, rates: Tensor) -> None:
+        self.sgd.step(self.problem.values, clip_norm(gradient, self._clip), rates)
+        self.problem.publish()
+
+    def forget_momentum(self) -> None:
+        """Let the weights start anew without velocity."""
+        self.sgd.velocity = torch.zeros_like(self.sgd.velocity)
+
+    def regularise(self, lane: int, restarts: int) -> None:
+        """Set a lane's weight decay to what it is after so many restarts."""
+        factor = 1.0
+        for rule in self.method.returning:
+            if rule.then is not None:
+                factor = rule.then.weight_decay**restarts
+        self.sgd.weight_decay[lane] = self.configs[lane].weight_decay * factor
+
+    def state(self, lane: int) -> dict[str, Any]:
+        """Return one lane's part of all that steps change, as tensors."""
+        return {
+            "supernet": {n: t[lane].clone() for n, t in self.problem.supernet.state_dict().items()},
+            "policy": self.problem.policy.state(lane),
+            "sgd": self.sgd.state(lane),
+            "updater": self.updater.state(lane),
+            "noise": self.problem.noise[lane].get_state(),
+            "drops": self.problem.drops[lane].get_state(),
+        }
+
+    def restore(self, lane: int, state: Mapping[str, Any]) -> None:
+        """Put one lane's state back."""
+        for name, tensor in self.problem.supernet.state_dict().items():
+            tensor[lane] = state["supernet"][name]
+        self.problem.values[lane] = flatten([p.detach() for p in self.problem.parameters])[lane]
+        self.problem.policy.restore(lane, state["policy"])
+        self.sgd.restore(lane, state["sgd"])
+        self.updater.restore(lane, state["updater"])
+        self.problem.noise[lane].set_state(state["noise"])
+        self.problem.drops[lane].set_state(state["drops"])

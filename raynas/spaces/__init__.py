@@ -1,0 +1,1 @@
+"""What can be searched, as data and without torch: spaces, cells, operations, genotypes, skeletons."""

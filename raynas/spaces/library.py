@@ -1,0 +1,132 @@
+"""Finding YAML files by name: a path first, then a folder of yours, then the packaged ones."""
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from raynas.disk import expanded, read_bounded
+from raynas.errors import MOST_PROBLEMS, FileProblems, Problem, RaynasError, nearest, quoted, unknown
+from raynas.spaces.space import Space, SpaceFile
+from raynas.yaml_text import MOST_BYTES, NotYaml, parse_yaml
+
+Shelf = Literal["search_spaces", "trials"]
+
+
+def names(shelf: Shelf) -> dict[str, Path]:
+    """Return every name on a shelf with its file; a file of yours hides a packaged one."""
+    found: dict[str, Path] = {}
+    for folder in (Path(str(files(f"raynas.{shelf}"))), Path(shelf)):
+        found |= {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return found
+
+
+def locate(shelf: Shelf, name: str) -> Path:
+    """Return the file that ``name`` (a path or a shelf's name) stands for, or raise with the nearest."""
+    path = expanded(name)
+    if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+        if path.is_file():
+            return path
+        raise RaynasError(
+            f"no file {quoted(name)}",
+            got=f"looked in {Path.cwd()}, where the command runs" if not path.is_absolute() else None,
+            expected="a YAML file",
+            next_step=f"raynas ls {_listing(shelf)}",
+        )
+    known = names(shelf)
+    if name not in known:
+        raise unknown(_singular(shelf), name, known, next_step=f"raynas ls {_listing(shelf)}")
+    return known[name]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one YAML mapping; raises `FileProblems` with line and column when it cannot be parsed.
+
+    Raises `RaynasError` when the file cannot be opened.
+    """
+    try:
+        data = parse_yaml(read_bounded(path, MOST_BYTES).decode("utf-8"))
+    except OSError as error:
+        raise RaynasError(f"cannot read {path}", got=error.strerror, expected="a YAML file") from None
+    except NotYaml as error:
+        raise FileProblems(str(path), [Problem(error.where, str(error))]) from None
+    except ValueError as error:  # too large, or no UTF-8
+        raise FileProblems(str(path), [Problem("", f"not YAML text: {error}")]) from None
+    if data is None:
+        raise FileProblems(str(path), [Problem("", "the file is empty; expected a mapping of keys")])
+    if not isinstance(data, dict):
+        raise FileProblems(str(path), [Problem("", f"expected a mapping of keys, got {type(data).__name__}")])
+    return data
+
+
+def load_space(name: str) -> Space:
+    """Load a search space by name or path, or raise with every mistake in its file."""
+    path = locate("search_spaces", name)
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise RaynasError(f"cannot read {path}", got=error.strerror, expected="a YAML file") from None
+    return _read_space(path.absolute(), status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=64)
+def _read_space(path: Path, _changed: int, _size: int) -> Space:
+    """Read a space; kept as long as its file stays the same, for a sweep asks for it thousands of times."""
+    try:
+        return SpaceFile.model_validate(read_yaml(path)).resolve()
+    except ValidationError as error:
+        raise FileProblems(str(path), explain(error, SpaceFile)) from None
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
+    """Turn pydantic's errors into problems: the key's path, what was expected and got, the nearest key."""
+    problems = []
+    for detail in error.errors()[:MOST_PROBLEMS]:
+        places = [part for part in detail["loc"] if part != "[key]"]
+        dotted = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in places)
+        path = "".join(dotted).lstrip(".")
+        if detail["type"] == "extra_forbidden":
+            key, known = str(detail["loc"][-1]), _keys(model, detail["loc"][:-1])
+            near = nearest(key, known)
+            message = f"unknown key; nearest: {near}" if near else f"unknown key; known: {', '.join(known)}"
+        elif detail["type"] in {"model_type", "dict_type"}:
+            message = f"expected a mapping of keys; got {quoted(detail['input'])}"
+        else:
+            message = detail["msg"].removeprefix("Value error, ")
+            if detail["type"] not in {"value_error", "missing"}:
+                message = f"{message}; got {quoted(detail['input'])}{_as_text(detail)}"
+            if detail["type"] == "literal_error":
+                near = nearest(detail["input"], re.findall(r"'(.*?)'", detail["ctx"]["expected"]))
+                message += f"; nearest: {near}" if near else ""
+        problems.append(Problem(path, message))
+    return problems
+
+
+def _as_text(detail: Mapping[str, Any]) -> str:
+    """Say how a text is written that YAML takes for a number, a truth or nothing."""
+    if detail["type"] != "string_type" or not isinstance(detail["input"], bool | int | float):
+        return ""
+    return f"; a text that looks like one is written in quotes: '{str(detail['input']).lower()}'"
+
+
+def _keys(model: type[BaseModel], path: Iterable[int | str]) -> list[str]:
+    """Return the keys known at ``path`` inside ``model``."""
+    for part in path:
+        field = model.model_fields.get(str(part))
+        annotation = field.annotation if field else None
+        for inner in (annotation, *get_args(annotation)):  # a model, or a model or nothing
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                model = inner
+    return list(model.model_fields)
+
+
+def _listing(shelf: Shelf) -> str:
+    return "spaces" if shelf == "search_spaces" else "trials"
+
+
+def _singular(shelf: Shelf) -> str:
+    return "search space" if shelf == "search_spaces" else "trial file"

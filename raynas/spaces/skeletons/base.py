@@ -1,0 +1,328 @@
+"""What a skeleton is. A skeleton fixes what YAML cannot say: what a cell reads, is made of and puts out, what
+α decides about it, how its cells are written, and how they are stacked.
+
+One module here, without torch, is all that the rest of the house knows of a skeleton; its layers are in
+`raynas.nets.supernets` and `raynas.nets.networks`.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from raynas.errors import RaynasError
+from raynas.spaces.isomorphism import Arrow, first_form
+from raynas.spaces.operations import OPERATIONS
+from raynas.spaces.skeletons.plan import LARGE_INPUT, Plan, Usual
+from raynas.spaces.skeletons.trunk import Trunk
+from raynas.spaces.texts.snippet import Snippet, Span
+
+if TYPE_CHECKING:
+    from raynas.spaces.genotype import Genotype
+    from raynas.spaces.space import Cell, Space
+
+Tables = Mapping[str, list[list[float]]]
+"""The weights of each group of α, a list for each row, one number an option."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One chosen operation ``op`` on the edge from state ``source`` to node ``target``."""
+
+    op: str
+    source: int
+    target: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of α: what it decides (``edge 0->2``), and what it chooses among, in index order."""
+
+    name: str
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """One tensor of α, [rows, options]: its name, its title in messages, its rows.
+
+    ``operations`` says that the options are operations; otherwise they are states to read from.
+    """
+
+    name: str
+    title: str
+    rows: tuple[Row, ...]
+    operations: bool = True
+
+    @property
+    def width(self) -> int:
+        """Most options of any row: the number of columns of this group's α."""
+        return max(len(row.options) for row in self.rows)
+
+
+class Decision(NamedTuple):
+    """An entry of α that a genotype stands for: a group, a row of it by name, one of the row's options."""
+
+    group: str
+    row: str
+    option: str
+
+
+Edges = Mapping[tuple[int, int], tuple[str, ...]]
+"""The candidates on each edge (source, target)."""
+
+
+class Written(NamedTuple):
+    """What a text form says: the space its cells usually come from, nodes, and each kind's choices."""
+
+    space: str
+    nodes: int
+    cells: Mapping[str, list[Choice]]
+    trunk: Trunk | None = None
+
+
+class Skeleton(ABC):
+    """One skeleton. It holds no state: one instance of each is in `raynas.spaces.skeletons.SKELETONS`.
+
+    A cell's states are numbered: first the ``inputs`` it reads, then its nodes. ``counts`` says what a
+    configuration's number of cells means, ``fewest_cells`` its least and ``most_cells`` its most. With
+    ``edgewise``, α has a group for each kind of cell and in it a row for each edge (see `EdgeSkeleton`); what
+    methods do to edges needs that. ``extras`` says that its supernet can be built with partial channels and
+    auxiliary skips; with ``skips`` every edge has one more skip by itself, in the supernet and in the
+    discrete network. Two choices may share source and target where edges may be ``parallel``, and a node may
+    read nothing where it may be ``loose``. Its cells read images or, where it says so, ``texts``;
+    ``gathering`` says what becomes of the states in `gathered`, ``epsilon`` what batch norms add to the
+    variance. ``text_form`` says whose text form `to_text`
+    writes (``DARTS’``). Where there are tables of accuracies, ``table_key`` is the column that names a cell,
+    of the benchmark ``benchmark``. With ``has_trunk`` a space says widths and strides
+    (`raynas.spaces.skeletons.trunk`), and a genotype keeps them. ``usual`` is how the field trains such
+    networks, ``usual_large`` how on images of 96 pixels a side and more, where that differs. A ``bare`` text
+    form has no mark of its own: numbers.
+    """
+
+    name: ClassVar[str]
+    text_form: ClassVar[str]
+    kinds: ClassVar[tuple[str, ...]] = ("normal",)
+    inputs: ClassVar[int] = 1
+    counts: ClassVar[str] = "cells in all"
+    fewest_cells: ClassVar[int] = 3
+    most_cells: ClassVar[int | None] = None
+    edgewise: ClassVar[bool] = False
+    extras: ClassVar[bool] = False
+    skips: ClassVar[bool] = False
+    parallel: ClassVar[bool] = False
+    loose: ClassVar[bool] = False
+    has_trunk: ClassVar[bool] = False
+    texts: ClassVar[bool] = False
+    gathering: ClassVar[str] = "concatenated"
+    epsilon: ClassVar[float] = 1e-5
+    table_key: ClassVar[str] = ""
+    benchmark: ClassVar[str] = ""
+    bare: ClassVar[bool] = False
+    usual: ClassVar[Usual] = Usual(32, 10, 36, 20)
+    usual_large: ClassVar[Usual | None] = None
+
+    def targets(self, nodes: int) -> range:
+        """Return the numbers of the states that edges lead to."""
+        return range(self.inputs, self.inputs + nodes)
+
+    def edges(self, ops: tuple[str, ...], nodes: int) -> dict[tuple[int, int], tuple[str, ...]]:
+        """Return what ``ops:`` in a file stands for: the candidates on every edge (source, target)."""
+        return {(source, target): ops for target in self.targets(nodes) for source in range(target)}
+
+    def fitting(self, edges: Edges, trunk: Trunk | None) -> Edges:
+        """Return what `edges` gives without what does not fit an edge: all of it, for most."""
+        return edges
+
+    def takes(self, op: str) -> bool:
+        """Tell whether an operation may stand in a cell."""
+        return OPERATIONS[op].skeleton in ("", self.name)
+
+    def problems(self, space: "Space", cell: "Cell") -> Iterator[str]:
+        """Yield what is wrong with a cell of a space, beyond what would be wrong in any skeleton."""
+        yield from ()
+
+    @abstractmethod
+    def groups(self, space: "Space") -> tuple[Group, ...]:
+        """Return what α decides."""
+
+    @abstractmethod
+    def derive(self, space: "Space", tables: Tables) -> dict[str, list[Choice]]:
+        """Return each kind's choices under weights that are complete and in order; ties: lowest index."""
+
+    def above(
+        self, space: "Space", tables: Tables, least: float, most: int | None
+    ) -> dict[str, list[Choice]]:
+        """Return the choices that weigh at least ``least``, and anything, at most ``most`` a node.
+
+        The skeleton's own rule, `derive`, where rows of α are neither edges nor connections.
+        """
+        return self.derive(space, tables)
+
+    @abstractmethod
+    def decisions(self, space: "Space", genotype: "Genotype") -> Iterator[Decision]:
+        """Yield the entries of α that make a genotype; those of a row that α does not have are ignored."""
+
+    @abstractmethod
+    def architectures(self, space: "Space") -> int:
+        """Count the genotypes of a space."""
+
+    def chance(self, space: "Space") -> float:
+        """Return the share of choices that two genotypes have in common, expected of uniform draws.
+
+        Here each node keeps some of its usable edges, each kept edge one of its allowed operations. So an
+        edge is in both with chance (kept / edges)², and has the same operation with 1 / operations.
+        """
+        common, total = 0.0, 0
+        for cell in space.cells:
+            for node in space.targets:
+                usable = [len(set(edge.ops) - set(space.exclude)) for edge in space.usable(cell, node)]
+                kept = space.kept(cell, node)
+                common += sum((kept / len(usable)) ** 2 / ops for ops in usable)
+                total += kept
+        return common / total
+
+    def check(self, genotype: "Genotype", kind: str, choices: Sequence[Choice]) -> None:
+        """Raise `RaynasError` unless ``choices`` are such a cell; their states and operations are sound.
+
+        ``choices`` are in order. Here edges are checked: parallel ones, and nodes without any; and whether
+        the skeleton has such operations.
+        """
+        for choice in choices:
+            if not self.takes(choice.op):
+                raise RaynasError(
+                    f"{choice.op} cannot stand in a {kind} cell",
+                    got=f"{choice.source}->{choice.target}",
+                    expected=", ".join(op for op in OPERATIONS if self.takes(op)),
+                )
+        for one, other in pairwise(choices):
+            if (one.source, one.target) == (other.source, other.target) and not self.parallel:
+                raise RaynasError(
+                    f"two operations on one edge of the {kind} cell",
+                    got=f"{one.op} and {other.op} on {one.source}->{one.target}",
+                    expected="every edge at most once",
+                )
+        reached = {choice.target for choice in choices}
+        for node in genotype.targets:
+            if node not in reached and not self.loose:
+                raise RaynasError(f"node {node} of the {kind} cell has no incoming edge")
+
+    def node_operations(self, genotype: "Genotype", kind: str) -> dict[int, str]:
+        """Return each node's operation where operations stand in nodes; nothing where they stand on edges."""
+        return {}
+
+    def gathered(self, genotype: "Genotype", kind: str) -> tuple[int, ...]:
+        """Return the states that a cell's output puts side by side; none if its last target is its output."""
+        return ()
+
+    def symbols(self) -> tuple[str, ...]:
+        """Return what drawings call the states that a cell reads, and its output (``c_{k}``)."""
+        return (*(f"c_{{k-{back}}}" for back in range(self.inputs, 0, -1)), "c_{k}")
+
+    def canonical(self, genotype: "Genotype") -> str:
+        """Return a text that is equal for two genotypes exactly when they are the same network."""
+        return json.dumps(genotype.to_json()["cells"], sort_keys=True)
+
+    def table_name(self, genotype: "Genotype") -> str:
+        """Return what names a cell in tables of accuracies."""
+        return self.to_text(genotype)
+
+    def usually(self, genotype: "Genotype", image: int | None = None) -> Usual:
+        """Return how such a genotype's network is usually trained on images of ``image`` pixels a side."""
+        large = image is not None and image >= LARGE_INPUT
+        return self.usual_large if large and self.usual_large else self.usual
+
+    @abstractmethod
+    def to_text(self, genotype: "Genotype") -> str:
+        """Return the text form of the genotype's own field; raises `RaynasError` when it cannot say it."""
+
+    def spans(self, text: str) -> Iterator[Span]:
+        """Yield where in a longer text, such as a log, this skeleton's form begins and ends."""
+        yield from ()
+
+    def reads(self, text: str) -> bool:
+        """Tell whether a text looks as if it were written in this skeleton's form."""
+        return False
+
+    @abstractmethod
+    def from_text(self, text: Snippet) -> Written:
+        """Parse a text that `reads` takes for its own; raises `RaynasError` with the place of a mistake."""
+
+    def plan(
+        self,
+        shape: Sequence[int],
+        nodes: int,
+        cells: int,
+        channels: int,
+        genotype: "Genotype | None" = None,
+        trunk: Trunk | None = None,
+    ) -> Plan:
+        """Lay out a supernet, or a genotype's network, for images of ``shape`` (channels, height, width).
+
+        Raises `RaynasError` when the skeleton has no stack of so many cells, at too few pixels for two
+        halvings, or without images.
+        """
+        if not shape:
+            raise RaynasError("these cells read images", got="a text", expected="images, as digits")
+        if wrong := self.wrong_cells(cells):
+            raise RaynasError(wrong, got=f"cells: {cells}")
+        side = min(shape[1:])
+        if side < 4:
+            raise RaynasError(
+                "images are too small for two reductions",
+                got=f"{shape[1]}×{shape[2]} pixels",
+                expected="4×4 or more",
+            )
+        return self.stack(side, nodes, cells, channels, genotype)
+
+    def wrong_cells(self, cells: int) -> str | None:
+        """Say why there is no stack of so many cells, if there is none."""
+        least, most = self.fewest_cells, self.most_cells
+        if cells >= least and (most is None or cells <= most):
+            return None
+        limit = "exactly" if least == most else "at least" if cells < least else "at most"
+        number = least if cells < least else most
+        return f"a supernet has {limit} {number} cell{'' if number == 1 else 's'} ({self.counts})"
+
+    def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: "Genotype | None") -> Plan:
+        """Lay out what `plan` has checked; ``side`` is the images' shorter side in pixels.
+
+        A skeleton has this or a `plan` of its own.
+        """
+        raise NotImplementedError
+
+
+def heaviest(weights: Sequence[float], ops: Sequence[str], space: "Space") -> tuple[float, str]:
+    """Return the heaviest operation that may be chosen, with its weight; the first of equals."""
+    rated = zip(weights, ops, strict=True)
+    return max((pair for pair in rated if pair[1] not in space.exclude), key=lambda pair: pair[0])
+
+
+def by_row(space: "Space", tables: Tables) -> dict[str, list[float]]:
+    """Return weights by the names of their rows, of all groups."""
+    return {
+        row.name: values
+        for group in space.groups
+        for row, values in zip(group.rows, tables[group.name], strict=True)
+    }
+
+
+def canonical_edges(genotype: "Genotype") -> str:
+    """Return a text of all cells' edges without their nodes' numbers; states that cells read keep theirs.
+
+    Operations that compute the same are the same, and `none` adds nothing.
+    """
+    return "\n".join(
+        first_form(
+            range(genotype.targets[0]),
+            genotype.targets,
+            [
+                Arrow(OPERATIONS[choice.op].computes, choice.source, choice.target)
+                for choice in genotype.cell(kind)
+                if OPERATIONS[choice.op].family != "none"
+            ],
+        )
+        for kind in genotype.kinds
+    )

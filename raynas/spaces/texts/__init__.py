@@ -1,0 +1,1 @@
+"""Other people's text forms of a cell, read and written."""

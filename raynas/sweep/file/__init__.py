@@ -1,0 +1,1 @@
+"""From a trial file to resolved trials: keys, grid, sampling, overrides, checks."""

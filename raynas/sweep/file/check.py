@@ -1,0 +1,156 @@
+"""Checks of a sweep file that go beyond types: do the names exist, do the numbers fit together."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from raynas.config import DataConfig
+from raynas.errors import MOST_PROBLEMS, Problem, RaynasError
+from raynas.spaces.library import load_space
+from raynas.sweep.file.draft import Draft, Setting, same
+from raynas.sweep.file.keys import nest
+from raynas.sweep.plan import Benchmark
+from raynas.tables.open import open_table
+from raynas.tables.table import column_of
+
+Check = Callable[[dict[str, Any]], Iterator[Problem]]
+
+
+def check_meaning(draft: Draft) -> list[Problem]:
+    """Check every combination of a draft; a mistake is told once, at the value it comes from."""
+    extremes = {"epochs": min, "warmup": max, "cells": min}
+    sampled = {
+        key: extremes[key](d.values) if key in extremes else d.values[0] for key, d in draft.sample.items()
+    }
+    problems: dict[Problem, None] = dict.fromkeys(_same_searches(draft))
+    seen: set[str] = set()
+    for setting in draft.settings():
+        leaves = setting.leaves | sampled
+        for check, keys in _CHECKS.items():
+            subject = {leaf: leaves[leaf] for leaf in leaves if leaf in keys or leaf.split(".")[0] in keys}
+            paths = {leaf: setting.paths.get(leaf, leaf) for leaf in subject}
+            if len(problems) >= MOST_PROBLEMS:
+                return list(problems)
+            if (mark := repr((subject, paths))) not in seen:
+                seen.add(mark)
+                for problem in check(subject):
+                    problems[Problem(paths.get(problem.path, problem.path), problem.message)] = None
+    return list(problems)
+
+
+def check_benchmark(benchmark: Benchmark, draft: Draft) -> list[Problem]:
+    """Check that the table is there and has the data set, and that it can hold every space's cells."""
+    try:
+        table = open_table(Path(benchmark.table))
+    except RaynasError as error:
+        return [Problem("benchmark.table", str(error))]
+    problems: dict[Problem, None] = {}
+    try:
+        column_of(table.columns, benchmark.data)
+    except RaynasError as error:
+        problems[Problem("benchmark.data", str(error))] = None
+    for name in {setting.leaves["space"] for setting in draft.settings() if "space" in setting.leaves}:
+        try:
+            reason = table.misfit(load_space(name))
+        except RaynasError:
+            continue  # reported, once, by the check of the space itself
+        if reason is not None:
+            problems[Problem("benchmark.table", reason)] = None
+    return list(problems)
+
+
+def _same_searches(draft: Draft) -> Iterator[Problem]:
+    """Find combinations that differ on paper only, as `digits` and `{name: digits}` do."""
+    first: dict[str, Setting] = {}
+    for setting in draft.settings():
+        other = first.setdefault(same(setting.leaves), setting)
+        if other is not setting:
+            different = [key for key, value in setting.axes.items() if value != other.axes[key]]
+            if not different:
+                yield Problem("zip", f"the same values twice: {setting.axes or 'all'}")
+                continue
+            key = different[0]
+            section = "zip" if any(axis.key == key for axis in draft.zip) else "grid"
+            values = f"{other.axes[key]!r} and {setting.axes[key]!r}"
+            yield Problem(f"{section}.{key}", f"{values} are the same search")
+
+
+def _space(leaves: dict[str, Any]) -> Iterator[Problem]:
+    if "space" in leaves:
+        try:
+            load_space(leaves["space"])
+        except RaynasError as error:
+            yield Problem("space", str(error))
+
+
+def _cells(leaves: dict[str, Any]) -> Iterator[Problem]:
+    if leaves.get("cells") is None:
+        return
+    try:
+        space = load_space(leaves["space"])
+    except (KeyError, RaynasError):
+        return  # reported, once, by the check of the space itself
+    form = space.form
+    if form.has_trunk and leaves["cells"] != space.nodes:
+        yield Problem("cells", f"{space.name} has {space.nodes} {form.counts}; got {leaves['cells']}")
+    if wrong := form.wrong_cells(leaves["cells"]):
+        yield Problem("cells", f"{wrong}; got {leaves['cells']}")
+
+
+def _method(leaves: dict[str, Any]) -> Iterator[Problem]:
+    from raynas.methods import reasons, resolve  # brings torch
+
+    try:
+        method = resolve(leaves["method"])
+    except RaynasError as error:
+        yield Problem("method", str(error))
+        return
+    try:
+        space = load_space(leaves["space"])
+    except (RaynasError, KeyError):
+        space = None  # reported by its own check
+    for reason in reasons(method, space, leaves):
+        yield Problem("method", reason)
+
+
+def _epochs(leaves: dict[str, Any]) -> Iterator[Problem]:
+    epochs, warmup = leaves["epochs"], leaves["warmup"]
+    if warmup >= epochs:
+        yield Problem("warmup", f"α is never trained: warmup is {warmup} of {epochs} epochs")
+
+
+def _data(leaves: dict[str, Any]) -> Iterator[Problem]:
+    from raynas.data.catalogue import check_data  # brings torch
+
+    yield from check_data(DataConfig.model_validate(nest(leaves)["data"]))
+
+
+def _reads(leaves: dict[str, Any]) -> Iterator[Problem]:
+    """Check that the space's cells read what the data hold."""
+    from raynas.data.catalogue import DATA_SETS, is_text
+    from raynas.data.functions import is_function
+
+    try:
+        space = load_space(leaves["space"])
+    except (RaynasError, KeyError):
+        return  # reported, once, by the check of the space itself
+    name = leaves["data.name"]
+    if space.form.texts and leaves["recompute"]:
+        yield Problem("recompute", f"cells of {space.name} are not computed twice: set it to false")
+    if space.form.texts == is_text(name) or (name not in DATA_SETS and not is_function(name)):
+        return
+    fitting = ", ".join(entry.name for entry in DATA_SETS.values() if entry.text == space.form.texts)
+    reads, holds = ("texts", "images") if space.form.texts else ("images", "a text")
+    yield Problem(
+        "data.name", f"cells of {space.name} read {reads}, and {name} holds {holds}; {reads}: {fitting}"
+    )
+
+
+_CHECKS: dict[Check, tuple[str, ...]] = {
+    _space: ("space",),
+    _cells: ("space", "cells"),
+    _method: ("method", "space", "channels", "cells", "epochs", "warmup", "hessian.every"),
+    _epochs: ("epochs", "warmup"),
+    _data: ("data",),
+    _reads: ("space", "data.name", "recompute"),
+}

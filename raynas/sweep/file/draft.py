@@ -1,0 +1,214 @@
+"""A sweep file's search keys, checked value by value, and every setting that they combine to."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+from raynas.errors import MOST_PROBLEMS, Problem, RaynasError, quoted, short
+from raynas.sweep.file.keys import KEYS, Entry, check_value, defaults, unknown_key
+from raynas.sweep.file.sampling import read_distribution
+from raynas.sweep.plan import MOST_TRIALS, Distribution
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One key that varies, with its values."""
+
+    key: str
+    entries: tuple[Entry, ...]
+
+    @cached_property
+    def varies(self) -> bool:
+        """Whether there is more than one value."""
+        return len({same(entry.leaves) for entry in self.entries}) > 1
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One combination of values, for all its seeds: leaves with defaults filled in, and where they stand.
+
+    ``axes`` holds the values of the axes that vary (seeds apart).
+    """
+
+    leaves: dict[str, Any]
+    paths: dict[str, str]
+    axes: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The search keys of a sweep file: what is fixed, what varies, what is sampled."""
+
+    base: tuple[Entry, ...]
+    grid: tuple[Axis, ...]
+    zip: tuple[Axis, ...]
+    sample: dict[str, Distribution]
+
+    @cached_property
+    def seeds(self) -> Axis | None:
+        """The grid's axis of seeds, when there are several."""
+        return next((axis for axis in self.grid if axis.key == "seed" and axis.varies), None)
+
+    @property
+    def size(self) -> int:
+        """How many combinations there are, seeds included, samples not."""
+        size = len(self.zip[0].entries) if self.zip else 1
+        for axis in self.grid:
+            size *= len(axis.entries)
+        return size
+
+    def settings(self) -> Iterator[Setting]:
+        """Yield every combination of zip rows and grid values apart from seeds, in file order."""
+        start = defaults()
+        grid = [axis for axis in self.grid if axis is not self.seeds]
+        axes = [*self.zip, *grid]
+        known: dict[str, dict[str, Any]] = {}
+        rows = list(zip(*(axis.entries for axis in self.zip), strict=True)) if self.zip else [()]
+        for row in rows:
+            for picks in product(*(axis.entries for axis in grid)):
+                given: dict[str, Any] = {}
+                paths: dict[str, str] = {}
+                entries = [*row, *picks]
+                for entry in (*self.base, *entries):
+                    given |= entry.leaves
+                    paths |= {leaf: entry.path_of(leaf) for leaf in entry.leaves}
+                mark = same({key: given.get(key) for key in ("method", "space", "epochs")})
+                if mark not in known:
+                    known[mark] = _brought(given)
+                leaves = start | known[mark] | given
+                values = zip(axes, entries, strict=True)
+                yield Setting(leaves, paths, {a.key: entry.value for a, entry in values if a.varies})
+
+
+def _brought(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the leaves that method and space of a setting bring along; none if there is no such method."""
+    from raynas.methods import brought  # brings torch
+    from raynas.methods.build import methods
+
+    method = given.get("method", "darts")
+    if (method if isinstance(method, str) else method["base"]) not in methods():
+        return {}  # so is this, and finding the nearest name of thousands would take minutes
+    try:
+        return brought(given)
+    except RaynasError:
+        return {}  # reported, once, by the check of the method itself
+
+
+def too_many(grid: Mapping[str, Any], zip_: Mapping[str, Any], samples: int | None) -> list[Problem]:
+    """Count the searches of a file before any of its values costs time."""
+    size = max((len(values) for values in zip_.values() if isinstance(values, list)), default=1)
+    for values in grid.values():
+        size *= len(values) if isinstance(values, list) else 1
+    count = size * (samples or 1)
+    if count <= MOST_TRIALS:
+        return []
+    return [Problem("grid", f"{count} trials are more than {MOST_TRIALS}; narrow the grid")]
+
+
+def same(leaves: Mapping[str, Any]) -> str:
+    """Return a text that is equal for equal leaves, whatever the order of their keys."""
+    return json.dumps(leaves, sort_keys=True)
+
+
+def read_draft(
+    base: Mapping[str, Any], grid: Mapping[str, Any], zip_: Mapping[str, Any], sample: Mapping[str, Any]
+) -> tuple[Draft, list[Problem]]:
+    """Check every value by itself: a draft of those that are right, and all that is wrong."""
+    problems: list[Problem] = []
+    entries = []
+    for key, value in base.items():
+        if isinstance(value, list):
+            several = short(str(value))
+            problems.append(
+                Problem(key, f"expected one value; several go under `grid: {{{key}: {several}}}`")
+            )
+            continue
+        entry, wrong = check_value(key, value, key)
+        problems += wrong
+        if entry:
+            entries.append(entry)
+    grid_axes, wrong = _read_axes("grid", grid)
+    problems += wrong
+    zip_axes, wrong = _read_axes("zip", zip_)
+    lengths = {key: len(values) for key, values in zip_.items() if isinstance(values, list)}
+    if len(set(lengths.values())) > 1:
+        counts = ", ".join(f"{key} has {count}" for key, count in lengths.items())
+        wrong.append(Problem("zip", f"lists advance together, so they must be equally long; {counts}"))
+    problems += wrong
+    distributions = {}
+    for key, value in sample.items():
+        distribution, unfit = read_distribution(key, value)
+        problems += unfit
+        if distribution:
+            distributions[key] = distribution
+    # Rows that lost a value would pair wrongly, so a faulty zip takes no part in the checks that follow.
+    draft = Draft(tuple(entries), grid_axes, () if wrong else zip_axes, distributions)
+    return draft, problems + _given_twice(draft)
+
+
+def _read_axes(section: str, values: Mapping[str, Any]) -> tuple[tuple[Axis, ...], list[Problem]]:
+    axes: list[Axis] = []
+    problems: list[Problem] = []
+    for key, items in values.items():
+        path = f"{section}.{key}"
+        if len(problems) >= MOST_PROBLEMS:
+            break
+        if key not in KEYS:
+            problems.append(unknown_key(key, KEYS, path))
+        elif not isinstance(items, list):
+            problems.append(Problem(path, f"expected a list of values; got {quoted(items)}"))
+        elif not items:
+            problems.append(Problem(path, "the list is empty"))
+        else:
+            entries, wrong = _read_values(key, items, path)
+            problems += wrong
+            if section == "grid":
+                entries, repeated = _without_repeats(entries)
+                problems += repeated
+            if entries:
+                axes.append(Axis(key, tuple(entries)))
+    return tuple(axes), problems
+
+
+def _read_values(key: str, items: list[Any], path: str) -> tuple[list[Entry], list[Problem]]:
+    """Check the values of a list one by one, until too many are wrong."""
+    entries: list[Entry] = []
+    problems: list[Problem] = []
+    for i, item in enumerate(items):
+        entry, wrong = check_value(key, item, f"{path}[{i}]")
+        problems += wrong
+        entries += [entry] if entry else []
+        if len(problems) >= MOST_PROBLEMS:
+            problems.append(Problem(path, f"and maybe more of its {len(items)} values"))
+            break
+    return entries, problems
+
+
+def _without_repeats(entries: list[Entry]) -> tuple[list[Entry], list[Problem]]:
+    first: dict[str, Entry] = {}
+    for entry in entries:
+        first.setdefault(same(entry.leaves), entry)
+    repeats = [(entry, first[same(entry.leaves)]) for entry in entries]
+    problems = [Problem(e.path, f"{quoted(e.value)} is also at {f.path}") for e, f in repeats if e is not f]
+    return list(first.values()), problems
+
+
+def _given_twice(draft: Draft) -> list[Problem]:
+    """Find leaves set from two places, where one would silently win."""
+    places: list[dict[str, str]] = [{leaf: e.path_of(leaf) for leaf in e.leaves} for e in draft.base]
+    places += [
+        {leaf: e.path_of(leaf) for e in reversed(axis.entries) for leaf in e.leaves}
+        for axis in (*draft.grid, *draft.zip)
+    ]
+    places.append({leaf: f"sample.{leaf}" for leaf in draft.sample})
+    first: dict[str, str] = {}
+    problems = []
+    for place in places:
+        problems += [
+            Problem(path, f"also given at {first[leaf]}") for leaf, path in place.items() if leaf in first
+        ]
+        first = place | first
+    return problems

@@ -1,0 +1,144 @@
+"""From a checked draft to a sweep: every trial with its id and configuration, and where it came from."""
+
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from raynas.config import SearchConfig
+from raynas.sweep.file.config import SweepConfig
+from raynas.sweep.file.draft import Draft, Setting
+from raynas.sweep.file.ids import group_labels, trial_id
+from raynas.sweep.file.keys import LEAVES, defaults, flatten_all, nest
+from raynas.sweep.file.sampling import paired_draws
+from raynas.sweep.identity import records_of
+from raynas.sweep.plan import Sweep, Trial
+
+PACKAGES = ("raynas", "torch", "torchvision", "ray", "optuna", "mlflow")
+
+
+def resolve(config: SweepConfig, draft: Draft, command: str) -> Sweep:
+    """Lay out every trial of a draft that has no problems.
+
+    The plan takes one draw after another, for each draw every setting, for each setting every seed, so
+    that what has finished at any time can be compared.
+    """
+    settings = list(draft.settings())
+    base: dict[str, dict[str, Any]] = {}
+    if config.strategy == "optuna":
+        labels = group_labels([(setting.leaves, setting.axes) for setting in settings])
+        base = {label: nest(setting.leaves) for label, setting in zip(labels, settings, strict=True)}
+        trials = [
+            Trial(trial_id(f"{label}-try{sample}", seed), None, axes, (label, sample))
+            for sample in range(config.samples or 0)
+            for label, setting in zip(labels, settings, strict=True)
+            for seed, axes in _seeds(draft, setting)
+        ]
+    else:
+        draws = paired_draws(draft.sample, config.samples) if config.samples else [{}]
+        groups = [Setting(s.leaves | draw, s.paths, s.axes | draw) for draw in draws for s in settings]
+        labels = group_labels([(group.leaves, group.axes) for group in groups])
+        trials = [
+            Trial(trial_id(label, seed), configure(nest(group.leaves), {"seed": seed}), axes)
+            for label, group in zip(labels, groups, strict=True)
+            for seed, axes in _seeds(draft, group)
+        ]
+    return Sweep(
+        name=config.name,
+        trials=tuple(trials),
+        strategy=config.strategy,
+        samples=config.samples,
+        sample=draft.sample,
+        resources=config.resources,
+        select=config.select,
+        track=config.track,
+        resolved=_echo(config, draft),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=command,
+        versions=versions(),
+        git=_git(),
+        base=base,
+        benchmark=config.benchmark,
+        methods=records_of(setting.leaves["method"] for setting in settings),
+    )
+
+
+def filled(sweep: Sweep, trial: Trial, point: Mapping[str, Any]) -> Trial:
+    """Return a slot's trial with the values suggested for it."""
+    if trial.slot is None:
+        return trial
+    seed = {"seed": trial.axes["seed"]} if "seed" in trial.axes else {}
+    config = configure(sweep.base[trial.slot[0]], {**point, **seed})
+    return replace(trial, config=config, axes={**trial.axes, **point})
+
+
+def configure(base: Mapping[str, Any], leaves: Mapping[str, Any]) -> SearchConfig:
+    """Return a configuration with some leaves (``hessian.every``) set anew."""
+    return SearchConfig.model_validate(nest(flatten_all(base) | dict(leaves)))
+
+
+def _seeds(draft: Draft, setting: Setting) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield every seed of a setting with the trial's axes."""
+    if draft.seeds is None:
+        yield setting.leaves["seed"], setting.axes
+        return
+    for entry in draft.seeds.entries:
+        yield entry.value, setting.axes | {"seed": entry.value}
+
+
+def _echo(config: SweepConfig, draft: Draft) -> dict[str, Any]:
+    """Write out a sweep file that resolves to the same trials, whatever the defaults become."""
+    axes = (*draft.grid, *draft.zip)
+    varied = {leaf for axis in axes for entry in axis.entries for leaf in entry.leaves} | set(draft.sample)
+    given = {leaf: value for entry in draft.base for leaf, value in entry.leaves.items()}
+    every = [setting.leaves for setting in draft.settings()]
+    # What a method brings along is written out where all methods of the sweep agree on it.
+    fixed = {leaf: value for leaf, value in (defaults() | every[0]).items() if _agreed(leaf, every)} | given
+    fields = {
+        **nest({leaf: fixed[leaf] for leaf in LEAVES if leaf in fixed and leaf not in varied}),
+        "grid": {axis.key: [entry.value for entry in axis.entries] for axis in draft.grid},
+        "zip": {axis.key: [entry.value for entry in axis.entries] for axis in draft.zip},
+        "sample": {key: {d.kind: list(d.values)} for key, d in draft.sample.items()},
+        "samples": config.samples,
+    }
+    return {
+        "name": config.name,
+        **{key: value for key, value in fields.items() if value not in ({}, None)},
+        "strategy": config.strategy,
+        "resources": config.resources.model_dump(mode="json"),
+        "select": config.select.model_dump(mode="json"),
+        "track": config.track.model_dump(mode="json"),
+        **({"benchmark": config.benchmark.model_dump(mode="json")} if config.benchmark else {}),
+    }
+
+
+def _agreed(leaf: str, settings: Sequence[Mapping[str, Any]]) -> bool:
+    return all(leaf in each and each[leaf] == settings[0].get(leaf) for each in settings)
+
+
+def versions() -> dict[str, str | None]:
+    """Return the versions of Python and of the packages that matter here; None for one not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def _git() -> dict[str, Any] | None:
+    """Return commit and dirtiness of the current folder, or None where there is no repository or no git."""
+    try:
+        commit = _run_git("rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(_run_git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+
+
+def _run_git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
+    return done.stdout.strip()
