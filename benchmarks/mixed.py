@@ -14,8 +14,8 @@ from torch.autograd import grad
 from benchmarks.lines import Line
 from benchmarks.setting import Setting
 from benchmarks.sizes import SPACE
-from raynas.bilevel.bilevel import Batch
 from raynas.config import SearchConfig
+from raynas.data.batch import Batch
 from raynas.data.load import load_data
 from raynas.data.split import split
 from raynas.nets.ops.flat import column, flatten

@@ -3,11 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from policies import make_policy, small_space
-from problems import bilevel
+from helpers.policies import make_policy, small_space
+from helpers.problems import bilevel
 
-from raynas.bilevel.bilevel import Batch
 from raynas.bilevel.policy import Dice
+from raynas.data.batch import Batch
 from raynas.methods import resolve
 from raynas.nets.supernet import Supernet
 from raynas.parts.cost import Cost

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from launching import make_sweep
+from helpers.launching import make_sweep
 
 from benchmarks import __main__ as command
 from benchmarks import (

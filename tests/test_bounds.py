@@ -5,7 +5,7 @@ import socket
 import stat
 
 import pytest
-from sweeping import create, sweep_of
+from helpers.sweeping import create, sweep_of
 
 from raynas.cli.main import main
 from raynas.cli.output import table
@@ -133,7 +133,7 @@ def test_what_the_system_refuses_is_told(tmp_path, monkeypatch, capsys):
 
 
 def test_a_dead_address_answers_at_once(monkeypatch):
-    from raynas.launch.tune.launcher import cluster as tune_cluster
+    from raynas.launch.tune import cluster as tune_cluster
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -148,7 +148,7 @@ def test_a_dead_address_answers_at_once(monkeypatch):
 
 
 def test_a_long_folder_for_temporary_files_is_told(monkeypatch):
-    from raynas.launch.tune.launcher import cluster as tune_cluster
+    from raynas.launch.tune import cluster as tune_cluster
 
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     for letters, long in ((30, False), (47, True)):

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from cell_texts import DARTS_V2, EDGE_ALL, FAIR_B, GDAS_V1, READ, REFUSED, RESNET
-from cli_folders import raynas
+from helpers.cell_texts import DARTS_V2, EDGE_ALL, FAIR_B, GDAS_V1, READ, REFUSED, RESNET
+from helpers.cli_folders import raynas
 
 from raynas.errors import RaynasError
 from raynas.spaces.genotype import Choice, Genotype

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pytest
 import torch
-from oracle import plain_forward
+from helpers.oracle import plain_forward
 from torch.utils.flop_counter import FlopCounterMode
 
 from raynas.errors import RaynasError

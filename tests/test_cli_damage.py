@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_folders import IDS, make_sweep, play, raynas
-from odd_files import ODD, make_odd
+from helpers.cli_folders import IDS, make_sweep, play, raynas
+from helpers.odd_files import ODD, make_odd
 
 from raynas.sweep.folder import SweepFolder
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cli_folders import IDS, make_sweep, play
+from helpers.cli_folders import IDS, make_sweep, play
+from helpers.track_folders import end, report
 from rich.console import Console
-from track_folders import end, report
 
 from raynas.bilevel.records import Curvature
 from raynas.cli.display import LINE_EVERY, LiveDisplay, ProgressView

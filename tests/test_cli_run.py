@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from cli_folders import FILE, IDS, make_sweep, play, raynas, write_file
+from helpers.cli_folders import FILE, IDS, make_sweep, play, raynas, write_file
 
 from raynas.errors import RaynasError
 from raynas.launch.observer import Observer, Observers

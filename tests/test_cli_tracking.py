@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_folders import IDS, environment, make_sweep, play, raynas
+from helpers.cli_folders import IDS, environment, make_sweep, play, raynas
 
 from raynas.errors import RaynasError
 from raynas.sweep.folder import SweepFolder

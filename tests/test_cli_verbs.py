@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_folders import FILE, IDS, environment, make_sweep, play, raynas, write_file
+from helpers.cli_folders import FILE, IDS, environment, make_sweep, play, raynas, write_file
 
 from raynas.launch.driver import only_driver
 from raynas.spaces.library import load_space
@@ -223,7 +223,7 @@ def test_show_measures_spaces_only_where_there_is_something_to_measure(capsys: C
 
 
 def test_show_measures_a_method_beside_darts(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    from raynas.search.loop import measure
+    from raynas.search import measure
 
     asked = []
 
@@ -265,7 +265,7 @@ def test_show_measures_no_method_in_vain(capsys: Capture, words: tuple[str, ...]
 def test_show_measures_each_size_of_search_once(
     capsys: Capture, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from raynas.search.loop import measure
+    from raynas.search import measure
 
     asked = []
 

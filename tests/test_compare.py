@@ -8,7 +8,8 @@ import torch
 from raynas.config import SearchConfig
 from raynas.methods import resolve
 from raynas.parts.stages.perturb_and_project import PerturbAndProject
-from raynas.search.loop import Pack, measure
+from raynas.search import measure
+from raynas.search.loop import Pack
 from raynas.search.measure import Compared, compare, random_pack
 from raynas.spaces.library import load_space
 

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from planted import Planted, operations, planted_search
-from policies import make_policy, randomly, small_space
+from helpers.planted import Planted, operations, planted_search
+from helpers.policies import make_policy, randomly, small_space
 from test_supernet import make, seeds
 from torch import nn
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from oracle import plain_forward
+from helpers.oracle import plain_forward
 
 from raynas.errors import RaynasError
 from raynas.methods import names, reasons, resolve

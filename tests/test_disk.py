@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from sweeping import create, run
+from helpers.sweeping import create, run
 
 from raynas.disk import parse_json, read_json
 from raynas.errors import RaynasError

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from sweeping import GENOTYPE
+from helpers.sweeping import GENOTYPE
 
 from raynas.report.draw import draw_png
 from raynas.report.drawer import Drawer

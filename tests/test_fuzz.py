@@ -1,9 +1,9 @@
-"""A few of the mutated inputs of `python -m tests.fuzz`, which runs thousands: none raises or hangs."""
+"""A few of the mutated inputs of `python -m tests.helpers.fuzz`: none raises or hangs."""
 
 import os
 from pathlib import Path
 
-from tests.fuzz import Fuzz, stopped_at_trials
+from helpers.fuzz import Fuzz, stopped_at_trials
 
 FEW = 40
 """Inputs: a few seconds, and every verb among them."""

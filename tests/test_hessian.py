@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from problems import bilevel
+from helpers.problems import bilevel
 
 from benchmarks.lanczos import Starts, recorded
-from raynas.bilevel.bilevel import Batch
 from raynas.bilevel.hessian import curvature, diagonal, shift_free_basis
+from raynas.data.batch import Batch
 from raynas.nets.supernet import Supernet
 from raynas.search.loop import Search
 from raynas.spaces.library import load_space

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from cli_folders import make_sweep, raynas
-from fingerprints import kept, present
+from helpers.cli_folders import make_sweep, raynas
+from helpers.fingerprints import kept, present
 
 from raynas.data.load import load_data
 from raynas.errors import RaynasError
@@ -39,7 +39,7 @@ def test_no_method_changes_unnoticed(name: str) -> None:
     pytest.fail(
         f"{name} is not what it was: {'; '.join(found) or 'it has settings that it had not'}. Restore it, or "
         "raise `version` of the part or method that computes something else (raynas/methods/identity.py says "
-        "when), and then run: python tests/fingerprints.py"
+        "when), and then run: python tests/helpers/fingerprints.py"
     )
 
 

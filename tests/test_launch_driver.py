@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from launching import Memory, fake_trials, make_sweep, reports, starts, statuses
+from helpers.launching import Memory, fake_trials, make_sweep, reports, starts, statuses
 
 from raynas.config import DataConfig
 from raynas.errors import RaynasError

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from launching import make_sweep, starts, statuses
+from helpers.launching import make_sweep, starts, statuses
 
 from raynas.config import DataConfig, SearchConfig, shape_of
 from raynas.data.load import load_data

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import ray
 import torch
-from launching import Memory, fake_trials, make_sweep, reports, starts, statuses
+from helpers.launching import Memory, fake_trials, make_sweep, reports, starts, statuses
 from ray import tune
 from ray._private import services
 
@@ -26,9 +26,9 @@ from raynas.launch.local import LocalLauncher
 from raynas.launch.observer import Observer
 from raynas.launch.packs import Packs
 from raynas.launch.trial import run_trials
+from raynas.launch.tune import cluster as tune_cluster
 from raynas.launch.tune.cluster import Ask, concurrency
 from raynas.launch.tune.launcher import RayLauncher
-from raynas.launch.tune.launcher import cluster as tune_cluster
 from raynas.launch.tune.plan import Plan, Watch
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.propose import Proposer
@@ -332,7 +332,7 @@ from contextlib import suppress
 from pathlib import Path
 import ray
 import psutil  # Ray brings it along, and on the path
-from launching import fake_trials
+from helpers.launching import fake_trials
 from raynas.launch.observer import Observer
 from raynas.launch.packs import Packs
 from raynas.launch.trial import run_trials

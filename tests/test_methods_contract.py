@@ -5,9 +5,9 @@ import math
 
 import pytest
 import torch
-from planted import Planted, PlantedFeatures, SkipDominates, operations, planted_search
-from problems import bilevel
-from validated import CELLS, plainly_validated
+from helpers.planted import Planted, PlantedFeatures, SkipDominates, operations, planted_search
+from helpers.problems import bilevel
+from helpers.validated import CELLS, plainly_validated
 
 from raynas.config import SearchConfig
 from raynas.data.load import load_data

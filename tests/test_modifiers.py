@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-from oracle import Extras, plain_forward
+from helpers.oracle import Extras, plain_forward
 from test_paths import single_path, sparse_weights
 from test_supernet import make, random_weights, seeds
 from torch.utils._python_dispatch import TorchDispatchMode

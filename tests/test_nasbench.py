@@ -5,8 +5,8 @@ from itertools import combinations, product
 
 import pytest
 import torch
-from oracle import find
-from problems import bilevel
+from helpers.oracle import find
+from helpers.problems import bilevel
 from torch import nn
 
 from raynas.errors import RaynasError

@@ -7,7 +7,7 @@ from math import prod
 
 import pytest
 import torch
-from problems import bilevel
+from helpers.problems import bilevel
 from test_supernet import make, random_weights, seeds
 from torch import nn
 

@@ -1,7 +1,7 @@
 """That no step of a search makes the host wait for a GPU, unless the method says why it must."""
 
 import pytest
-from meta import meta  # noqa: F401 - a fixture
+from helpers.meta import meta  # noqa: F401 - a fixture
 
 from raynas.config import SearchConfig
 from raynas.methods import names, resolve

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from raynas.bilevel.bilevel import Batch, accuracy, cross_entropy
+from raynas.bilevel.bilevel import accuracy, cross_entropy
 from raynas.bilevel.hessian import curvature
 from raynas.bilevel.progress import Progress
 from raynas.config import SearchConfig
+from raynas.data.batch import Batch
 from raynas.data.dataset import from_arrays
 from raynas.data.split import split
 from raynas.nets.ops.lanes import Statistics

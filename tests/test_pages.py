@@ -4,7 +4,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
-from simulated_sweep import simulate
+from helpers.simulated_sweep import simulate
 
 from benchmarks import eigenvalues, methods
 from benchmarks.eigenvalues import Band

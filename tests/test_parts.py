@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from problems import bilevel, relaxed
+from helpers.problems import bilevel, relaxed
 from torch.func import functional_call
 
-from raynas.bilevel.bilevel import Batch, cross_entropy
+from raynas.bilevel.bilevel import cross_entropy
+from raynas.data.batch import Batch
 from raynas.methods import resolve
 from raynas.nets.ops.flat import column, flatten, unflatten
 from raynas.nets.ops.lanes import Pass, Statistics

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from policies import small_space
+from helpers.policies import small_space
 
 from raynas.parts.derivations import EveryEdge, FewSkips, Strongest, Threshold
 from raynas.spaces.derive import derive

@@ -4,13 +4,13 @@ import math
 
 import pytest
 import torch
-from policies import make_policy, randomly, small_space
-from problems import bilevel
+from helpers.policies import make_policy, randomly, small_space
+from helpers.problems import bilevel
 from test_supernet import make, seeds
 from torch.autograd import grad
 
-from raynas.bilevel.bilevel import Batch
 from raynas.bilevel.policy import Draw
+from raynas.data.batch import Batch
 from raynas.nets.ops.flat import flatten
 from raynas.nets.ops.lanes import Statistics
 from raynas.parts.objectives import Importance, Natural, OneDraw, Outcome, Reinforce, log_probability

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from policies import make_policy, randomly, small_space
+from helpers.policies import make_policy, randomly, small_space
 
 from raynas.parts.modifiers import EdgeNormalisation
 from raynas.parts.relaxations import DirichletMean, MaxWeight, ReluShare, Scales, Sigmoid, Softmax

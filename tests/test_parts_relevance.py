@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from policies import make_policy, randomly, small_space
+from helpers.policies import make_policy, randomly, small_space
 
 from raynas.bilevel.policy import Draw
 from raynas.bilevel.progress import Progress

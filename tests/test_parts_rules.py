@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from policies import make_policy, randomly, small_space
+from helpers.policies import make_policy, randomly, small_space
 
 from raynas.parts.relaxations import Scales
 from raynas.parts.rules import AdamRule, Adaptive, Clamp, ClipNorm, KeepMass, Proximal, SgdRule

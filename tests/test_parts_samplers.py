@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from policies import make_policy, randomly, small_space
+from helpers.policies import make_policy, randomly, small_space
 from torch.autograd import grad
 
 from raynas.bilevel.policy import Draw

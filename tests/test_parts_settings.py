@@ -26,17 +26,17 @@ from raynas.parts.stores import Generator, Table
 
 MODULES = [
     "derivations",
-    "greedy",
+    "stages.base",
+    "stages.greedy",
     "modifiers",
     "objectives",
     "penalties",
     "perturbations",
-    "projection",
+    "stages.perturb_and_project",
     "relaxations",
     "rules",
     "samplers",
     "schedules",
-    "stages",
     "stops",
     "stores",
 ]

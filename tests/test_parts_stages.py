@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from policies import make_policy, randomly, small_space
+from helpers.policies import make_policy, randomly, small_space
 
 from raynas.bilevel.progress import Progress
 from raynas.bilevel.records import EpochReport

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from policies import make_policy
+from helpers.policies import make_policy
 from torch.autograd import grad
 
 from raynas.parts.modifiers import EdgeNormalisation

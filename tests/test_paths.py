@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from oracle import plain_forward
+from helpers.oracle import plain_forward
 from test_supernet import make, random_weights, seeds
 
 from raynas.nets.fan import active

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from policies import make_policy, randomly
-from problems import bilevel
+from helpers.policies import make_policy, randomly
+from helpers.problems import bilevel
 from torch.autograd import grad
 
-from raynas.bilevel.bilevel import Batch, cross_entropy
+from raynas.bilevel.bilevel import cross_entropy
 from raynas.bilevel.policy import Draw
+from raynas.data.batch import Batch
 from raynas.nets.ops.flat import flatten
 from raynas.nets.ops.lanes import Statistics
 from raynas.nets.supernet import Supernet

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from policies import make_policy, randomly
+from helpers.policies import make_policy, randomly
 from test_methods_contract import same_states, setting, tiny  # noqa: F401 - `setting` is a fixture
 
 from raynas.bilevel.progress import Progress

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from planted import Planted, planted_search
-from policies import make_policy
+from helpers.planted import Planted, planted_search
+from helpers.policies import make_policy
 
 from raynas.bilevel.progress import Progress
 from raynas.methods import resolve

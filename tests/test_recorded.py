@@ -6,8 +6,8 @@ Each number is from a run of the code named beside it, in float64, with the weig
 
 import pytest
 import torch
-from policies import make_policy
-from recorded import batches, one_step, problem_of, wave
+from helpers.policies import make_policy
+from helpers.recorded import batches, one_step, problem_of, wave
 from test_parts_stages import report
 
 from raynas.bilevel.bilevel import cross_entropy

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from launching import Memory, fake_trials, make_sweep, reports, starts, statuses
-from odd_files import ODD, make_odd
+from helpers.launching import Memory, fake_trials, make_sweep, reports, starts, statuses
+from helpers.odd_files import ODD, make_odd
 from test_trial import Crash, crash_at, make_folder, make_pack, run
 
 from raynas.config import SearchConfig

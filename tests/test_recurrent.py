@@ -4,14 +4,14 @@ import json
 
 import pytest
 import torch
-from problems import bilevel
+from helpers.problems import bilevel
 from torch import nn
 
-from raynas.bilevel.bilevel import Batch
+from raynas.data.batch import Batch, Carried
 from raynas.errors import RaynasError
 from raynas.nets.fan import active
 from raynas.nets.networks.recurrent import RecurrentNetwork
-from raynas.nets.ops.lanes import Carried, Pass, Statistics
+from raynas.nets.ops.lanes import Pass, Statistics
 from raynas.nets.supernet import Supernet
 from raynas.nets.supernets.recurrent import RecurrentSupernet
 from raynas.parts.estimators import SecondOrder

@@ -7,8 +7,9 @@ import pytest
 import torch
 import yaml
 
-from raynas.bilevel.bilevel import Batch, cross_entropy
+from raynas.bilevel.bilevel import cross_entropy
 from raynas.config import SearchConfig
+from raynas.data.batch import Batch
 from raynas.data.corpus import Corpus
 from raynas.data.load import load_data
 from raynas.data.split import split

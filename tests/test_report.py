@@ -7,11 +7,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 from statistics import fmean, stdev
 
-import cli_folders
 import pytest
-import track_folders
 import yaml
-from simulated_sweep import EPOCHS, LAST, Life, Scribe, losses, plan, simulate, sweep_of
+from helpers import cli_folders, track_folders
+from helpers.simulated_sweep import EPOCHS, LAST, Life, Scribe, losses, plan, simulate, sweep_of
 
 from raynas.bilevel.records import Ended
 from raynas.cli import tables as cli_tables

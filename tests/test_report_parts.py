@@ -6,7 +6,7 @@ from dataclasses import replace
 from statistics import fmean, stdev
 
 import pytest
-from sweeping import report
+from helpers.sweeping import report
 
 from raynas.report import draw, figures, pictures, stats, text
 from raynas.spaces.genotype import Choice, Genotype

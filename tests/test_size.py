@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_folders import raynas
+from helpers.cli_folders import raynas
 
 from raynas.cli.verbs.size import _usual as usual_size
 from raynas.errors import RaynasError

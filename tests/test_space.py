@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from cli_folders import raynas
+from helpers.cli_folders import raynas
 
 from raynas.errors import FileProblems
 from raynas.spaces.genotype import Genotype

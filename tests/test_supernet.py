@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from oracle import plain_forward
-from problems import bilevel, relaxed
+from helpers.oracle import plain_forward
+from helpers.problems import bilevel, relaxed
 
-from raynas.bilevel.bilevel import Batch
+from raynas.data.batch import Batch
 from raynas.errors import RaynasError
 from raynas.nets.network import Network
 from raynas.nets.ops import forms
@@ -242,7 +242,7 @@ def test_one_hot_supernet_equals_the_discrete_network(name):
 
 def copy_weights(net, network, space):
     """Give the discrete network the supernet's weights of the operations it has."""
-    from oracle import find
+    from helpers.oracle import find
 
     with torch.no_grad():
         network.stem[0][0].weight.copy_(net.stem.convolutions[0][0])

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from sweeping import sweep_of
+from helpers.sweeping import sweep_of
 
 from raynas.config import SearchConfig
 from raynas.errors import FileProblems, RaynasError

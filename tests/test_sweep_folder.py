@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from sweeping import create, run, sweep_of
+from helpers.sweeping import create, run, sweep_of
 
 from raynas.errors import RaynasError
 from raynas.sweep.folder import SweepFolder

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sweeping import create, run
+from helpers.sweeping import create, run
 
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Distribution

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from sweeping import report
+from helpers.sweeping import report
 
 from raynas.config import SearchConfig
 from raynas.sweep.record import TrialRecord, fold

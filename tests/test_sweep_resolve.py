@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from sweeping import sweep_of
+from helpers.sweeping import sweep_of
 
 from raynas.errors import FileProblems
 from raynas.sweep.file.ids import axis_label, group_labels, method_label

@@ -6,7 +6,7 @@ from dataclasses import replace
 from statistics import fmean, stdev
 
 import pytest
-from sweeping import record
+from helpers.sweeping import record
 
 from raynas.sweep.plan import Select
 from raynas.sweep.select import _rank_correlation, select

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from odd_files import make_odd
+from helpers.odd_files import make_odd
 
 from raynas.disk import write_atomic
 from raynas.errors import RaynasError

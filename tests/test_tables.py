@@ -10,10 +10,10 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
-from cli_folders import raynas
-from simulated_sweep import LAST, simulate
-from sweeping import sweep_of
-from track_folders import report
+from helpers.cli_folders import raynas
+from helpers.simulated_sweep import LAST, simulate
+from helpers.sweeping import sweep_of
+from helpers.track_folders import report
 
 from raynas.errors import FileProblems, RaynasError
 from raynas.report.build import build_report

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cli_folders import raynas
+from helpers.cli_folders import raynas
 
 from raynas.errors import RaynasError
 from raynas.spaces.genotype import Choice, Genotype
@@ -83,7 +83,7 @@ def test_its_validation_accuracies_stand_for_the_data_set_and_it_knows_no_regret
     assert yardstick.accuracy(CELL) == pytest.approx(0.925)
     assert yardstick.regret(CELL) is None
     assert (yardstick.tests, yardstick.judge().column) == (False, "cifar10_val_100")
-    from track_folders import report
+    from helpers.track_folders import report
 
     found = metrics(report(1, genotype=CELL), yardstick)
     assert found["test/table_accuracy"] == pytest.approx(0.925)

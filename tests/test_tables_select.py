@@ -6,9 +6,9 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from cli_folders import raynas
-from simulated_sweep import LAST, simulate
-from sweeping import sweep_of
+from helpers.cli_folders import raynas
+from helpers.simulated_sweep import LAST, simulate
+from helpers.sweeping import sweep_of
 
 from raynas.errors import FileProblems, RaynasError
 from raynas.report.build import build_report

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from track_folders import OPS, diverged, end, epochs, make_sweep, play, report, start
+from helpers.track_folders import OPS, diverged, end, epochs, make_sweep, play, report, start
 
 from raynas.bilevel.records import Ended
 from raynas.errors import RaynasError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from track_folders import OPS, diverged, end, epochs, make_sweep, play, report, start
+from helpers.track_folders import OPS, diverged, end, epochs, make_sweep, play, report, start
 
 from raynas.errors import RaynasError
 from raynas.launch.observer import Observer, Observers

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.track_folders import OPS, end, epochs, make_sweep, play, report, start
 from test_track import QUICK, Seen, once, until
-from track_folders import OPS, end, epochs, make_sweep, play, report, start
 
 from raynas.errors import RaynasError
 from raynas.sweep.folder import SweepFolder

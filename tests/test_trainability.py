@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from policies import make_policy, randomly
-from recorded import wave
+from helpers.policies import make_policy, randomly
+from helpers.recorded import wave
 
 from raynas.bilevel.policy import Draw
 from raynas.bilevel.progress import Progress

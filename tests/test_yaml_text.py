@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sweeping import sweep_of
+from helpers.sweeping import sweep_of
 
 from raynas.errors import FileProblems, RaynasError
 from raynas.spaces.library import load_space

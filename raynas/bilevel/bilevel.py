@@ -7,7 +7,7 @@ given weights and given α; this is the one place that computes it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,22 +18,11 @@ from torch.func import functional_call
 from raynas.bilevel.objective import Objective, Outcome, Penalty, Score
 from raynas.bilevel.policy import Draw, Losses, Policy, Sampler, Tables, validated
 from raynas.bilevel.progress import Progress, now
+from raynas.data.batch import Batch
 from raynas.nets.ops.flat import flatten, unflatten
-from raynas.nets.ops.lanes import Carried, Pass, Statistics
+from raynas.nets.ops.lanes import Pass, Statistics
 from raynas.nets.supernets.recurrent import AnySupernet
 from raynas.spaces.space import Space
-
-
-class Batch(NamedTuple):
-    """Images [lanes, N, channels, height, width] with their classes [lanes, N].
-
-    Or a text's tokens int64 [lanes, N, T] with those that follow them [lanes, N, T], and the hidden state of
-    its streams.
-    """
-
-    images: Tensor
-    labels: Tensor
-    carried: Carried | None = None
 
 
 class Bilevel:

@@ -7,16 +7,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raynas.bilevel.bilevel import Batch
 from raynas.config import SearchConfig
 from raynas.data.augment import Augment
+from raynas.data.batch import Batch, Carried
 from raynas.data.catalogue import Recipe
 from raynas.data.corpus import Corpus
 from raynas.data.feed import Feed, Images
 from raynas.data.split import Data
 from raynas.data.text_feed import TextFeed
 from raynas.errors import RaynasError
-from raynas.nets.ops.lanes import Carried
 
 Content = Images | Tensor
 """What a pack reads, on its device: images, or the tokens int64 [n] of a text."""

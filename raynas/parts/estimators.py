@@ -14,7 +14,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.autograd import grad
 
-from raynas.bilevel.bilevel import Batch, Bilevel
+from raynas.bilevel.bilevel import Bilevel
+from raynas.data.batch import Batch
 from raynas.nets.ops.flat import flatten
 from raynas.parts.updaters import Sgd
 

@@ -15,12 +15,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from raynas.bilevel.bilevel import Batch, Bilevel, accuracy, cross_entropy
+from raynas.bilevel.bilevel import Bilevel, accuracy, cross_entropy
 from raynas.bilevel.hessian import curvature, diagonal, shift_free_basis
 from raynas.bilevel.policy import Dice, Draw, Tables
 from raynas.bilevel.records import Curvature
 from raynas.bilevel.sketches import SIDE, Sketches
 from raynas.config import SearchConfig
+from raynas.data.batch import Batch
 from raynas.data.feeds import Feeds
 from raynas.errors import RaynasError
 from raynas.nets.ops.lanes import Statistics

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from raynas.bilevel.bilevel import Batch
 from raynas.bilevel.policy import Draw
 from raynas.bilevel.progress import Progress, scheduled
 from raynas.bilevel.records import Curvature, Ended, EpochReport
 from raynas.config import SearchConfig, check_alike
+from raynas.data.batch import Batch
 from raynas.data.feeds import Content, Feeds, content_of
 from raynas.data.split import Splits
 from raynas.errors import RaynasError

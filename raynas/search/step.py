@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.autograd import grad
 
-from raynas.bilevel.bilevel import Batch, Bilevel, accuracy
+from raynas.bilevel.bilevel import Bilevel, accuracy
 from raynas.bilevel.policy import Policy
 from raynas.config import SearchConfig
+from raynas.data.batch import Batch
 from raynas.data.split import Data
 from raynas.methods.record import Method
 from raynas.nets.ops.flat import column, flatten

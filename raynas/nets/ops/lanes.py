@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from raynas.data.batch import Carried
 from raynas.nets.ops.convolution import Size, convolve_twice
 from raynas.nets.ops.normalisation import EPSILON, MOMENTUM, normalise_twice
 
@@ -26,26 +27,6 @@ class Statistics(Enum):
     UPDATE = "this batch's, and move the running ones towards them"
     BATCH = "this batch's, and leave the running ones alone"
     RUNNING = "the running ones"
-
-
-@dataclass
-class Carried:
-    """The hidden state [lanes, N, channels] of streams of text, from one segment to the next; no gradient.
-
-    A pass starts from ``now`` (None: zeros) and leaves what it ended with in ``ahead``; of several passes
-    over one segment the last one counts.
-    """
-
-    now: Tensor | None = None
-    ahead: Tensor | None = None
-
-    def advance(self) -> None:
-        """Let the next segment start where this one ended; one that no pass has read changes nothing."""
-        self.now, self.ahead = self.now if self.ahead is None else self.ahead, None
-
-    def reset(self) -> None:
-        """Let the next segment start from zeros."""
-        self.now = self.ahead = None
 
 
 @dataclass(frozen=True)

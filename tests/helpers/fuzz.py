@@ -1,4 +1,4 @@
-"""Mutated inputs through the command line: `python -m tests.fuzz 20000` (or `--only 1234` for one of them).
+"""Mutated inputs through the command line: `python -m tests.helpers.fuzz 20000` (`--only 1234` for one).
 
 Every input is made from a seed and its number alone, so that a number names it for ever: trial files, spaces,
 overrides, texts of cells, tables, and the files of a recorded sweep, changed by the byte, the word, the line
@@ -26,7 +26,7 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 PATIENCE = 10
 """Seconds of CPU that one call may take; six times as many on the clock, for what waits instead."""

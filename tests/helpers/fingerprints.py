@@ -1,6 +1,7 @@
 """The fingerprints of all methods as they were last looked at, and writing them anew.
 
-After a method or part was changed on purpose, and its version raised: ``python tests/fingerprints.py``.
+After a method or part was changed on purpose, and its version raised:
+``python tests/helpers/fingerprints.py``.
 """
 
 import json
@@ -11,7 +12,7 @@ from typing import Any
 from raynas.methods import names, resolve
 from raynas.methods.identity import changes, record_of
 
-KEPT = Path(__file__).parent / "data" / "methods.json"
+KEPT = Path(__file__).parents[1] / "data" / "methods.json"
 
 
 def kept() -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 import torch
 import torch.nn.functional as F
-from oracle import apply, conv, norm, reduce
+
+from helpers.oracle import apply, conv, norm, reduce
 
 
 def stem(net, images, lane):

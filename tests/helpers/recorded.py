@@ -6,9 +6,10 @@ Nothing here depends on a generator of random numbers: weights, α, images and n
 import math
 
 import torch
-from problems import bilevel
 
-from raynas.bilevel.bilevel import Batch, Bilevel
+from helpers.problems import bilevel
+from raynas.bilevel.bilevel import Bilevel
+from raynas.data.batch import Batch
 from raynas.methods import resolve
 from raynas.nets.ops.flat import flatten
 from raynas.nets.supernet import Supernet

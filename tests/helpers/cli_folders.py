@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from track_folders import end, epochs, report, start
 
+from helpers.track_folders import end, epochs, report, start
 from raynas.bilevel.records import Curvature
 from raynas.spaces.genotype import Choice, Genotype
 from raynas.sweep.file.load import load_sweep
@@ -57,7 +57,7 @@ def raynas(capsys: pytest.CaptureFixture[str], *words: str) -> Outcome:
 
 def environment() -> dict[str, str]:
     """The environment for a verb in a process of its own: this checkout, no colours, no user's settings."""
-    root = str(Path(__file__).resolve().parents[1])
+    root = str(Path(__file__).resolve().parents[2])
     return {"PYTHONPATH": root, "PATH": str(Path(sys.executable).parent), "PYTHONWARNINGS": "ignore"}
 
 

@@ -95,7 +95,7 @@ def find(cell, spec, source, target, name):
 
 def plain_forward(net, images, weights, lane=0, extras=None):
     """Return logits [N, classes] of images [N, C, H, W] under weights {group of α: [rows, options]}."""
-    from oracle_enas import macro_stack, pairs_stack
+    from helpers.oracle_enas import macro_stack, pairs_stack
 
     stacks = {
         "residual": residual_stack,
