@@ -3,10 +3,12 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint types pytest quick format wheel clean
+.PHONY: help setup quickstart test lint types pytest quick drills format wheel clean
 BIN := .venv/bin
-# As many processes as cores, 4 at most; clusters and servers keep to one of them per file (tests/conftest.py).
-PYTEST := $(BIN)/python .ci/loopback.py $(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup
+# As many processes as cores, 4 at most; clusters and servers keep to one of them per file, and drills come last
+# (tests/conftest.py).
+PYTEST := $(BIN)/python .ci/loopback.py $(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup \
+	--no-loadscope-reorder
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -14,7 +16,7 @@ help: ## Show this list
 quickstart: setup ## Run the first sweep, or carry on where it was stopped
 	@if [ -d runs/quickstart ]; then $(BIN)/raynas resume quickstart; else $(BIN)/raynas sweep quickstart; fi
 
-test: lint types pytest ## Check everything: style, types, tests
+test: lint types pytest ## Check style, types and tests; the drills are apart
 
 lint: setup ## Check style and format (ruff)
 	$(BIN)/ruff check .
@@ -24,10 +26,13 @@ types: setup ## Check types (mypy --strict)
 	$(BIN)/mypy --strict
 
 pytest: setup ## Run the tests only
-	$(PYTEST) $(ARGS)
+	$(PYTEST) -m "not drill" $(ARGS)
 
 quick: setup ## Run the tests that take no search to its end and start no cluster
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow and not drill" $(ARGS)
+
+drills: setup ## Run what takes clusters, kills and long waits
+	$(PYTEST) -m drill $(ARGS)
 
 format: setup ## Rewrite the code in its format
 	$(BIN)/ruff check --fix .

@@ -18,11 +18,15 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(items):
-    """Keep what starts a cluster or a server in one process per file, beside the rest; all of it is slow."""
+    """Keep what starts a cluster or a server in one process per file, beside the rest; all of it is slow.
+
+    Drills come last.
+    """
     for item in items:
         if kind := next((kind for kind in ("ray", "server") if kind in item.keywords), None):
             item.add_marker(pytest.mark.xdist_group(f"{kind} {item.path.stem}"))
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: "drill" in item.keywords)
 
 
 @pytest.fixture(autouse=True)

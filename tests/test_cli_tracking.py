@@ -116,6 +116,7 @@ def test_track_says_what_was_sent(capsys: Capture, here: Path, replayed: list[tu
     ]
 
 
+@pytest.mark.drill
 @pytest.mark.server
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_page_is_served_until_it_is_interrupted(here: Path, number: signal.Signals) -> None:

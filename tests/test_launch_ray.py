@@ -96,6 +96,7 @@ def test_every_kind_of_end(cluster: None, tmp_path: Path) -> None:
     assert not start["writeable"]  # the object store's own memory, no copy
 
 
+@pytest.mark.drill
 def test_killed_for_good(cluster: None, tmp_path: Path) -> None:
     folder = make_sweep(tmp_path / "s", ["kill@1", "fine"], retries=0)
     run(folder)
@@ -113,6 +114,7 @@ def test_killed_for_good(cluster: None, tmp_path: Path) -> None:
     assert memory.calls == ["start", "end"]
 
 
+@pytest.mark.drill
 def test_shares_are_kept(cluster: None, tmp_path: Path) -> None:
     folder = make_sweep(tmp_path / "s", ["slow"], seeds=5, epochs=4, cpu=0.5, gpu=0.5)
     run(folder)
@@ -128,6 +130,7 @@ def test_shares_are_kept(cluster: None, tmp_path: Path) -> None:
     assert most == 2
 
 
+@pytest.mark.drill
 def test_max_concurrent_is_kept(cluster: None, tmp_path: Path) -> None:
     folder = make_sweep(tmp_path / "s", ["slow"], seeds=3, epochs=2, max_concurrent=1)
     run(folder)
@@ -209,6 +212,7 @@ def test_slots_of_a_node(ask: Ask, node: dict[str, float], slots: int) -> None:
     assert ask.fit(node) == slots
 
 
+@pytest.mark.drill
 def test_memory_monitor_ends_a_tuner_not_the_sweep(
     cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,6 +273,7 @@ def test_addresses_that_are_refused(
     assert "ray job submit" in str(caught.value)
 
 
+@pytest.mark.drill
 def test_optuna_sweep(cluster: None, tmp_path: Path) -> None:
     def sweep(name: str) -> SweepFolder:
         return make_sweep(tmp_path / name, ["a", "b"], seeds=2, epochs=1, strategy="optuna", samples=3)
@@ -395,6 +400,7 @@ def gone(pid: int) -> bool:
         return True
 
 
+@pytest.mark.drill
 def test_interrupted_then_killed_then_resumed(cluster: None, tmp_path: Path) -> None:
     folder = make_sweep(tmp_path / "s", ["fine", "slow"], epochs=60)
 
@@ -425,6 +431,7 @@ def test_interrupted_then_killed_then_resumed(cluster: None, tmp_path: Path) -> 
     assert reports(folder)["slow-s0"] == plain["fine-s0"]
 
 
+@pytest.mark.drill
 def test_silence_and_nothing_left_behind(tmp_path: Path) -> None:
     folders = [make_sweep(tmp_path / "one", ["fine", "kill@1"]), make_sweep(tmp_path / "two", ["user@0"])]
     # The folder it is started in holds what is called as we are and as what we use: the clone's parent does.
@@ -479,6 +486,7 @@ def test_what_no_type_of_node_can_hold_is_told_at_once(
     assert concurrency(Ask(1, 2), None, 9, grows=True) == 9
 
 
+@pytest.mark.drill
 def test_packs_on_ray(cluster: None, tmp_path: Path) -> None:
     methods = ["fine", "crash@2", "kill@1", "nan@1", "memory@1"]
     folder, memory = make_sweep(tmp_path / "s", methods, seeds=3, pack=3, retries=3), Memory()
@@ -497,6 +505,7 @@ def test_packs_on_ray(cluster: None, tmp_path: Path) -> None:
     assert {record.id for record in memory.seen} == set(ends)
 
 
+@pytest.mark.drill
 def test_auto_measures_packs_once_and_keeps_them(cluster: None, tmp_path: Path) -> None:
     small = {"data": {"name": "digits", "limit": 64}, "epochs": 3, "channels": 4, "cells": 3, "batch": 16}
     folder = make_sweep(

@@ -105,6 +105,7 @@ def test_a_store_away_the_whole_time_is_filled_afterwards(tmp_path: Path, server
     assert seen.files(seen.parents[0]) >= {"sweep.json", "sweep.yaml"}
 
 
+@pytest.mark.drill
 def test_a_server_killed_half_way_has_every_row_once(tmp_path: Path, server: Server) -> None:
     if server.process is None:
         server.start()

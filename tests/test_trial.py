@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from raynas.cli.main import main
 from raynas.config import SearchConfig
 from raynas.data.load import load_data
 from raynas.disk import DiskFull, write_atomic
@@ -266,7 +267,7 @@ def test_a_crash_is_recorded_with_every_member(make_search_config, tmp_path):
 SEARCH = """
 name: small
 space: tiny
-data: {name: digits, limit: 400}
+data: {name: digits, limit: 200}
 epochs: 4
 batch: 32
 channels: 4
@@ -296,12 +297,12 @@ def epochs_done(spool: Path) -> int:
     return sum(json.loads(line)["kind"] == "epoch" for line in lines)
 
 
-def test_a_search_killed_hard_and_resumed_is_bit_identical(tmp_path):
+@pytest.mark.slow
+def test_a_search_killed_hard_and_resumed_is_bit_identical(tmp_path, monkeypatch, capsys):
     (tmp_path / "small.yaml").write_text(SEARCH)
-    whole = raynas("search", "small.yaml", "--runs", "whole", cwd=tmp_path)
-    said, _ = whole.communicate(timeout=300)
-    assert whole.returncode == 0, said
-    assert "winner" in said
+    monkeypatch.chdir(tmp_path)
+    assert main(["search", "small.yaml", "--runs", "whole"]) == 0
+    assert "winner" in capsys.readouterr().out
     killed = raynas("search", "small.yaml", cwd=tmp_path)
     spool = tmp_path / "runs" / "small-darts-s0" / "trials" / "darts-s0" / "events.jsonl"
     until = time.monotonic() + 200
@@ -331,10 +332,11 @@ def load(count):
 """
 
 
+@pytest.mark.slow
 def test_a_function_beside_the_file_can_be_the_data(tmp_path):
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "small.yaml").write_text(
-        SEARCH.replace("{name: digits, limit: 400}", '{name: "mine:load", options: {count: 64}}')
+        SEARCH.replace("{name: digits, limit: 200}", '{name: "mine:load", options: {count: 64}}')
     )
     process = raynas("search", "small.yaml", "epochs=1", cwd=tmp_path)
     said, _ = process.communicate(timeout=300)
