@@ -206,6 +206,7 @@ def test_a_sweep_that_was_run_is_read(tmp_path):
     assert found["share of the slots' time in epochs"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.__name__)
 def test_a_topic_measures(topic, checkout, monkeypatch):
     for module in (setting, plain, mixed):

@@ -429,6 +429,7 @@ def small(make_search_config, **changes):
     return make_search_config(**{**defaults, **changes})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_methods_search_a_chain_alone_and_in_a_pack(make_search_config, build, method):
     changes = {"method": METHODS[method], "epochs": 1, "hessian": {"every": 0}}
@@ -442,6 +443,7 @@ def test_methods_search_a_chain_alone_and_in_a_pack(make_search_config, build, m
         assert math.isfinite(report.valid_loss)
 
 
+@pytest.mark.slow
 def test_a_resumed_search_is_bit_identical(make_search_config, build, tmp_path):
     config = small(make_search_config, method=METHODS["proxyless"], epochs=2, hessian={"steps": 4})
     _, splits = build(config)
@@ -454,6 +456,7 @@ def test_a_resumed_search_is_bit_identical(make_search_config, build, tmp_path):
     assert begun + list(second) == whole
 
 
+@pytest.mark.slow
 def test_proxyless_searches_its_own_space(make_search_config, build):
     changes = {"channels": 4, "cells": None, "epochs": 1, "hessian": {"every": 0}}
     config = small(make_search_config, method=METHODS["proxyless"], **changes)

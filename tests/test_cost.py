@@ -89,6 +89,7 @@ def test_every_packaged_space_has_costs_for_every_operation_it_weighs(name):
             assert all(row[options.options.index(op)] > 0 for op in heavy)
 
 
+@pytest.mark.slow
 def test_an_inverted_bottleneck_widens_at_the_resolution_it_reads():
     space, net = make("proxyless", shape=(3, 32, 32), channels=32)
     flops = option_costs(space, net, "flops")["normal"]
@@ -256,6 +257,7 @@ class NearlyAsGood(Planted):
             self.values[group.name][:, group.rows[0].options.index("skip_connect")] = 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["snas", "proxyless", "drnas", "dsnas"])
 def test_costs_move_the_choice(monkeypatch, tmp_path, name):
     (tmp_path / "costs.yaml").write_text(FLAT)
@@ -282,6 +284,7 @@ def test_the_methods_that_publish_a_cost_term_have_theirs(make_search_config, bu
     assert not list(reasons(search.method, search.space, config.model_dump()))
 
 
+@pytest.mark.slow
 def test_a_rebuilt_supernet_is_counted_anew(make_search_config, build):
     method = {"base": "p-darts", "add": {"penalties": ["cost"]}}
     config = make_search_config(method=method, epochs=3, cells=5)

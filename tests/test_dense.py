@@ -285,6 +285,7 @@ def small(make_search_config, **changes):
     return make_search_config(**{"space": "dso-nas", "cells": 1, "warmup": 0, "data": data, **changes})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["dso-nas", "darts-2nd", "gdas-st", "fair-darts"])
 def test_methods_search_alone_and_in_a_pack(make_search_config, build, method):
     changes = {"method": method, "epochs": 1, "hessian": {"every": 0}}
@@ -298,6 +299,7 @@ def test_methods_search_alone_and_in_a_pack(make_search_config, build, method):
         assert math.isfinite(report.valid_loss)
 
 
+@pytest.mark.slow
 def test_a_resumed_search_is_bit_identical(make_search_config, build, tmp_path):
     config = small(make_search_config, method="dso-nas", epochs=2, hessian={"steps": 4})
     _, splits = build(config)

@@ -133,7 +133,7 @@ def check_drawing(genotype: Genotype, kind: str) -> None:
 
 @pytest.mark.parametrize("name", SPACES)
 def test_nothing_overlaps_in_random_cells(name: str) -> None:
-    cells = random_genotypes(name, 34)
+    cells = random_genotypes(name, 12)
     few = 8 if cells[0].skeleton == "macro" else 1  # a hundred lines each
     for i, genotype in enumerate(cells[::few]):
         check_drawing(genotype, genotype.kinds[i % len(genotype.kinds)])
@@ -175,7 +175,7 @@ def fewest_crossings(genotype: Genotype, kind: str) -> int | None:
 
 
 def test_no_move_of_one_place_saves_a_crossing() -> None:
-    for genotype in (*random_genotypes("darts", 34), EVERY_EDGE):
+    for genotype in (*random_genotypes("darts", 12), EVERY_EDGE):
         graph = _Graph(genotype, "normal")
         graph.untangle()
         least = crossings(graph, graph.columns)
@@ -201,7 +201,7 @@ def test_lines_cross_no_more_than_they_must() -> None:
     assert more.count(0) >= 0.97 * len(more)
 
 
-@pytest.mark.parametrize("genotype", [*(random_genotypes(name, 34)[0] for name in SPACES), *SHAPES.values()])
+@pytest.mark.parametrize("genotype", [*(random_genotypes(name, 12)[0] for name in SPACES), *SHAPES.values()])
 def test_one_line_per_choice_and_one_label_per_operation(genotype: Genotype) -> None:
     for kind in genotype.kinds:
         root = ElementTree.fromstring(draw_cell(genotype, kind))
@@ -329,7 +329,7 @@ def test_unknown_kind() -> None:
 def test_files(tmp_path: Path) -> None:
     from matplotlib.image import imread
 
-    genotype = random_genotypes("s1", 34)[0]
+    genotype = random_genotypes("s1", 12)[0]
     paths = write_cells(genotype, tmp_path / "best")
     assert [path.name for path in paths] == [
         "cell-normal.svg",

@@ -111,7 +111,10 @@ def test_a_flat_loss_and_a_broken_lane():
     assert math.isnan(broken.eig_max)
 
 
-@pytest.mark.parametrize("name", ["tiny", "s1", "s3"])
+SLOWER = [pytest.param(name, marks=pytest.mark.slow) for name in ("s1", "s3")]
+
+
+@pytest.mark.parametrize("name", ["tiny", *SLOWER])
 def test_supernet_curvature_equals_the_exact_matrix(name):
     space = load_space(name)
     net = Supernet(space, (1, 8, 8), 3, 4, 3, seeds(), torch.float64)
@@ -148,7 +151,8 @@ def masks_flat(masks):
 
 @pytest.mark.parametrize("space", ["tiny", "s4"])
 def test_measuring_curvature_does_not_change_the_search(make_search_config, build, space):
-    with_, without = (make_search_config(space=space, hessian={"every": every}) for every in (1, 0))
+    few = {"space": space, "epochs": 2, "data": {"limit": 64}}
+    with_, without = (make_search_config(**few, hessian={"every": every, "steps": 6}) for every in (1, 0))
     on = list(Search(with_, *build(with_)))
     off = list(Search(without, *build(without)))
     assert all(report.curvature is not None for report in on)

@@ -141,6 +141,7 @@ def test_what_another_version_left_can_be_read(capsys: Capture, runs: Path, swee
         assert raynas(capsys, "draw", str(path)).code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", IDS)
 def test_a_search_of_another_version_goes_on_as_it_would_have_or_not_at_all(runs: Path, name: str) -> None:
     trial = SweepFolder(runs / "halfway").trial(name)

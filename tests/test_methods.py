@@ -233,6 +233,7 @@ class Growing(Search):
         return [Curvature(eig_max=2.0**self.epoch, eig_min=0.0, eig_gap=0.0, trace=0.0)]
 
 
+@pytest.mark.slow
 def test_adaptive_regularisation_goes_back_twice_and_then_no_more(make_search_config, build):
     config = make_search_config(method=ADA, epochs=4, hessian={"every": 1})
     search = Growing(config, *build(config))

@@ -248,6 +248,7 @@ def test_a_neutral_setting_changes_no_bit(setting, reports_of, case):
         assert found == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_a_planted_winner_is_found(monkeypatch, name):
     method = {"base": name, "stop": None}
@@ -265,6 +266,7 @@ def test_a_planted_winner_is_found(monkeypatch, name):
     assert operations(planted_search(monkeypatch, net, method)) == {Planted.winner}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("name", ["darts", "darts-pt", "darts-pt-fixed"])
 def test_where_skips_dominate_magnitude_fails_and_perturbation_does_not(monkeypatch, name, seed):

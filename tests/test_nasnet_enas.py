@@ -305,6 +305,7 @@ NEED_EDGES = {"snas", "r-darts-dp", "darts-minus", "pc-darts", "asap", "sgas"}
 NEED_EDGES |= {"p-darts", "drnas-progressive", "te-nas"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skeleton", ["pairs", "macro"])
 def test_methods_search_or_are_refused_before(skeleton):
     space = small_space(skeleton, nodes=3, ops=("skip_connect", "nor_conv_1x1"))

@@ -1,6 +1,7 @@
 """Methods and parts that another distribution brings through entry points."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,34 +44,41 @@ def outside(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    start = (
-        f"import sys; sys.path.insert(0, {str(folder)!r}); from raynas.cli.main import main; sys.exit(main())"
-    )
-    command = [sys.executable, "-c", start, *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+START = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from raynas.cli.main import main
+for words in json.loads(sys.argv[2]):
+    code = main(words)
+    print("ended", code, flush=True)
+"""
 
 
+def run(folder: Path, *lines: str) -> tuple[list[str], str]:
+    """Run verbs in one process in which the folder is installed; return what each printed, and the errors."""
+    command = [sys.executable, "-c", START, str(folder), json.dumps([line.split() for line in lines])]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    return re.split(r"(?<=^ended \d\n)", done.stdout, flags=re.MULTILINE)[:-1], done.stderr
+
+
+@pytest.mark.slow
 def test_a_method_and_a_part_from_outside(outside: Path) -> None:
     (outside / "mine.yaml").write_text(
         "name: mine\nspace: tiny\nepochs: 1\nchannels: 2\nbatch: 16\ndata: {name: digits, limit: 32}\n"
         "hessian: {every: 0}\ntrack: {mlflow: null}\n"
         "grid:\n  method: [flat-darts, {base: darts, penalties: [{use: flat, strength: 2}]}]\n"
     )
-    assert any(
-        row["name"] == "flat-darts" for row in json.loads(run(outside, "ls", "methods", "--json").stdout)
-    )
-    shown = run(outside, "show", "flat-darts")
-    assert "flat(strength=0.5)" in shown.stdout, shown.stderr
-    checked = run(outside, "check", "mine.yaml")
-    assert checked.returncode == 0, checked.stderr
-    searched = run(outside, "search", "mine.yaml", "--trial", "flat-darts-s0", "--device", "cpu")
-    assert searched.returncode == 0, searched.stderr
+    search = "search mine.yaml --trial flat-darts-s0 --device cpu"
+    printed, errors = run(outside, "ls methods --json", "show flat-darts", "check mine.yaml", search)
+    assert [each.splitlines()[-1] for each in printed] == ["ended 0"] * 4, errors
+    listed = json.loads(printed[0].removesuffix("ended 0\n"))
+    assert any(row["name"] == "flat-darts" for row in listed)
+    assert "flat(strength=0.5)" in printed[1]
 
 
 def test_what_cannot_be_loaded_is_named(outside: Path) -> None:
     (outside / "outside.py").write_text("import nothing_of_this_name\n")
-    told = run(outside, "ls", "methods")
-    assert told.returncode == 2
-    assert "flat-darts of outside (raynas.methods) cannot be loaded" in told.stderr
-    assert "fix or uninstall outside" in told.stderr
+    printed, errors = run(outside, "ls methods")
+    assert printed == ["ended 2\n"]
+    assert "flat-darts of outside (raynas.methods) cannot be loaded" in errors
+    assert "fix or uninstall outside" in errors

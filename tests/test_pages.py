@@ -16,9 +16,9 @@ from raynas.report.facts import gather
 from raynas.sweep.folder import SweepFolder
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> SweepFolder:
-    return simulate(tmp_path / "robust")
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
+    return simulate(tmp_path_factory.mktemp("runs") / "robust")
 
 
 def test_every_method_has_a_family_and_its_neighbours_share_it() -> None:

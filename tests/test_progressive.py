@@ -117,6 +117,7 @@ def test_impossible_stages_are_refused():
         Deepen().plan(2, load_space("darts"), 8)
 
 
+@pytest.mark.slow
 def test_p_darts_starts_anew_in_every_stage_and_what_died_stays_dead(setting):  # noqa: F811
     search = Search(tiny("p-darts", epochs=6, cells=5), *setting)
     cells, alive, options = [], [], []
@@ -161,6 +162,7 @@ def test_widening_takes_over_weights_momentum_and_alpha(setting):  # noqa: F811
     assert torch.equal(old_statistics["stem.norms.0.mean"], new_statistics["stem.norms.0.mean"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["p-darts", WIDER], ids=["p-darts", "drnas-progressive"])
 def test_resuming_at_any_epoch_of_any_stage_is_bit_identical(setting, tmp_path, method):  # noqa: F811
     config = tiny(method, epochs=5, warmup=0, hessian={"every": 0})
@@ -176,6 +178,7 @@ def test_resuming_at_any_epoch_of_any_stage_is_bit_identical(setting, tmp_path, 
         assert list(second) == reports[done:]
 
 
+@pytest.mark.slow
 def test_a_pack_that_loses_a_member_goes_on_in_its_stage(setting):  # noqa: F811
     configs = [tiny("p-darts", epochs=4, seed=seed, hessian={"every": 0}) for seed in (0, 1)]
     pack = Pack(configs, *setting, dtype=torch.float64)

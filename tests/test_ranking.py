@@ -87,6 +87,7 @@ def test_nothing_happens_before_the_search_is_over():
     assert SampleAndRank()(policy, [[]], Looks({})) is None
 
 
+@pytest.mark.slow
 def test_it_finds_what_alpha_has_not(monkeypatch):
     # α never moves, so only the ranking can tell the best operation; one cell in 51 has it six times or more.
     stages = {"use": "sample-and-rank", "samples": 400, "criterion": "loss"}
@@ -96,6 +97,7 @@ def test_it_finds_what_alpha_has_not(monkeypatch):
     assert last.extra["alive"] == 8
 
 
+@pytest.mark.slow
 def test_it_resumes_and_packs_like_any_method(make_search_config, build):
     method = {"base": "gdas", "stages": {"use": "sample-and-rank", "samples": 5}}
     configs = [make_search_config(method=method, epochs=2, seed=seed) for seed in (0, 3)]

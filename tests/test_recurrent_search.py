@@ -128,6 +128,7 @@ def grown(found):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TOGETHER)
 def test_two_in_a_pack_give_what_each_gives_alone(small, splits, name):
     # Small steps, and room for the rounding that even those amplify: a pass alone agrees to 1e-9.
@@ -178,6 +179,7 @@ def test_training_carries_the_hidden_state_from_the_weights_own_pass(small, spli
     assert not torch.equal(first[0], first[1])
 
 
+@pytest.mark.slow
 def test_a_search_learns_more_than_how_frequent_words_are(small):
     """A text in which each word is followed by one of two others, all of them equally frequent."""
     generator = torch.Generator().manual_seed(0)

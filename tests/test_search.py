@@ -17,13 +17,16 @@ from raynas.search.loop import Diverged, Pack, Search
 EXACT = {"base": "darts-2nd", "estimator": {"use": "second-order", "mixed": "exact"}}
 METHODS = ["darts", "darts-2nd", EXACT]
 IDS = ["darts", "darts-2nd", "difference"]
+SHORT = {"data": {"limit": 64}, "hessian": {"every": 2, "steps": 6}}
+"""A step an epoch and few looks at curvature."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS, ids=IDS)
 @pytest.mark.parametrize("space", ["tiny", "s4"])
 def test_a_resumed_search_is_bit_identical(make_search_config, build, tmp_path, method, space):
-    config = make_search_config(method=method, space=space, epochs=3)
+    few = {"data": {"limit": 96}, "hessian": {"steps": 6}}
+    config = make_search_config(method=method, space=space, epochs=3, **few)
     space, splits = build(config)
     whole = list(Search(config, space, splits))
     for stop in (1, 2):
@@ -104,14 +107,14 @@ def test_the_numbers_are_those_of_the_first_version(make_search_config, build, m
 def test_equal_seeds_give_equal_searches_and_other_seeds_other_ones(make_search_config, build):
     reports = []
     for seed in (0, 0, 1):
-        config = make_search_config(seed=seed, epochs=2)
+        config = make_search_config(seed=seed, epochs=2, **SHORT)
         reports.append(list(Search(config, *build(config))))
     assert reports[0] == reports[1]
     assert reports[0][-1].train_loss != reports[2][-1].train_loss
 
 
 def test_alpha_rests_during_warmup_and_moves_after_it(make_search_config, build):
-    config = make_search_config(warmup=1, epochs=2)
+    config = make_search_config(warmup=1, epochs=2, **SHORT)
     search = Search(config, *build(config))
     start = search.problem.alphas.clone()
     iterator = iter(search)
@@ -131,7 +134,7 @@ def test_the_clip_norm_counts_weights_only(make_search_config, build):
 
 
 def test_learning_rate_follows_pytorchs_cosine(make_search_config, build):
-    config = make_search_config(epochs=4, hessian={"every": 0})
+    config = make_search_config(epochs=4, data={"limit": 64}, hessian={"every": 0})
     rates = [report.learning_rate for report in Search(config, *build(config))]
     optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], config.learning_rate)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 4, eta_min=config.learning_rate_min)
@@ -143,10 +146,12 @@ def test_learning_rate_follows_pytorchs_cosine(make_search_config, build):
     assert rates == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS, ids=IDS)
 def test_a_search_in_a_pack_gives_the_numbers_it_gives_alone(make_search_config, build, method):
     changes = [{"seed": 0}, {"seed": 3, "weight_decay": 1e-2, "clip": 0.5}, {"seed": 1, "learning_rate": 0.1}]
-    configs = [make_search_config(method=method, epochs=2, **change) for change in changes]
+    few = {"data": {"limit": 96}, "hessian": {"steps": 6}}
+    configs = [make_search_config(method=method, epochs=2, **few, **change) for change in changes]
     space, splits = build(configs[0])
     together = list(Pack(configs, space, splits, dtype=torch.float64))
     for lane, config in enumerate(configs):
@@ -160,7 +165,8 @@ def test_a_search_in_a_pack_gives_the_numbers_it_gives_alone(make_search_config,
 
 
 def test_a_diverging_member_leaves_the_rest_of_its_pack_alone(make_search_config, build):
-    configs = [make_search_config(seed=0), make_search_config(seed=1, learning_rate=1e30, clip=1e30)]
+    wild = make_search_config(seed=1, learning_rate=1e30, clip=1e30, **SHORT)
+    configs = [make_search_config(seed=0, **SHORT), wild]
     space, splits = build(configs[0])
     outcomes = list(Pack(configs, space, splits))
     alone = list(Search(configs[0], space, splits))
@@ -230,7 +236,7 @@ def test_a_damaged_checkpoint_is_one_clear_error(make_search_config, build, tmp_
 
 
 def test_nothing_draws_from_the_global_generator(make_search_config, build):
-    config = make_search_config(space="s4", epochs=1)
+    config = make_search_config(space="s4", epochs=1, **SHORT)
     space, splits = build(config)
     before = torch.get_rng_state()
     list(Search(config, space, splits))

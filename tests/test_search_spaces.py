@@ -9,15 +9,23 @@ from raynas.spaces.library import load_space
 
 SPACES = ["nas-bench-201", "nb1shot1-1", "nb1shot1-2", "nb1shot1-3", "enas-micro", "enas-macro"]
 SPACES += ["suite-wide-all-skip", "suite-single-cell-no-skip", "suite-single-cell-all-skip"]
+SECOND_ORDER = [(name, "darts-2nd") for name in ("nas-bench-201", "nb1shot1-1", "enas-micro", "enas-macro")]
+"""Each skeleton whose rows are not edges of cells; the suite's differ from DARTS' in their wiring alone."""
 
 
 def small(space):
     cells = load_space(space).form.fewest_cells
-    return {"space": space, "epochs": 2, "cells": cells, "data": {"limit": 64}, "hessian": {"steps": 6}}
+    return {
+        "space": space,
+        "epochs": 2,
+        "cells": cells,
+        "data": {"limit": 64},
+        "hessian": {"every": 2, "steps": 6},
+    }
 
 
-@pytest.mark.parametrize("method", ["darts", "darts-2nd"])
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "method"), [*((name, "darts") for name in SPACES), *SECOND_ORDER])
 def test_a_resumed_search_is_bit_identical(make_search_config, build, tmp_path, name, method):
     config = make_search_config(method=method, **small(name))
     space, splits = build(config)
@@ -31,6 +39,7 @@ def test_a_resumed_search_is_bit_identical(make_search_config, build, tmp_path, 
     assert whole[-1].genotype.space == name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
 def test_a_search_in_a_pack_gives_the_numbers_it_gives_alone(make_search_config, build, name):
     changes = [{"seed": 0}, {"seed": 3, "weight_decay": 1e-2, "clip": 0.5}]
@@ -43,5 +52,6 @@ def test_a_search_in_a_pack_gives_the_numbers_it_gives_alone(make_search_config,
             assert outcomes[lane].train_loss == pytest.approx(report.train_loss, rel=1e-9)
             assert outcomes[lane].valid_loss == pytest.approx(report.valid_loss, rel=1e-9)
             assert outcomes[lane].discrete_loss == pytest.approx(report.discrete_loss, rel=1e-9)
-            assert outcomes[lane].curvature.eig_max == pytest.approx(report.curvature.eig_max, rel=1e-6)
+            if report.curvature is not None:
+                assert outcomes[lane].curvature.eig_max == pytest.approx(report.curvature.eig_max, rel=1e-6)
             assert outcomes[lane].genotype == report.genotype

@@ -139,6 +139,7 @@ def test_infinite_condition_numbers_can_be_ranked():
     assert not bool(policy.alive["normal"][0, 0, 1])
 
 
+@pytest.mark.slow
 def test_weights_are_never_updated_and_every_edge_and_node_is_decided(make_search_config, build):
     method = {"base": "te-nas", "stages": {"prunes": 2, **FEW}}
     config = make_search_config(method=method, epochs=9)
@@ -211,6 +212,7 @@ def test_weights_are_drawn_with_the_spread_of_what_a_layer_reads_or_gives():
     assert not nets.learner.bias.any()
 
 
+@pytest.mark.slow
 def test_a_search_measures_every_candidate_of_a_round_on_the_same_draws(make_search_config, build):
     config = make_search_config(space="nas-bench-201", method="te-nas", cells=1, epochs=9)
     search = Search(config, *build(config))

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,27 @@ from raynas.sweep.folder import TrialFolder
 from raynas.sweep.plan import Trial
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def make_search_config(make_search_config):
+    """Searches of a step an epoch that look at no curvature: what is tested here is what becomes of them."""
+    return partial(make_search_config, data={"limit": 64}, hessian={"every": 0})
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """A function that makes a pack of three, and what such a pack reports when nothing happens to it."""
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    settings = {"space": "tiny", "epochs": 2, "batch": 32, "channels": 4, "cells": 3}
+    configs = [
+        SearchConfig(**settings, data={"name": "digits", "limit": 64}, hessian={"every": 0}, seed=seed)
+        for seed in range(3)
+    ]
+    whole = make_pack(tmp_path_factory.mktemp("whole"), configs)
+    run(*whole)
+    return lambda path: make_pack(path, configs), reports(whole)
 
 
 def make_folder(path: Path, config: SearchConfig) -> TrialFolder:
@@ -47,7 +69,7 @@ def test_a_trial_records_everything(make_search_config, tmp_path):
     assert record.status == "finished"
     assert beats == [1, 2]
     assert [report.epoch for report in record.reports] == [0, 1]
-    assert record.start["data"]["train"] + record.start["data"]["valid"] == 160
+    assert record.start["data"]["train"] + record.start["data"]["valid"] == 64
     assert record.start["threads"] == 1
     assert Genotype.load(folder.path / "genotype.json") == record.newest.genotype
 
@@ -204,7 +226,8 @@ def test_a_member_that_diverges_leaves_the_pack_and_nobody_else_notices(make_sea
 def test_members_that_their_method_stops_end_and_the_rest_goes_on(make_search_config, tmp_path):
     """Each ends at the epoch at which it ends alone, with that epoch's cell and the reason."""
     method = {"base": "darts", "stop": {"use": "skip-count", "most": 2, "after": 0}}
-    configs = [make_search_config(method=method, seed=seed, epochs=3) for seed in range(4)]
+    more = {"epochs": 3, "data": {"limit": 160}}
+    configs = [make_search_config(method=method, seed=seed, **more) for seed in range(4)]
     folders = make_pack(tmp_path, configs)
     assert run(*folders) == ["finished"] * 4
     lengths = set()
@@ -221,14 +244,10 @@ def test_members_that_their_method_stops_end_and_the_rest_goes_on(make_search_co
 
 
 @pytest.mark.parametrize("writes", range(13))
-def test_a_pack_killed_at_any_write_resumes_to_the_same_bits(
-    make_search_config, tmp_path, monkeypatch, writes
-):
+def test_a_pack_killed_at_any_write_resumes_to_the_same_bits(three, tmp_path, monkeypatch, writes):
     """Three members write states beside the old ones, then each takes its place: six moments an epoch."""
-    configs = [make_search_config(epochs=2, seed=seed, data={"limit": 64}) for seed in range(3)]
-    whole = make_pack(tmp_path / "whole", configs)
-    run(*whole)
-    broken, left = make_pack(tmp_path / "broken", configs), [writes]
+    make, expected = three
+    broken, left = make(tmp_path), [writes]
 
     def mortal(work):
         def call(*arguments):
@@ -250,7 +269,7 @@ def test_a_pack_killed_at_any_write_resumes_to_the_same_bits(
             run(*broken)
     if writes < 12:
         run(*broken)
-    assert reports(broken) == reports(whole)
+    assert reports(broken) == expected
     assert [folder.record().status for folder in broken] == ["finished"] * 3
     starts = [len({event["from_epoch"] for event in folder.spool.events()[0] if event["kind"] == "start"})
               for folder in broken]  # fmt: skip
