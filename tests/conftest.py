@@ -24,7 +24,8 @@ def pytest_collection_modifyitems(items):
     """
     for item in items:
         if kind := next((kind for kind in ("ray", "server") if kind in item.keywords), None):
-            item.add_marker(pytest.mark.xdist_group(f"{kind} {item.path.stem}"))
+            tier = "drill" if "drill" in item.keywords else "test"
+            item.add_marker(pytest.mark.xdist_group(f"{kind} {tier} {item.path.stem}"))
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: "drill" in item.keywords)
 

@@ -223,6 +223,7 @@ def test_a_member_that_diverges_leaves_the_pack_and_nobody_else_notices(make_sea
         assert one.record().newest.valid_loss == pytest.approx(other.record().newest.valid_loss, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_members_that_their_method_stops_end_and_the_rest_goes_on(make_search_config, tmp_path):
     """Each ends at the epoch at which it ends alone, with that epoch's cell and the reason."""
     method = {"base": "darts", "stop": {"use": "skip-count", "most": 2, "after": 0}}
@@ -243,7 +244,10 @@ def test_members_that_their_method_stops_end_and_the_rest_goes_on(make_search_co
     assert len(lengths) > 1
 
 
-@pytest.mark.parametrize("writes", range(13))
+@pytest.mark.parametrize(
+    "writes",
+    [pytest.param(writes, marks=[] if writes in (0, 4, 7, 12) else pytest.mark.slow) for writes in range(13)],
+)
 def test_a_pack_killed_at_any_write_resumes_to_the_same_bits(three, tmp_path, monkeypatch, writes):
     """Three members write states beside the old ones, then each takes its place: six moments an epoch."""
     make, expected = three
