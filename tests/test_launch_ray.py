@@ -246,6 +246,7 @@ def test_memory_monitor_ends_a_tuner_not_the_sweep(
     assert reports(folder)["slow-s0"] == reports(plain)["slow-s0"]
 
 
+@pytest.mark.drill
 def test_node_without_the_folder_ends_the_sweep(
     cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
