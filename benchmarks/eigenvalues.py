@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from raynas.bilevel.records import EpochReport
 from raynas.errors import RaynasError, unknown
 from raynas.report.facts import Facts, gather, measure
-from raynas.report.figures import PALETTE
+from raynas.report.figures import palette
 from raynas.report.pictures import strength_label
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
@@ -33,7 +33,7 @@ COLUMNS = 4
 WIDTH, HEIGHTS = 2.7, (1.75, 1.25)
 """Inches of a panel, and those of the two rows of a block."""
 
-INK, RULE, MAIN, SECOND = (PALETTE[name][0] for name in ("ink", "rule", "s0", "s1"))
+INK, RULE, MAIN, SECOND = (palette()[name][0] for name in ("ink", "rule", "s0", "s1"))
 
 
 @dataclass(frozen=True)

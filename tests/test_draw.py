@@ -14,11 +14,11 @@ import pytest
 
 from raynas.errors import RaynasError
 from raynas.report.cell_layout import Box, _Graph, layout
-from raynas.report.draw import CARD, INK, LABEL, LINE, MUTED, STYLES, draw_cell, write_cells
+from raynas.report.draw import CARD, INK, LABEL, LINE, MUTED, draw_cell, style_of, write_cells
 from raynas.spaces.derive import derive
 from raynas.spaces.genotype import Choice, Genotype
 from raynas.spaces.library import load_space, names
-from raynas.spaces.operations import OPERATIONS
+from raynas.spaces.operations import FAMILIES, OPERATIONS
 from raynas.spaces.skeletons import SKELETONS
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -288,15 +288,15 @@ def test_colours_reach_the_contrast_that_wcag_asks_for() -> None:
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     for words in (INK, MUTED):
         assert contrast(words, CARD) >= 4.5
-    for line in (LINE, *(colour for colour, _ in STYLES.values())):
+    for line in (LINE, *(family.colour for family in FAMILIES.values())):
         assert contrast(line, CARD) >= 3
 
 
 def test_every_family_has_its_own_look() -> None:
-    assert set(STYLES) == {operation.family for operation in OPERATIONS.values()}
-    assert len(set(STYLES.values())) == len(STYLES)
-    assert STYLES["skip"][1]
-    assert not STYLES["separable"][1]
+    assert set(FAMILIES) == {operation.family for operation in OPERATIONS.values()}
+    assert len({(family.colour, family.dashes) for family in FAMILIES.values()}) == len(FAMILIES)
+    assert FAMILIES["skip"].dashes
+    assert not FAMILIES["separable"].dashes
 
 
 @pytest.mark.parametrize("op", [op.name for op in OPERATIONS.values() if op.skeleton in ("", "recurrent")])
@@ -346,7 +346,7 @@ def test_files(tmp_path: Path) -> None:
         for wire in plan.wires:
             # Each line is painted where the layout has it, in its colour (dotted ones begin with a dot).
             x, y = wire.points[0]
-            colour = STYLES[OPERATIONS[wire.choice.op].family][0] if wire.choice else LINE
+            colour = style_of(wire.choice.op)[0] if wire.choice else LINE
             wanted = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
             near = pixels[round(2 * y) - 3 : round(2 * y) + 3, round(2 * x) + 2 : round(2 * x) + 12, :3]
             assert abs(near - wanted).max(axis=-1).min() < 0.12, wire

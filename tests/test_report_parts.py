@@ -129,7 +129,7 @@ def test_plots_take_all_colours_from_variables_with_both_grounds() -> None:
     assert "a $b$ &lt;c&gt; / nats" in svg
     alone = figures.as_file(svg)
     assert "prefers-color-scheme: dark" in alone
-    assert all(f"--{name}: {dark};" in alone for name, (_, dark) in figures.PALETTE.items())
+    assert all(f"--{name}: {dark};" in alone for name, (_, dark) in figures.palette().items())
 
 
 def test_frames_turn_logarithmic_only_over_two_decades_of_positive_values() -> None:
@@ -152,7 +152,7 @@ def test_every_operation_has_colours_of_its_own_in_its_family_and_unlisted_ones_
     assert figures.operation_css("sep_conv_3x3") == "var(--op-sep_conv_3x3)"
     assert figures.operation_css("of_tomorrow") == "var(--s5)"
     assert "var(--s5" in figures.share_panel("new", [0, 1], {"of_tomorrow": [1.0, 1.0]}, 1)
-    assert draw.style_of("of_tomorrow") == draw.OTHER
+    assert draw.style_of("of_tomorrow") == ("#51565e", ())
 
 
 def curves(count: int, colours: int = 2) -> list[figures.Curve]:

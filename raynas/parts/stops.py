@@ -15,11 +15,6 @@ from raynas.bilevel.records import EpochReport
 from raynas.spaces.operations import OPERATIONS
 from raynas.spaces.space import Space
 
-LEARNABLE = frozenset(
-    {"separable", "dilated", "convolution", "crossed", "rectified", "inverted", "normed_separable"}
-)
-"""Families of operations that have weights of their own."""
-
 
 @dataclass(frozen=True)
 class Regularise:
@@ -197,7 +192,7 @@ def _compared(space: Space) -> Iterator[tuple[str, int, list[int]]]:
                 [
                     column
                     for column, option in enumerate(row.options)
-                    if not group.operations or OPERATIONS[option].family in LEARNABLE
+                    if not group.operations or OPERATIONS[option].learns
                 ],
             )
 

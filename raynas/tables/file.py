@@ -16,10 +16,6 @@ from raynas.spaces.texts import nasbench201
 from raynas.tables.table import COLUMN, Entry, missing
 from raynas.tables.within import expressible
 
-KEYS = {form.table_key: form for form in SKELETONS.values() if form.table_key}
-"""What names the cell of a row, and the skeleton of such cells: ``arch``, NAS-Bench-201's text form, or
-``hash``, which NAS-Bench-101 gives a cell of choice blocks."""
-
 SIZES = ("parameters", "flops")
 
 
@@ -135,7 +131,10 @@ def _read_parquet(path: Path) -> FileTable:
 
 def _table(path: Path, header: Sequence[str], lines: Iterable[Sequence[Any]]) -> FileTable:
     """Build the table; values are numbers, their texts, or nothing (None, empty)."""
-    keys = [name for name in header if name in KEYS]
+    # What names the cell of a row, and the skeleton of such cells: `arch`, NAS-Bench-201's text form, or
+    # `hash`, which NAS-Bench-101 gives a cell of choice blocks.
+    skeletons = {skeleton.table_key: skeleton.name for skeleton in SKELETONS.values() if skeleton.table_key}
+    keys = [name for name in header if name in skeletons]
     columns = tuple(name for name in header if COLUMN.fullmatch(name))
     if len(keys) != 1 or not columns or len(set(header)) != len(header):
         raise RaynasError(
@@ -144,7 +143,7 @@ def _table(path: Path, header: Sequence[str], lines: Iterable[Sequence[Any]]) ->
             expected="one of arch and hash, and accuracies named data_part_epochs, as cifar10_test_200; "
             "each once",
         )
-    skeleton, key = KEYS[keys[0]].name, header.index(keys[0])
+    skeleton, key = skeletons[keys[0]], header.index(keys[0])
     places = {name: header.index(name) for name in (*columns, *SIZES) if name in header}
     raw: dict[str, dict[str, float]] = {}
     for number, line in enumerate(lines, start=2):

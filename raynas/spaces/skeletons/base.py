@@ -100,10 +100,17 @@ class Skeleton(ABC):
     (`raynas.spaces.skeletons.trunk`), and a genotype keeps them. ``usual`` is how the field trains such
     networks, ``usual_large`` how on images of 96 pixels a side and more, where that differs. A ``bare`` text
     form has no mark of its own: numbers.
+
+    ``builder`` and ``layer`` name (``module:name``) what needs torch: the subclass of
+    `raynas.nets.supernets.base.Builder` that makes its supernet, and what makes a layer of its discrete
+    network from a genotype, the layer's plan, and whether batch norms learn scales. Skeletons of ``texts``
+    have neither: their networks are those of `recurrent`.
     """
 
     name: ClassVar[str]
     text_form: ClassVar[str]
+    builder: ClassVar[str] = ""
+    layer: ClassVar[str] = ""
     kinds: ClassVar[tuple[str, ...]] = ("normal",)
     inputs: ClassVar[int] = 1
     counts: ClassVar[str] = "cells in all"

@@ -27,6 +27,8 @@ class Chain(EdgeSkeleton):
 
     name = "chain"
     text_form = "raynas’ own"
+    builder = "raynas.nets.supernets.chain:ChainBuilder"
+    layer = "raynas.nets.networks.chain:chain_layer"
     counts = "choice blocks (its `trunk` says how many)"
     fewest_cells = 1
     has_trunk = True

@@ -20,6 +20,8 @@ class Darts(EdgeSkeleton):
 
     name = "darts"
     text_form = "DARTS’"
+    builder = "raynas.nets.supernets.edges:EdgeBuilder"
+    layer = "raynas.nets.networks.edges:EdgeCell"
     kinds: ClassVar[tuple[str, ...]] = ("normal", "reduce")
     inputs = 2
     extras = True
@@ -88,6 +90,7 @@ class Skipping(Darts):
 
     name = "darts-skipping"
     text_form = "DARTS’ (with raynas’ own `skeleton`)"
+    layer = "raynas.nets.networks.edges:SkippingCell"
     skips = True
 
     def reads(self, text: str) -> bool:

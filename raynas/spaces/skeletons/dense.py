@@ -38,6 +38,8 @@ class Dense(Skeleton):
 
     name = "dense"
     text_form = "raynas’ own"
+    builder = "raynas.nets.supernets.dense:DenseBuilder"
+    layer = "raynas.nets.networks.dense:dense_layer"
     counts = "blocks in each of three stages"
     fewest_cells = 1
     loose = True

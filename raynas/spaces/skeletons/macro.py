@@ -36,6 +36,8 @@ class Macro(Skeleton):
 
     name = "macro"
     text_form = "ENAS’"
+    builder = "raynas.nets.supernets.macro:MacroBuilder"
+    layer = "raynas.nets.networks.macro:MacroLayers"
     counts = "network of all layers, which `nodes` in the space's file counts"
     fewest_cells = 1
     most_cells = 1

@@ -35,6 +35,8 @@ class Pairs(Skeleton):
 
     name = "pairs"
     text_form = "ENAS’"
+    builder = "raynas.nets.supernets.pairs:PairsBuilder"
+    layer = "raynas.nets.networks.pairs:PairsCell"
     kinds = ("normal", "reduce")
     inputs = 2
     parallel = True

@@ -19,6 +19,8 @@ class Residual(EdgeSkeleton):
 
     name = "residual"
     text_form = "NAS-Bench-201’s"
+    builder = "raynas.nets.supernets.edges:LastBuilder"
+    layer = "raynas.nets.networks.edges:LastCell"
     counts = "cells in each of three stages"
     fewest_cells = 1
     extras = True
