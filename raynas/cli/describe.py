@@ -209,8 +209,10 @@ def operation(name: str) -> dict[str, Any]:
 
 def data_set(name: str) -> dict[str, Any]:
     """Return a data set's title, augmentation, and the files it needs."""
-    from raynas.data.catalogue import DATA_SETS
+    from raynas.data.catalogue import DATA_SETS, titles
 
+    if name not in DATA_SETS:
+        return {"name": name, "title": titles()[name]}
     entry = DATA_SETS[name]
     return {
         "name": entry.name,

@@ -7,11 +7,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from raynas.config import DataConfig
-from raynas.data.functions import find_function, is_function, registered
+from raynas.data.functions import GROUP, find_function, is_function
 from raynas.data.text import PTB_FILES, text_problems
 from raynas.data.tree import IMAGE_SUFFIXES, Count, class_folders, find_tree, image_files
 from raynas.disk import expanded
 from raynas.errors import Problem, RaynasError, nearest, unknown
+from raynas.spaces.outside import offered
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Entry:
 
     ``mean`` and ``std`` are per channel in 0..1 where published; left empty they are computed from the
     training images. ``files`` names what torchvision reads, relative to ``data.path``. ``count`` is of the
-    images, where they are always the same.
+    images, where they are always the same. ``torchvision`` is the class in `torchvision.datasets` that reads
+    them, if one does.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Entry:
     std: tuple[float, ...] = ()
     text: bool = False
     count: Count | None = None
+    torchvision: str = ""
 
 
 _CIFAR10_FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
@@ -65,6 +68,7 @@ _ALL = (
         (0.49139968, 0.48215827, 0.44653124),
         (0.24703233, 0.24348505, 0.26158768),
         count=Count(50_000, 10, 10_000),
+        torchvision="CIFAR10",
     ),
     Entry(
         "cifar100",
@@ -72,6 +76,7 @@ _ALL = (
         Recipe(pad=4, flip=True),
         tuple(f"cifar-100-python/{file}" for file in ("train", "test", "meta")),
         count=Count(50_000, 100, 10_000),
+        torchvision="CIFAR100",
     ),
     Entry(
         "svhn",
@@ -79,6 +84,7 @@ _ALL = (
         Recipe(pad=4),
         ("train_32x32.mat", "test_32x32.mat"),
         count=Count(73_257, 10, 26_032),
+        torchvision="SVHN",
     ),
     Entry(
         "fashion-mnist",
@@ -86,6 +92,7 @@ _ALL = (
         Recipe(pad=2, flip=True),
         tuple(f"FashionMNIST/raw/{file}-ubyte" for file in _IDX_FILES),
         count=Count(60_000, 10, 10_000),
+        torchvision="FashionMNIST",
     ),
     Entry(
         "folder",
@@ -104,6 +111,15 @@ _ALL = (
 DATA_SETS = MappingProxyType({entry.name: entry for entry in _ALL})
 
 
+def titles() -> dict[str, str]:
+    """Return the name and title of every data set, those that other distributions offer at the end."""
+    own = {name: entry.title for name, entry in DATA_SETS.items()}
+    others = {
+        name: f"{point.value}, which an installed package offers" for name, point in offered(GROUP).items()
+    }
+    return own | {name: title for name, title in others.items() if name not in own}
+
+
 def check_data(config: DataConfig) -> list[Problem]:
     """Find every mistake in ``config`` that can be found without loading images.
 
@@ -112,7 +128,7 @@ def check_data(config: DataConfig) -> list[Problem]:
     if is_function(config.name):
         return list(_function_problems(config))
     if config.name not in DATA_SETS:
-        names = [*DATA_SETS, *registered(), "module:function"]
+        names = [*DATA_SETS, *offered(GROUP), "module:function"]
         error = unknown("data set", config.name, names, "raynas ls data")
         return [Problem("data.name", str(error))]
     if DATA_SETS[config.name].text:

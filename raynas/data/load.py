@@ -86,12 +86,7 @@ def _torchvision(config: DataConfig) -> Dataset:
     from torchvision import datasets
 
     entry, root = DATA_SETS[config.name], data_path(config)
-    kind = {
-        "cifar10": datasets.CIFAR10,
-        "cifar100": datasets.CIFAR100,
-        "svhn": datasets.SVHN,
-        "fashion-mnist": datasets.FashionMNIST,
-    }[config.name]
+    kind = getattr(datasets, entry.torchvision)
     takes_split = "split" in inspect.signature(kind).parameters
     parts = [{"split": "train"}, {"split": "test"}] if takes_split else [{"train": True}, {"train": False}]
     try:

@@ -119,15 +119,15 @@ def _ops(_: Path) -> list[dict[str, Any]]:
 
 
 def _data_names(_: Path) -> list[str]:
-    from raynas.data.catalogue import DATA_SETS
+    from raynas.data.catalogue import titles
 
-    return list(DATA_SETS)
+    return list(titles())
 
 
 def _data(_: Path) -> list[dict[str, Any]]:
-    from raynas.data.catalogue import DATA_SETS
+    from raynas.data.catalogue import titles
 
-    return [{"name": name, "title": entry.title} for name, entry in DATA_SETS.items()]
+    return [{"name": name, "title": title} for name, title in titles().items()]
 
 
 def _trial_names(_: Path) -> list[str]:
