@@ -36,7 +36,7 @@ from raynas.parts.stages.perturb_and_project import PerturbAndProject
 from raynas.parts.stages.sample_and_rank import SampleAndRank
 from raynas.parts.stages.sparsify import Relevance, Sparsify
 from raynas.parts.stages.training_free import TrainingFree
-from raynas.spaces.outside import load, misfit, offered
+from raynas.spaces.outside import load_point, misfit, offered
 from raynas.spaces.space import Space
 
 Kinds = Mapping[str, type[Any]]
@@ -187,7 +187,7 @@ def methods() -> Mapping[str, Method]:
     """Return every method by name: raynas' own, then those of other distributions."""
     found = {method.name: method for method in ALL}
     for name, point in offered("raynas.methods").items():
-        method = load(point)
+        method = load_point(point)
         if not isinstance(method, Method):
             raise misfit(point, type(method).__name__, "a raynas.methods.Method")
         found.setdefault(name, method)
@@ -201,7 +201,7 @@ def parts(slot: str) -> Kinds:
     for name, point in offered("raynas.parts").items():
         where, _, use = name.partition(".")
         if where == slot:
-            found.setdefault(use, load(point))
+            found.setdefault(use, load_point(point))
     return found
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from raynas.nets.ops.plain import ResidualBlock
 from raynas.spaces.genotype import Genotype
-from raynas.spaces.outside import named
+from raynas.spaces.outside import load_dotted
 from raynas.spaces.skeletons.plan import HalfPlan, Plan
 
 
@@ -47,7 +47,7 @@ class Network(nn.Module):
         plan = genotype.form.plan(shape, genotype.nodes, cells, channels, genotype, genotype.trunk)
         self.small = plan.stem != "large"
         self.stem = _stem(plan, shape[0])
-        build: Callable[[Genotype, Any, bool], nn.Module] = named(
+        build: Callable[[Genotype, Any, bool], nn.Module] = load_dotted(
             genotype.form.layer, f"the skeleton {genotype.skeleton}"
         )
         self.cells = nn.ModuleList(

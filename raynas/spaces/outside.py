@@ -24,7 +24,7 @@ def offered(group: str) -> Mapping[str, EntryPoint]:
     return found
 
 
-def load(point: EntryPoint) -> Any:
+def load_point(point: EntryPoint) -> Any:
     """Return what an entry point names; raises `RaynasError` with the distribution when that fails."""
     try:
         return point.load()
@@ -51,7 +51,7 @@ def origin(point: EntryPoint) -> str:
     return f"{point.name} of {_distribution(point)} ({point.group})"
 
 
-def named(name: str, of: str) -> Any:
+def load_dotted(name: str, of: str) -> Any:
     """Return what ``module:name`` stands for, which ``of`` says of itself; raises `RaynasError`."""
     module, _, attribute = name.partition(":")
     try:
@@ -89,7 +89,7 @@ class Registry(Mapping[str, T]):
     def _loaded(self) -> Mapping[str, T]:
         if self._others is None:
             points = (point for name, point in offered(self._group).items() if name not in self._own)
-            self._others = {point.name: self._accept(point, load(point)) for point in points}
+            self._others = {point.name: self._accept(point, load_point(point)) for point in points}
         return self._others
 
 

@@ -18,7 +18,7 @@ from raynas.nets.ops.forms import NO_FORMS, Forms, Maps, Shape, fan_out, form_fo
 from raynas.nets.ops.lanes import Lanes, Norm, Pass, interleave, keep_format, shifted
 from raynas.nets.ops.paths import Path, chosen, normalise, pick
 from raynas.spaces.operations import FAMILIES, OPERATIONS, Operation
-from raynas.spaces.outside import named
+from raynas.spaces.outside import load_dotted
 
 
 class Source:
@@ -286,7 +286,7 @@ def form_of(name: str, stride: int) -> type[FusedOperation]:
         return Reduce
     if family in _FORMS:
         return _FORMS[family]
-    form: type[FusedOperation] = named(FAMILIES[family].fused, f"the family {family} of operations")
+    form: type[FusedOperation] = load_dotted(FAMILIES[family].fused, f"the family {family} of operations")
     return form
 
 
