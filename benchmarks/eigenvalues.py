@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from raynas.bilevel.records import EpochReport
 from raynas.errors import RaynasError, unknown
-from raynas.report.facts import Facts, gather, measure
+from raynas.report.facts import Facts, gather, measured
 from raynas.report.figures import palette
 from raynas.report.pictures import strength_label
 from raynas.sweep.folder import SweepFolder
@@ -119,7 +119,7 @@ def _group(label: str, records: Sequence[TrialRecord]) -> Group:
 
 def _positive(report: EpochReport) -> float | None:
     """Return an epoch's eigenvalue; None where it is 0, as once every edge is decided, or below."""
-    value = measure(report, "eig_max")
+    value = measured(report, "eig_max")
     return value if value is not None and value > 0 else None
 
 

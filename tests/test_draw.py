@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from raynas.errors import RaynasError
-from raynas.report.cell_layout import Box, _Graph, layout
+from raynas.report.cell_layout import Box, _Graph, lay_out_cell
 from raynas.report.draw import CARD, INK, LABEL, LINE, MUTED, draw_cell, style_of, write_cells
 from raynas.spaces.derive import derive
 from raynas.spaces.genotype import Choice, Genotype
@@ -109,7 +109,7 @@ def longest_run_together(one: Line, other: Line) -> float:
 
 
 def check_drawing(genotype: Genotype, kind: str) -> None:
-    plan = layout(genotype, kind)
+    plan = lay_out_cell(genotype, kind)
     root = ElementTree.fromstring(draw_cell(genotype, kind))
     lines = [trace(path.attrib["d"]) for path in root.iter(f"{SVG}path")]
     assert len(lines) == len(plan.wires)
@@ -229,7 +229,7 @@ def test_one_line_per_choice_and_one_label_per_operation(genotype: Genotype) -> 
 
 
 def test_every_line_joins_the_states_its_title_names() -> None:
-    plan = layout(EVERY_EDGE, "normal")
+    plan = lay_out_cell(EVERY_EDGE, "normal")
     blocks = {block.text: block for block in plan.blocks}
     titles = {0: "c_{k-2}", 1: "c_{k-1}"} | {state: str(state - 2) for state in range(2, 6)}
     for wire in plan.wires:
@@ -304,10 +304,10 @@ def test_labels_fit_their_pills(op: str) -> None:
     from matplotlib.textpath import TextPath
 
     if SKELETONS["darts"].takes(op):
-        pill = layout(both_kinds("x", 1, [Choice(op, 0, 2)]), "normal").wires[0].pill
+        pill = lay_out_cell(both_kinds("x", 1, [Choice(op, 0, 2)]), "normal").wires[0].pill
     else:
         cell = {"recurrent": [Choice(op, 0, 1)]}
-        pill = layout(Genotype.of("x", 1, cell, "recurrent"), "recurrent").wires[0].pill
+        pill = lay_out_cell(Genotype.of("x", 1, cell, "recurrent"), "recurrent").wires[0].pill
     assert pill is not None
     written = TextPath((0, 0), pill.text, size=LABEL).get_extents()
     assert written.width + 8 <= pill.width <= written.width + 26
@@ -316,7 +316,7 @@ def test_labels_fit_their_pills(op: str) -> None:
 
 def test_a_long_space_name_widens_the_card() -> None:
     space = "a-space-with-a-name-that-is-much-longer-than-its-small-cell-is-wide"
-    plan = layout(Genotype.of(space, 2, dict(ONE_INPUT.cells)), "normal")
+    plan = lay_out_cell(Genotype.of(space, 2, dict(ONE_INPUT.cells)), "normal")
     assert space in plan.subtitle
     assert plan.width > 6 * len(space)
 
@@ -340,7 +340,7 @@ def test_files(tmp_path: Path) -> None:
     for kind, svg, png in (("normal", *paths[:2]), ("reduce", *paths[2:])):
         assert svg.read_text(encoding="utf-8") == draw_cell(genotype, kind)
         assert png.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-        plan, pixels = layout(genotype, kind), imread(png)
+        plan, pixels = lay_out_cell(genotype, kind), imread(png)
         assert pixels.shape[:2] == pytest.approx((2 * plan.height, 2 * plan.width), abs=1)
         assert pixels[0, 0, 3] == 0  # outside the card's round corner
         for wire in plan.wires:

@@ -102,7 +102,7 @@ def test_alike_separates_pairs_within_and_between_settings() -> None:
     ],
 )
 def test_numbers_keep_four_significant_digits(value: float | None, expected: str) -> None:
-    assert text.number(value) == expected
+    assert text.format_number(value) == expected
 
 
 def test_spreads_durations_and_slugs() -> None:
@@ -117,7 +117,7 @@ def test_spreads_durations_and_slugs() -> None:
         "2 h 05 min",
     ]
     assert text.slug("../../x y") == "x-y"
-    assert text.fence("a ```` b") == "`````"
+    assert text.code_fence("a ```` b") == "`````"
 
 
 def test_plots_take_all_colours_from_variables_with_both_grounds() -> None:

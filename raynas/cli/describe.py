@@ -277,7 +277,7 @@ def print_trials(trials: list[dict[str, Any]]) -> None:
     show_table(shown)
 
 
-def sweep(name: str, runs: Path) -> dict[str, Any]:
+def sweep_facts(name: str, runs: Path) -> dict[str, Any]:
     """Return how a sweep stands: the same as `raynas status`."""
     from raynas.cli.tables import standing
     from raynas.sweep.folder import SweepFolder

@@ -27,7 +27,7 @@ AS_THEY_ARE = Recipe()
 
 
 @dataclass(frozen=True)
-class Entry:
+class DataEntry:
     """One data set: what it is, how it is augmented, and the files it needs below ``data.path``.
 
     A ``text`` is read by `raynas.data.text`, anything else holds images.
@@ -53,13 +53,13 @@ _CIFAR10_FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batc
 _IDX_FILES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
 
 _ALL = (
-    Entry(
+    DataEntry(
         "digits",
         "1,797 handwritten digits, 8×8 gray, 10 classes; inside scikit-learn",
         Recipe(pad=1),
         count=Count(1438, 10, 359),
     ),
-    Entry(
+    DataEntry(
         "cifar10",
         "CIFAR-10: 60,000 photographs, 32×32 colour, 10 classes",
         Recipe(pad=4, flip=True),
@@ -70,7 +70,7 @@ _ALL = (
         count=Count(50_000, 10, 10_000),
         torchvision="CIFAR10",
     ),
-    Entry(
+    DataEntry(
         "cifar100",
         "CIFAR-100: 60,000 photographs, 32×32 colour, 100 classes",
         Recipe(pad=4, flip=True),
@@ -78,7 +78,7 @@ _ALL = (
         count=Count(50_000, 100, 10_000),
         torchvision="CIFAR100",
     ),
-    Entry(
+    DataEntry(
         "svhn",
         "Street View house numbers: 99,289 digits, 32×32 colour, 10 classes",
         Recipe(pad=4),
@@ -86,7 +86,7 @@ _ALL = (
         count=Count(73_257, 10, 26_032),
         torchvision="SVHN",
     ),
-    Entry(
+    DataEntry(
         "fashion-mnist",
         "Fashion-MNIST: 70,000 pieces of clothing, 28×28 gray, 10 classes",
         Recipe(pad=2, flip=True),
@@ -94,19 +94,19 @@ _ALL = (
         count=Count(60_000, 10, 10_000),
         torchvision="FashionMNIST",
     ),
-    Entry(
+    DataEntry(
         "folder",
         "images in one sub-folder per class, below train/ and test/ or right below the path; read as colour",
         Recipe(pad=4, flip=True),
     ),
-    Entry(
+    DataEntry(
         "python-docs",
         "the texts of Python's own help(), some 97,000 words; inside Python",
         AS_THEY_ARE,
         text=True,
     ),
-    Entry("text", "any file of UTF-8 text, word by word in lower case", AS_THEY_ARE, text=True),
-    Entry("ptb", "the Penn Treebank, 929,589 words of training text", AS_THEY_ARE, PTB_FILES, text=True),
+    DataEntry("text", "any file of UTF-8 text, word by word in lower case", AS_THEY_ARE, text=True),
+    DataEntry("ptb", "the Penn Treebank, 929,589 words of training text", AS_THEY_ARE, PTB_FILES, text=True),
 )
 DATA_SETS = MappingProxyType({entry.name: entry for entry in _ALL})
 
@@ -198,7 +198,7 @@ def _setting_problems(config: DataConfig) -> Iterator[Problem]:
             yield Problem("data.storage", f"only `folder` can be streamed; {config.name} is kept in memory")
 
 
-def _path_problems(entry: Entry, config: DataConfig) -> Iterator[Problem]:
+def _path_problems(entry: DataEntry, config: DataConfig) -> Iterator[Problem]:
     download = bool(entry.files) and config.download
     if config.path is None:
         contents = "class sub-folders" if entry.name == "folder" else entry.files[0].split("/")[0]
@@ -220,7 +220,7 @@ def _path_problems(entry: Entry, config: DataConfig) -> Iterator[Problem]:
         yield Problem("data.path", problem)
 
 
-def _missing_files(entry: Entry, root: Path) -> str | None:
+def _missing_files(entry: DataEntry, root: Path) -> str | None:
     missing = [file for file in entry.files if not (root / file).is_file()]
     if not missing:
         return None

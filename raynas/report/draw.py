@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from raynas.disk import disk_error, write_atomic
 from raynas.report import cell_layout, chain_layout
-from raynas.report.cell_layout import HEADING, MARGIN, TAIL, Box, Layout, Point, Wire
+from raynas.report.cell_layout import HEADING, MARGIN, TAIL, Box, Drawing, Point, Wire
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.operations import FAMILIES, OPERATIONS, Dashes, Family
 
@@ -61,8 +61,8 @@ def write_cells(genotype: Genotype, folder: Path) -> list[Path]:
     return paths
 
 
-def _layout(genotype: Genotype, kind: str) -> Layout:
-    place = chain_layout.layout if genotype.form.has_trunk else cell_layout.layout
+def _layout(genotype: Genotype, kind: str) -> Drawing:
+    place = chain_layout.lay_out_chain if genotype.form.has_trunk else cell_layout.lay_out_cell
     return place(genotype, kind)
 
 
@@ -82,7 +82,7 @@ class _Canvas(Protocol):
     def end_group(self) -> None: ...
 
 
-def _paint(drawing: Layout, canvas: _Canvas) -> None:
+def _paint(drawing: Drawing, canvas: _Canvas) -> None:
     width, height = drawing.width, drawing.height
     canvas.box(Box(width / 2, height / 2, width - 1, height - 1, ""), 12, CARD, EDGE, 1)
     canvas.text(MARGIN, HEADING, drawing.title, TITLE, INK, "start")
@@ -130,7 +130,7 @@ def _bends(points: Sequence[Point]) -> list[tuple[Point, Point, Point, Point]]:
     return bends
 
 
-def _svg(drawing: Layout) -> str:
+def _svg(drawing: Drawing) -> str:
     canvas = _Svg()
     _paint(drawing, canvas)
     size = f"{_n(drawing.width)} {_n(drawing.height)}".split()
@@ -198,7 +198,7 @@ def _pair(point: Point) -> str:
     return f"{_n(point[0])},{_n(point[1])}"
 
 
-def _png(drawing: Layout) -> bytes:
+def _png(drawing: Drawing) -> bytes:
     canvas = _Png(drawing.width, drawing.height)
     _paint(drawing, canvas)
     stream = BytesIO()

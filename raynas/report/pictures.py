@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 
 from raynas.report import figures
-from raynas.report.facts import Facts, Setting, measure
+from raynas.report.facts import Facts, MethodSetting, measured
 from raynas.report.figures import Band, Curve, Frame
 from raynas.report.stats import Alike, alike, mean_shares
 from raynas.report.text import slug
@@ -186,7 +186,7 @@ def _summed_up(curves: list[Curve], most: int, *, counts: bool) -> tuple[list[Cu
 
 def _curve(facts: Facts, record: TrialRecord, name: str, dashes: int = 0) -> Curve | None:
     """Return one of `Facts.measures` over epochs; None when it has no finite value."""
-    values = ((report.epoch, measure(report, name, facts.yardstick)) for report in record.reports)
+    values = ((report.epoch, measured(report, name, facts.yardstick)) for report in record.reports)
     unit = 100.0 if name == "table_regret" else 1.0
     points = [(epoch, unit * value) for epoch, value in values if value is not None and math.isfinite(value)]
     if not points:
@@ -231,7 +231,7 @@ def _place(facts: Facts, record: TrialRecord) -> tuple[int, int]:
     return facts.methods.index(setting.method), facts.strengths.index(setting.strength)
 
 
-def _setting_label(facts: Facts, setting: Setting) -> str:
+def _setting_label(facts: Facts, setting: MethodSetting) -> str:
     strength = strength_label(facts.strength_axes, setting.strength)
     return f"{setting.method}, {strength}" if strength else setting.method
 

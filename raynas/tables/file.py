@@ -13,7 +13,7 @@ from raynas.spaces.genotype import Genotype
 from raynas.spaces.skeletons import SKELETONS
 from raynas.spaces.space import Space
 from raynas.spaces.texts import nasbench201
-from raynas.tables.table import COLUMN, Entry, missing
+from raynas.tables.table import COLUMN, TableEntry, missing
 from raynas.tables.within import expressible
 
 SIZES = ("parameters", "flops")
@@ -31,7 +31,7 @@ class FileTable:
     skeleton: str
     columns: tuple[str, ...]
     best: Mapping[str, float]
-    rows: Mapping[str, Entry]
+    rows: Mapping[str, TableEntry]
     nodes: int
     operations: frozenset[str]
     predicts: ClassVar[bool] = False
@@ -41,7 +41,7 @@ class FileTable:
         """The file's name."""
         return self.path.name
 
-    def look_up(self, genotype: Genotype) -> Entry | None:
+    def look_up(self, genotype: Genotype) -> TableEntry | None:
         """Return what the table says of a cell, None where it does not hold it."""
         if genotype.skeleton != self.skeleton:
             return None
@@ -171,7 +171,9 @@ def _number(value: object, place: str) -> float:
     return number
 
 
-def _entries(raw: Mapping[str, Mapping[str, float]], columns: Sequence[str], path: Path) -> dict[str, Entry]:
+def _entries(
+    raw: Mapping[str, Mapping[str, float]], columns: Sequence[str], path: Path
+) -> dict[str, TableEntry]:
     """Turn rows into entries; accuracies are percentages if any is above 1."""
     largest = max((row[column] for row in raw.values() for column in columns if column in row), default=None)
     if largest is None:
@@ -180,7 +182,7 @@ def _entries(raw: Mapping[str, Mapping[str, float]], columns: Sequence[str], pat
         raise RaynasError("an accuracy above 100 % in the table", got=f"{path}: {largest:g}")
     unit = 100.0 if largest > 1 else 1.0
     return {
-        name: Entry(
+        name: TableEntry(
             {column: row[column] / unit for column in columns if column in row},
             row.get("parameters"),
             row.get("flops"),
@@ -189,7 +191,7 @@ def _entries(raw: Mapping[str, Mapping[str, float]], columns: Sequence[str], pat
     }
 
 
-def _best(entries: Collection[Entry], columns: Sequence[str]) -> dict[str, float]:
+def _best(entries: Collection[TableEntry], columns: Sequence[str]) -> dict[str, float]:
     known = {column: [e.accuracies[column] for e in entries if column in e.accuracies] for column in columns}
     return {column: max(values) for column, values in known.items() if values}
 
