@@ -109,8 +109,6 @@ class Skeleton(ABC):
 
     name: ClassVar[str]
     text_form: ClassVar[str]
-    builder: ClassVar[str] = ""
-    layer: ClassVar[str] = ""
     kinds: ClassVar[tuple[str, ...]] = ("normal",)
     inputs: ClassVar[int] = 1
     counts: ClassVar[str] = "cells in all"
@@ -130,6 +128,8 @@ class Skeleton(ABC):
     bare: ClassVar[bool] = False
     usual: ClassVar[Usual] = Usual(32, 10, 36, 20)
     usual_large: ClassVar[Usual | None] = None
+    builder: ClassVar[str] = ""
+    layer: ClassVar[str] = ""
 
     def targets(self, nodes: int) -> range:
         """Return the numbers of the states that edges lead to."""

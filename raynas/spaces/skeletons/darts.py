@@ -20,12 +20,12 @@ class Darts(EdgeSkeleton):
 
     name = "darts"
     text_form = "DARTS’"
-    builder = "raynas.nets.supernets.edges:EdgeBuilder"
-    layer = "raynas.nets.networks.edges:EdgeCell"
     kinds: ClassVar[tuple[str, ...]] = ("normal", "reduce")
     inputs = 2
     extras = True
     usual_large = Usual(224, 1000, 48, 14)
+    builder = "raynas.nets.supernets.edges:EdgeBuilder"
+    layer = "raynas.nets.networks.edges:EdgeCell"
 
     def gathered(self, genotype: "Genotype", kind: str) -> tuple[int, ...]:
         """Return all nodes."""
@@ -90,8 +90,8 @@ class Skipping(Darts):
 
     name = "darts-skipping"
     text_form = "DARTS’ (with raynas’ own `skeleton`)"
-    layer = "raynas.nets.networks.edges:SkippingCell"
     skips = True
+    layer = "raynas.nets.networks.edges:SkippingCell"
 
     def reads(self, text: str) -> bool:
         """Tell whether the text names the skeleton."""

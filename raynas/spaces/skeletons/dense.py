@@ -38,13 +38,13 @@ class Dense(Skeleton):
 
     name = "dense"
     text_form = "raynas’ own"
-    builder = "raynas.nets.supernets.dense:DenseBuilder"
-    layer = "raynas.nets.networks.dense:dense_layer"
     counts = "blocks in each of three stages"
     fewest_cells = 1
     loose = True
     usual = Usual(32, 10, 48, 8)
     epsilon = 2e-5
+    builder = "raynas.nets.supernets.dense:DenseBuilder"
+    layer = "raynas.nets.networks.dense:dense_layer"
 
     def targets(self, nodes: int) -> range:
         """Return the nodes, and last the output."""

@@ -36,13 +36,13 @@ class Macro(Skeleton):
 
     name = "macro"
     text_form = "ENAS’"
-    builder = "raynas.nets.supernets.macro:MacroBuilder"
-    layer = "raynas.nets.networks.macro:MacroLayers"
     counts = "network of all layers, which `nodes` in the space's file counts"
     fewest_cells = 1
     most_cells = 1
     usual = Usual(32, 10, 96, 1)
     bare = True
+    builder = "raynas.nets.supernets.macro:MacroBuilder"
+    layer = "raynas.nets.networks.macro:MacroLayers"
 
     def edges(self, ops: tuple[str, ...], nodes: int) -> dict[tuple[int, int], tuple[str, ...]]:
         """Let every layer apply an operation to the state before it, and skip from all earlier ones."""

@@ -19,14 +19,14 @@ class Residual(EdgeSkeleton):
 
     name = "residual"
     text_form = "NAS-Bench-201’s"
-    builder = "raynas.nets.supernets.edges:LastBuilder"
-    layer = "raynas.nets.networks.edges:LastCell"
     counts = "cells in each of three stages"
     fewest_cells = 1
     extras = True
     table_key = "arch"
     benchmark = "NAS-Bench-201"
     usual = Usual(32, 10, 16, 5)
+    builder = "raynas.nets.supernets.edges:LastBuilder"
+    layer = "raynas.nets.networks.edges:LastCell"
 
     def canonical(self, genotype: "Genotype") -> str:
         """Return a text without names of nodes, skips or zeros (`nasbench201.canonical`)."""
