@@ -186,3 +186,12 @@ def test_a_logarithmic_axis_has_plain_numbers() -> None:
     svg = figures.line_panel("x", [figures.Curve((0, 1), (1e-3, 10.0), "s0")], frame, "λmax")
     assert "mathdefault" not in svg
     assert ">0.01<" in svg
+
+
+def test_lines_of_three_kinds_of_cell_differ_and_then_begin_again() -> None:
+    def drawn(place: int) -> str:
+        curve = figures.Curve((0, 1), (1.0, 2.0), "s0", place)
+        return figures.line_panel("x", [curve], figures.Frame.around([curve]), "skips")
+
+    assert len({drawn(place) for place in range(3)}) == 3
+    assert drawn(3) == drawn(0)

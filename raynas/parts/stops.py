@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Annotated, ClassVar, Protocol, runtime_checkable
 
 from pydantic import Field, InstanceOf
 
@@ -123,7 +123,7 @@ class SkipCount:
 
     version: ClassVar[int] = 2
     most: Annotated[int, Field(ge=1)] = 2
-    kind: Literal["normal", "reduce"] = "normal"
+    kind: str = "normal"
     after: Annotated[int, Field(ge=0)] = 10
 
     def vain(self, space: Space | None, epochs: int | None) -> str | None:
