@@ -16,7 +16,7 @@ from benchmarks.lines import Line, at_least
 from benchmarks.setting import Setting
 from raynas.data.augment import Augment
 from raynas.data.dataset import from_arrays
-from raynas.data.feed import Feed, Images
+from raynas.data.feed import ImageFeed, Images
 
 IMAGES = 4096
 BATCH = 64
@@ -53,7 +53,7 @@ def run(setting: Setting, count: int = IMAGES) -> Iterator[Line]:
     dataset = from_arrays("random", pixels, labels, mean=MEAN, std=STD)
     generator = torch.Generator().manual_seed(0)
     images = Images(dataset, setting.device)
-    feed = Feed(images, np.arange(count), BATCH, generator, Augment(pad=4, flip=True))
+    feed = ImageFeed(images, np.arange(count), BATCH, generator, Augment(pad=4, flip=True))
     loader = DataLoader(PerSample(pixels, labels), BATCH, shuffle=True, drop_last=True)
     work: dict[str, Callable[[], object]] = {
         "feed": lambda: _exhaust(feed.epoch()),

@@ -19,8 +19,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from raynas.bilevel.records import EpochReport
 from raynas.errors import RaynasError, unknown
-from raynas.report.facts import Facts, gather, measure
-from raynas.report.figures import PALETTE
+from raynas.report.facts import Facts, gather, measured
+from raynas.report.figures import palette
 from raynas.report.pictures import strength_label
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
@@ -33,7 +33,7 @@ COLUMNS = 4
 WIDTH, HEIGHTS = 2.7, (1.75, 1.25)
 """Inches of a panel, and those of the two rows of a block."""
 
-INK, RULE, MAIN, SECOND = (PALETTE[name][0] for name in ("ink", "rule", "s0", "s1"))
+INK, RULE, MAIN, SECOND = (palette()[name][0] for name in ("ink", "rule", "s0", "s1"))
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _group(label: str, records: Sequence[TrialRecord]) -> Group:
 
 def _positive(report: EpochReport) -> float | None:
     """Return an epoch's eigenvalue; None where it is 0, as once every edge is decided, or below."""
-    value = measure(report, "eig_max")
+    value = measured(report, "eig_max")
     return value if value is not None and value > 0 else None
 
 

@@ -26,7 +26,7 @@ from raynas.parts.rules import Proximal
 from raynas.parts.samplers import Mean
 from raynas.parts.stages.perturb_and_project import PerturbAndProject
 from raynas.parts.stores import Table
-from raynas.report.facts import Facts, gather, measure, provenance
+from raynas.report.facts import Facts, gather, measured, provenance
 from raynas.report.pictures import strength_label
 from raynas.report.stats import Spread
 from raynas.report.text import MISSING, markdown, spread, spread_count
@@ -151,7 +151,7 @@ def _cells(done: Sequence[TrialRecord], sizes: Mapping[str, int]) -> tuple[str, 
     """Write the numbers of the epoch whose cell counts; seconds are a pack's divided by its size."""
 
     def over(name: str) -> Spread | None:
-        return Spread.of(measure(record.deciding, name) for record in done)
+        return Spread.of(measured(record.deciding, name) for record in done)
 
     seconds = [fmean(report.seconds for report in record.ran) / sizes.get(record.id, 1) for record in done]
     memory = [max(report.peak_memory for report in record.ran) for record in done]
@@ -169,7 +169,7 @@ def _cells(done: Sequence[TrialRecord], sizes: Mapping[str, int]) -> tuple[str, 
 def _eigenvalue(record: TrialRecord) -> float | None:
     """Return λmax where it was measured last, no later than the epoch whose cell counts."""
     last = record.deciding.epoch if record.deciding else -1
-    values = [measure(report, "eig_max") for report in record.reports if report.epoch <= last]
+    values = [measured(report, "eig_max") for report in record.reports if report.epoch <= last]
     return next((value for value in reversed(values) if value is not None), None)
 
 

@@ -14,7 +14,7 @@ from raynas.methods import reasons, resolve
 from raynas.nets.network import Network
 from raynas.nets.ops.lanes import Pass, Statistics
 from raynas.nets.supernet import Supernet
-from raynas.report.chain_layout import layout
+from raynas.report.chain_layout import lay_out_chain
 from raynas.report.draw import write_cells
 from raynas.search.checkpoint import dump, load
 from raynas.search.loop import Pack, Search
@@ -472,7 +472,7 @@ def test_proxyless_searches_its_own_space(make_search_config, build):
 def test_a_drawing_has_a_line_for_each_stage_and_a_box_for_each_block(tmp_path):
     space = load_space("proxyless")
     genotype = derive(space, {"normal": weights(space)["normal"][0]})
-    plan = layout(genotype, "normal")
+    plan = lay_out_chain(genotype, "normal")
     stages = [box for box in plan.blocks if box.op is None]
     assert [box.text for box in stages[:2]] == ["24 channels ↓2", "40 channels ↓2"]
     assert stages[3].text == "96 channels"
@@ -488,4 +488,4 @@ def test_a_drawing_has_a_line_for_each_stage_and_a_box_for_each_block(tmp_path):
     assert all(wire.points[0] in ends for wire in plan.wires)
     assert [path.name for path in write_cells(genotype, tmp_path)] == ["cell-normal.svg", "cell-normal.png"]
     with pytest.raises(RaynasError, match="reduce"):
-        layout(genotype, "reduce")
+        lay_out_chain(genotype, "reduce")

@@ -200,7 +200,7 @@ def test_a_package_may_register_a_function(monkeypatch):
     from raynas.data import functions
 
     point = EntryPoint("spirals", "sklearn.datasets:load_digits", functions.GROUP)
-    monkeypatch.setattr(functions, "registered", lambda: {"spirals": point})
+    monkeypatch.setattr(functions, "offered", {functions.GROUP: {"spirals": point}}.get)
     for name in ("spirals", "sklearn.datasets:load_digits"):
         assert functions.find_function(name).runs == "sklearn.datasets:load_digits of an installed package"
     assert functions.is_function("spirals")

@@ -13,10 +13,10 @@ from torch import Tensor
 from torchvision.transforms import functional
 
 from raynas.config import DataConfig
-from raynas.data.augment import Augment, crop, cutout, normalise
+from raynas.data.augment import Augment, crop, cutout, normalise_pixels
 from raynas.data.catalogue import Recipe
 from raynas.data.dataset import Dataset, from_arrays
-from raynas.data.feed import Batch, Feed, Images
+from raynas.data.feed import ImageBatch, ImageFeed, Images
 from raynas.data.load import load_data
 from raynas.errors import RaynasError
 
@@ -39,11 +39,13 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def make_feed(dataset: Dataset, generator: torch.Generator | None = None, batch: int = 8, **options) -> Feed:
-    return Feed(Images(dataset), np.arange(10, 45), batch, generator or seeded(), **options)
+def make_feed(
+    dataset: Dataset, generator: torch.Generator | None = None, batch: int = 8, **options
+) -> ImageFeed:
+    return ImageFeed(Images(dataset), np.arange(10, 45), batch, generator or seeded(), **options)
 
 
-def same(first: list[Batch], second: list[Batch]) -> bool:
+def same(first: list[ImageBatch], second: list[ImageBatch]) -> bool:
     return len(first) == len(second) and all(
         torch.equal(x, other_x) and torch.equal(y, other_y)
         for (x, y), (other_x, other_y) in zip(first, second, strict=True)
@@ -93,7 +95,7 @@ def test_even_cutouts_are_those_of_darts():
 
 def test_normalise_equals_torchvision():
     mean, std = [0.5, 0.4, 0.3], [0.2, 0.3, 0.25]
-    ours = normalise(
+    ours = normalise_pixels(
         pixels(), *(torch.tensor(v, dtype=torch.float64)[:, None, None] * 255 for v in (mean, std))
     )
     plain = functional.normalize(pixels().double() / 255, mean, std)
@@ -219,7 +221,7 @@ def test_fewer_images_than_a_batch_are_one_batch(dataset):
     ((x, y),) = feed.epoch()
     assert (len(x), len(y)) == (35, 35)
     with pytest.raises(RaynasError, match="a feed needs images"):
-        Feed(Images(dataset), np.arange(0), 8, seeded())
+        ImageFeed(Images(dataset), np.arange(0), 8, seeded())
 
 
 def test_plain_is_every_image_in_order(dataset):
@@ -265,7 +267,7 @@ def test_shared_read_only_arrays_are_used_in_place(dataset):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         images = Images(shared)
-        feed = Feed(images, indices, 8, seeded(), ALL)
+        feed = ImageFeed(images, indices, 8, seeded(), ALL)
         epochs = [list(feed.epoch()) for _ in range(2)]
     assert images._source.data_ptr() == shared.images.ctypes.data
     np.testing.assert_array_equal(shared.images, before)
@@ -276,14 +278,17 @@ def test_shared_read_only_arrays_are_used_in_place(dataset):
 def test_the_test_set_has_its_own_images(dataset):
     images = Images(dataset, part="test")
     assert len(images) == 5
-    assert [y.tolist() for _, y in Feed(images, np.arange(5), 4, seeded()).plain()] == [[0, 1, 2, 3], [4]]
+    assert [y.tolist() for _, y in ImageFeed(images, np.arange(5), 4, seeded()).plain()] == [
+        [0, 1, 2, 3],
+        [4],
+    ]
     with pytest.raises(RaynasError, match="no test images"):
         Images(from_arrays("mine", dataset.images, dataset.labels), part="test")
 
 
 def test_gray_digits_come_out_normalised():
     dataset = load_data(DataConfig())
-    feed = Feed(Images(dataset), np.arange(1438), 64, seeded(), Augment.of(dataset.recipe, DataConfig()))
+    feed = ImageFeed(Images(dataset), np.arange(1438), 64, seeded(), Augment.of(dataset.recipe, DataConfig()))
     x = torch.cat([x for x, _ in feed.plain()])
     assert x.shape == (1438, 1, 8, 8)
     torch.testing.assert_close((x.mean(), x.std(correction=0)), (torch.tensor(0.0), torch.tensor(1.0)))
@@ -309,7 +314,9 @@ def from_folder(root: Path, storage: str) -> Dataset:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_streamed_images_give_the_numbers_of_resident_ones(png_folder, workers):
     resident, streamed = (
-        Feed(Images(from_folder(png_folder, storage), workers=workers), np.arange(3, 36), 8, seeded(), ALL)
+        ImageFeed(
+            Images(from_folder(png_folder, storage), workers=workers), np.arange(3, 36), 8, seeded(), ALL
+        )
         for storage in ("memory", "stream")
     )
     state = torch.get_rng_state()
@@ -325,12 +332,12 @@ def test_feeds_that_share_a_stream_do_not_disturb_each_other(png_folder, workers
     images = Images(from_folder(png_folder, "stream"), workers=workers)
     resident = Images(from_folder(png_folder, "memory"))
 
-    def interleaved(source: Images) -> list[Batch]:
-        train = Feed(source, np.arange(0, 18), 6, seeded(1), ALL)
-        valid = Feed(source, np.arange(18, 36), 6, seeded(2), ALL)
+    def interleaved(source: Images) -> list[ImageBatch]:
+        train = ImageFeed(source, np.arange(0, 18), 6, seeded(1), ALL)
+        valid = ImageFeed(source, np.arange(18, 36), 6, seeded(2), ALL)
         return [batch for pair in zip(train.epoch(), valid.epoch(), strict=True) for batch in pair]
 
-    with contextlib.closing(Feed(images, np.arange(36), 4, seeded()).epoch()) as abandoned:
+    with contextlib.closing(ImageFeed(images, np.arange(36), 4, seeded()).epoch()) as abandoned:
         next(abandoned)
     assert same(interleaved(images), interleaved(resident))
     assert same(interleaved(images), interleaved(resident))
@@ -341,7 +348,7 @@ def test_a_file_that_vanishes_is_named(tmp_path, workers):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         Image.new("RGB", (6, 6)).save(tmp_path / name / "0.png")
-    feed = Feed(Images(from_folder(tmp_path, "stream"), workers=workers), np.arange(2), 2, seeded())
+    feed = ImageFeed(Images(from_folder(tmp_path, "stream"), workers=workers), np.arange(2), 2, seeded())
     (tmp_path / "b" / "0.png").unlink()
     with pytest.raises(RaynasError, match=r"cannot read the image .*b/0\.png") as caught:
         list(feed.epoch())
@@ -351,7 +358,7 @@ def test_a_file_that_vanishes_is_named(tmp_path, workers):
 def test_crops_are_squares_of_one_channel_of_the_images():
     pixels = np.arange(6 * 5 * 7 * 3, dtype=np.uint16).reshape(6, 5, 7, 3) % 251
     dataset = from_arrays("counted", pixels.astype(np.uint8), np.zeros(6, dtype=np.int64), classes=2)
-    feed = Feed(Images(dataset), np.array([1, 3, 4]), 2, torch.Generator(), dtype=torch.float64)
+    feed = ImageFeed(Images(dataset), np.array([1, 3, 4]), 2, torch.Generator(), dtype=torch.float64)
     found = feed.crops(60, 3, torch.Generator().manual_seed(0))
     assert found.shape == (60, 1, 3, 3)
     assert torch.equal(found, feed.crops(60, 3, torch.Generator().manual_seed(0)))

@@ -11,7 +11,7 @@ from raynas.disk import parse_json, read_json
 from raynas.errors import RaynasError
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.packs import damage
-from raynas.track.progress import Progress
+from raynas.track.progress import Uploads
 
 
 def nested(levels: int) -> str:
@@ -47,7 +47,7 @@ def test_every_record_of_a_sweep_is_read_within_these_bounds(tmp_path: Path) -> 
     [trial] = folder.trials()
     run(folder, trial.id)
     (folder.path / "track.json").write_text(text)
-    assert Progress(folder, "sqlite:///a.db").trials == {}
+    assert Uploads(folder, "sqlite:///a.db").trials == {}
     trial.spool.path.write_text(text + "\n")
     assert trial.record().damage
     folder.packs.write_text(text)

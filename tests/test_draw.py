@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from raynas.errors import RaynasError
-from raynas.report.cell_layout import Box, _Graph, layout
-from raynas.report.draw import CARD, INK, LABEL, LINE, MUTED, STYLES, draw_cell, write_cells
+from raynas.report.cell_layout import Box, _Graph, lay_out_cell
+from raynas.report.draw import CARD, INK, LABEL, LINE, MUTED, draw_cell, style_of, write_cells
 from raynas.spaces.derive import derive
 from raynas.spaces.genotype import Choice, Genotype
 from raynas.spaces.library import load_space, names
-from raynas.spaces.operations import OPERATIONS
+from raynas.spaces.operations import FAMILIES, OPERATIONS
 from raynas.spaces.skeletons import SKELETONS
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -109,7 +109,7 @@ def longest_run_together(one: Line, other: Line) -> float:
 
 
 def check_drawing(genotype: Genotype, kind: str) -> None:
-    plan = layout(genotype, kind)
+    plan = lay_out_cell(genotype, kind)
     root = ElementTree.fromstring(draw_cell(genotype, kind))
     lines = [trace(path.attrib["d"]) for path in root.iter(f"{SVG}path")]
     assert len(lines) == len(plan.wires)
@@ -229,7 +229,7 @@ def test_one_line_per_choice_and_one_label_per_operation(genotype: Genotype) -> 
 
 
 def test_every_line_joins_the_states_its_title_names() -> None:
-    plan = layout(EVERY_EDGE, "normal")
+    plan = lay_out_cell(EVERY_EDGE, "normal")
     blocks = {block.text: block for block in plan.blocks}
     titles = {0: "c_{k-2}", 1: "c_{k-1}"} | {state: str(state - 2) for state in range(2, 6)}
     for wire in plan.wires:
@@ -288,15 +288,15 @@ def test_colours_reach_the_contrast_that_wcag_asks_for() -> None:
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     for words in (INK, MUTED):
         assert contrast(words, CARD) >= 4.5
-    for line in (LINE, *(colour for colour, _ in STYLES.values())):
+    for line in (LINE, *(family.colour for family in FAMILIES.values())):
         assert contrast(line, CARD) >= 3
 
 
 def test_every_family_has_its_own_look() -> None:
-    assert set(STYLES) == {operation.family for operation in OPERATIONS.values()}
-    assert len(set(STYLES.values())) == len(STYLES)
-    assert STYLES["skip"][1]
-    assert not STYLES["separable"][1]
+    assert set(FAMILIES) == {operation.family for operation in OPERATIONS.values()}
+    assert len({(family.colour, family.dashes) for family in FAMILIES.values()}) == len(FAMILIES)
+    assert FAMILIES["skip"].dashes
+    assert not FAMILIES["separable"].dashes
 
 
 @pytest.mark.parametrize("op", [op.name for op in OPERATIONS.values() if op.skeleton in ("", "recurrent")])
@@ -304,10 +304,10 @@ def test_labels_fit_their_pills(op: str) -> None:
     from matplotlib.textpath import TextPath
 
     if SKELETONS["darts"].takes(op):
-        pill = layout(both_kinds("x", 1, [Choice(op, 0, 2)]), "normal").wires[0].pill
+        pill = lay_out_cell(both_kinds("x", 1, [Choice(op, 0, 2)]), "normal").wires[0].pill
     else:
         cell = {"recurrent": [Choice(op, 0, 1)]}
-        pill = layout(Genotype.of("x", 1, cell, "recurrent"), "recurrent").wires[0].pill
+        pill = lay_out_cell(Genotype.of("x", 1, cell, "recurrent"), "recurrent").wires[0].pill
     assert pill is not None
     written = TextPath((0, 0), pill.text, size=LABEL).get_extents()
     assert written.width + 8 <= pill.width <= written.width + 26
@@ -316,7 +316,7 @@ def test_labels_fit_their_pills(op: str) -> None:
 
 def test_a_long_space_name_widens_the_card() -> None:
     space = "a-space-with-a-name-that-is-much-longer-than-its-small-cell-is-wide"
-    plan = layout(Genotype.of(space, 2, dict(ONE_INPUT.cells)), "normal")
+    plan = lay_out_cell(Genotype.of(space, 2, dict(ONE_INPUT.cells)), "normal")
     assert space in plan.subtitle
     assert plan.width > 6 * len(space)
 
@@ -340,13 +340,13 @@ def test_files(tmp_path: Path) -> None:
     for kind, svg, png in (("normal", *paths[:2]), ("reduce", *paths[2:])):
         assert svg.read_text(encoding="utf-8") == draw_cell(genotype, kind)
         assert png.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-        plan, pixels = layout(genotype, kind), imread(png)
+        plan, pixels = lay_out_cell(genotype, kind), imread(png)
         assert pixels.shape[:2] == pytest.approx((2 * plan.height, 2 * plan.width), abs=1)
         assert pixels[0, 0, 3] == 0  # outside the card's round corner
         for wire in plan.wires:
             # Each line is painted where the layout has it, in its colour (dotted ones begin with a dot).
             x, y = wire.points[0]
-            colour = STYLES[OPERATIONS[wire.choice.op].family][0] if wire.choice else LINE
+            colour = style_of(wire.choice.op)[0] if wire.choice else LINE
             wanted = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
             near = pixels[round(2 * y) - 3 : round(2 * y) + 3, round(2 * x) + 2 : round(2 * x) + 12, :3]
             assert abs(near - wanted).max(axis=-1).min() < 0.12, wire

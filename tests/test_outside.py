@@ -1,47 +1,37 @@
-"""Methods and parts that another distribution brings through entry points."""
+"""What another distribution brings through entry points: one of everything, sound and not."""
 
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from helpers.cli_folders import raynas
+from helpers.outside import install
 
-CODE = '''
-from dataclasses import dataclass
+from raynas.errors import RaynasError
+from raynas.spaces import operations, outside, skeletons
 
-from raynas.methods.recipes import DARTS
-from raynas.parts.penalties import Term
-
-
-@dataclass(frozen=True)
-class Flat(Term):
-    """Pull all logits to 0."""
-
-    strength: float = 0.5
-
-    def __call__(self, losses, policy, flat, draw, costs=None):
-        return losses + self.strength * flat.square().sum(1)
-
-
-flat_darts = DARTS.with_("flat-darts", "DARTS whose logits are pulled to 0", "nowhere", penalties=(Flat(),))
-'''
-POINTS = {
-    "raynas.methods": "flat-darts = outside:flat_darts",
-    "raynas.parts": "penalties.flat = outside:Flat",
-}
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def outside(tmp_path: Path) -> Path:
-    """A folder that holds an installed distribution with a method and a part."""
-    (tmp_path / "outside.py").write_text(CODE)
-    info = tmp_path / "outside-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("".join(f"[{group}]\n{line}\n" for group, line in POINTS.items()))
-    return tmp_path
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The distribution installed for this process, which works in its folder."""
+    from raynas import track
+
+    monkeypatch.chdir(install(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    outside.offered.cache_clear()
+    for registry in (operations.OPERATIONS, operations.FAMILIES, skeletons.SKELETONS, track.TRACKERS):
+        monkeypatch.setattr(registry, "_others", None)
+    for name in ("outside", "outside_torch"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    yield tmp_path
+    outside.offered.cache_clear()
 
 
 START = """
@@ -62,23 +52,152 @@ def run(folder: Path, *lines: str) -> tuple[list[str], str]:
 
 
 @pytest.mark.slow
-def test_a_method_and_a_part_from_outside(outside: Path) -> None:
-    (outside / "mine.yaml").write_text(
-        "name: mine\nspace: tiny\nepochs: 1\nchannels: 2\nbatch: 16\ndata: {name: digits, limit: 32}\n"
-        "hessian: {every: 0}\ntrack: {mlflow: null}\n"
-        "grid:\n  method: [flat-darts, {base: darts, penalties: [{use: flat, strength: 2}]}]\n"
-    )
+def test_a_method_and_a_part_from_outside(tmp_path: Path) -> None:
+    install(tmp_path)
     search = "search mine.yaml --trial flat-darts-s0 --device cpu"
-    printed, errors = run(outside, "ls methods --json", "show flat-darts", "check mine.yaml", search)
+    printed, errors = run(tmp_path, "ls methods --json", "show flat-darts", "check mine.yaml", search)
     assert [each.splitlines()[-1] for each in printed] == ["ended 0"] * 4, errors
     listed = json.loads(printed[0].removesuffix("ended 0\n"))
     assert any(row["name"] == "flat-darts" for row in listed)
     assert "flat(strength=0.5)" in printed[1]
 
 
-def test_what_cannot_be_loaded_is_named(outside: Path) -> None:
-    (outside / "outside.py").write_text("import nothing_of_this_name\n")
-    printed, errors = run(outside, "ls methods")
+def test_what_cannot_be_loaded_is_named(tmp_path: Path) -> None:
+    (install(tmp_path) / "outside.py").write_text("import nothing_of_this_name\n")
+    printed, errors = run(tmp_path, "ls methods")
     assert printed == ["ended 2\n"]
     assert "flat-darts of outside (raynas.methods) cannot be loaded" in errors
     assert "fix or uninstall outside" in errors
+
+
+def test_operations_a_skeleton_data_and_a_tracker_go_from_the_search_to_the_report(
+    here: Path, capsys: Capture
+) -> None:
+    rows = json.loads(raynas(capsys, "ls", "ops", "--json").out)
+    assert {"nor_conv_9x9", "ramp"} <= {row["name"] for row in rows}
+    assert "stripes" in raynas(capsys, "ls", "data").out
+    searched = raynas(capsys, "search", "mine.yaml", "grid.method=[darts]", "epochs=2", "--device", "cpu")
+    assert searched.code == 0, searched.err
+    assert "lines were written" in searched.out
+    folder = here / "runs" / "mine-darts-s0"
+    html, markdown = (folder / "report.html").read_text(), (folder / "report.md").read_text()
+    for op in ("nor_conv_9x9", "ramp"):
+        assert f"var(--op-{op}," in html
+    assert "--op-ramp: #123456;" in html
+    assert "best/cell-body.svg" in markdown
+    assert "skips in the cell" in html
+    lines = [json.loads(line) for line in (folder / "lines.jsonl").read_text().splitlines()]
+    assert [line[0]["space"] for line in lines] == ["bodies"] * 2
+    assert {"cell/skips_body", "cell/entropy_body", "loss/valid"} <= lines[-1][2].keys()
+    status = raynas(capsys, "status", "mine-darts-s0")
+    assert status.code == 0, status.err
+
+
+def test_an_operation_of_a_family_from_outside_computes_the_same_in_both_forms(here: Path) -> None:
+    from raynas.nets.ops.fused import Source, fused
+    from raynas.nets.ops.lanes import Lanes, Pass, Statistics
+    from raynas.nets.ops.paths import Path as Chosen
+    from raynas.nets.ops.plain import plain
+
+    assert not operations.OPERATIONS["ramp"].learns
+    assert operations.OPERATIONS["nor_conv_9x9"].learns
+    generators = [torch.Generator().manual_seed(0)]
+    images = torch.randn(2, 4, 6, 6, generator=generators[0])
+    for stride in (1, 2):
+        wide = fused(Lanes(generators, torch.float32), "ramp", 1, 4, stride)
+        source = Source(images, Pass(Statistics.BATCH, generators), 1)
+        mixed = wide(source, torch.ones(4), Chosen(1))
+        torch.testing.assert_close(mixed, plain("ramp", 4, stride, affine=False)(images))
+
+
+def test_drawings_show_an_operation_of_a_known_family_in_a_colour_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One line of the catalogue is all that it takes."""
+    from raynas.report import figures
+    from raynas.report.draw import draw_cell
+    from raynas.spaces.genotype import Choice, Genotype
+
+    added = operations.Operation("sep_conv_9x9", "separable", "sep 9×9", "depthwise-separable 9×9", 9)
+    monkeypatch.setattr(operations.OPERATIONS, "_others", {added.name: added})
+    assert figures.operation_label(added.name) == "sep 9×9"
+    svg = figures.share_panel("mix", [0, 1], {"sep_conv_3x3": [0.5] * 2, added.name: [0.5] * 2}, 1)
+    assert "var(--op-sep_conv_9x9, " in svg
+    for dark in (0, 1):
+        mates = [op.name for op in operations.OPERATIONS.values() if op.family == "separable"]
+        assert len({figures.operation_colours(name)[dark] for name in mates}) == 4
+    cell = [Choice(added.name, 0, 2), Choice(added.name, 1, 2)]
+    assert "sep 9×9" in draw_cell(Genotype.of("x", 1, {"normal": cell, "reduce": cell}), "normal")
+
+
+@pytest.mark.parametrize(
+    ("group", "point", "told"),
+    [
+        ("raynas.operations", "other = outside:CONV_9X9", "Operation named other"),
+        ("raynas.operations", "body = outside:Body", "Operation named body"),
+        ("raynas.families", "ramp = outside:RAMP", "Family named ramp"),
+        ("raynas.skeletons", "bodies = outside:Body", "name = 'bodies'"),
+        ("raynas.skeletons", "stripes = outside:stripes", "a subclass of"),
+        ("raynas.trackers", "body = outside:Body", "a subclass of raynas.track.Tracker"),
+        ("raynas.operations", "gone = outside:gone", "cannot be loaded"),
+    ],
+)
+def test_what_does_not_fit_names_its_distribution(here: Path, group: str, point: str, told: str) -> None:
+    from raynas.track import TRACKERS
+
+    install(here, {group: point})
+    registries = {
+        "raynas.operations": operations.OPERATIONS,
+        "raynas.families": operations.FAMILIES,
+        "raynas.skeletons": skeletons.SKELETONS,
+        "raynas.trackers": TRACKERS,
+    }
+    registry = registries[group]
+    assert next(iter(registry)) in registry  # what is raynas' own needs no distribution
+    with pytest.raises(RaynasError) as caught:
+        list(registry)
+    assert f"of outside ({group})" in str(caught.value)
+    assert told in str(caught.value)
+    assert "fix or uninstall outside" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("track.line=x", "track.line: unknown key; nearest: lines"),
+        ("track.line=null", "track.line: unknown key; nearest: lines"),
+        ("track.lines=http://me:secret@host", "holds a password"),
+        ("track.mlflow=foo", "not an MLflow tracking address"),
+    ],
+)
+def test_settings_of_trackers_are_checked_with_the_file(
+    here: Path, capsys: Capture, override: str, told: str
+) -> None:
+    outcome = raynas(capsys, "sweep", "mine.yaml", "grid.method=[darts]", override)
+    assert outcome.code == 2
+    assert told in outcome.err
+    assert "secret" not in outcome.err
+
+
+def test_a_sweep_whose_tracker_is_gone_can_be_read_and_says_what_it_needs(
+    here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from raynas.sweep.file.load import load_sweep
+    from raynas.sweep.folder import SweepFolder
+    from raynas.track import TRACKERS, trackers_for
+
+    folder = SweepFolder(here / "runs" / "mine")
+    folder.create(load_sweep(here / "mine.yaml", ["grid.method=[darts]"]), "")
+    assert folder.sweep().track.wanted == {"lines": "lines.jsonl"}
+    assert [type(tracker).__name__ for tracker in trackers_for(folder)] == ["Lines"]
+    monkeypatch.setattr(TRACKERS, "_others", {})
+    assert SweepFolder(folder.path).sweep().track.wanted == {"lines": "lines.jsonl"}
+    with pytest.raises(RaynasError, match="unknown tracker 'lines'") as caught:
+        trackers_for(folder)
+    assert caught.value.next_step == "install the package that offers it, then resume"
+
+
+def test_the_plan_of_a_sweep_without_other_trackers_is_written_as_ever() -> None:
+    from raynas.sweep.plan import Track
+
+    assert Track().model_dump(mode="json") == {"mlflow": "sqlite:///mlflow.db"}

@@ -102,7 +102,7 @@ def test_alike_separates_pairs_within_and_between_settings() -> None:
     ],
 )
 def test_numbers_keep_four_significant_digits(value: float | None, expected: str) -> None:
-    assert text.number(value) == expected
+    assert text.format_number(value) == expected
 
 
 def test_spreads_durations_and_slugs() -> None:
@@ -117,7 +117,7 @@ def test_spreads_durations_and_slugs() -> None:
         "2 h 05 min",
     ]
     assert text.slug("../../x y") == "x-y"
-    assert text.fence("a ```` b") == "`````"
+    assert text.code_fence("a ```` b") == "`````"
 
 
 def test_plots_take_all_colours_from_variables_with_both_grounds() -> None:
@@ -129,7 +129,7 @@ def test_plots_take_all_colours_from_variables_with_both_grounds() -> None:
     assert "a $b$ &lt;c&gt; / nats" in svg
     alone = figures.as_file(svg)
     assert "prefers-color-scheme: dark" in alone
-    assert all(f"--{name}: {dark};" in alone for name, (_, dark) in figures.PALETTE.items())
+    assert all(f"--{name}: {dark};" in alone for name, (_, dark) in figures.palette().items())
 
 
 def test_frames_turn_logarithmic_only_over_two_decades_of_positive_values() -> None:
@@ -152,7 +152,7 @@ def test_every_operation_has_colours_of_its_own_in_its_family_and_unlisted_ones_
     assert figures.operation_css("sep_conv_3x3") == "var(--op-sep_conv_3x3)"
     assert figures.operation_css("of_tomorrow") == "var(--s5)"
     assert "var(--s5" in figures.share_panel("new", [0, 1], {"of_tomorrow": [1.0, 1.0]}, 1)
-    assert draw.style_of("of_tomorrow") == draw.OTHER
+    assert draw.style_of("of_tomorrow") == ("#51565e", ())
 
 
 def curves(count: int, colours: int = 2) -> list[figures.Curve]:
@@ -186,3 +186,12 @@ def test_a_logarithmic_axis_has_plain_numbers() -> None:
     svg = figures.line_panel("x", [figures.Curve((0, 1), (1e-3, 10.0), "s0")], frame, "λmax")
     assert "mathdefault" not in svg
     assert ">0.01<" in svg
+
+
+def test_lines_of_three_kinds_of_cell_differ_and_then_begin_again() -> None:
+    def drawn(place: int) -> str:
+        curve = figures.Curve((0, 1), (1.0, 2.0), "s0", place)
+        return figures.line_panel("x", [curve], figures.Frame.around([curve]), "skips")
+
+    assert len({drawn(place) for place in range(3)}) == 3
+    assert drawn(3) == drawn(0)

@@ -23,7 +23,7 @@ from raynas.spaces.library import load_space
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Benchmark, Sweep
 from raynas.tables.file import FileTable, open_file
-from raynas.tables.official import tabulate
+from raynas.tables.official import write_table
 from raynas.tables.table import Yardstick, column_of
 from raynas.track.content import metrics
 
@@ -275,10 +275,10 @@ def test_official_files_become_a_table(tmp_path: Path, form: str, capsys: pytest
 
 def test_official_files_that_are_none_say_so(tmp_path: Path) -> None:
     with pytest.raises(RaynasError, match="no such table"):
-        tabulate(tmp_path / "gone", tmp_path / "nb201.csv")
+        write_table(tmp_path / "gone", tmp_path / "nb201.csv")
     pytest.importorskip("nats_bench")
     with pytest.raises(RaynasError, match="not NATS-Bench's topology files"):
-        tabulate(written(tmp_path, "x", "NATS-tss.pickle.pbz2"), tmp_path / "nb201.csv")
+        write_table(written(tmp_path, "x", "NATS-tss.pickle.pbz2"), tmp_path / "nb201.csv")
     assert not (tmp_path / "nb201.csv").exists()
 
 
@@ -287,7 +287,7 @@ def test_official_files_without_the_package_say_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "nats_bench", None)
     with pytest.raises(RaynasError, match=r"pip install 'raynas\[nats\]'"):
-        tabulate(tmp_path, tmp_path / "nb201.csv")
+        write_table(tmp_path, tmp_path / "nb201.csv")
 
 
 def evaluations(valid: float, test: float, parameters: int) -> bytes:
@@ -347,7 +347,7 @@ def test_nas_bench_101_s_records_become_a_table(tmp_path: Path, capsys: pytest.C
     for damaged in (whole[:-6], whole[:5], b"x" * 40, whole.replace(b"108", b"10x")):
         source.write_bytes(damaged)
         with pytest.raises(RaynasError, match="not NAS-Bench-101's records"):
-            tabulate(source, tmp_path / "other.csv")
+            write_table(source, tmp_path / "other.csv")
 
 
 SWEEP = """\

@@ -19,8 +19,8 @@ from raynas.sweep.file.uri import artifact_root, reason, resolve_uri, shown
 from raynas.sweep.folder import SweepFolder
 from raynas.track import content
 from raynas.track.parent import overall
-from raynas.track.progress import Progress, Uploaded, alone
-from raynas.track.store import Store
+from raynas.track.progress import Uploaded, Uploads, alone
+from raynas.track.store import MlflowStore
 
 
 def test_importing_the_tracker_imports_nothing_heavy() -> None:
@@ -57,7 +57,7 @@ def test_a_password_is_shown_nowhere(tmp_path: Path) -> None:
     assert shown("http://host:5000") == "http://host:5000"
     assert "secret" not in reason(ValueError(f"cannot reach {uri}"))
     folder = make_sweep(tmp_path / "a")
-    progress = Progress(folder, uri)
+    progress = Uploads(folder, uri)
     progress.trials["darts-s0"] = Uploaded(run="r", epochs=1, status="RUNNING")
     progress.save()
     assert "secret" not in (folder.path / "track.json").read_text()
@@ -158,16 +158,16 @@ def test_a_feed_leaves_a_torn_line_for_later_and_keeps_the_first_of_an_epoch(tmp
 def test_a_damaged_track_file_counts_as_lost(tmp_path: Path, damage: str) -> None:
     folder = make_sweep(tmp_path / "a")
     (folder.path / "track.json").write_text(damage)
-    assert Progress(folder, "u").trials == {}
+    assert Uploads(folder, "u").trials == {}
 
 
 def test_progress_of_one_store_leaves_the_others_alone(tmp_path: Path) -> None:
     folder = make_sweep(tmp_path / "a")
     for uri in ("u", "v"):
-        progress = Progress(folder, uri)
+        progress = Uploads(folder, uri)
         progress.trials["t"] = Uploaded(run=uri, epochs=2, status="FINISHED", offset=7)
         progress.save()
-    assert Progress(folder, "u").trials["t"].run == "u"
+    assert Uploads(folder, "u").trials["t"].run == "u"
     assert json.loads((folder.path / "track.json").read_text())["stores"]["v"]["t"]["offset"] == 7
 
 
@@ -238,6 +238,6 @@ def test_one_process_at_a_time_makes_a_sqlite_store(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("mlflow.MlflowClient", Slow)
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(Store, [uri] * 4))  # raises what any of them raises
+        list(threads.map(MlflowStore, [uri] * 4))  # raises what any of them raises
     assert most == [1]
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [".mlflow.db.lock", "mlflow.db"]

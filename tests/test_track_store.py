@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from raynas.track.store import Store
+from raynas.track.store import MlflowStore
 
 TABLES = ("experiments", "runs", "alembic_version")
 
@@ -57,24 +57,24 @@ def names(file: Path) -> set[str]:
 def test_an_interrupt_leaves_nothing_half_made(file, monkeypatch):
     monkeypatch.setattr(Client, "interrupted", True)
     with pytest.raises(KeyboardInterrupt):
-        Store(f"sqlite:///{file}")
+        MlflowStore(f"sqlite:///{file}")
     assert not file.exists()
     monkeypatch.setattr(Client, "interrupted", False)
-    Store(f"sqlite:///{file}")
+    MlflowStore(f"sqlite:///{file}")
     assert names(file) == {"mlflow.db"}
 
 
 @pytest.mark.parametrize("there", [TABLES[:1], TABLES[:2], ()])
 def test_a_half_made_store_is_set_aside_and_made_again(file, there):
     tables(file, *there)
-    Store(f"sqlite:///{file}")
+    MlflowStore(f"sqlite:///{file}")
     assert names(file) == {"mlflow.db", "mlflow.db.half-made"}
 
 
 def test_a_whole_store_stays_with_or_without_runs(file):
-    Store(f"sqlite:///{file}")
+    MlflowStore(f"sqlite:///{file}")
     before = file.read_bytes()
-    Store(f"sqlite:///{file}")
+    MlflowStore(f"sqlite:///{file}")
     assert (names(file), file.read_bytes()) == ({"mlflow.db"}, before)
     with closing(sqlite3.connect(file)) as database:
         database.execute("INSERT INTO runs VALUES ('one')")
@@ -83,7 +83,7 @@ def test_a_whole_store_stays_with_or_without_runs(file):
     with pytest.raises(
         RuntimeError
     ):  # another version's: its runs are the user's, and MLflow says what to do
-        Store(f"sqlite:///{file}")
+        MlflowStore(f"sqlite:///{file}")
     assert names(file) == {"mlflow.db"}
     assert Client.made == 2
 
@@ -91,5 +91,5 @@ def test_a_whole_store_stays_with_or_without_runs(file):
 def test_what_is_no_database_is_left_to_mlflow(file):
     file.write_text("no database\n" * 100)
     with pytest.raises(sqlite3.DatabaseError):
-        Store(f"sqlite:///{file}")
+        MlflowStore(f"sqlite:///{file}")
     assert names(file) == {"mlflow.db"}

@@ -13,7 +13,7 @@ from benchmarks.lines import Line
 from benchmarks.loop import load_adapter
 from benchmarks.setting import Setting, stepper
 from raynas.data.augment import Augment
-from raynas.data.feed import Feed, Images
+from raynas.data.feed import ImageFeed, Images
 from raynas.search.abilities import lacks_bfloat16, lacks_compiler
 
 METHODS = ("darts-2nd", "gdas", "pc-darts", "drnas")
@@ -140,7 +140,7 @@ def _data(where: Where) -> Iterator[Line]:
     count = 50_000 if where.cuda else 4096
     dataset = synthetic(count, 32)
     generator = torch.Generator().manual_seed(0)
-    feed = Feed(
+    feed = ImageFeed(
         Images(dataset, where.device),
         torch.arange(count).numpy(),
         64,

@@ -209,8 +209,10 @@ def operation(name: str) -> dict[str, Any]:
 
 def data_set(name: str) -> dict[str, Any]:
     """Return a data set's title, augmentation, and the files it needs."""
-    from raynas.data.catalogue import DATA_SETS
+    from raynas.data.catalogue import DATA_SETS, titles
 
+    if name not in DATA_SETS:
+        return {"name": name, "title": titles()[name]}
     entry = DATA_SETS[name]
     return {
         "name": entry.name,
@@ -275,7 +277,7 @@ def print_trials(trials: list[dict[str, Any]]) -> None:
     show_table(shown)
 
 
-def sweep(name: str, runs: Path) -> dict[str, Any]:
+def sweep_facts(name: str, runs: Path) -> dict[str, Any]:
     """Return how a sweep stands: the same as `raynas status`."""
     from raynas.cli.tables import standing
     from raynas.sweep.folder import SweepFolder

@@ -9,12 +9,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from raynas.cli.progress import MARK, MethodLine, Progress, rising, skips
+from raynas.cli.progress import MARK, MethodLine, SweepProgress, rising, skips
 from raynas.cli.tables import with_log
 from raynas.errors import printable
 from raynas.launch.driver import ENDED
 from raynas.launch.observer import Observer
-from raynas.report.text import MISSING, duration, number, percent, spread
+from raynas.report.text import MISSING, duration, format_number, percent, spread
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
 
@@ -42,14 +42,14 @@ class LiveDisplay(Observer):
         self._clock = clock
         self._interactive = console.is_terminal and not (console.no_color or console.is_dumb_terminal)
         self._live: Live | None = None
-        self._progress: Progress | None = None
+        self._progress: SweepProgress | None = None
         self._folder: SweepFolder | None = None
         self._line_at = float("-inf")
 
     def on_start(self, folder: SweepFolder) -> None:
         records = [trial.record() for trial in folder.trials()]
         self._folder = folder
-        self._progress = Progress(folder.sweep(), records, self._clock())
+        self._progress = SweepProgress(folder.sweep(), records, self._clock())
         if not self._interactive:
             self._print(_heads(self._progress, self._clock(), self._console.width))
             return
@@ -117,7 +117,7 @@ class LiveDisplay(Observer):
 class ProgressView:
     """The whole display at one moment; fits its rows to the terminal's width and height."""
 
-    def __init__(self, progress: Progress, now: float) -> None:
+    def __init__(self, progress: SweepProgress, now: float) -> None:
         self._progress = progress
         self._now = now
 
@@ -135,7 +135,7 @@ class ProgressView:
             yield Text(_method(line), style="green", no_wrap=True, overflow="ellipsis")
 
 
-def _heads(progress: Progress, now: float, width: int) -> list[Text]:
+def _heads(progress: SweepProgress, now: float, width: int) -> list[Text]:
     """Return the head line, broken between its parts where the width asks for it."""
     counts = progress.count()
     left = progress.seconds_left(now)
@@ -149,7 +149,7 @@ def _heads(progress: Progress, now: float, width: int) -> list[Text]:
     if counts["running"]:
         parts.append(f"{progress.shares()} in use")
     if ranking := progress.ranking():
-        parts.append(f"best {number(ranking[0].value)} {ranking[0].trial.id}")
+        parts.append(f"best {format_number(ranking[0].value)} {ranking[0].trial.id}")
     lines = [progress.sweep.name]
     for part in parts:
         joined = f"{lines[-1]} · {part}"
@@ -185,11 +185,11 @@ def _numbers(record: TrialRecord) -> list[str | Text]:
     if last is None:
         return [MISSING] * 6
     measured = [report.curvature for report in record.reports if report.curvature is not None]
-    eig_max = number(measured[-1].eig_max) if measured else MISSING
+    eig_max = format_number(measured[-1].eig_max) if measured else MISSING
     mark = MARK if rising(record.reports) else " "
     return [
-        number(last.train_loss),
-        number(last.valid_loss),
+        format_number(last.train_loss),
+        format_number(last.valid_loss),
         percent(last.valid_accuracy),
         Text(f"{eig_max} {mark}", style="bold red" if mark == MARK else ""),
         skips(last.skips),
@@ -210,7 +210,7 @@ def _line(record: TrialRecord) -> str:
 
 
 def _method(line: MethodLine) -> str:
-    best = f"best {number(line.best.value)} {line.best.trial.id}"
+    best = f"best {format_number(line.best.value)} {line.best.trial.id}"
     return f"{line.method}  {line.values.count} done  mean {spread(line.values)}  {best}"
 
 

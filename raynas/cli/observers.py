@@ -1,13 +1,9 @@
-"""What looks on beside the display while the command line runs a sweep: the report writer and the tracker."""
+"""The observer that writes the report while the command line runs a sweep."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from raynas.launch.observer import Observer
 from raynas.sweep.folder import SweepFolder
-
-if TYPE_CHECKING:
-    from raynas.track.mlflow import MlflowTracker
 
 
 class ReportWriter(Observer):
@@ -36,13 +32,3 @@ class ReportWriter(Observer):
         best = folder.best / "genotype.json"
         found = [("best cell", best)] if best.is_file() else []
         return found + [("report", path) for path in self._paths[:1]]
-
-
-def tracker_for(folder: SweepFolder) -> "MlflowTracker | None":
-    """Return the tracker the sweep asks for; none where its file says ``mlflow: null``."""
-    uri = folder.mlflow
-    if uri is None:
-        return None
-    from raynas.track.mlflow import MlflowTracker
-
-    return MlflowTracker(folder, uri)

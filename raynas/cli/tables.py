@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from raynas.cli.output import say, show_table, table
-from raynas.cli.progress import MARK, Progress, record_json, rising, skips
+from raynas.cli.progress import MARK, SweepProgress, record_json, rising, skips
 from raynas.data.catalogue import is_text
 from raynas.disk import holder
 from raynas.errors import short
-from raynas.report.text import number, percent, spread
+from raynas.report.text import format_number, percent, spread
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import Selection
@@ -30,7 +30,7 @@ def standing(folder: SweepFolder) -> dict[str, Any]:
     ``state`` is ``running`` while a driver holds the sweep; else ``done`` when every planned trial ended, and
     ``stopped`` when not.
     """
-    progress = Progress(folder.sweep(), folder.records())
+    progress = SweepProgress(folder.sweep(), folder.records())
     counts = progress.count()
     held_by = short(holder(folder.path / ".driver.lock") or "") or None
     trials = [
@@ -85,10 +85,10 @@ def print_standing(facts: Mapping[str, Any]) -> None:
             trial["id"],
             trial["status"],
             f"{trial['epoch']}/{trial['epochs']}",
-            number(trial["train_loss"]),
-            number(trial["valid_loss"]),
+            format_number(trial["train_loss"]),
+            format_number(trial["valid_loss"]),
             percent(trial["valid_accuracy"]),
-            number(trial["eig_max"]) + mark,
+            format_number(trial["eig_max"]) + mark,
             skips(trial["skips"] or {}),
         )
     show_table(shown)
@@ -135,7 +135,9 @@ def print_selection(selection: Selection) -> None:
     numbers = ("", selection.by, "acc %", "discrete", "λmax", "skips")
     shown = table("", "trial", *numbers[1:], right=numbers)
     for place, ranked in enumerate(selection.ranking[:MOST_RANKED], start=1):
-        shown.add_row(str(place), ranked.trial.id, number(ranked.value), *_deciding_numbers(ranked.trial))
+        shown.add_row(
+            str(place), ranked.trial.id, format_number(ranked.value), *_deciding_numbers(ranked.trial)
+        )
     if selection.ranking:
         show_table(shown)
     if (more := len(selection.ranking) - MOST_RANKED) > 0:
@@ -145,7 +147,7 @@ def print_selection(selection: Selection) -> None:
     if selection.winner is None:
         say("no winner: no trial finished")
         return
-    say(f"winner: {selection.winner.trial.id}, {selection.by} {number(selection.winner.value)}")
+    say(f"winner: {selection.winner.trial.id}, {selection.by} {format_number(selection.winner.value)}")
     for reason in selection.reasons:
         say(f"  {reason}")
 
@@ -176,5 +178,5 @@ def _deciding_numbers(record: TrialRecord) -> list[str]:
     report = record.deciding
     if report is None:
         return []
-    eig_max = number(report.curvature.eig_max if report.curvature else None)
-    return [percent(report.valid_accuracy), number(report.discrete_loss), eig_max, skips(report.skips)]
+    eig_max = format_number(report.curvature.eig_max if report.curvature else None)
+    return [percent(report.valid_accuracy), format_number(report.discrete_loss), eig_max, skips(report.skips)]

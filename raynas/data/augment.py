@@ -90,7 +90,7 @@ def cutout(images: Tensor, side: int, row: Tensor, column: Tensor) -> Tensor:
     return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
 
 
-def normalise(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+def normalise_pixels(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Return (pixels − mean) / std of uint8 [b, C, H, W].
 
     ``mean`` and ``std``, [C, 1, 1] or larger, are on the scale of the pixels, 0..255; the result has their

@@ -7,11 +7,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from raynas.config import DataConfig
-from raynas.data.functions import find_function, is_function, registered
+from raynas.data.functions import GROUP, find_function, is_function
 from raynas.data.text import PTB_FILES, text_problems
 from raynas.data.tree import IMAGE_SUFFIXES, Count, class_folders, find_tree, image_files
 from raynas.disk import expanded
 from raynas.errors import Problem, RaynasError, nearest, unknown
+from raynas.spaces.outside import offered
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,15 @@ AS_THEY_ARE = Recipe()
 
 
 @dataclass(frozen=True)
-class Entry:
+class DataEntry:
     """One data set: what it is, how it is augmented, and the files it needs below ``data.path``.
 
     A ``text`` is read by `raynas.data.text`, anything else holds images.
 
     ``mean`` and ``std`` are per channel in 0..1 where published; left empty they are computed from the
     training images. ``files`` names what torchvision reads, relative to ``data.path``. ``count`` is of the
-    images, where they are always the same.
+    images, where they are always the same. ``torchvision`` is the class in `torchvision.datasets` that reads
+    them, if one does.
     """
 
     name: str
@@ -44,19 +46,20 @@ class Entry:
     std: tuple[float, ...] = ()
     text: bool = False
     count: Count | None = None
+    torchvision: str = ""
 
 
 _CIFAR10_FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
 _IDX_FILES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
 
 _ALL = (
-    Entry(
+    DataEntry(
         "digits",
         "1,797 handwritten digits, 8×8 gray, 10 classes; inside scikit-learn",
         Recipe(pad=1),
         count=Count(1438, 10, 359),
     ),
-    Entry(
+    DataEntry(
         "cifar10",
         "CIFAR-10: 60,000 photographs, 32×32 colour, 10 classes",
         Recipe(pad=4, flip=True),
@@ -65,43 +68,56 @@ _ALL = (
         (0.49139968, 0.48215827, 0.44653124),
         (0.24703233, 0.24348505, 0.26158768),
         count=Count(50_000, 10, 10_000),
+        torchvision="CIFAR10",
     ),
-    Entry(
+    DataEntry(
         "cifar100",
         "CIFAR-100: 60,000 photographs, 32×32 colour, 100 classes",
         Recipe(pad=4, flip=True),
         tuple(f"cifar-100-python/{file}" for file in ("train", "test", "meta")),
         count=Count(50_000, 100, 10_000),
+        torchvision="CIFAR100",
     ),
-    Entry(
+    DataEntry(
         "svhn",
         "Street View house numbers: 99,289 digits, 32×32 colour, 10 classes",
         Recipe(pad=4),
         ("train_32x32.mat", "test_32x32.mat"),
         count=Count(73_257, 10, 26_032),
+        torchvision="SVHN",
     ),
-    Entry(
+    DataEntry(
         "fashion-mnist",
         "Fashion-MNIST: 70,000 pieces of clothing, 28×28 gray, 10 classes",
         Recipe(pad=2, flip=True),
         tuple(f"FashionMNIST/raw/{file}-ubyte" for file in _IDX_FILES),
         count=Count(60_000, 10, 10_000),
+        torchvision="FashionMNIST",
     ),
-    Entry(
+    DataEntry(
         "folder",
         "images in one sub-folder per class, below train/ and test/ or right below the path; read as colour",
         Recipe(pad=4, flip=True),
     ),
-    Entry(
+    DataEntry(
         "python-docs",
         "the texts of Python's own help(), some 97,000 words; inside Python",
         AS_THEY_ARE,
         text=True,
     ),
-    Entry("text", "any file of UTF-8 text, word by word in lower case", AS_THEY_ARE, text=True),
-    Entry("ptb", "the Penn Treebank, 929,589 words of training text", AS_THEY_ARE, PTB_FILES, text=True),
+    DataEntry("text", "any file of UTF-8 text, word by word in lower case", AS_THEY_ARE, text=True),
+    DataEntry("ptb", "the Penn Treebank, 929,589 words of training text", AS_THEY_ARE, PTB_FILES, text=True),
 )
 DATA_SETS = MappingProxyType({entry.name: entry for entry in _ALL})
+
+
+def titles() -> dict[str, str]:
+    """Return the name and title of every data set, those that other distributions offer at the end."""
+    own = {name: entry.title for name, entry in DATA_SETS.items()}
+    others = {
+        name: f"{point.value}, which an installed package offers" for name, point in offered(GROUP).items()
+    }
+    return own | {name: title for name, title in others.items() if name not in own}
 
 
 def check_data(config: DataConfig) -> list[Problem]:
@@ -112,7 +128,7 @@ def check_data(config: DataConfig) -> list[Problem]:
     if is_function(config.name):
         return list(_function_problems(config))
     if config.name not in DATA_SETS:
-        names = [*DATA_SETS, *registered(), "module:function"]
+        names = [*DATA_SETS, *offered(GROUP), "module:function"]
         error = unknown("data set", config.name, names, "raynas ls data")
         return [Problem("data.name", str(error))]
     if DATA_SETS[config.name].text:
@@ -182,7 +198,7 @@ def _setting_problems(config: DataConfig) -> Iterator[Problem]:
             yield Problem("data.storage", f"only `folder` can be streamed; {config.name} is kept in memory")
 
 
-def _path_problems(entry: Entry, config: DataConfig) -> Iterator[Problem]:
+def _path_problems(entry: DataEntry, config: DataConfig) -> Iterator[Problem]:
     download = bool(entry.files) and config.download
     if config.path is None:
         contents = "class sub-folders" if entry.name == "folder" else entry.files[0].split("/")[0]
@@ -204,7 +220,7 @@ def _path_problems(entry: Entry, config: DataConfig) -> Iterator[Problem]:
         yield Problem("data.path", problem)
 
 
-def _missing_files(entry: Entry, root: Path) -> str | None:
+def _missing_files(entry: DataEntry, root: Path) -> str | None:
     missing = [file for file in entry.files if not (root / file).is_file()]
     if not missing:
         return None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from raynas.config import DataConfig
 from raynas.data.catalogue import AS_THEY_ARE, Recipe, data_path
-from raynas.data.text import PTB_FILES, UNKNOWN, python_docs, read, tokenise, treebank, vocabulary
+from raynas.data.text import PTB_FILES, UNKNOWN, python_docs, read_text, tokenise, treebank, vocabulary
 from raynas.errors import RaynasError
 
 
@@ -72,7 +72,7 @@ def load_text(config: DataConfig) -> Corpus:
         train, valid, test = (treebank(data_path(config) / file) for file in PTB_FILES)
         train, valid = train[: config.limit], valid[: config.limit]
     else:
-        text = python_docs() if config.name == "python-docs" else read(data_path(config))
+        text = python_docs() if config.name == "python-docs" else read_text(data_path(config))
         found = tokenise(text)
         if not found:
             raise RaynasError(

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from raynas.data.augment import Augment, normalise
+from raynas.data.augment import Augment, normalise_pixels
 from raynas.data.dataset import Dataset
 from raynas.data.folder import ImageFiles
 from raynas.data.stream import StreamedImages
 from raynas.errors import RaynasError
 
-Batch = tuple[Tensor, Tensor]
+ImageBatch = tuple[Tensor, Tensor]
 """Images float [b, C, H, W] and labels int64 [b], on the device."""
 
 
@@ -56,7 +56,7 @@ class Images:
     def __len__(self) -> int:
         return len(self._labels)
 
-    def read(self, order: Tensor, batch: int) -> Iterator[Batch]:
+    def read(self, order: Tensor, batch: int) -> Iterator[ImageBatch]:
         """Yield pixels uint8 [b, C, H, W] and labels int64 [b] of the images ``order`` int64 [n] (CPU)."""
         rows = order.to(self.device)
         labels = torch.split(self._labels[rows], batch)
@@ -68,7 +68,7 @@ class Images:
                 yield self._source.index_select(0, chosen).permute(0, 3, 1, 2), y
 
 
-class Feed:
+class ImageFeed:
     """The batches of one search from a share of the images.
 
     ``indices`` int64 [n] say which; ``generator`` is a CPU generator that the caller owns, seeds and saves;
@@ -102,7 +102,7 @@ class Feed:
         """Full batches in one pass over the images."""
         return len(self._indices) // self.batch
 
-    def epoch(self, steps: int | None = None, cutout: float = 1.0) -> Iterator[Batch]:
+    def epoch(self, steps: int | None = None, cutout: float = 1.0) -> Iterator[ImageBatch]:
         """Yield full batches in a new random order, augmented: one pass, or ``steps`` > 0 batches.
 
         Each pass is a new permutation; an image gets its cutout with a chance of ``cutout``. All random
@@ -116,11 +116,11 @@ class Feed:
         draws = self._augment.draw(len(order), height, width, self._generator, cutout)
         return self._augmented(self._augment, order, draws)
 
-    def plain(self, batch: int | None = None) -> Iterator[Batch]:
+    def plain(self, batch: int | None = None) -> Iterator[ImageBatch]:
         """Yield every image once, in the order of the indices, not augmented; the last batch is the rest."""
         return self._plain(self._indices, batch or self.batch)
 
-    def probe(self, count: int, batch: int, generator: torch.Generator) -> list[Batch]:
+    def probe(self, count: int, batch: int, generator: torch.Generator) -> list[ImageBatch]:
         """Return ``count`` random batches, not augmented, that depend on ``generator`` alone.
 
         Within a batch no image comes twice; between batches only when there are too few images.
@@ -154,17 +154,17 @@ class Feed:
         orders = [torch.randperm(count, generator=generator)[:full] for _ in range(passes)]
         return self._indices[torch.cat(orders)[: steps * batch]]
 
-    def _plain(self, order: Tensor, batch: int) -> Iterator[Batch]:
+    def _plain(self, order: Tensor, batch: int) -> Iterator[ImageBatch]:
         for pixels, labels in self._images.read(order, batch):
             yield self._normalise(pixels), labels
 
-    def _augmented(self, augment: Augment, order: Tensor, draws: Tensor) -> Iterator[Batch]:
+    def _augmented(self, augment: Augment, order: Tensor, draws: Tensor) -> Iterator[ImageBatch]:
         drawn = torch.split(draws.to(self._images.device), self.batch)
         for (pixels, labels), rows in zip(self._images.read(order, self.batch), drawn, strict=True):
             yield augment.blank(self._normalise(augment.move(pixels, rows)), rows), labels
 
     def _normalise(self, pixels: Tensor) -> Tensor:
-        return normalise(pixels, self._mean, self._std)
+        return normalise_pixels(pixels, self._mean, self._std)
 
 
 def _along_rows(values: tuple[float, ...], width: int) -> Tensor:

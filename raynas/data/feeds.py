@@ -12,7 +12,7 @@ from raynas.data.augment import Augment
 from raynas.data.batch import Batch, Carried
 from raynas.data.catalogue import Recipe
 from raynas.data.corpus import Corpus
-from raynas.data.feed import Feed, Images
+from raynas.data.feed import ImageFeed, Images
 from raynas.data.split import Data
 from raynas.data.text_feed import TextFeed
 from raynas.errors import RaynasError
@@ -43,13 +43,15 @@ class Feeds:
         dtype: torch.dtype,
     ) -> None:
         self.lanes, self.count = len(generators), len(indices)
-        self.each: Sequence[Feed] | Sequence[TextFeed]
+        self.each: Sequence[ImageFeed] | Sequence[TextFeed]
         if isinstance(content, Tensor):
             tokens = content[torch.as_tensor(indices, device=content.device)]
             self.each = [TextFeed(tokens, config.batch, config.data.bptt)] * self.lanes
         else:
             augment = Augment.of(recipe, config.data)
-            self.each = [Feed(content, indices, config.batch, g, augment, dtype=dtype) for g in generators]
+            self.each = [
+                ImageFeed(content, indices, config.batch, g, augment, dtype=dtype) for g in generators
+            ]
 
     @property
     def steps_per_epoch(self) -> int:
@@ -68,7 +70,8 @@ class Feeds:
         """
         carried = self._carried()
         dealt = [
-            feed.epoch(steps, cutout) if isinstance(feed, Feed) else feed.epoch(steps) for feed in self.each
+            feed.epoch(steps, cutout) if isinstance(feed, ImageFeed) else feed.epoch(steps)
+            for feed in self.each
         ]
         for step, each in enumerate(zip(*dealt, strict=True), start=1):
             inputs, labels = zip(*each, strict=True)
@@ -93,7 +96,7 @@ class Feeds:
         return self._everyone(inputs, labels)
 
     def crops(self, count: int, side: int, generator: torch.Generator) -> Tensor:
-        """Return squares cut out of images, as `Feed.crops` does; raises `RaynasError` for a text."""
+        """Return squares cut out of images, as `ImageFeed.crops` does; raises `RaynasError` for a text."""
         feed = self.each[0]
         if isinstance(feed, TextFeed):
             raise RaynasError("a text has no squares to cut out")

@@ -113,7 +113,9 @@ def list_images(folder: Path, classes: list[str]) -> tuple[list[Path], NDArray[n
     return paths, np.array(labels, np.int64)
 
 
-def describe(folder: Path, paths: list[Path], size: int | None, like: ImageFiles | None = None) -> ImageFiles:
+def image_files_of(
+    folder: Path, paths: list[Path], size: int | None, like: ImageFiles | None = None
+) -> ImageFiles:
     """Collect ``paths`` below ``folder`` at ``size`` pixels a side, or at the size of ``like`` or the first.
 
     Raises `RaynasError` for a first file that cannot be read.

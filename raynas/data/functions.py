@@ -8,13 +8,13 @@ import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from importlib.machinery import PathFinder
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 from raynas.errors import RaynasError, nearest, quoted
+from raynas.spaces.outside import offered
 
 GROUP = "raynas.data"
 
@@ -27,15 +27,9 @@ class Loader:
     runs: str
 
 
-@cache
-def registered() -> dict[str, EntryPoint]:
-    """Return what installed packages offer, by name."""
-    return {point.name: point for point in entry_points(group=GROUP)}
-
-
 def is_function(name: str) -> bool:
     """Tell whether a data set's name stands for a function."""
-    return ":" in name or name in registered()
+    return ":" in name or name in offered(GROUP)
 
 
 def find_function(name: str) -> Loader:
@@ -44,7 +38,7 @@ def find_function(name: str) -> Loader:
     Raises `RaynasError` when there is none, or when it lies neither in the working folder nor in a package
     that registered it.
     """
-    for point in registered().values():
+    for point in offered(GROUP).values():
         if name in (point.name, point.value):
             return Loader(_imported(point.load, name, point.module), f"{point.value} of {_origin(point)}")
     module_name, _, function_name = name.partition(":")

@@ -17,7 +17,7 @@ from raynas.data.catalogue import (
 )
 from raynas.data.corpus import Corpus, load_text
 from raynas.data.dataset import Dataset, Pixels, channel_statistics, from_arrays
-from raynas.data.folder import ImageFiles, describe, list_images
+from raynas.data.folder import ImageFiles, image_files_of, list_images
 from raynas.data.functions import find_function, is_function
 from raynas.data.split import stratified
 from raynas.data.tree import class_folders, find_tree
@@ -86,12 +86,7 @@ def _torchvision(config: DataConfig) -> Dataset:
     from torchvision import datasets
 
     entry, root = DATA_SETS[config.name], data_path(config)
-    kind = {
-        "cifar10": datasets.CIFAR10,
-        "cifar100": datasets.CIFAR100,
-        "svhn": datasets.SVHN,
-        "fashion-mnist": datasets.FashionMNIST,
-    }[config.name]
+    kind = getattr(datasets, entry.torchvision)
     takes_split = "split" in inspect.signature(kind).parameters
     parts = [{"split": "train"}, {"split": "test"}] if takes_split else [{"train": True}, {"train": False}]
     try:
@@ -140,11 +135,11 @@ def _folder(config: DataConfig) -> Dataset:
     classes = [path.name for path in class_folders(train_folder)]
     paths, labels = list_images(train_folder, classes)
     chosen = np.arange(len(paths))[_limited(labels, config)]
-    train = describe(train_folder, [paths[index] for index in chosen], config.size)
+    train = image_files_of(train_folder, [paths[index] for index in chosen], config.size)
     test, test_labels = None, None
     if test_folder is not None:
         test_paths, test_labels = list_images(test_folder, classes)
-        test = describe(test_folder, test_paths, config.size, like=train)
+        test = image_files_of(test_folder, test_paths, config.size, like=train)
     resident = config.storage == "memory" or (
         config.storage == "auto" and int(np.prod(train.shape)) < MEMORY_LIMIT
     )

@@ -35,13 +35,13 @@ def vocabulary(words: Sequence[str], most: int, min_count: int) -> tuple[str, ..
 
 def treebank(path: Path) -> list[str]:
     """Return the words of one file of the Penn Treebank, as white space divides them; `END` ends a line."""
-    words = [word for line in read(path).splitlines() if line.strip() for word in (*line.split(), END)]
+    words = [word for line in read_text(path).splitlines() if line.strip() for word in (*line.split(), END)]
     if not words:
         raise RaynasError(f"{path} holds no words", next_step="fetch the file again")
     return words
 
 
-def read(path: Path) -> str:
+def read_text(path: Path) -> str:
     """Return a file's text; raises `RaynasError` when it is missing, empty, or no UTF-8 text."""
     try:
         data = path.read_bytes()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from raynas.errors import RaynasError
 
-Batch = tuple[Tensor, Tensor]
+TextBatch = tuple[Tensor, Tensor]
 """Tokens int64 [streams, steps] and, for each, the one that follows it."""
 
 
@@ -47,22 +47,22 @@ class TextFeed:
         """Full segments in one pass."""
         return self.tokens.shape[1] // self.bptt
 
-    def epoch(self, steps: int | None = None) -> Iterator[Batch]:
+    def epoch(self, steps: int | None = None) -> Iterator[TextBatch]:
         """Yield full segments in order: one pass, or ``steps`` > 0 of them, beginning again at the end."""
         for step in range(self.steps_per_epoch if steps is None else steps):
             yield self._segment(step % self.steps_per_epoch * self.bptt)
 
-    def plain(self, batch: int | None = None) -> Iterator[Batch]:
+    def plain(self, batch: int | None = None) -> Iterator[TextBatch]:
         """Yield one pass, the last segment being what is left; ``batch`` is that of the feed."""
         for start in range(0, self.tokens.shape[1], self.bptt):
             yield self._segment(start)
 
-    def probe(self, count: int, batch: int, generator: torch.Generator) -> list[Batch]:
+    def probe(self, count: int, batch: int, generator: torch.Generator) -> list[TextBatch]:
         """Return ``count`` batches of segments from random places, which depend on ``generator`` alone."""
         starts = torch.randint(len(self._all) - self.bptt, (count, batch), generator=generator)
         places = (starts.unsqueeze(2) + torch.arange(self.bptt)).to(self._all.device)
         return list(zip(self._all[places], self._all[places + 1], strict=True))
 
-    def _segment(self, start: int) -> Batch:
+    def _segment(self, start: int) -> TextBatch:
         steps = slice(start, start + self.bptt)
         return self.tokens[:, steps], self.labels[:, steps]

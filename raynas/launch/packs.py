@@ -151,7 +151,7 @@ class Packs:
         if not found:
             return
         groups = {shape: (task.count, task.steps, steps) for shape, (task, steps) in found.items()}
-        self._sizes |= choose(groups, self._slots)
+        self._sizes |= choose_sizes(groups, self._slots)
         self._steps |= {shape: steps for shape, (_, steps) in found.items()}
         write_packs(
             self._file,
@@ -169,7 +169,7 @@ def _solo(config: SearchConfig) -> bool:
         return False  # the trials themselves will say what is wrong
 
 
-def choose(groups: Mapping[str, tuple[int, int, Steps]], slots: int) -> dict[str, int]:
+def choose_sizes(groups: Mapping[str, tuple[int, int, Steps]], slots: int) -> dict[str, int]:
     """Return the size of each group's packs that ends all groups soonest on ``slots`` slots.
 
     A group is (searches, steps of each, what was measured). A larger pack has more throughput, but fewer

@@ -7,7 +7,6 @@ Other distributions add to both: a `Method` under the entry points ``raynas.meth
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -37,6 +36,7 @@ from raynas.parts.stages.perturb_and_project import PerturbAndProject
 from raynas.parts.stages.sample_and_rank import SampleAndRank
 from raynas.parts.stages.sparsify import Relevance, Sparsify
 from raynas.parts.stages.training_free import TrainingFree
+from raynas.spaces.outside import load_point, misfit, offered
 from raynas.spaces.space import Space
 
 Kinds = Mapping[str, type[Any]]
@@ -186,13 +186,11 @@ def _additions(value: Any) -> Mapping[str, Any]:
 def methods() -> Mapping[str, Method]:
     """Return every method by name: raynas' own, then those of other distributions."""
     found = {method.name: method for method in ALL}
-    for point in entry_points(group="raynas.methods"):
-        method = _load(point)
+    for name, point in offered("raynas.methods").items():
+        method = load_point(point)
         if not isinstance(method, Method):
-            raise RaynasError(
-                f"{_origin(point)} offers no method", got=type(method).__name__, expected="Method"
-            )
-        found.setdefault(point.name, method)
+            raise misfit(point, type(method).__name__, "a raynas.methods.Method")
+        found.setdefault(name, method)
     return found
 
 
@@ -200,26 +198,11 @@ def methods() -> Mapping[str, Method]:
 def parts(slot: str) -> Kinds:
     """Return the parts of a slot by the name they are used by."""
     found = dict(PARTS[slot])
-    for point in entry_points(group="raynas.parts"):
-        where, _, use = point.name.partition(".")
+    for name, point in offered("raynas.parts").items():
+        where, _, use = name.partition(".")
         if where == slot:
-            found.setdefault(use, _load(point))
+            found.setdefault(use, load_point(point))
     return found
-
-
-def _load(point: EntryPoint) -> Any:
-    try:
-        return point.load()
-    except Exception as error:
-        raise RaynasError(
-            f"{_origin(point)} cannot be loaded",
-            got=f"{type(error).__name__}: {error}",
-            next_step=f"fix or uninstall {point.dist.name if point.dist else point.value}",
-        ) from error
-
-
-def _origin(point: EntryPoint) -> str:
-    return f"{point.name} of {point.dist.name if point.dist else point.value} ({point.group})"
 
 
 def _fill(slot: str, value: Any) -> Any:

@@ -1,13 +1,14 @@
 """The discrete network of a genotype: one module per chosen operation, as it is trained from scratch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor, nn
 
-from raynas.nets.networks import LAYERS
 from raynas.nets.ops.plain import ResidualBlock
 from raynas.spaces.genotype import Genotype
+from raynas.spaces.outside import load_dotted
 from raynas.spaces.skeletons.plan import HalfPlan, Plan
 
 
@@ -46,7 +47,9 @@ class Network(nn.Module):
         plan = genotype.form.plan(shape, genotype.nodes, cells, channels, genotype, genotype.trunk)
         self.small = plan.stem != "large"
         self.stem = _stem(plan, shape[0])
-        build = LAYERS[genotype.skeleton]
+        build: Callable[[Genotype, Any, bool], nn.Module] = load_dotted(
+            genotype.form.layer, f"the skeleton {genotype.skeleton}"
+        )
         self.cells = nn.ModuleList(
             Halve(layer) if isinstance(layer, HalfPlan) else build(genotype, layer, affine)
             for layer in plan.cells

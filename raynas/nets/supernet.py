@@ -23,8 +23,8 @@ from raynas.nets.ops.forms import NO_FORMS, Forms
 from raynas.nets.ops.fused import SeparablePair
 from raynas.nets.ops.lanes import Lanes, Pass
 from raynas.nets.recompute import recomputed
-from raynas.nets.supernets import BUILDERS
-from raynas.nets.supernets.base import Layer
+from raynas.nets.supernets.base import Builder, Layer
+from raynas.spaces.outside import load_dotted
 from raynas.spaces.skeletons.plan import Plan
 from raynas.spaces.space import Space
 
@@ -59,7 +59,8 @@ class Supernet(nn.Module):
         _check_build(space, partial, auxiliary)
         lanes = Lanes(generators, dtype, space.form.epsilon)
         plan = plan or space.form.plan(shape, space.nodes, cells, channels, trunk=space.trunk)
-        build = BUILDERS[space.skeleton](lanes, space, partial)
+        builder: type[Builder] = load_dotted(space.form.builder, f"the skeleton {space.skeleton}")
+        build = builder(lanes, space, partial)
         self.space, self.shape, self.recompute, self.partial = space, shape, recompute, partial
         self.auxiliary = auxiliary or space.form.skips
         self.stem = build.stem(plan, shape[0])

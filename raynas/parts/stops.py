@@ -7,18 +7,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Annotated, ClassVar, Protocol, runtime_checkable
 
 from pydantic import Field, InstanceOf
 
 from raynas.bilevel.records import EpochReport
 from raynas.spaces.operations import OPERATIONS
 from raynas.spaces.space import Space
-
-LEARNABLE = frozenset(
-    {"separable", "dilated", "convolution", "crossed", "rectified", "inverted", "normed_separable"}
-)
-"""Families of operations that have weights of their own."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +123,7 @@ class SkipCount:
 
     version: ClassVar[int] = 2
     most: Annotated[int, Field(ge=1)] = 2
-    kind: Literal["normal", "reduce"] = "normal"
+    kind: str = "normal"
     after: Annotated[int, Field(ge=0)] = 10
 
     def vain(self, space: Space | None, epochs: int | None) -> str | None:
@@ -197,7 +192,7 @@ def _compared(space: Space) -> Iterator[tuple[str, int, list[int]]]:
                 [
                     column
                     for column, option in enumerate(row.options)
-                    if not group.operations or OPERATIONS[option].family in LEARNABLE
+                    if not group.operations or OPERATIONS[option].learns
                 ],
             )
 

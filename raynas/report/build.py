@@ -59,7 +59,7 @@ def _content(facts: Facts, genotype_json: str) -> dict[str, Any]:
     content: dict[str, Any] = {
         "facts": facts,
         "winner": winner,
-        "winner_accuracy": f.measure(winner.trial.deciding, "table_accuracy", facts.yardstick)
+        "winner_accuracy": f.measured(winner.trial.deciding, "table_accuracy", facts.yardstick)
         if winner
         else None,
         "scope": _scope(facts),
@@ -125,7 +125,7 @@ def _render(template: str, content: dict[str, Any]) -> str:
         finalize=_harmless,
     )
     filters: dict[str, Callable[..., str]] = {
-        "number": text.number,
+        "number": text.format_number,
         "difference": text.difference,
         "percent": text.percent,
         "spread": text.spread,
@@ -134,7 +134,7 @@ def _render(template: str, content: dict[str, Any]) -> str:
         "duration": text.duration,
         "moment": text.moment,
         "md": text.markdown,
-        "fence": text.fence,
+        "fence": text.code_fence,
     }
     environment.filters.update(filters)
     style, _, _ = (

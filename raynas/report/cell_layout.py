@@ -72,7 +72,7 @@ class Wire:
 
 
 @dataclass(frozen=True)
-class Layout:
+class Drawing:
     """Where everything of one cell's drawing is; both pictures are made from it."""
 
     width: float
@@ -234,7 +234,7 @@ class _Graph:
                 self.columns[number] = column
 
 
-def layout(genotype: Genotype, kind: str) -> Layout:
+def lay_out_cell(genotype: Genotype, kind: str) -> Drawing:
     """Place one kind of cell; raises `RaynasError` on an unknown kind."""
     graph = _Graph(genotype, kind)
     graph.untangle()
@@ -250,7 +250,7 @@ def layout(genotype: Genotype, kind: str) -> Layout:
         for place in places
         if place <= graph.output
     ]
-    return Layout(
+    return Drawing(
         width=max(spans[-1][1], MARGIN + LETTER * (len(title) + len(subtitle) + 6)) + MARGIN,
         height=max(y[place] + graph.height(place) / 2 for place in y) + MARGIN,
         title=title,

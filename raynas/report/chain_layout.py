@@ -1,7 +1,7 @@
 """Where everything goes in the drawing of a chain: one line for each stage of its trunk."""
 
 from raynas.errors import unknown
-from raynas.report.cell_layout import APART, HEADING, LETTER, MARGIN, Box, Layout, Wire
+from raynas.report.cell_layout import APART, HEADING, LETTER, MARGIN, Box, Drawing, Wire
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.operations import OPERATIONS
 
@@ -11,7 +11,7 @@ GAP, LINE = 28, TALL + APART
 """Distances from block to block and from line to line."""
 
 
-def layout(genotype: Genotype, kind: str) -> Layout:
+def lay_out_chain(genotype: Genotype, kind: str) -> Drawing:
     """Place a chain; raises `RaynasError` on an unknown kind.
 
     A line begins with the width of its stage in channels and, where its first block halves the resolution,
@@ -36,7 +36,7 @@ def layout(genotype: Genotype, kind: str) -> Layout:
             right = x + BLOCK / 2
     subtitle = f"{genotype.space} · {genotype.digest()}"
     longest = max(stage.blocks for stage in trunk.stages)
-    return Layout(
+    return Drawing(
         width=max(MARGIN + HEAD + longest * (GAP + BLOCK), MARGIN + LETTER * (len(subtitle) + 12)) + MARGIN,
         height=top + len(trunk.stages) * LINE - LINE + TALL / 2 + MARGIN,
         title="Chain",

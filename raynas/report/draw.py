@@ -1,6 +1,6 @@
 """Drawing a derived cell as SVG and PNG, without any program outside Python."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from itertools import count
 from pathlib import Path
@@ -9,9 +9,9 @@ from xml.sax.saxutils import escape, quoteattr
 
 from raynas.disk import disk_error, write_atomic
 from raynas.report import cell_layout, chain_layout
-from raynas.report.cell_layout import HEADING, MARGIN, TAIL, Box, Layout, Point, Wire
+from raynas.report.cell_layout import HEADING, MARGIN, TAIL, Box, Drawing, Point, Wire
 from raynas.spaces.genotype import Genotype
-from raynas.spaces.operations import OPERATIONS, Family
+from raynas.spaces.operations import FAMILIES, OPERATIONS, Dashes, Family
 
 INK, MUTED, LINE, EDGE, CARD, FILL = "#1f2328", "#59636e", "#8c959f", "#d0d7de", "#ffffff", "#eef1f4"
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -19,36 +19,14 @@ LABEL, NUMBER, TITLE = 11, 14, 13
 """Type sizes; a label's is the one that `cell_layout` makes room for."""
 THICK, THIN, RIM = 2.2, 1.2, 1.5
 
-Dashes = tuple[float, ...]
-
-# Colours that stay apart for colour-blind eyes (after Okabe and Ito, darkened to 3:1 on white); dashes say
-# the same once more: convolutions solid, pools dotted, skips dashed.
-STYLES: Mapping[Family, tuple[str, Dashes]] = {
-    "none": ("#8c959f", (0.1, 7)),
-    "skip": ("#59636e", (7, 4)),
-    "max_pool": ("#00875f", (0.1, 4)),
-    "avg_pool": ("#a8408f", (0.1, 4)),
-    "separable": ("#0072b2", ()),
-    "dilated": ("#d55e00", ()),
-    "convolution": ("#7a4300", ()),
-    "crossed": ("#a3262f", ()),
-    "rectified": ("#4b3f9e", ()),
-    "inverted": ("#005f8a", ()),
-    "normed_separable": ("#3d6fb6", ()),
-    "normed_max_pool": ("#4d8a00", (0.1, 4)),
-    "normed_avg_pool": ("#b0305c", (0.1, 4)),
-    "noise": ("#8a6d00", (9, 4, 0.1, 4)),
-    "activation": ("#006b6b", ()),
-}
-
-
-OTHER: tuple[str, Dashes] = ("#51565e", ())
-"""The style of a family that has none of its own, and of an operation that is not listed."""
+OTHER = Family("other")
+"""The family of an operation that is not listed (any more)."""
 
 
 def style_of(op: str) -> tuple[str, Dashes]:
-    """Return an operation's colour and dashes."""
-    return STYLES.get(OPERATIONS[op].family, OTHER) if op in OPERATIONS else OTHER
+    """Return an operation's colour and dashes: its family's."""
+    family = FAMILIES[OPERATIONS[op].family] if op in OPERATIONS else OTHER
+    return family.colour, family.dashes
 
 
 def draw_cell(genotype: Genotype, kind: str) -> str:
@@ -83,8 +61,8 @@ def write_cells(genotype: Genotype, folder: Path) -> list[Path]:
     return paths
 
 
-def _layout(genotype: Genotype, kind: str) -> Layout:
-    place = chain_layout.layout if genotype.form.has_trunk else cell_layout.layout
+def _layout(genotype: Genotype, kind: str) -> Drawing:
+    place = chain_layout.lay_out_chain if genotype.form.has_trunk else cell_layout.lay_out_cell
     return place(genotype, kind)
 
 
@@ -104,7 +82,7 @@ class _Canvas(Protocol):
     def end_group(self) -> None: ...
 
 
-def _paint(drawing: Layout, canvas: _Canvas) -> None:
+def _paint(drawing: Drawing, canvas: _Canvas) -> None:
     width, height = drawing.width, drawing.height
     canvas.box(Box(width / 2, height / 2, width - 1, height - 1, ""), 12, CARD, EDGE, 1)
     canvas.text(MARGIN, HEADING, drawing.title, TITLE, INK, "start")
@@ -152,7 +130,7 @@ def _bends(points: Sequence[Point]) -> list[tuple[Point, Point, Point, Point]]:
     return bends
 
 
-def _svg(drawing: Layout) -> str:
+def _svg(drawing: Drawing) -> str:
     canvas = _Svg()
     _paint(drawing, canvas)
     size = f"{_n(drawing.width)} {_n(drawing.height)}".split()
@@ -220,7 +198,7 @@ def _pair(point: Point) -> str:
     return f"{_n(point[0])},{_n(point[1])}"
 
 
-def _png(drawing: Layout) -> bytes:
+def _png(drawing: Drawing) -> bytes:
     canvas = _Png(drawing.width, drawing.height)
     _paint(drawing, canvas)
     stream = BytesIO()

@@ -77,7 +77,7 @@ def _read(stream: IO[bytes], count: int) -> bytes:
     return data
 
 
-def main() -> None:
+def answer() -> None:
     """Draw what is asked for, a JSON line each, until nobody asks any more; at the lowest priority."""
     os.nice(19)
     for line in sys.stdin.buffer:
@@ -88,4 +88,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    answer()

@@ -36,7 +36,7 @@ MEASURES = {
 
 
 @dataclass(frozen=True)
-class Setting:
+class MethodSetting:
     """Trials that differ by their seed alone: a method and a strength.
 
     ``strength`` holds the values of every varied axis but method and seed, as text.
@@ -59,7 +59,7 @@ class Facts:
 
     sweep: Sweep
     records: tuple[TrialRecord, ...]
-    settings: tuple[Setting, ...]
+    settings: tuple[MethodSetting, ...]
     strength_axes: tuple[str, ...]
     strengths: tuple[tuple[str, ...], ...]
     selection: Selection
@@ -83,7 +83,7 @@ class Facts:
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """The names of all that `measure` has of these trials."""
+        """The names of all that `measured` has of these trials."""
         return (*MEASURES, *(f"skips_{kind}" for kind in self.kinds))
 
     @property
@@ -102,12 +102,12 @@ class Facts:
         winner = self.selection.winner
         return winner.trial.deciding.genotype if winner and winner.trial.deciding else None
 
-    def setting(self, record: TrialRecord) -> Setting:
+    def setting(self, record: TrialRecord) -> MethodSetting:
         """Return the setting of one of the records."""
         return self._setting_by_id[record.id]
 
     @cached_property
-    def _setting_by_id(self) -> dict[str, Setting]:
+    def _setting_by_id(self) -> dict[str, MethodSetting]:
         return {record.id: own for record, own in zip(self.records, self.settings, strict=True)}
 
     def count(self, status: str) -> int:
@@ -138,7 +138,7 @@ def gather(folder: SweepFolder, benchmark: Benchmark | None = None) -> Facts:
     judge = _judge(sweep, yardstick, benchmark)
     records = tuple(trial.record() for trial in trials)
     axes = _strength_axes(records)
-    settings = tuple(Setting(record.method_name, _strength(record, axes)) for record in records)
+    settings = tuple(MethodSetting(record.method_name, _strength(record, axes)) for record in records)
     times = [trial.feed.latest for trial in trials if trial.feed.latest]
     return Facts(
         sweep=sweep,
@@ -170,7 +170,7 @@ def _judge(sweep: Sweep, yardstick: Yardstick | None, benchmark: Benchmark | Non
     return own.judge() if own and sweep.select.by == "table" else None
 
 
-def measure(report: EpochReport | None, name: str, yardstick: Yardstick | None = None) -> float | None:
+def measured(report: EpochReport | None, name: str, yardstick: Yardstick | None = None) -> float | None:
     """Return one of `Facts.measures` of a report, None when it was not measured or is not in the table."""
     match name:
         case _ if report is None:
@@ -194,8 +194,8 @@ def deciding_measure(record: TrialRecord, name: str, yardstick: Yardstick | None
     """Return a measure at the epoch that counts; λmax at the last epoch up to it where it was measured."""
     deciding = record.deciding
     if deciding is None or name != "eig_max":
-        return measure(deciding, name, yardstick)
-    values = (measure(each, name) for each in reversed(record.reports) if each.epoch <= deciding.epoch)
+        return measured(deciding, name, yardstick)
+    values = (measured(each, name) for each in reversed(record.reports) if each.epoch <= deciding.epoch)
     return next((value for value in values if value is not None), None)
 
 
@@ -243,7 +243,7 @@ def _note(record: TrialRecord, why: str) -> str:
 class SettingRow:
     """One setting's measures over its ranked seeds; ``best`` marks the smallest mean of what selects."""
 
-    setting: Setting
+    setting: MethodSetting
     ranked: int
     total: int
     values: dict[str, Spread | None]
@@ -253,7 +253,7 @@ class SettingRow:
 def setting_rows(facts: Facts) -> list[SettingRow]:
     """Return mean and sd over seeds of every setting: methods in plan order, strengths by size."""
     ranked = {entry.trial.id: entry.value for entry in facts.selection.ranking}
-    rows: list[tuple[Setting, int, int, dict[str, Spread | None]]] = []
+    rows: list[tuple[MethodSetting, int, int, dict[str, Spread | None]]] = []
     means = []
     for setting in _ordered_settings(facts):
         members = [r for r, s in zip(facts.records, facts.settings, strict=True) if s == setting]
@@ -346,9 +346,9 @@ def _strengths(records: Sequence[TrialRecord], axes: Sequence[str]) -> tuple[tup
     return tuple(raw)
 
 
-def _ordered_settings(facts: Facts) -> list[Setting]:
+def _ordered_settings(facts: Facts) -> list[MethodSetting]:
     seen = set(facts.settings)
-    ordered = [Setting(method, strength) for method in facts.methods for strength in facts.strengths]
+    ordered = [MethodSetting(method, strength) for method in facts.methods for strength in facts.strengths]
     return [setting for setting in ordered if setting in seen]
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 import matplotlib as mpl
 import numpy as np
@@ -55,50 +56,70 @@ def operation_colours(op: str) -> tuple[str, str]:
     return light, dark
 
 
-PALETTE = _GROUND | {f"op-{op}": operation_colours(op) for op in OPERATIONS}
+def palette() -> Mapping[str, tuple[str, str]]:
+    """Return every colour by name, on light and on dark ground; of each operation ``op-NAME``."""
+    return _palette(tuple(OPERATIONS))
+
+
+@cache
+def _palette(operations: tuple[str, ...]) -> Mapping[str, tuple[str, str]]:
+    return _GROUND | {f"op-{op}": operation_colours(op) for op in operations}
+
+
+def _stand_in(name: str) -> str:
+    """Return what matplotlib paints for a name of the palette: a colour that nobody uses."""
+    return f"#01{list(palette()).index(name) + 1:04x}"
+
+
 STRENGTH_COLOURS = 6
+MARKS = ("line", "dash", "dot")
+"""How a legend calls lines that are solid, dashed and dotted."""
+_DASHES = ("-", (0, (3, 2)), (0, (1, 1.5)))
 WIDTHS = {2: 5.35, 3: 3.5}
 """Inches of a panel, by the number of panels in a row."""
-_STAND_INS = {name: f"#01{place:04x}" for place, name in enumerate(PALETTE, start=1)}
 _LABEL = 9.0
-_STYLE = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "axes.unicode_minus": True,
-    "font.size": _LABEL,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "axes.edgecolor": _STAND_INS["rule"],
-    "axes.labelcolor": _STAND_INS["ink"],
-    "axes.labelsize": _LABEL,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "grid.color": _STAND_INS["rule"],
-    "grid.linewidth": 0.8,
-    "xtick.color": _STAND_INS["ink"],
-    "ytick.color": _STAND_INS["ink"],
-    "xtick.labelsize": _LABEL,
-    "ytick.labelsize": _LABEL,
-    "xtick.major.size": 0.0,
-    "ytick.major.size": 0.0,
-    "xtick.minor.size": 0.0,
-    "ytick.minor.size": 0.0,
-}
+
+
+def _style() -> dict[str, object]:
+    return {
+        "svg.fonttype": "none",
+        "text.parse_math": False,
+        "axes.unicode_minus": True,
+        "font.size": _LABEL,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.8,
+        "axes.edgecolor": _stand_in("rule"),
+        "axes.labelcolor": _stand_in("ink"),
+        "axes.labelsize": _LABEL,
+        "axes.grid": True,
+        "axes.grid.axis": "y",
+        "axes.axisbelow": True,
+        "grid.color": _stand_in("rule"),
+        "grid.linewidth": 0.8,
+        "xtick.color": _stand_in("ink"),
+        "ytick.color": _stand_in("ink"),
+        "xtick.labelsize": _LABEL,
+        "ytick.labelsize": _LABEL,
+        "xtick.major.size": 0.0,
+        "ytick.major.size": 0.0,
+        "xtick.minor.size": 0.0,
+        "ytick.minor.size": 0.0,
+    }
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One search's values over epochs; ``colour`` names an entry of `PALETTE` or is a hex colour.
+    """One search's values over epochs; ``colour`` names an entry of `palette` or is a hex colour.
 
-    ``end`` marks the last point: ``chosen`` with a ring, ``stopped`` with a cross.
+    ``dashes`` is the line's place in `MARKS`, which begins again at its end. ``end`` marks the last point:
+    ``chosen`` with a ring, ``stopped`` with a cross.
     """
 
     epochs: tuple[int, ...]
     values: tuple[float, ...]
     colour: str
-    dashed: bool = False
+    dashes: int = 0
     end: str = ""
 
 
@@ -111,7 +132,7 @@ class Band:
     middle: tuple[float, ...]
     high: tuple[float, ...]
     colour: str
-    dashed: bool = False
+    dashes: int = 0
 
     @classmethod
     def of(cls, curves: Sequence[Curve], *, counts: bool = False) -> "Band":
@@ -124,7 +145,7 @@ class Band:
         epochs = tuple(sorted(by_epoch))
         low, high = np.array([np.percentile(by_epoch[epoch], (10, 90)) for epoch in epochs]).T.tolist()
         line = [float(middle(by_epoch[epoch])) for epoch in epochs]
-        return cls(epochs, tuple(low), tuple(line), tuple(high), curves[0].colour, curves[0].dashed)
+        return cls(epochs, tuple(low), tuple(line), tuple(high), curves[0].colour, curves[0].dashes)
 
 
 @dataclass(frozen=True)
@@ -162,7 +183,7 @@ def strength_colour(place: int, count: int) -> str:
 
 def css_variables(*, dark: bool) -> str:
     """Return the declarations of every colour for one ground, to go inside a CSS rule."""
-    return " ".join(f"--{name}: {pair[dark]};" for name, pair in PALETTE.items())
+    return " ".join(f"--{name}: {pair[dark]};" for name, pair in palette().items())
 
 
 def line_panel(
@@ -279,7 +300,7 @@ def _panel(name: str, width: float, height: float) -> Iterator[tuple[Figure, Axe
     """
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update({**_STYLE, "svg.hashsalt": name})
+        mpl.rcParams.update({**_style(), "svg.hashsalt": name})
         figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02))
         FigureCanvasSVG(figure)
         yield figure, figure.add_subplot()
@@ -287,14 +308,14 @@ def _panel(name: str, width: float, height: float) -> Iterator[tuple[Figure, Axe
 
 def _draw_band(axes: Axes, band: Band) -> None:
     colour = _colour(band.colour)
-    style = (0, (3, 2)) if band.dashed else "-"
+    style = _DASHES[band.dashes % len(_DASHES)]
     axes.fill_between(band.epochs, band.low, band.high, color=colour, alpha=0.16, lw=0)
     axes.plot(band.epochs, band.middle, color=colour, lw=1.6, ls=style)
 
 
 def _draw_curve(axes: Axes, curve: Curve) -> None:
     colour = _colour(curve.colour)
-    style = (0, (3, 2)) if curve.dashed else "-"
+    style = _DASHES[curve.dashes % len(_DASHES)]
     alone = "o" if len(curve.epochs) == 1 else ""
     axes.plot(curve.epochs, curve.values, color=colour, lw=1.1, alpha=0.85, ls=style, marker=alone, ms=3)
     if curve.end:
@@ -317,7 +338,7 @@ def _plain_numbers() -> ScalarFormatter:
 
 def _colour(name: str) -> str:
     """Return the stand-in of a palette entry; other colours stand for themselves."""
-    return _STAND_INS.get(name, name)
+    return _stand_in(name) if name in palette() else name
 
 
 def _svg(figure: Figure) -> str:
@@ -330,8 +351,8 @@ def _svg(figure: Figure) -> str:
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     svg = re.sub(r" font-family: [^;]*;", "", svg)
-    for name, stand_in in _STAND_INS.items():
-        svg = svg.replace(stand_in, f"var(--{name}, {PALETTE[name][0]})")
+    for name, (light, _) in palette().items():
+        svg = svg.replace(_stand_in(name), f"var(--{name}, {light})")
     return svg.strip()
 
 

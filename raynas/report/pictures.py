@@ -3,9 +3,10 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 
 from raynas.report import figures
-from raynas.report.facts import Facts, Setting, measure
+from raynas.report.facts import Facts, MethodSetting, measured
 from raynas.report.figures import Band, Curve, Frame
 from raynas.report.stats import Alike, alike, mean_shares
 from raynas.report.text import slug
@@ -33,7 +34,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Key:
-    """One entry of a legend; ``mark`` is ``line``, ``dash`` or ``area``, ``colour`` CSS."""
+    """One entry of a legend; ``mark`` is one of `raynas.report.figures.MARKS` or ``area``, ``colour`` CSS."""
 
     label: str
     colour: str
@@ -80,16 +81,18 @@ def curves(facts: Facts) -> list[Multiple]:
 
 
 def skip_counts(facts: Facts) -> Multiple | None:
-    """Return skip connections in the derived cells over epochs: solid for the first kind, else dashed."""
+    """Return skip connections in the derived cells over epochs: each kind in dashes of its own."""
     lines: dict[str, list[Curve]] = {}
     for record in facts.records:
-        both = (_curve(facts, record, f"skips_{kind}", dashed=kind != facts.kinds[0]) for kind in facts.kinds)
-        lines[record.id] = [curve for curve in both if curve]
+        each = (_curve(facts, record, f"skips_{kind}", n) for n, kind in enumerate(facts.kinds))
+        lines[record.id] = [curve for curve in each if curve]
     multiple = _line_multiple(facts, "Skip connections", "skips in the cell", lines, "skips", from_zero=True)
     if multiple is None:
         return None
-    marks = ["line", *["dash"] * (len(facts.kinds) - 1)]
-    kinds = [Key(f"{kind} cell", "var(--ink)", mark) for kind, mark in zip(facts.kinds, marks, strict=True)]
+    kinds = [
+        Key(f"{kind} cell", "var(--ink)", mark)
+        for kind, mark in zip(facts.kinds, cycle(figures.MARKS), strict=False)
+    ]
     if len(kinds) < 2:
         return multiple
     return replace(multiple, legend=(*multiple.legend, *kinds))
@@ -173,17 +176,17 @@ def _summed_up(curves: list[Curve], most: int, *, counts: bool) -> tuple[list[Cu
     if len(curves) <= most:
         return curves, []
     few = len({curve.colour for curve in curves}) <= figures.STRENGTH_COLOURS
-    groups: dict[tuple[str, bool], list[Curve]] = {}
+    groups: dict[tuple[str, int], list[Curve]] = {}
     for curve in curves:
         colour = curve.colour if few else "ink"
-        groups.setdefault((colour, curve.dashed), []).append(replace(curve, colour=colour))
+        groups.setdefault((colour, curve.dashes), []).append(replace(curve, colour=colour))
     bands = [Band.of(group, counts=counts) for group in groups.values()]
     return [curve for curve in curves if curve.end == "chosen"], bands
 
 
-def _curve(facts: Facts, record: TrialRecord, name: str, *, dashed: bool = False) -> Curve | None:
+def _curve(facts: Facts, record: TrialRecord, name: str, dashes: int = 0) -> Curve | None:
     """Return one of `Facts.measures` over epochs; None when it has no finite value."""
-    values = ((report.epoch, measure(report, name, facts.yardstick)) for report in record.reports)
+    values = ((report.epoch, measured(report, name, facts.yardstick)) for report in record.reports)
     unit = 100.0 if name == "table_regret" else 1.0
     points = [(epoch, unit * value) for epoch, value in values if value is not None and math.isfinite(value)]
     if not points:
@@ -195,7 +198,7 @@ def _curve(facts: Facts, record: TrialRecord, name: str, *, dashed: bool = False
         end = "stopped"
     strength = facts.setting(record).strength
     colour = figures.strength_colour(facts.strengths.index(strength), len(facts.strengths))
-    return Curve(epochs, heights, colour, dashed, end)
+    return Curve(epochs, heights, colour, dashes, end)
 
 
 def _strength_legend(facts: Facts) -> tuple[Key, ...]:
@@ -228,7 +231,7 @@ def _place(facts: Facts, record: TrialRecord) -> tuple[int, int]:
     return facts.methods.index(setting.method), facts.strengths.index(setting.strength)
 
 
-def _setting_label(facts: Facts, setting: Setting) -> str:
+def _setting_label(facts: Facts, setting: MethodSetting) -> str:
     strength = strength_label(facts.strength_axes, setting.strength)
     return f"{setting.method}, {strength}" if strength else setting.method
 

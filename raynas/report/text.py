@@ -9,7 +9,7 @@ from raynas.report.stats import Spread
 MISSING = "–"
 
 
-def number(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     """Print at least 4 significant digits, with fixed decimals so that columns line up; – for None."""
     if value is None:
         return MISSING
@@ -25,14 +25,14 @@ def number(value: float | None) -> str:
 def difference(value: float | None, like: float) -> str:
     """Print a difference with the decimals of the numbers it is between."""
     if value is None or not _plain(like):
-        return number(value)
+        return format_number(value)
     return f"{value:.{_decimals(like)}f}"
 
 
 def percent(fraction: float | None) -> str:
     """Print a fraction of one in percent with two decimals; the sign stands in the heading."""
     if fraction is None or not math.isfinite(fraction):
-        return number(fraction)
+        return format_number(fraction)
     return f"{100 * fraction:.2f}"
 
 
@@ -40,7 +40,7 @@ def spread(value: Spread | None) -> str:
     """Print mean ± sd with the mean's decimals, and the mean alone when there is only one value."""
     if value is None:
         return MISSING
-    return number(value.mean) + ("" if value.sd is None else f" ± {difference(value.sd, value.mean)}")
+    return format_number(value.mean) + ("" if value.sd is None else f" ± {difference(value.sd, value.mean)}")
 
 
 def spread_percent(value: Spread | None) -> str:
@@ -85,7 +85,7 @@ def markdown(text: object) -> str:
     return re.sub(r"([\\`*_\[\]|#~$!])", r"\\\1", flat)
 
 
-def fence(text: str) -> str:
+def code_fence(text: str) -> str:
     """Return a code fence longer than any run of backticks in ``text``."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     return "`" * max(3, longest + 1)

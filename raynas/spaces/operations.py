@@ -1,28 +1,66 @@
 """The candidate operations by name: plain data, so that files can be checked without importing torch."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Literal
+from importlib.metadata import EntryPoint
+from typing import Any
 
 from raynas.errors import RaynasError, nearest, unknown
+from raynas.spaces.outside import Registry, misfit
 
-Family = Literal[
-    "none",
-    "skip",
-    "max_pool",
-    "avg_pool",
-    "separable",
-    "dilated",
-    "convolution",
-    "crossed",
-    "rectified",
-    "noise",
-    "inverted",
-    "normed_separable",
-    "normed_max_pool",
-    "normed_avg_pool",
-    "activation",
-]
+Dashes = tuple[float, ...]
+"""Lengths of dashes and gaps in pixels, in turn; none for a solid line."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """Operations that the same code computes; they differ by their numbers alone.
+
+    ``learns`` says that they have weights of their own. ``colour`` and ``dashes`` are how drawings show them.
+    ``fused`` and ``plain`` name (``module:name``) what computes a family that raynas lacks: the subclass of
+    `raynas.nets.ops.fused.FusedOperation` that the supernet runs, and the function that builds one edge's
+    module for the discrete network from (operation, channels, stride, affine).
+    """
+
+    name: str
+    learns: bool = False
+    colour: str = "#51565e"
+    dashes: Dashes = ()
+    fused: str = ""
+    plain: str = ""
+
+
+# Colours that stay apart for colour-blind eyes (after Okabe and Ito, darkened to 3:1 on white); dashes say
+# the same once more: convolutions solid, pools dotted, skips dashed.
+_FAMILIES = (
+    Family("none", False, "#8c959f", (0.1, 7)),
+    Family("skip", False, "#59636e", (7, 4)),
+    Family("max_pool", False, "#00875f", (0.1, 4)),
+    Family("avg_pool", False, "#a8408f", (0.1, 4)),
+    Family("separable", True, "#0072b2"),
+    Family("dilated", True, "#d55e00"),
+    Family("convolution", True, "#7a4300"),
+    Family("crossed", True, "#a3262f"),
+    Family("rectified", True, "#4b3f9e"),
+    Family("inverted", True, "#005f8a"),
+    Family("normed_separable", True, "#3d6fb6"),
+    Family("normed_max_pool", False, "#4d8a00", (0.1, 4)),
+    Family("normed_avg_pool", False, "#b0305c", (0.1, 4)),
+    Family("noise", False, "#8a6d00", (9, 4, 0.1, 4)),
+    Family("activation", False, "#006b6b"),
+)
+
+
+def _family(point: EntryPoint, found: Any) -> Family:
+    if not isinstance(found, Family) or found.name != point.name:
+        raise misfit(point, found, f"a raynas.spaces.operations.Family named {point.name}")
+    return found
+
+
+FAMILIES: Mapping[str, Family] = Registry(
+    {family.name: family for family in _FAMILIES}, "raynas.families", _family
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +74,7 @@ class Operation:
     """
 
     name: str
-    family: Family
+    family: str
     short: str
     title: str
     kernel: int = 1
@@ -44,6 +82,11 @@ class Operation:
     ratio: int = 1
     skeleton: str = ""
     aliases: tuple[str, ...] = ()
+
+    @property
+    def learns(self) -> bool:
+        """Whether it has weights of its own."""
+        return FAMILIES[self.family].learns
 
     @property
     def computes(self) -> str:
@@ -164,19 +207,40 @@ _ALL = (
     _activation("relu", "rectifier"),
     _activation("sigmoid", "logistic function"),
 )
-OPERATIONS = MappingProxyType({operation.name: operation for operation in _ALL})
+
+
+def _operation(point: EntryPoint, found: Any) -> Operation:
+    """Return an operation from outside; its name also stands in file names, texts of cells and CSS."""
+    if not isinstance(found, Operation) or found.name != point.name:
+        raise misfit(point, found, f"a raynas.spaces.operations.Operation named {point.name}")
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", found.name):
+        raise misfit(point, found.name, "a name of letters, digits, _ and -")
+    if found.family not in FAMILIES:
+        raise misfit(point, f"family {found.family}", f"one of {', '.join(FAMILIES)}")
+    return found
+
+
+OPERATIONS: Mapping[str, Operation] = Registry(
+    {operation.name: operation for operation in _ALL}, "raynas.operations", _operation
+)
 
 _NAMES = {name: operation.name for operation in _ALL for name in (operation.name, *operation.aliases)}
 
 
 def canonical_name(name: str) -> str | None:
-    """Return the catalogue's name of what a text calls ``name``; None where it is no operation of it."""
-    return _NAMES.get(name)
+    """Return the catalogue's name of what a text calls ``name``; None where no operation has that name."""
+    return _NAMES.get(name) or _all_names().get(name)
 
 
 def unknown_operation(name: str) -> RaynasError:
     """Build the error for a name that no operation has, with the nearest one that some operation has."""
     error = unknown("operation", name, OPERATIONS)
-    near = nearest(name, _NAMES)
-    error.near = _NAMES[near] if near else None
+    names = _all_names()
+    near = nearest(name, names)
+    error.near = names[near] if near else None
     return error
+
+
+def _all_names() -> dict[str, str]:
+    found = {name: op.name for op in OPERATIONS.values() for name in (op.name, *op.aliases)}
+    return found | _NAMES

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, Valida
 from raynas.config import Frozen, SearchConfig, folder_name
 from raynas.errors import MOST_PROBLEMS, nearest, quoted
 from raynas.spaces.operations import OPERATIONS
-from raynas.spaces.skeletons import DEFAULT, KINDS, SKELETONS
+from raynas.spaces.skeletons import DEFAULT, SKELETONS, kinds
 from raynas.spaces.skeletons.base import Group, Skeleton
 from raynas.spaces.skeletons.trunk import Trunk
 from raynas.spaces.texts.snippet import MOST_NODES
@@ -30,6 +30,12 @@ def _known(thing: str, name: str, known: Collection[str]) -> str:
         hint = f" (nearest: {near})" if near else ""
         raise ValueError(f"unknown {thing} {quoted(name)}{hint}; known: {', '.join(known)}")
     return name
+
+
+def _known_kind(name: str) -> str:
+    if any(name in skeleton.kinds for skeleton in SKELETONS.values()):
+        return name
+    return _known("kind of cell", name, kinds())
 
 
 def _known_operations(ops: tuple[str, ...]) -> tuple[str, ...]:
@@ -86,7 +92,7 @@ def _counts(keep: object) -> object:
 Candidates = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_known_operations)]
 """The operations that may stand on an edge, in index order."""
 
-Kind = Annotated[str, AfterValidator(lambda name: _known("kind of cell", name, KINDS))]
+Kind = Annotated[str, AfterValidator(_known_kind)]
 SkeletonName = Annotated[str, AfterValidator(lambda name: _known("skeleton", name, SKELETONS))]
 
 Defaults = Annotated[
@@ -193,7 +199,8 @@ class SpaceFile(_Space):
 
     def resolve(self) -> "Space":
         """Return the space with every edge spelled out; raises pydantic's `ValidationError`."""
-        cells = [self.cells[kind].spread(kind, self) for kind in KINDS if kind in self.cells]
+        order = dict.fromkeys((*SKELETONS[self.skeleton].kinds, *self.cells))
+        cells = [self.cells[kind].spread(kind, self) for kind in order if kind in self.cells]
         return Space.model_validate({**self.model_dump(exclude={"cells"}), "cells": cells})
 
 

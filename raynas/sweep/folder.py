@@ -17,7 +17,7 @@ from raynas.spaces.library import load_space
 from raynas.sweep import packs
 from raynas.sweep.file.resolve import filled
 from raynas.sweep.file.uri import without_passwords
-from raynas.sweep.plan import VERSION, Sweep, Track, Trial
+from raynas.sweep.plan import VERSION, Sweep, Trial
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.trial_folder import Known, TrialFolder, pretty, read_mapping
 
@@ -85,7 +85,7 @@ class SweepFolder:
             write_atomic(self._secret, address.encode(), mode=0o600)
         sweep = replace(
             sweep,
-            track=Track(mlflow=address and without_passwords(address)),
+            track=sweep.track.model_copy(update={"mlflow": address and without_passwords(address)}),
             command=without_passwords(sweep.command),
             resolved=_hidden(sweep.resolved),
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeInt, PositiveInt, field_validator
 
 from raynas.config import Frozen, SearchConfig
 from raynas.disk import expanded
@@ -66,10 +66,26 @@ class Select(Frozen):
     top: PositiveInt = Field(1, le=MOST_TRIALS, description="how many of the best are named")
 
 
+TRACKERS_GROUP = "raynas.trackers"
+"""The entry points under which other distributions offer trackers."""
+
+
 class Track(Frozen):
-    """Where the runs are recorded."""
+    """Where the runs are recorded: a setting for each tracker by name, null for none.
+
+    What trackers there are besides MLflow is known to who reads a trial file and to who runs a sweep, so that
+    a recorded sweep can be read where its trackers are not installed.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
 
     mlflow: str | None = Field("sqlite:///mlflow.db", description="MLflow's address; null for none")
+
+    @property
+    def wanted(self) -> dict[str, Any]:
+        """The settings of the trackers that are wanted, by name."""
+        return {name: setting for name, setting in self.model_dump().items() if setting is not None}
 
 
 class Benchmark(Frozen):

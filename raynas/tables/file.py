@@ -13,12 +13,8 @@ from raynas.spaces.genotype import Genotype
 from raynas.spaces.skeletons import SKELETONS
 from raynas.spaces.space import Space
 from raynas.spaces.texts import nasbench201
-from raynas.tables.table import COLUMN, Entry, missing
+from raynas.tables.table import COLUMN, TableEntry, missing
 from raynas.tables.within import expressible
-
-KEYS = {form.table_key: form for form in SKELETONS.values() if form.table_key}
-"""What names the cell of a row, and the skeleton of such cells: ``arch``, NAS-Bench-201's text form, or
-``hash``, which NAS-Bench-101 gives a cell of choice blocks."""
 
 SIZES = ("parameters", "flops")
 
@@ -35,7 +31,7 @@ class FileTable:
     skeleton: str
     columns: tuple[str, ...]
     best: Mapping[str, float]
-    rows: Mapping[str, Entry]
+    rows: Mapping[str, TableEntry]
     nodes: int
     operations: frozenset[str]
     predicts: ClassVar[bool] = False
@@ -45,7 +41,7 @@ class FileTable:
         """The file's name."""
         return self.path.name
 
-    def look_up(self, genotype: Genotype) -> Entry | None:
+    def look_up(self, genotype: Genotype) -> TableEntry | None:
         """Return what the table says of a cell, None where it does not hold it."""
         if genotype.skeleton != self.skeleton:
             return None
@@ -135,7 +131,10 @@ def _read_parquet(path: Path) -> FileTable:
 
 def _table(path: Path, header: Sequence[str], lines: Iterable[Sequence[Any]]) -> FileTable:
     """Build the table; values are numbers, their texts, or nothing (None, empty)."""
-    keys = [name for name in header if name in KEYS]
+    # What names the cell of a row, and the skeleton of such cells: `arch`, NAS-Bench-201's text form, or
+    # `hash`, which NAS-Bench-101 gives a cell of choice blocks.
+    skeletons = {skeleton.table_key: skeleton.name for skeleton in SKELETONS.values() if skeleton.table_key}
+    keys = [name for name in header if name in skeletons]
     columns = tuple(name for name in header if COLUMN.fullmatch(name))
     if len(keys) != 1 or not columns or len(set(header)) != len(header):
         raise RaynasError(
@@ -144,7 +143,7 @@ def _table(path: Path, header: Sequence[str], lines: Iterable[Sequence[Any]]) ->
             expected="one of arch and hash, and accuracies named data_part_epochs, as cifar10_test_200; "
             "each once",
         )
-    skeleton, key = KEYS[keys[0]].name, header.index(keys[0])
+    skeleton, key = skeletons[keys[0]], header.index(keys[0])
     places = {name: header.index(name) for name in (*columns, *SIZES) if name in header}
     raw: dict[str, dict[str, float]] = {}
     for number, line in enumerate(lines, start=2):
@@ -172,7 +171,9 @@ def _number(value: object, place: str) -> float:
     return number
 
 
-def _entries(raw: Mapping[str, Mapping[str, float]], columns: Sequence[str], path: Path) -> dict[str, Entry]:
+def _entries(
+    raw: Mapping[str, Mapping[str, float]], columns: Sequence[str], path: Path
+) -> dict[str, TableEntry]:
     """Turn rows into entries; accuracies are percentages if any is above 1."""
     largest = max((row[column] for row in raw.values() for column in columns if column in row), default=None)
     if largest is None:
@@ -181,7 +182,7 @@ def _entries(raw: Mapping[str, Mapping[str, float]], columns: Sequence[str], pat
         raise RaynasError("an accuracy above 100 % in the table", got=f"{path}: {largest:g}")
     unit = 100.0 if largest > 1 else 1.0
     return {
-        name: Entry(
+        name: TableEntry(
             {column: row[column] / unit for column in columns if column in row},
             row.get("parameters"),
             row.get("flops"),
@@ -190,7 +191,7 @@ def _entries(raw: Mapping[str, Mapping[str, float]], columns: Sequence[str], pat
     }
 
 
-def _best(entries: Collection[Entry], columns: Sequence[str]) -> dict[str, float]:
+def _best(entries: Collection[TableEntry], columns: Sequence[str]) -> dict[str, float]:
     known = {column: [e.accuracies[column] for e in entries if column in e.accuracies] for column in columns}
     return {column: max(values) for column, values in known.items() if values}
 

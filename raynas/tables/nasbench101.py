@@ -17,7 +17,7 @@ _EVALUATION, _PARAMETERS = 1, 2
 _VALIDATION, _TEST = 4, 5
 
 
-def read(source: Path) -> tuple[list[str], list[list[object]]]:
+def read_records(source: Path) -> tuple[list[str], list[list[object]]]:
     """Return header and rows of a table by hash: accuracies at the end of training, averaged over repeats.
 
     The checksums of the file are not checked. Raises `RaynasError` for a file that is something else.

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 from raynas.errors import RaynasError
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.space import Space
-from raynas.tables.table import Entry
+from raynas.tables.table import TableEntry
 
 COLUMN = "cifar10_val_100"
 """Validation accuracy on CIFAR-10 after 100 epochs, of a network of 8 cells and 32 channels."""
@@ -56,7 +56,7 @@ class Surrogate:
     runtime: Any | None
     columns: ClassVar[tuple[str, ...]] = (COLUMN,)
     predicts: ClassVar[bool] = True
-    _known: dict[Genotype, Entry] = field(default_factory=dict, repr=False)
+    _known: dict[Genotype, TableEntry] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -72,7 +72,7 @@ class Surrogate:
         """Return nothing, as `best`."""
         return {}
 
-    def look_up(self, genotype: Genotype) -> Entry | None:
+    def look_up(self, genotype: Genotype) -> TableEntry | None:
         """Return the prediction for a cell, without noise; None for a cell it was not made for."""
         if not _fits(genotype):
             return None
@@ -80,7 +80,7 @@ class Surrogate:
             self._known[genotype] = self._predict(genotype)
         return self._known[genotype]
 
-    def _predict(self, genotype: Genotype) -> Entry:
+    def _predict(self, genotype: Genotype) -> TableEntry:
         nodes = list(genotype.targets)
         normal, reduce = (
             [(choice.op, choice.source) for choice in genotype.cell(kind)] for kind in ("normal", "reduce")
@@ -90,7 +90,7 @@ class Surrogate:
             None if model is None else float(model.predict(cells, "genotype", with_noise=False))
             for model in (self.model, self.runtime)
         )
-        return Entry({} if percent is None else {COLUMN: percent / 100}, seconds=seconds)
+        return TableEntry({} if percent is None else {COLUMN: percent / 100}, seconds=seconds)
 
     def misfit(self, space: Space) -> str | None:
         """Say why it cannot predict the cells of a space; None when it can."""

@@ -20,7 +20,7 @@ _HEADER = (
 )
 
 
-def read(source: Path) -> tuple[list[str], list[list[object]]]:
+def read_results(source: Path) -> tuple[list[str], list[list[object]]]:
     """Return header and rows of a table: accuracies after 200 epochs, averaged over seeds.
 
     ``source`` is NATS-Bench's topology folder (``NATS-tss-v1_0-3ffb9-simple``) or its one file

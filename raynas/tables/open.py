@@ -4,9 +4,9 @@ from pathlib import Path
 
 from raynas.tables.file import open_file
 from raynas.tables.nasbench301 import is_surrogate, open_surrogate
-from raynas.tables.table import Table
+from raynas.tables.table import AccuracyTable
 
 
-def open_table(path: Path) -> Table:
+def open_table(path: Path) -> AccuracyTable:
     """Open a table of trained accuracies by its path, as `open_file` and `open_surrogate` do."""
     return open_surrogate(path) if is_surrogate(path) else open_file(path)

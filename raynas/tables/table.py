@@ -16,7 +16,7 @@ _TEST, _VALIDATION = ("test",), ("val", "valid")
 
 
 @dataclass(frozen=True)
-class Entry:
+class TableEntry:
     """What a table says of one cell.
 
     ``accuracies`` in [0, 1] by column; a column without a value for this cell is left out. ``parameters``
@@ -29,7 +29,7 @@ class Entry:
     seconds: float | None = None
 
 
-class Table(Protocol):
+class AccuracyTable(Protocol):
     """A table of trained accuracies.
 
     ``name`` is the file's, ``columns`` are the names of its accuracies (as `COLUMN`), ``best`` holds the
@@ -53,7 +53,7 @@ class Table(Protocol):
         """Return, as ``best``, the largest accuracies among the cells that a space can express."""
         ...
 
-    def look_up(self, genotype: Genotype) -> Entry | None:
+    def look_up(self, genotype: Genotype) -> TableEntry | None:
         """Return what the table says of a cell, None where it does not hold it."""
         ...
 
@@ -102,13 +102,13 @@ class Yardstick:
     the cells that a space can express, by the space's name.
     """
 
-    table: Table
+    table: AccuracyTable
     column: str
     best: float | None
     bests: Mapping[str, float]
 
     @classmethod
-    def of(cls, table: Table, data: str, spaces: Iterable[Space] = ()) -> "Yardstick":
+    def of(cls, table: AccuracyTable, data: str, spaces: Iterable[Space] = ()) -> "Yardstick":
         """Choose the column as `column_of` does; raises `RaynasError` for one that the table lacks.
 
         Cells of ``spaces`` have their regret to the best of their own space, others to the whole column's.

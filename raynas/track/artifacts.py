@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from raynas.bilevel.records import EpochReport
 from raynas.sweep.feed import Feed
 from raynas.track.content import pictured, turns, write_history, write_json
-from raynas.track.store import Run, Store
+from raynas.track.store import MlflowStore, Run
 
 if TYPE_CHECKING:
     from raynas.report.drawer import Drawer
@@ -28,7 +28,7 @@ class Files:
     pictures: set[int]
 
     @classmethod
-    def of(cls, store: Store, run: Run, kinds: Set[str]) -> "Files":
+    def of(cls, store: MlflowStore, run: Run, kinds: Set[str]) -> "Files":
         """Ask the store; also right when an earlier uploader was killed half-way.
 
         ``kinds`` are the kinds of cell that an epoch's pictures show.
@@ -43,7 +43,7 @@ class Files:
 
 
 def send_files(
-    store: Store, run: Run, files: Files, log: Path, feed: Feed, ended: bool, drawer: "Drawer"
+    store: MlflowStore, run: Run, files: Files, log: Path, feed: Feed, ended: bool, drawer: "Drawer"
 ) -> int:
     """Write what the run still lacks, and with ``ended`` what sums it up; returns how many files."""
     record = feed.record
@@ -86,7 +86,7 @@ def _write_summary(
 
 
 def _send_pictures(
-    store: Store, run: Run, report: EpochReport, step: int, time: float, drawer: "Drawer"
+    store: MlflowStore, run: Run, report: EpochReport, step: int, time: float, drawer: "Drawer"
 ) -> None:
     for kind in report.genotype.kinds:
         picture = drawer.draw(report.genotype, kind)

@@ -141,7 +141,7 @@ def note(record: TrialRecord) -> str:
     )
 
 
-def status(record: TrialRecord, closing: bool) -> Status:
+def run_status(record: TrialRecord, closing: bool) -> Status:
     """Return the state of a trial's run; with ``closing`` nothing is running any more.
 
     A diverged search is FAILED (its tags say so), one that the end of the sweep cut off KILLED.

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from raynas.errors import RaynasError
-from raynas.launch.observer import Observer, write_failure
+from raynas.launch.observer import write_failure
 from raynas.sweep.file.uri import reason, resolve_uri, shown
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
+from raynas.track import Tracker
 from raynas.track.progress import alone
 from raynas.track.uploader import Uploader
 
@@ -33,7 +34,7 @@ class Patience:
     stuck: float = 15.0
 
 
-class MlflowTracker(Observer):
+class MlflowTracker(Tracker):
     """Keeps MLflow level with a running sweep, and neither slows nor stops it.
 
     ``uri`` is any tracking address (see `resolve_uri`, which raises `RaynasError`). ``message`` is one line
@@ -43,7 +44,6 @@ class MlflowTracker(Observer):
 
     def __init__(self, folder: SweepFolder, uri: str, patience: Patience | None = None) -> None:
         self.uri = resolve_uri(uri)
-        self.message: str | None = None
         self._folder = folder
         self._patience = patience or Patience()
         self._uploader = Uploader(folder, self.uri)

@@ -13,7 +13,7 @@ from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import Selection, select
 from raynas.tables.table import Yardstick
 from raynas.track.content import Status, metrics
-from raynas.track.store import Run, Store
+from raynas.track.store import MlflowStore, Run
 
 _FILES = ("report.html", "report.md", "selection.json", "sweep.json", "sweep.yaml", "best")
 _BEST = {
@@ -66,7 +66,9 @@ def overall(statuses: Iterable[str | None]) -> Status:
     return "FINISHED" if "FINISHED" in known else "FAILED"
 
 
-def send_results(store: Store, run: Run, folder: SweepFolder, yardstick: Yardstick | None = None) -> None:
+def send_results(
+    store: MlflowStore, run: Run, folder: SweepFolder, yardstick: Yardstick | None = None
+) -> None:
     """Write the winner and every result file there is to the sweep's run; right to repeat."""
     with TemporaryDirectory(prefix="raynas-") as scratch:
         for name in _FILES:
@@ -83,7 +85,7 @@ def send_results(store: Store, run: Run, folder: SweepFolder, yardstick: Yardsti
 
 
 def _send_winner(
-    store: Store,
+    store: MlflowStore,
     run: Run,
     folder: SweepFolder,
     selection: Selection,

@@ -28,7 +28,7 @@ class Uploaded(BaseModel):
 _STORES = TypeAdapter(dict[str, dict[str, Uploaded]])
 
 
-class Progress:
+class Uploads:
     """What `track.json` says about one store; a lost or damaged file only costs questions to the store."""
 
     def __init__(self, folder: SweepFolder, uri: str) -> None:

@@ -45,7 +45,7 @@ class Run:
     params: frozenset[str]
 
 
-class Store:
+class MlflowStore:
     """One MLflow store. Making it connects (a fresh sqlite file gets its tables); every method may raise
     whatever MLflow raises when the store is away or refuses.
     """

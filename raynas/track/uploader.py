@@ -10,8 +10,8 @@ from raynas.sweep.folder import SweepFolder
 from raynas.tables.table import Yardstick
 from raynas.track import content, parent
 from raynas.track.artifacts import Files, send_files
-from raynas.track.progress import Progress, Uploaded
-from raynas.track.store import BATCH, Run, Store
+from raynas.track.progress import Uploaded, Uploads
+from raynas.track.store import BATCH, MlflowStore, Run
 
 if TYPE_CHECKING:
     from raynas.report.drawer import Drawer
@@ -46,7 +46,7 @@ class Uploader:
         self._uri = uri
         self._sweep = folder.sweep()
         self._yardstick: Yardstick | None = None
-        self._progress = Progress(folder, uri)
+        self._progress = Uploads(folder, uri)
         self.runs = 0
         self.epochs = 0
         self.steps = 0
@@ -56,7 +56,7 @@ class Uploader:
 
     def forget(self) -> None:
         """Drop all knowledge of the store."""
-        self._store: Store | None = None
+        self._store: MlflowStore | None = None
         self._parents: dict[str, Run] = {}
         self._children: dict[str, _Child] = {}
 
@@ -69,7 +69,7 @@ class Uploader:
             spaces = {trial.space() for trial in self._folder.trials()}
             self._yardstick = self._sweep.benchmark.open(spaces)
         if self._store is None:
-            self._store = Store(self._uri)
+            self._store = MlflowStore(self._uri)
             for trial in self._folder.trials():
                 self._parent(trial.config())
 
@@ -140,7 +140,7 @@ class Uploader:
             self._drawer = None
 
     @property
-    def _connected(self) -> Store:
+    def _connected(self) -> MlflowStore:
         if self._store is None:
             raise RuntimeError("open() comes first")
         return self._store
@@ -194,7 +194,7 @@ class Uploader:
             child.epochs = store.steps(child.run, _EPOCH_MARK)
         store.params(child.run, content.params(record))
         self._send_epochs(child, child.epochs, feed, tags)
-        store.set_status(child.run, content.status(record, closing), feed.latest)
+        store.set_status(child.run, content.run_status(record, closing), feed.latest)
         self._progress.trials[trial_id] = Uploaded(
             run=child.run.id, epochs=len(child.epochs), status=child.run.status
         )

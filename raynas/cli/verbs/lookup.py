@@ -12,7 +12,7 @@ from raynas.cli.output import next_step, print_json, say, show_table, table
 
 if TYPE_CHECKING:
     from raynas.spaces.genotype import Genotype
-    from raynas.tables.table import Table
+    from raynas.tables.table import AccuracyTable
 
 
 def lookup(
@@ -71,7 +71,7 @@ def lookup(
     next_step("show", genotype.space)
 
 
-def _bests(found: "Table", genotype: "Genotype") -> Mapping[str, float]:
+def _bests(found: "AccuracyTable", genotype: "Genotype") -> Mapping[str, float]:
     """Return the best accuracies of the cell's space, of the whole table where no space has that name."""
     from raynas.spaces.library import load_space, names
 
@@ -88,8 +88,8 @@ def tabulate(
 ) -> None:
     """Write the official files of NAS-Bench-201 (needs nats_bench) or NAS-Bench-101 as a table."""
     from raynas.disk import expanded
-    from raynas.tables.official import tabulate as write
+    from raynas.tables.official import write_table
 
-    count = write(expanded(source), expanded(to))
+    count = write_table(expanded(source), expanded(to))
     say(f"{count} cells in {to}")
     next_step("lookup", "SWEEP", "--table", str(to))

@@ -119,15 +119,15 @@ def _ops(_: Path) -> list[dict[str, Any]]:
 
 
 def _data_names(_: Path) -> list[str]:
-    from raynas.data.catalogue import DATA_SETS
+    from raynas.data.catalogue import titles
 
-    return list(DATA_SETS)
+    return list(titles())
 
 
 def _data(_: Path) -> list[dict[str, Any]]:
-    from raynas.data.catalogue import DATA_SETS
+    from raynas.data.catalogue import titles
 
-    return [{"name": name, "title": entry.title} for name, entry in DATA_SETS.items()]
+    return [{"name": name, "title": title} for name, title in titles().items()]
 
 
 def _trial_names(_: Path) -> list[str]:
@@ -156,8 +156,8 @@ def _sweep_names(runs: Path) -> list[str]:
 
 
 def _sweeps(runs: Path) -> list[dict[str, Any]]:
-    from raynas.cli.progress import Progress
-    from raynas.report.text import number
+    from raynas.cli.progress import SweepProgress
+    from raynas.report.text import format_number
     from raynas.sweep.folder import SweepFolder
     from raynas.sweep.packs import damage
 
@@ -166,7 +166,7 @@ def _sweeps(runs: Path) -> list[dict[str, Any]]:
         folder = SweepFolder(runs / name)
         try:
             records = [trial.glance() for trial in folder.trials()]
-            progress = Progress(folder.sweep(), records)
+            progress = SweepProgress(folder.sweep(), records)
             damaged = folder.lost() or any(record.damage for record in records) or damage(folder.packs)
         except RaynasError as error:
             rows.append({"name": name, "created": "", "searches": "", "state": error.what, "best": ""})
@@ -179,7 +179,7 @@ def _sweeps(runs: Path) -> list[dict[str, Any]]:
                 "created": progress.sweep.created[:19].replace("T", " "),
                 "searches": progress.planned,
                 "state": f"{counts}, damaged" if damaged else counts,
-                "best": f"{number(ranking[0].value)} {ranking[0].trial.id}" if ranking else "",
+                "best": f"{format_number(ranking[0].value)} {ranking[0].trial.id}" if ranking else "",
             }
         )
     return rows

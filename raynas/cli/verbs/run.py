@@ -158,18 +158,19 @@ def run(
     again: "Sequence[str]" = (),
     retry_failed: bool = False,
 ) -> int:
-    """Run a sweep under the live display, the report writer and the tracker; return the exit code.
+    """Run a sweep under the live display, the report writer and its trackers; return the exit code.
 
     0: every planned trial finished; 1: some did not; 130: interrupted. ``again`` are the words that
     `raynas resume` needs to go on the same way.
     """
     from raynas.cli.display import LiveDisplay
-    from raynas.cli.observers import ReportWriter, tracker_for
+    from raynas.cli.observers import ReportWriter
+    from raynas.track import trackers_for
 
     report = ReportWriter()
-    tracker = tracker_for(folder)
-    # In this order: at the end the display makes room, then the tracker finds the report written.
-    observers: list[Observer] = [LiveDisplay(console()), report, *([tracker] if tracker else [])]
+    trackers = trackers_for(folder)
+    # In this order: at the end the display makes room, then the trackers find the report written.
+    observers: list[Observer] = [LiveDisplay(console()), report, *trackers]
     try:
         launcher.run(folder, observers, retry_failed=retry_failed)
     except KeyboardInterrupt:
@@ -178,20 +179,20 @@ def run(
     except DiskFull as error:
         step = f"free some space, then raynas resume {folder.typed}"
         raise DiskFull(error.what, got=error.got, next_step=step) from error
-    if tracker and tracker.message:
-        say(tracker.message)
+    for message in [message for tracker in trackers if (message := getattr(tracker, "message", None))]:
+        say(message)
     code = _conclude(folder, report, runs, again)
     report.raise_failure()
     return code
 
 
 def _conclude(folder: "SweepFolder", report: "ReportWriter", runs: Path, again: "Sequence[str]") -> int:
-    from raynas.cli.progress import Progress
+    from raynas.cli.progress import SweepProgress
     from raynas.cli.tables import print_selection
     from raynas.sweep.select import judge_of, select
 
     planned = folder.sweep()
-    progress = Progress(planned, folder.records())
+    progress = SweepProgress(planned, folder.records())
     judge = judge_of(planned.select, planned.benchmark)
     print_selection(select(list(progress.records.values()), planned.select, judge))
     for label, path in report.results(folder):
@@ -210,9 +211,9 @@ def _conclude(folder: "SweepFolder", report: "ReportWriter", runs: Path, again: 
 
 
 def _say_interrupted(folder: "SweepFolder", words: "Sequence[str]") -> None:
-    from raynas.cli.progress import Progress
+    from raynas.cli.progress import SweepProgress
 
-    progress = Progress(folder.sweep(), folder.records())
+    progress = SweepProgress(folder.sweep(), folder.records())
     counts = progress.count()
     ended = progress.planned - counts["running"] - counts["waiting"]
     say(f"interrupted: {ended} of {plural(progress.planned, 'search', 'searches')} ended")
@@ -233,11 +234,11 @@ def _load(file: str, overrides: list[str] | None) -> "tuple[Path, Sweep]":
 def _create(planned: "Sweep", source: Path, runs: Path) -> "SweepFolder":
     from raynas.sweep.file.uri import resolve_uri
     from raynas.sweep.folder import SweepFolder
-    from raynas.sweep.plan import Track
 
     if planned.track.mlflow:
         # A relative file is meant from here; the sweep may be resumed from anywhere.
-        planned = replace(planned, track=Track(mlflow=resolve_uri(planned.track.mlflow)))
+        absolute = {"mlflow": resolve_uri(planned.track.mlflow)}
+        planned = replace(planned, track=planned.track.model_copy(update=absolute))
     folder = SweepFolder((runs / planned.name).absolute())
     folder.create(planned, source.read_text(encoding="utf-8"))
     return folder

@@ -123,12 +123,12 @@ def _data(kind: Kind, name: str, measure: bool, size: Mapping[str, Any], runs: P
         case "trial":
             return describe.trial_file(name, measure)
         case "sweep":
-            return describe.sweep(name, runs)
+            return describe.sweep_facts(name, runs)
 
 
 _PRINTERS: dict[Kind, Callable[[dict[str, Any]], None]] = {
     "space": describe.print_space,
-    "method": compare.print_method,
+    "method": compare.print_compared,
     "op": describe.print_fields,
     "data": describe.print_fields,
     "trial": describe.print_trial_file,

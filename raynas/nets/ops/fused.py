@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from raynas.nets.ops.forms import NO_FORMS, Forms, Maps, Shape, fan_out, form_for, separately
 from raynas.nets.ops.lanes import Lanes, Norm, Pass, interleave, keep_format, shifted
 from raynas.nets.ops.paths import Path, chosen, normalise, pick
-from raynas.spaces.operations import OPERATIONS, Operation
+from raynas.spaces.operations import FAMILIES, OPERATIONS, Operation
+from raynas.spaces.outside import load_dotted
 
 
 class Source:
@@ -281,7 +282,12 @@ _FORMS: dict[str, type[FusedOperation]] = {
 def form_of(name: str, stride: int) -> type[FusedOperation]:
     """Return how an operation other than `none` is computed."""
     family = OPERATIONS[name].family
-    return Reduce if family == "skip" and stride == 2 else _FORMS[family]
+    if family == "skip" and stride == 2:
+        return Reduce
+    if family in _FORMS:
+        return _FORMS[family]
+    form: type[FusedOperation] = load_dotted(FAMILIES[family].fused, f"the family {family} of operations")
+    return form
 
 
 def fused(

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from raynas.errors import RaynasError
 from raynas.nets.ops.lanes import shifted
-from raynas.spaces.operations import OPERATIONS, Operation
+from raynas.spaces.operations import FAMILIES, OPERATIONS, Operation
+from raynas.spaces.outside import load_dotted
 
 
 class ReluConvNorm(nn.Sequential):
@@ -178,3 +179,7 @@ def plain(name: str, channels: int, stride: int, affine: bool, outputs: int | No
             return Zero(stride)
         case "activation":
             raise RaynasError(f"{name} stands in recurrent cells only")
+        case family:
+            build = load_dotted(FAMILIES[family].plain, f"the family {family} of operations")
+            module: nn.Module = build(operation, channels, stride, affine)
+            return module

@@ -100,6 +100,11 @@ class Skeleton(ABC):
     (`raynas.spaces.skeletons.trunk`), and a genotype keeps them. ``usual`` is how the field trains such
     networks, ``usual_large`` how on images of 96 pixels a side and more, where that differs. A ``bare`` text
     form has no mark of its own: numbers.
+
+    ``builder`` and ``layer`` name (``module:name``) what needs torch: the subclass of
+    `raynas.nets.supernets.base.Builder` that makes its supernet, and what makes a layer of its discrete
+    network from a genotype, the layer's plan, and whether batch norms learn scales. Skeletons of ``texts``
+    have neither: their networks are those of `recurrent`.
     """
 
     name: ClassVar[str]
@@ -123,6 +128,8 @@ class Skeleton(ABC):
     bare: ClassVar[bool] = False
     usual: ClassVar[Usual] = Usual(32, 10, 36, 20)
     usual_large: ClassVar[Usual | None] = None
+    builder: ClassVar[str] = ""
+    layer: ClassVar[str] = ""
 
     def targets(self, nodes: int) -> range:
         """Return the numbers of the states that edges lead to."""

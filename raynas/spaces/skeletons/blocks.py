@@ -33,6 +33,8 @@ class Blocks(Skeleton):
     table_key = "hash"
     benchmark = "NAS-Bench-101"
     usual = Usual(32, 10, 128, 9)
+    builder = "raynas.nets.supernets.blocks:BlocksBuilder"
+    layer = "raynas.nets.networks.blocks:BlocksCell"
 
     def targets(self, nodes: int) -> range:
         """Return the blocks, and last the output."""

@@ -31,6 +31,8 @@ class Chain(EdgeSkeleton):
     fewest_cells = 1
     has_trunk = True
     epsilon = 1e-3
+    builder = "raynas.nets.supernets.chain:ChainBuilder"
+    layer = "raynas.nets.networks.chain:chain_layer"
 
     def edges(self, ops: tuple[str, ...], nodes: int) -> dict[tuple[int, int], tuple[str, ...]]:
         """Let every block have the same candidates."""

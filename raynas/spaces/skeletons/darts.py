@@ -24,6 +24,8 @@ class Darts(EdgeSkeleton):
     inputs = 2
     extras = True
     usual_large = Usual(224, 1000, 48, 14)
+    builder = "raynas.nets.supernets.edges:EdgeBuilder"
+    layer = "raynas.nets.networks.edges:EdgeCell"
 
     def gathered(self, genotype: "Genotype", kind: str) -> tuple[int, ...]:
         """Return all nodes."""
@@ -89,6 +91,7 @@ class Skipping(Darts):
     name = "darts-skipping"
     text_form = "DARTS’ (with raynas’ own `skeleton`)"
     skips = True
+    layer = "raynas.nets.networks.edges:SkippingCell"
 
     def reads(self, text: str) -> bool:
         """Tell whether the text names the skeleton."""

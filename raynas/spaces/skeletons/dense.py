@@ -43,6 +43,8 @@ class Dense(Skeleton):
     loose = True
     usual = Usual(32, 10, 48, 8)
     epsilon = 2e-5
+    builder = "raynas.nets.supernets.dense:DenseBuilder"
+    layer = "raynas.nets.networks.dense:dense_layer"
 
     def targets(self, nodes: int) -> range:
         """Return the nodes, and last the output."""

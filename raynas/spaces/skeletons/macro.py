@@ -41,6 +41,8 @@ class Macro(Skeleton):
     most_cells = 1
     usual = Usual(32, 10, 96, 1)
     bare = True
+    builder = "raynas.nets.supernets.macro:MacroBuilder"
+    layer = "raynas.nets.networks.macro:MacroLayers"
 
     def edges(self, ops: tuple[str, ...], nodes: int) -> dict[tuple[int, int], tuple[str, ...]]:
         """Let every layer apply an operation to the state before it, and skip from all earlier ones."""

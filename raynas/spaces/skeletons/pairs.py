@@ -39,6 +39,8 @@ class Pairs(Skeleton):
     inputs = 2
     parallel = True
     bare = True
+    builder = "raynas.nets.supernets.pairs:PairsBuilder"
+    layer = "raynas.nets.networks.pairs:PairsCell"
 
     def problems(self, space: "Space", cell: "Cell") -> Iterator[str]:
         """Yield blocks of several lists of operations, and another number of slots than two."""

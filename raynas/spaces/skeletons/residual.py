@@ -25,6 +25,8 @@ class Residual(EdgeSkeleton):
     table_key = "arch"
     benchmark = "NAS-Bench-201"
     usual = Usual(32, 10, 16, 5)
+    builder = "raynas.nets.supernets.edges:LastBuilder"
+    layer = "raynas.nets.networks.edges:LastCell"
 
     def canonical(self, genotype: "Genotype") -> str:
         """Return a text without names of nodes, skips or zeros (`nasbench201.canonical`)."""

@@ -1,5 +1,6 @@
 """Reading a sweep file: overridden from the command line, checked all at once, resolved to trials."""
 
+import json
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from raynas.config import LANE_FIELDS
 from raynas.errors import MOST_PROBLEMS, FileProblems, Problem, RaynasError, short
 from raynas.spaces.library import explain, read_yaml
+from raynas.spaces.outside import offered
 from raynas.sweep.file.check import check_benchmark, check_meaning
 from raynas.sweep.file.config import SWEEP_KEYS, SweepConfig
 from raynas.sweep.file.draft import Draft, read_draft, same, too_many
@@ -18,8 +20,8 @@ from raynas.sweep.file.keys import KEYS, unknown_key
 from raynas.sweep.file.overrides import apply_overrides
 from raynas.sweep.file.resolve import resolve
 from raynas.sweep.file.sampling import paired_draws
-from raynas.sweep.file.uri import resolve_uri
-from raynas.sweep.plan import Sweep
+from raynas.sweep.file.uri import resolve_uri, without_passwords
+from raynas.sweep.plan import TRACKERS_GROUP, Sweep
 from raynas.sweep.select import NO_BENCHMARK
 
 
@@ -130,9 +132,22 @@ def _device_problems(config: SweepConfig, draft: Draft) -> list[Problem]:
 
 
 def _track_problems(config: SweepConfig) -> list[Problem]:
-    if config.track.mlflow is not None:
+    problems = []
+    for name, setting in config.track.model_dump().items():
+        if name != "mlflow" and name not in offered(TRACKERS_GROUP):
+            problems.append(unknown_key(name, ("mlflow", *offered(TRACKERS_GROUP)), f"track.{name}"))
+        elif setting is not None and (why := _unfit(name, setting)):
+            problems.append(Problem(f"track.{name}", why))
+    return problems
+
+
+def _unfit(tracker: str, setting: Any) -> str | None:
+    """Say why a tracker's setting is wrong, as far as that is known without the tracker."""
+    if tracker == "mlflow":
         try:
-            resolve_uri(config.track.mlflow)
+            resolve_uri(setting)
         except RaynasError as error:
-            return [Problem("track.mlflow", str(error))]
-    return []
+            return str(error)
+    elif without_passwords(text := json.dumps(setting)) != text:
+        return "holds a password, which the sweep's folder would show; let the tracker find it elsewhere"
+    return None
