@@ -16,6 +16,7 @@ from raynas.errors import RaynasError
 from raynas.nets.ops.lanes import Pass, Statistics
 from raynas.nets.supernet import Supernet
 from raynas.nets.trainability import condition_numbers, count_regions
+from raynas.spaces import skeletons
 from raynas.spaces.skeletons.edges import EdgeSkeleton
 from raynas.spaces.space import Space
 
@@ -33,7 +34,7 @@ class Sketches:
     def __init__(
         self, space: Space, shape: Sequence[int], classes: int, device: torch.device | str = "cpu"
     ) -> None:
-        form = space.form
+        form = skeletons.of(space)
         if not isinstance(form, EdgeSkeleton):
             raise RaynasError("only cells of operations on edges can be sketched", got=space.skeleton)
         self.learner, self.divider = (

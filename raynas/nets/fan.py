@@ -17,7 +17,7 @@ from raynas.nets.auxiliary import AuxiliarySkip
 from raynas.nets.ops.fused import Identity, Shared, Source, form_of, fused
 from raynas.nets.ops.lanes import Lanes, Pass, interleave, nchw, nhwc
 from raynas.nets.ops.paths import Path, chosen_places, pick, to_paths
-from raynas.spaces.space import Cell
+from raynas.spaces.graph import Cell
 
 Weights = Mapping[str, Tensor]
 """Architecture weights by cell kind, each [lanes, edges, operations]; padded entries are ignored."""

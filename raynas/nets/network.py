@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from raynas.nets.networks import LAYERS
 from raynas.nets.ops.plain import ResidualBlock
+from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.skeletons.plan import HalfPlan, Plan
 
@@ -43,7 +44,8 @@ class Network(nn.Module):
         affine: bool = True,
     ) -> None:
         super().__init__()
-        plan = genotype.form.plan(shape, genotype.nodes, cells, channels, genotype, genotype.trunk)
+        skeletons.checked(genotype)
+        plan = skeletons.of(genotype).plan(shape, genotype.nodes, cells, channels, genotype, genotype.trunk)
         self.small = plan.stem != "large"
         self.stem = _stem(plan, shape[0])
         build = LAYERS[genotype.skeleton]
@@ -56,7 +58,7 @@ class Network(nn.Module):
         self.head = nn.Linear(plan.features, classes)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.eps = genotype.form.epsilon
+                module.eps = skeletons.of(genotype).epsilon
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits [N, classes] of images [N, channels, height, width]."""

@@ -10,6 +10,7 @@ from xml.sax.saxutils import escape, quoteattr
 from raynas.disk import disk_error, write_atomic
 from raynas.report import cell_layout, chain_layout
 from raynas.report.cell_layout import HEADING, MARGIN, TAIL, Box, Layout, Point, Wire
+from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.operations import OPERATIONS, Family
 
@@ -84,7 +85,7 @@ def write_cells(genotype: Genotype, folder: Path) -> list[Path]:
 
 
 def _layout(genotype: Genotype, kind: str) -> Layout:
-    place = chain_layout.layout if genotype.form.has_trunk else cell_layout.layout
+    place = chain_layout.layout if skeletons.of(genotype).has_trunk else cell_layout.layout
     return place(genotype, kind)
 
 

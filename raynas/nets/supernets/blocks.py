@@ -15,6 +15,7 @@ from raynas.nets.fan import Weights
 from raynas.nets.ops.lanes import Lanes, Norm, Pass, interleave, keep_format
 from raynas.nets.supernets.base import Builder, Layer, Priced, priced_fan
 from raynas.nets.supernets.choice import ChoiceBlock, weigh
+from raynas.spaces import skeletons
 from raynas.spaces.skeletons.plan import CellPlan
 from raynas.spaces.space import Space
 
@@ -30,7 +31,7 @@ class BlocksCell(Layer):
         self.lanes, self.channels = len(lanes), plan.channels
         cell, *_ = space.cells
         *blocks, _ = space.targets
-        rows = {row.name: i for group in space.groups for i, row in enumerate(group.rows)}
+        rows = {row.name: i for group in skeletons.groups(space) for i, row in enumerate(group.rows)}
         self.rows = [rows.get(f"block {block}: parents") for block in blocks]
         width = 2 * len(blocks) * plan.channels
         self.projections = lanes.uniform(width, plan.inputs[0], 1, 1, fan_in=plan.inputs[0])

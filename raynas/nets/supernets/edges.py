@@ -11,6 +11,7 @@ from raynas.nets.fixed import Preprocess
 from raynas.nets.ops.lanes import Lanes, Pass, interleave, nchw, nhwc
 from raynas.nets.partial import Partial
 from raynas.nets.supernets.base import Builder, Layer, Priced, priced_fan
+from raynas.spaces import skeletons
 from raynas.spaces.skeletons.plan import CellPlan
 from raynas.spaces.space import Space
 
@@ -120,7 +121,7 @@ class EdgeBuilder(Builder):
 
     def cell(self, plan: CellPlan) -> EdgeCell:
         """Return a cell with a fan for each state."""
-        skips = self.space.form.skips
+        skips = skeletons.of(self.space).skips
         return EdgeCell(self.lanes, self.mixtures[plan.kind], plan, self.last, self.partial, skips)
 
 

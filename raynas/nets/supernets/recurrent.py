@@ -18,7 +18,9 @@ from raynas.errors import RaynasError
 from raynas.nets.ops.forms import Forms
 from raynas.nets.ops.lanes import Lanes, Norm, Pass
 from raynas.nets.supernet import Supernet
-from raynas.spaces.space import Cell, Space
+from raynas.spaces import skeletons
+from raynas.spaces.graph import Cell
+from raynas.spaces.space import Space
 
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "identity")
 FAN_IN = 625
@@ -87,7 +89,7 @@ class RecurrentSupernet(nn.Module):
         auxiliary: bool = False,
     ) -> None:
         super().__init__()
-        _check_build(space, shape, cells, recompute, partial, auxiliary)
+        _check_build(skeletons.checked(space), shape, cells, recompute, partial, auxiliary)
         lanes = Lanes(generators, dtype)
         [cell] = space.cells
         self.space, self.channels = space, channels
@@ -183,7 +185,7 @@ def _check_build(
 ) -> None:
     """Refuse what a recurrent cell does not have."""
     if shape:
-        space.form.plan(shape, space.nodes, cells, 1)
+        skeletons.of(space).plan(shape, space.nodes, cells, 1)
     wrong = {
         f"cells: {cells}": cells != 1,
         f"partial: {partial}": partial != 1,

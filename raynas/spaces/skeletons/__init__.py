@@ -1,11 +1,20 @@
 """The skeletons by name: the only place that lists them. Each is one module, without torch.
 
+Spaces and genotypes name their skeleton; `of` gives it, and with it whatever is not true of any graph:
+``skeletons.of(space).edgewise``.
+
 The layers of a skeleton are in `raynas.nets.supernets` and `raynas.nets.networks`, by the same names.
 """
 
-from collections.abc import Iterable, Mapping
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
+from typing import TypeVar
 
+from raynas.errors import RaynasError, unknown
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import DEFAULT_SKELETON, Group, known_name
 from raynas.spaces.skeletons.base import Skeleton
 from raynas.spaces.skeletons.blocks import Blocks
 from raynas.spaces.skeletons.chain import Chain
@@ -15,6 +24,7 @@ from raynas.spaces.skeletons.macro import Macro
 from raynas.spaces.skeletons.pairs import Pairs
 from raynas.spaces.skeletons.recurrent import Recurrent
 from raynas.spaces.skeletons.residual import Residual
+from raynas.spaces.space import Space
 from raynas.spaces.texts.snippet import Snippet, cut
 
 _ALL: tuple[Skeleton, ...] = (
@@ -32,26 +42,84 @@ _ALL: tuple[Skeleton, ...] = (
 )
 
 SKELETONS: Mapping[str, Skeleton] = MappingProxyType({skeleton.name: skeleton for skeleton in _ALL})
-DEFAULT = _ALL[0].name
-"""The skeleton of spaces and genotypes that name none."""
-
 KINDS = tuple(dict.fromkeys(kind for skeleton in _ALL for kind in skeleton.kinds))
 """Every kind of cell, in the order in which a space has them."""
 
 
-def found_in(text: str) -> list[tuple[Snippet, Skeleton]]:
-    """Return every text of a cell that a longer text holds, and the skeleton in whose form it is.
+def of(graph: Space | Genotype) -> Skeleton:
+    """Return the skeleton that a space or a genotype names; raises `RaynasError` with the nearest."""
+    if graph.skeleton not in SKELETONS:
+        raise unknown("skeleton", graph.skeleton, SKELETONS)
+    return SKELETONS[graph.skeleton]
 
-    ENAS' bare numbers count only where nothing else is found, and a text that is in some form as a whole is
-    taken as a whole.
+
+def groups(space: Space) -> tuple[Group, ...]:
+    """Return what α decides in a space: for most, a tensor for each kind of cell."""
+    return of(space).groups(space)
+
+
+def fingerprint(space: Space) -> str:
+    """Return a short hash of everything that defines the space.
+
+    Titles, defaults and the derived network's usual size do not count.
     """
-    for skeletons in ([form for form in _ALL if not form.bare], [form for form in _ALL if form.bare]):
+    data = space.model_dump(
+        mode="json", exclude={"name", "title", "source", "defaults", "network"}, exclude_none=True
+    )
+    # Skeletons that have an ε of their own once had the usual one: other numbers, another fingerprint.
+    epsilon = of(space).epsilon
+    data |= {} if epsilon == Skeleton.epsilon else {"epsilon": epsilon}
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
+
+
+Graph = TypeVar("Graph", Space, Genotype)
+
+
+def checked(graph: Graph) -> Graph:
+    """Return a space or a genotype that is what its skeleton demands; raises `RaynasError`."""
+    skeleton = of(graph)
+    if isinstance(graph, Genotype):
+        skeleton.check(graph)
+    elif wrong := "; ".join(skeleton.problems(graph)):
+        raise RaynasError("the space is not what its skeleton demands", got=wrong)
+    return graph
+
+
+def problems(space: Space) -> Iterator[str]:
+    """Yield everything that is wrong with a space, whose skeleton may not even exist."""
+    known_name("skeleton", space.skeleton, SKELETONS)
+    yield from of(space).problems(space)
+
+
+def canonical(genotype: Genotype) -> str:
+    """Return a text that is equal for two genotypes of a skeleton exactly when they are the same network.
+
+    What that takes is the skeleton's: a NAS-Bench-201 cell names no nodes, skips or zeros; choice blocks
+    give NAS-Bench-101's hash; cells of DARTS, pairs and dense blocks have no numbers of nodes, since what
+    reads their outputs learns in whatever order they come. Cells of very many nodes that all look alike
+    are compared as they are numbered (`raynas.spaces.isomorphism.first_text`).
+    """
+    return of(genotype).canonical(genotype)
+
+
+def same_network(one: Genotype, other: Genotype) -> bool:
+    """Tell whether both describe one network, though their cells may be written differently."""
+    return one.skeleton == other.skeleton and canonical(one) == canonical(other)
+
+
+def found_in(text: str) -> list[tuple[Snippet, Skeleton]]:
+    """Return every text of a cell that a longer text holds, and the skeleton in whose text form it is.
+
+    ENAS' bare numbers count only where nothing else is found, and a text that is in some text form as a whole
+    is taken as a whole.
+    """
+    for skeletons in ([each for each in _ALL if not each.bare], [each for each in _ALL if each.bare]):
         finders = {type(skeleton).spans: skeleton for skeleton in skeletons}  # several share one
         spans = {span for skeleton in finders.values() for span in skeleton.spans(text)}
         if snippets := list(cut(text, spans)):
             return [(snippet, _written_in(snippet.text, skeletons)) for snippet in snippets]
     whole = text.strip()
-    if not any(skeleton.reads(whole) for skeleton in _ALL if skeleton.name != DEFAULT):
+    if not any(skeleton.reads(whole) for skeleton in _ALL if skeleton.name != DEFAULT_SKELETON):
         return []
     before = text[: len(text) - len(text.lstrip())]
     snippet = Snippet(whole, before.count("\n") + 1, len(before) - before.rfind("\n"))
@@ -59,4 +127,4 @@ def found_in(text: str) -> list[tuple[Snippet, Skeleton]]:
 
 
 def _written_in(text: str, skeletons: Iterable[Skeleton]) -> Skeleton:
-    return next((skeleton for skeleton in skeletons if skeleton.reads(text)), SKELETONS[DEFAULT])
+    return next((skeleton for skeleton in skeletons if skeleton.reads(text)), SKELETONS[DEFAULT_SKELETON])

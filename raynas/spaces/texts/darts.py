@@ -14,8 +14,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from raynas.spaces.graph import MOST_NODES
 from raynas.spaces.texts.literal import Literal
-from raynas.spaces.texts.snippet import MOST_NODES, Snippet, Span, enclosed
+from raynas.spaces.texts.snippet import Snippet, Span, enclosed
 
 Triple = tuple[str, int, int]
 

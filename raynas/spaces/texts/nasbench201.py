@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from raynas.errors import RaynasError, short
-from raynas.spaces.isomorphism import Arrow, first_form
+from raynas.spaces.isomorphism import Arrow, first_text
 from raynas.spaces.operations import canonical_name, unknown_operation
 from raynas.spaces.texts.literal import Literal
 from raynas.spaces.texts.snippet import Snippet, Span, enclosed
@@ -184,4 +184,4 @@ def canonical(edges: Edges) -> str:
     arrows = [
         Arrow(f"{op}*{times}", inner, step) for step, op, value in sums for inner, times in value.items()
     ]
-    return first_form([-1, len(steps.applied)], needed, arrows)
+    return first_text([-1, len(steps.applied)], needed, arrows)

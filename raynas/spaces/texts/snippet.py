@@ -11,9 +11,6 @@ from raynas.errors import RaynasError, short, unknown
 MOST_TEXT = 200_000
 """Characters of the longest text of a cell; one of 100 nodes that read everything has 130,000."""
 
-MOST_NODES = 100
-"""Nodes of the largest cell; searches have up to some 20, and whatever looks at cells stays quick."""
-
 Span = tuple[int, int]
 """Where a text begins, and where it has ended."""
 
