@@ -34,8 +34,8 @@ class Sketches:
     def __init__(
         self, space: Space, shape: Sequence[int], classes: int, device: torch.device | str = "cpu"
     ) -> None:
-        form = skeletons.of(space)
-        if not isinstance(form, EdgeSkeleton):
+        skeleton = skeletons.of(space)
+        if not isinstance(skeleton, EdgeSkeleton):
             raise RaynasError("only cells of operations on edges can be sketched", got=space.skeleton)
         self.learner, self.divider = (
             Supernet(
@@ -46,7 +46,7 @@ class Sketches:
                 cells=1,
                 generators=[torch.Generator().manual_seed(0)],
                 dtype=torch.float64,
-                plan=form.sketch(space.nodes, stem),
+                plan=skeleton.sketch(space.nodes, stem),
             ).to(device)
             for size, stem in ((shape, True), ((1, SIDE, SIDE), False))
         )

@@ -69,7 +69,7 @@ def _content(facts: Facts, genotype_json: str) -> dict[str, Any]:
         "cells": {kind: draw_cell(chosen, kind) for kind in chosen.kinds} if chosen else {},
         "genotype_json": genotype_json.rstrip(),
         "genotype_text": _text(chosen) if chosen else "",
-        "form": skeletons.of(chosen).notation if chosen else "",
+        "notation": skeletons.of(chosen).notation if chosen else "",
         "ranking": f.ranking(facts),
         "settings": f.setting_rows(facts),
         "curves": curves,

@@ -17,7 +17,7 @@ from raynas.spaces.texts import nasbench201
 from raynas.tables.table import COLUMN, Entry, missing
 from raynas.tables.within import expressible
 
-KEYS = {form.table_key: form for form in SKELETONS.values() if form.table_key}
+KEYS = {each.table_key: each for each in SKELETONS.values() if each.table_key}
 """What names the cell of a row, and the skeleton of such cells: ``arch``, NAS-Bench-201's text form, or
 ``hash``, which NAS-Bench-101 gives a cell of choice blocks."""
 
@@ -206,6 +206,6 @@ def _vocabulary(names: Iterable[str], path: Path) -> tuple[int, frozenset[str]]:
     if len(nodes) != 1 or not operations:
         first = next(iter(names), "no row")
         raise RaynasError(
-            "not cells of one benchmark", got=f"{path}: {short(first)}", expected=nasbench201.FORM
+            "not cells of one benchmark", got=f"{path}: {short(first)}", expected=nasbench201.NOTATION
         )
     return nodes.pop(), frozenset(operations)

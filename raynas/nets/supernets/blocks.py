@@ -20,7 +20,7 @@ from raynas.spaces.skeletons.plan import CellPlan
 from raynas.spaces.space import Space
 
 
-class BlocksCell(Layer):
+class SuperBlocksCell(Layer):
     """One cell of choice blocks, all of one resolution and width (Zela, Siems, Hutter 2020, section 3).
 
     The output is the weighted blocks side by side, plus the weighted projection of the input.
@@ -73,6 +73,6 @@ class BlocksCell(Layer):
 class BlocksBuilder(Builder):
     """Makes cells of choice blocks."""
 
-    def cell(self, plan: CellPlan) -> BlocksCell:
+    def cell(self, plan: CellPlan) -> SuperBlocksCell:
         """Return a cell with a fan for each block."""
-        return BlocksCell(self.lanes, self.space, plan)
+        return SuperBlocksCell(self.lanes, self.space, plan)

@@ -16,7 +16,7 @@ from raynas.spaces.skeletons.plan import CellPlan
 from raynas.spaces.space import Space
 
 
-class EdgeCell(Layer):
+class SuperEdgeCell(Layer):
     """One cell of the supernet.
 
     The ``last`` node alone may be its output; then it reads the state before it as it is, and normalises no
@@ -119,10 +119,10 @@ class EdgeBuilder(Builder):
         super().__init__(lanes, space, partial)
         self.mixtures = {cell.kind: Mixture(len(lanes), cell, space.targets) for cell in space.cells}
 
-    def cell(self, plan: CellPlan) -> EdgeCell:
+    def cell(self, plan: CellPlan) -> SuperEdgeCell:
         """Return a cell with a fan for each state."""
         skips = skeletons.of(self.space).skips
-        return EdgeCell(self.lanes, self.mixtures[plan.kind], plan, self.last, self.partial, skips)
+        return SuperEdgeCell(self.lanes, self.mixtures[plan.kind], plan, self.last, self.partial, skips)
 
 
 class LastBuilder(EdgeBuilder):

@@ -27,7 +27,7 @@ FAN_IN = 625
 """Weights start uniform in ±1/√625 = ±0.04, as in the code of Liu et al. 2019, whatever their number."""
 
 
-class Places(nn.Module):
+class EdgePlaces(nn.Module):
     """Brings a cell's weights [lanes, edges, operations] into the order in which states send.
 
     That is [lanes, pairs, activations] with the pairs of states sorted by source, then target; what a space
@@ -93,7 +93,7 @@ class RecurrentSupernet(nn.Module):
         lanes = Lanes(generators, dtype)
         [cell] = space.cells
         self.space, self.channels = space, channels
-        self.places = Places(cell, space.nodes)
+        self.places = EdgePlaces(cell, space.nodes)
         self.embedding = lanes.uniform(classes, channels, fan_in=FAN_IN)
         self.bias = lanes.constant(classes, value=0.0)
         self.first = lanes.uniform(2 * channels, 2 * channels, fan_in=FAN_IN)

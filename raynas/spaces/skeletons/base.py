@@ -21,7 +21,7 @@ from raynas.spaces.space import Space, graph_problems
 from raynas.spaces.texts.snippet import Snippet, Span
 from raynas.spaces.trunk import LARGE_INPUT, Trunk
 
-Tables = Mapping[str, list[list[float]]]
+WeightLists = Mapping[str, list[list[float]]]
 """The weights of each group of α, a list for each row, one number an option."""
 
 
@@ -130,10 +130,12 @@ class Skeleton(ABC):
         """Return what α decides."""
 
     @abstractmethod
-    def derive(self, space: Space, tables: Tables) -> dict[str, list[Choice]]:
+    def derive(self, space: Space, tables: WeightLists) -> dict[str, list[Choice]]:
         """Return each kind's choices under weights that are complete and in order; ties: lowest index."""
 
-    def above(self, space: Space, tables: Tables, least: float, most: int | None) -> dict[str, list[Choice]]:
+    def above(
+        self, space: Space, tables: WeightLists, least: float, most: int | None
+    ) -> dict[str, list[Choice]]:
         """Return the choices that weigh at least ``least``, and anything, at most ``most`` a node.
 
         The skeleton's own rule, `derive`, where rows of α are neither edges nor connections.
@@ -310,7 +312,7 @@ def heaviest(weights: Sequence[float], ops: Sequence[str], space: Space) -> tupl
     return max((pair for pair in rated if pair[1] not in space.exclude), key=lambda pair: pair[0])
 
 
-def by_row(groups: Iterable[Group], tables: Tables) -> dict[str, list[float]]:
+def by_row(groups: Iterable[Group], tables: WeightLists) -> dict[str, list[float]]:
     """Return weights by the names of their rows, of all groups."""
     return {
         row.name: values

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from raynas.errors import RaynasError
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Cell, Choice, Decision, Group, Row
-from raynas.spaces.skeletons.base import Skeleton, Tables, Written, by_row, heaviest
+from raynas.spaces.skeletons.base import Skeleton, WeightLists, Written, by_row, heaviest
 from raynas.spaces.skeletons.plan import CellPlan, HalfPlan, LayerPlan, Plan, TailKind, Usual, is_reduced
 from raynas.spaces.space import Space
 from raynas.spaces.texts import nasbench101
@@ -62,7 +62,7 @@ class Blocks(Skeleton):
         ]
         return tuple(group for group in groups if group.rows)
 
-    def derive(self, space: Space, tables: Tables) -> dict[str, list[Choice]]:
+    def derive(self, space: Space, tables: WeightLists) -> dict[str, list[Choice]]:
         """Give each block its heaviest operation and its heaviest parents (Zela et al. 2020, section 3)."""
         [cell] = space.cells
         weights = by_row(self.groups(space), tables)

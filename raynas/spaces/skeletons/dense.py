@@ -9,22 +9,22 @@ from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Cell, Choice, Decision, Edge, Group, Row
 from raynas.spaces.isomorphism import Arrow, first_text
 from raynas.spaces.operations import OPERATIONS
-from raynas.spaces.skeletons.base import Skeleton, Tables, Written, by_row
+from raynas.spaces.skeletons.base import Skeleton, WeightLists, Written, by_row
 from raynas.spaces.skeletons.plan import DensePlan, DenseReductionPlan, LayerPlan, Plan, Usual
 from raynas.spaces.space import Space
 from raynas.spaces.texts.snippet import Snippet, Span, lines_like
 
-GROUP = "connections"
+CONNECTIONS = "connections"
 """The one tensor of α: a row for each node that has a choice of what it reads, and for the output."""
 FAMILIES = frozenset({"normed_separable", "normed_max_pool", "normed_avg_pool"})
 
-_FORM = re.compile(
+_WHOLE = re.compile(
     r"\s*dense\s+(\d{1,9}):((?:\s+\d{1,9}=[\w.-]+\(\d{1,9}(?:\+\d{1,9})*\))+)\s+out=\((\d{1,9}(?:\+\d{1,9})*)\)\s*"
 )
 _NODE = re.compile(r"(\d+)=([\w.-]+)\(([\d+]+)\)")
 
-Rated = list[tuple[float, Edge]]
-Pick = Callable[[int, Rated], list[Edge]]
+_Rated = list[tuple[float, Edge]]
+_Pick = Callable[[int, _Rated], list[Edge]]
 
 
 class Dense(Skeleton):
@@ -81,32 +81,34 @@ class Dense(Skeleton):
             sources = tuple(str(edge.source) for edge in cell.into(target))
             if len(sources) > 1 or target == space.targets[-1]:
                 rows.append(Row(_row(space.targets[-1], target), sources))
-        return (Group(GROUP, "connections", tuple(rows), operations=False),)
+        return (Group(CONNECTIONS, "connections", tuple(rows), operations=False),)
 
-    def derive(self, space: Space, tables: Tables) -> dict[str, list[Choice]]:
+    def derive(self, space: Space, tables: WeightLists) -> dict[str, list[Choice]]:
         """Let every node keep the ``space.kept`` connections that weigh most; prune what is loose."""
         [cell] = space.cells
 
-        def strongest(target: int, rated: Rated) -> list[Edge]:
+        def strongest(target: int, rated: _Rated) -> list[Edge]:
             # `sorted` keeps the order of equals: ties go to the lowest index.
             ordered = sorted(rated, key=lambda pair: -pair[0])
             return [edge for _, edge in ordered[: space.kept(cell, target)]]
 
         return self._derived(space, tables, strongest)
 
-    def above(self, space: Space, tables: Tables, least: float, most: int | None) -> dict[str, list[Choice]]:
+    def above(
+        self, space: Space, tables: WeightLists, least: float, most: int | None
+    ) -> dict[str, list[Choice]]:
         """Keep every connection that weighs at least ``least`` and anything, at most ``most`` a node; prune.
 
         A node left without connections is gone, and with it what only it reads (DSO-NAS' code, prune).
         """
 
-        def passing(target: int, rated: Rated) -> list[Edge]:
+        def passing(target: int, rated: _Rated) -> list[Edge]:
             ordered = sorted(rated, key=lambda pair: -pair[0])
             return [edge for weight, edge in ordered if weight >= least and weight > 0][:most]
 
         return self._derived(space, tables, passing)
 
-    def _derived(self, space: Space, tables: Tables, pick: Pick) -> dict[str, list[Choice]]:
+    def _derived(self, space: Space, tables: WeightLists, pick: _Pick) -> dict[str, list[Choice]]:
         [cell] = space.cells
         weights = by_row(self.groups(space), tables)
         *nodes, output = space.targets
@@ -137,7 +139,7 @@ class Dense(Skeleton):
     def decisions(self, space: Space, genotype: Genotype) -> Iterator[Decision]:
         """Yield every connection; those of the first layer have no row."""
         for choice in genotype.cell("normal"):
-            yield Decision(GROUP, _row(space.targets[-1], choice.target), str(choice.source))
+            yield Decision(CONNECTIONS, _row(space.targets[-1], choice.target), str(choice.source))
 
     def architectures(self, space: Space) -> int:
         """Count every choice of connections with at least one into the output."""
@@ -199,7 +201,7 @@ class Dense(Skeleton):
 
     def from_text(self, text: Snippet) -> Written:
         """Parse the text form."""
-        found = _FORM.fullmatch(text.text)
+        found = _WHOLE.fullmatch(text.text)
         if found is None:
             raise RaynasError(
                 "not a dense block's text form",

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Cell, Choice, Decision, Group, Row
-from raynas.spaces.skeletons.base import Skeleton, Tables, heaviest
+from raynas.spaces.skeletons.base import Skeleton, WeightLists, heaviest
 from raynas.spaces.skeletons.plan import CellPlan, LayerPlan, Plan
 from raynas.spaces.space import Space
 
@@ -28,7 +28,7 @@ class EdgeSkeleton(Skeleton):
             for cell in space.cells
         )
 
-    def derive(self, space: Space, tables: Tables) -> dict[str, list[Choice]]:
+    def derive(self, space: Space, tables: WeightLists) -> dict[str, list[Choice]]:
         """Keep, per node, the edges whose best allowed operation weighs most (``space.kept`` of them).
 
         Source: Liu et al. 2019, section 2.4.

@@ -10,7 +10,7 @@ from math import comb
 from raynas.errors import RaynasError
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Cell, Choice, Decision, Group, Row
-from raynas.spaces.skeletons.base import Skeleton, Tables, Written, by_row, heaviest
+from raynas.spaces.skeletons.base import Skeleton, WeightLists, Written, by_row, heaviest
 from raynas.spaces.skeletons.plan import CellPlan, Plan, Usual
 from raynas.spaces.space import Space
 from raynas.spaces.texts import enas as enas_text
@@ -55,7 +55,7 @@ class Macro(Skeleton):
         ]
         return tuple(group for group in groups if group.rows)
 
-    def derive(self, space: Space, tables: Tables) -> dict[str, list[Choice]]:
+    def derive(self, space: Space, tables: WeightLists) -> dict[str, list[Choice]]:
         """Give each layer its heaviest operation and the skips whose yes weighs more than their no."""
         [cell] = space.cells
         weights = by_row(self.groups(space), tables)

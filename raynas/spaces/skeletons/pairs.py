@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from raynas.errors import RaynasError
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Cell, Choice, Decision, Group, Row
-from raynas.spaces.skeletons.base import Skeleton, Tables, Written, canonical_edges, heaviest
+from raynas.spaces.skeletons.base import Skeleton, WeightLists, Written, canonical_edges, heaviest
 from raynas.spaces.skeletons.plan import Plan, reducing_cells
 from raynas.spaces.space import Space
 from raynas.spaces.texts import enas as enas_text
@@ -50,7 +50,7 @@ class Pairs(Skeleton):
             groups.append(Group(f"{cell.kind}-inputs", f"{title}: inputs", states, operations=False))
         return tuple(groups)
 
-    def derive(self, space: Space, tables: Tables) -> dict[str, list[Choice]]:
+    def derive(self, space: Space, tables: WeightLists) -> dict[str, list[Choice]]:
         """Give each slot its heaviest operation and its heaviest state."""
         chosen: dict[str, list[Choice]] = {}
         for cell in space.cells:

@@ -62,6 +62,6 @@ class Residual(EdgeSkeleton):
         return Plan("small", channels, tuple(layers), widths[-1], widths[-1], "norm")
 
 
-def _edges(genotype: Genotype, targets: range) -> nasbench201.Edges:
+def _edges(genotype: Genotype, targets: range) -> nasbench201.EdgesInto:
     triples = [(choice.op, choice.source, choice.target) for choice in genotype.cell("normal")]
     return nasbench201.edges_of(triples, targets)

@@ -14,6 +14,9 @@ MOST_TEXT = 200_000
 Span = tuple[int, int]
 """Where a text begins, and where it has ended."""
 
+Triple = tuple[str, int, int]
+"""An operation, the state that it reads, and the node that it leads to."""
+
 _TOKEN = re.compile(r"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"|#[^\n]*|[()\[\]{}]")
 _NAME = re.compile(r"""(?:(\w+)[ \t]*=\s*\\?\s*|["']?(\w+)["']?[ \t]*:[ \t]*)["'(\[]?\s*$""")
 _SHOWN = 12

@@ -91,10 +91,10 @@ def _cells(leaves: dict[str, Any]) -> Iterator[Problem]:
         space = load_space(leaves["space"])
     except (KeyError, RaynasError):
         return  # reported, once, by the check of the space itself
-    form = skeletons.of(space)
-    if form.has_trunk and leaves["cells"] != space.nodes:
-        yield Problem("cells", f"{space.name} has {space.nodes} {form.counts}; got {leaves['cells']}")
-    if wrong := form.wrong_cells(leaves["cells"]):
+    skeleton = skeletons.of(space)
+    if skeleton.has_trunk and leaves["cells"] != space.nodes:
+        yield Problem("cells", f"{space.name} has {space.nodes} {skeleton.counts}; got {leaves['cells']}")
+    if wrong := skeleton.wrong_cells(leaves["cells"]):
         yield Problem("cells", f"{wrong}; got {leaves['cells']}")
 
 
