@@ -26,7 +26,9 @@ import torch
 from raynas.bilevel.records import Curvature, EpochReport
 from raynas.config import SearchConfig
 from raynas.errors import RaynasError
-from raynas.spaces.genotype import Choice, Genotype
+from raynas.spaces import skeletons
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Choice
 from raynas.spaces.space import Space
 from raynas.sweep.folder import SweepFolder, TrialFolder
 from raynas.sweep.plan import Resources, Select, Sweep, Track, Trial
@@ -90,7 +92,7 @@ def _report(space: Space, epoch: int, chance: random.Random) -> EpochReport:
         genotype=genotype,
         weights=weights,
         entropy={cell.kind: 1.0 for cell in space.cells},
-        skips=genotype.count("skip_connect"),
+        skips=skeletons.of(genotype).count(genotype, "skip_connect"),
         curvature=Curvature(chance.random(), -0.01, 0.05, 0.4),
         seconds=0.01,
     )

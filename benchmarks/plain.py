@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from benchmarks.sizes import CLASSES, SPACE, Size
 from raynas.nets.ops.plain import FactorizedReduce, ReluConvNorm, plain
+from raynas.spaces.graph import Cell
 from raynas.spaces.library import load_space
-from raynas.spaces.space import Cell
 
 
 class PlainCell(nn.Module):

@@ -20,6 +20,7 @@ from raynas.parts.cost import Cost, Resources
 from raynas.parts.relaxations import Softmax
 from raynas.parts.stores import Table
 from raynas.search.loop import Search
+from raynas.spaces import skeletons
 from raynas.spaces.library import load_space, names
 from raynas.sweep.file.keys import check_value
 
@@ -76,13 +77,15 @@ def test_only_channels_that_pass_through_operations_cost(share):
     assert option_costs(space, net, "parameters")["normal"][:, column].tolist() == [expected] * 14
 
 
-@pytest.mark.parametrize("name", [name for name in names("search_spaces") if not load_space(name).form.texts])
+@pytest.mark.parametrize(
+    "name", [name for name in names("search_spaces") if not skeletons.of(load_space(name)).texts]
+)
 def test_every_packaged_space_has_costs_for_every_operation_it_weighs(name):
     space = load_space(name)
-    cells = space.nodes if space.trunk else space.form.fewest_cells
+    cells = space.nodes if space.trunk else skeletons.of(space).fewest_cells
     net = Supernet(space, (3, 8, 8), 3, 4, cells, seeds())
     tables = option_costs(space, net, "flops")
-    for group in space.groups:
+    for group in skeletons.groups(space):
         assert tables[group.name].shape == (len(group.rows), group.width)
         for row, options in zip(tables[group.name], group.rows, strict=True):
             heavy = [op for op in options.options if group.operations and "conv" in op]
@@ -253,7 +256,7 @@ class NearlyAsGood(Planted):
 
     def __init__(self, space, *arguments, **more):
         super().__init__(space, *arguments, **more)
-        for group in space.groups:
+        for group in skeletons.groups(space):
             self.values[group.name][:, group.rows[0].options.index("skip_connect")] = 0.5
 
 

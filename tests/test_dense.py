@@ -14,11 +14,12 @@ from raynas.nets.supernet import Supernet
 from raynas.nets.supernets.dense import layers_of
 from raynas.search.checkpoint import dump, load
 from raynas.search.loop import Pack, Search
+from raynas.spaces import skeletons
 from raynas.spaces.derive import derive, derive_above, selected
-from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Choice
 from raynas.spaces.library import load_space
-from raynas.spaces.skeletons.base import Choice
-from raynas.spaces.space import SpaceFile
+from raynas.spaces.reading import genotype_from_json, genotype_from_text, genotype_to_text
+from raynas.spaces.space_file import SpaceFile
 
 SEP, POOL = "sep3x3-bn-relu", "max3x3-bn-relu"
 FEW = {
@@ -51,7 +52,7 @@ def images(lanes=1):
 
 
 def weights(space, lanes=1, seed=0):
-    [group] = space.groups
+    [group] = skeletons.groups(space)
     size = (lanes, len(group.rows), group.width)
     return {group.name: torch.rand(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)}
 
@@ -62,13 +63,13 @@ def above_zero(rows):
 
 def test_every_node_behind_the_first_layer_and_the_output_have_a_row():
     space = load_space("dso-nas")
-    [group] = space.groups
+    [group] = skeletons.groups(space)
     assert not group.operations
     assert [len(row.options) for row in group.rows] == [5] * 4 + [9] * 4 + [13] * 4 + [16]
     assert group.rows[0].options == ("0", "1", "2", "3", "4")
     assert group.rows[-1].options == tuple(str(node) for node in range(1, 17))
     assert layers_of(space) == [["sep3x3-bn-relu", "sep5x5-bn-relu", "max3x3-bn-relu", "avg3x3-bn-relu"]] * 4
-    assert space.form.architectures(space) == 2 ** (4 * (5 + 9 + 13)) * (2**16 - 1)
+    assert skeletons.of(space).architectures(space) == 2 ** (4 * (5 + 9 + 13)) * (2**16 - 1)
 
 
 @pytest.mark.parametrize("space", [few(), load_space("dso-nas")], ids=lambda space: space.name)
@@ -112,7 +113,7 @@ def test_recomputing_changes_no_bit():
 def same_weights(net, genotype, supernet):
     """Copy the first lane of a supernet into the network of a genotype."""
     space = supernet.space
-    ops = genotype.form.node_operations(genotype, "normal")
+    ops = skeletons.of(genotype).node_operations(genotype, "normal")
     reads = [choice.source for choice in genotype.cell("normal") if choice.target == space.targets[-1]]
     places = [
         (layer, place) for layer, layer_ops in enumerate(layers_of(space)) for place in range(len(layer_ops))
@@ -159,7 +160,7 @@ def test_one_hot_weights_give_the_discrete_network(seed):
 def test_weights_of_the_discrete_network_follow_a_closed_form():
     space = load_space("dso-nas")
     genotype = derive(space, {"connections": weights(space)["connections"][0]})
-    ops = genotype.form.node_operations(genotype, "normal").values()
+    ops = skeletons.of(genotype).node_operations(genotype, "normal").values()
     expected, width = 27 * 8 + 16, 8
     for stage in range(3):
         kernels = {"sep3x3-bn-relu": 9, "sep5x5-bn-relu": 25}
@@ -181,7 +182,7 @@ def test_what_reads_nothing_and_what_nobody_reads_is_gone():
         Choice(POOL, 1, 4),
         Choice("identity", 4, 5),
     )
-    assert genotype.operations("normal") == (SEP, POOL)
+    assert skeletons.of(genotype).operations(genotype, "normal") == (SEP, POOL)
 
 
 def test_any_number_of_connections_stays():
@@ -238,10 +239,10 @@ def test_a_mistake_in_a_space_is_told(changes, edges, says):
 
 def test_texts_and_json_say_everything():
     genotype = above_zero([[0.1, 0.1, 0.1], [0.1, 0, 0.1], [0.1, 0, 0.1, 0]])
-    text = genotype.to_text()
+    text = genotype_to_text(genotype)
     assert text == ("dense 4: 1=sep3x3-bn-relu(0) 2=max3x3-bn-relu(0) 3=sep3x3-bn-relu(0+1+2) out=(1+3)")
-    assert Genotype.from_text(text, "few") == genotype
-    assert Genotype.from_json(genotype.to_json()) == genotype
+    assert genotype_from_text(text, "few") == genotype
+    assert genotype_from_json(genotype.to_json()) == genotype
 
 
 @pytest.mark.parametrize(
@@ -261,7 +262,7 @@ def test_texts_and_json_say_everything():
 )
 def test_a_mistake_in_a_text_is_told(text):
     with pytest.raises(RaynasError):
-        Genotype.from_text(text)
+        genotype_from_text(text)
 
 
 def test_methods_about_edges_are_refused_and_the_rest_is_not():
@@ -318,7 +319,7 @@ def test_dso_nas_starts_at_one_and_shrinks_to_exact_zeros(make_search_config, bu
     config = small(make_search_config, method=method, epochs=5, **changes)
     space, splits = build(config)
     search = Search(config, space, splits)
-    [group] = space.groups
+    [group] = skeletons.groups(space)
     masks = search.problem.policy.masks[group.name]
     tables = search.problem.policy.layout.tables(search.problem.alphas)
     assert bool((tables[group.name][masks] == 1).all())

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 from raynas.errors import RaynasError
+from raynas.spaces import skeletons
 from raynas.spaces.derive import derive
-from raynas.spaces.genotype import Choice, Genotype
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Choice
 from raynas.spaces.library import load_space, names
-from raynas.spaces.space import Space, SpaceFile
+from raynas.spaces.space import Space
+from raynas.spaces.space_file import SpaceFile
 
-SPACES = [name for name in sorted(names("search_spaces")) if not load_space(name).form.loose]
+SPACES = [name for name in sorted(names("search_spaces")) if not skeletons.of(load_space(name)).loose]
 """Those whose every node is kept; what is left of others depends on what reads it (`test_dense.py`)."""
 Table = dict[str, list[list[float]]]
 
@@ -30,7 +33,7 @@ def table(space: Space, weight: Callable[[], float], padding: float = 9.0) -> Ta
             [weight() if place < len(row.options) else padding for place in range(group.width + 1)]
             for row in group.rows
         ]
-        for group in space.groups
+        for group in skeletons.groups(space)
     }
 
 
@@ -38,7 +41,7 @@ def kept(space: Space, node: int, most: int) -> int:
     """How many of ``most`` edges a node keeps, as the space's file says it."""
     if space.keep == "all":
         return most
-    return space.keep if isinstance(space.keep, int) else space.keep[node - space.form.inputs]
+    return space.keep if isinstance(space.keep, int) else space.keep[node - skeletons.of(space).inputs]
 
 
 def enumerated(space: Space, weights: Table) -> Genotype:
@@ -50,7 +53,7 @@ def enumerated(space: Space, weights: Table) -> Genotype:
     cells: dict[str, list[Choice]] = {}
     for cell in space.cells:
         cells[cell.kind] = []
-        for node in range(space.form.inputs, space.form.inputs + space.nodes):
+        for node in range(skeletons.of(space).inputs, skeletons.of(space).inputs + space.nodes):
             into = [i for i, edge in enumerate(cell.edges) if edge.target == node]
             ranked = []
             for edges in combinations(into, kept(space, node, len(into))):
@@ -71,7 +74,7 @@ def enumerated_blocks(space: Space, weights: Table) -> Genotype:
     """The same for choice blocks: an operation each, and parents where there is more than one choice."""
     rows = {
         row.name: weights[group.name][i][: len(row.options)]
-        for group in space.groups
+        for group in skeletons.groups(space)
         for i, row in enumerate(group.rows)
     }
     choices = []
@@ -94,7 +97,7 @@ def row_by_row(space: Space, weights: Table) -> Genotype:
     """The same where every row of α stands alone: the first of its heaviest options."""
     first = {
         row.name: row.options[weights[group.name][i].index(max(weights[group.name][i][: len(row.options)]))]
-        for group in space.groups
+        for group in skeletons.groups(space)
         for i, row in enumerate(group.rows)
     }
     cells: dict[str, list[Choice]] = {cell.kind: [] for cell in space.cells}
@@ -105,7 +108,7 @@ def row_by_row(space: Space, weights: Table) -> Genotype:
             ]
             cells["normal"].append(Choice(first[f"layer {t}: operation"], t - 1, t))
         return Genotype.of(space.name, space.nodes, cells, "macro")
-    for group in space.groups:
+    for group in skeletons.groups(space):
         kind, part = group.name.split("-")
         if part == "operations":
             states = [weights[f"{kind}-inputs"][i] for i in range(len(group.rows))]
@@ -155,7 +158,7 @@ def test_every_random_cell_lies_in_its_space(name: str) -> None:
     space = load(name)
     generator = np.random.default_rng(0)
     for _ in range(50):
-        weights = {g.name: generator.normal(size=(len(g.rows), g.width)) for g in space.groups}
+        weights = {g.name: generator.normal(size=(len(g.rows), g.width)) for g in skeletons.groups(space)}
         genotype = derive(space, weights)
         assert genotype.space == name
         for cell in space.cells:
@@ -209,7 +212,7 @@ def test_infinite_weights_compare_as_numbers() -> None:
     space = load("tiny")
     rows = [[float("-inf")] * 3 + [-1.0] for _ in range(5)]
     cells = derive(space, {"normal": rows, "reduce": rows})
-    assert cells.count("sep_conv_3x3") == {"normal": 4, "reduce": 4}
+    assert skeletons.of(cells).count(cells, "sep_conv_3x3") == {"normal": 4, "reduce": 4}
 
 
 def spoiled(spoil: Callable[[Table], object]) -> Table:

@@ -15,8 +15,10 @@ import pytest
 from raynas.errors import RaynasError
 from raynas.report.cell_layout import Box, _Graph, lay_out_cell
 from raynas.report.draw import CARD, INK, LABEL, LINE, MUTED, draw_cell, style_of, write_cells
+from raynas.spaces import skeletons
 from raynas.spaces.derive import derive
-from raynas.spaces.genotype import Choice, Genotype
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Choice
 from raynas.spaces.library import load_space, names
 from raynas.spaces.operations import FAMILIES, OPERATIONS
 from raynas.spaces.skeletons import SKELETONS
@@ -25,7 +27,9 @@ SVG = "{http://www.w3.org/2000/svg}"
 SPACES = [
     name
     for name in sorted(names("search_spaces"))
-    if not (load_space(name).form.has_trunk or load_space(name).form.texts)  # they have tests of their own
+    if not (
+        skeletons.of(load_space(name)).has_trunk or skeletons.of(load_space(name)).texts
+    )  # they have tests of their own
 ]
 Line = tuple[np.ndarray, np.ndarray]
 
@@ -38,7 +42,9 @@ def random_genotypes(name: str, count: int) -> list[Genotype]:
     cells = []
     for i in range(count):
         other = space.model_copy(update={} if i < count / 2 else {"keep": draw.choice([1, 2, 3])})
-        weights = {g.name: [[draw.random() for _ in range(g.width)] for _ in g.rows] for g in other.groups}
+        weights = {
+            g.name: [[draw.random() for _ in range(g.width)] for _ in g.rows] for g in skeletons.groups(other)
+        }
         cells.append(derive(other, weights))
     return cells
 
@@ -217,13 +223,13 @@ def test_one_line_per_choice_and_one_label_per_operation(genotype: Genotype) -> 
             names = ["ck−1", *(OPERATIONS[c.op].short for c in choices if c.source == c.target - 1)]
             assert (len(labelled), len(plain), labels) == (0, len(choices), [])
         else:
-            to_output = len(genotype.form.gathered(genotype, kind))
-            two = genotype.form.inputs == 2
+            to_output = len(skeletons.of(genotype).gathered(genotype, kind))
+            two = skeletons.of(genotype).inputs == 2
             inputs = ["ck−2", "ck−1"] if two else ["ck−1"]
             nodes = range(genotype.nodes) if two else range(1, genotype.nodes)
             names = [*inputs, "ck", *map(str, nodes)]
             assert (len(labelled), len(plain)) == (len(choices), to_output)
-            beside = " + skip" if genotype.form.skips else ""
+            beside = " + skip" if skeletons.of(genotype).skips else ""
             assert sorted(labels) == sorted(OPERATIONS[choice.op].short + beside for choice in choices)
         assert sorted(blocks) == sorted(names)
 

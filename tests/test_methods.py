@@ -17,6 +17,7 @@ from raynas.parts.stages.deepen_widen import Widen
 from raynas.parts.stages.perturb_and_project import PerturbAndProject
 from raynas.parts.stops import AnyOf, SkipCount
 from raynas.search.loop import Pack, Search
+from raynas.spaces import skeletons
 from raynas.spaces.library import load_space
 from raynas.spaces.library import names as library_names
 
@@ -205,7 +206,7 @@ def test_what_a_method_does_elsewhere_is_for_places_that_exist_and_makes_sense_t
             # What a space refuses anyhow (P-DARTS' rule of few skips, say) a trial file may replace.
             anyhow = set(reasons(replace(resolve(name), on={}), space, values))
             assert set(reasons(resolve(name), space, values)) <= anyhow
-            assert space.form.wrong_cells(values["cells"] or space.default_cells) is None
+            assert skeletons.of(space).wrong_cells(values["cells"] or space.default_cells) is None
 
 
 def test_every_method_can_be_described_and_written_again():

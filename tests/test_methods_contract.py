@@ -18,6 +18,7 @@ from raynas.nets.supernet import Supernet
 from raynas.parts.cost import Cost, Resources
 from raynas.search.checkpoint import dump, load
 from raynas.search.loop import Pack, Search
+from raynas.spaces import skeletons
 from raynas.spaces.library import load_space
 from raynas.spaces.library import names as library_names
 
@@ -194,7 +195,7 @@ def test_derivation_never_fails(name, space):
     generator = torch.Generator().manual_seed(0)
     for kind in ("random", "equal", "nothing", "one"):
         tables = {}
-        for group in found.groups:
+        for group in skeletons.groups(found):
             rows = torch.rand(len(group.rows), group.width, generator=generator)
             for index, row in enumerate(group.rows):
                 rows[index, len(row.options) :] = 0

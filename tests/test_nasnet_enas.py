@@ -23,11 +23,13 @@ from raynas.parts.derivations import FewSkips
 from raynas.parts.stages.deepen_widen import Deepen, Widen
 from raynas.report.stats import common_share
 from raynas.search.loop import Search
+from raynas.spaces import skeletons
 from raynas.spaces.derive import derive
 from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Choice
 from raynas.spaces.library import load_space
-from raynas.spaces.skeletons.base import Choice
-from raynas.spaces.space import SpaceFile
+from raynas.spaces.reading import genotype_from_json, genotype_from_text, genotype_to_text
+from raynas.spaces.space_file import SpaceFile
 
 NEW = ("nasnet", "enas-micro", "enas-macro")
 
@@ -39,20 +41,21 @@ NETWORK = "0 3 0 0 1 0 2 0 0 1 2 0 0 0 0 3 1 1 0 1 0"
 def random_cell(space, seed):
     draw = random.Random(seed)
     return derive(
-        space, {g.name: [[draw.random() for _ in range(g.width)] for _ in g.rows] for g in space.groups}
+        space,
+        {g.name: [[draw.random() for _ in range(g.width)] for _ in g.rows] for g in skeletons.groups(space)},
     )
 
 
 def test_enas_published_cells_are_read():
-    cell = Genotype.from_text(ARC)
+    cell = genotype_from_text(ARC)
     assert (cell.space, cell.skeleton, cell.nodes) == ("enas-micro", "pairs", 5)
     first, last = cell.cell("normal")[:2], cell.cell("reduce")[-2:]
     assert first == (Choice("avg_pool_3x3", 0, 2), Choice("sep_conv_3x3", 0, 2))
     assert last == (Choice("max_pool_3x3", 0, 6), Choice("sep_conv_5x5", 1, 6))
-    assert cell.form.gathered(cell, "normal") == (2, 3, 4, 5, 6)
-    assert cell.form.gathered(cell, "reduce") == (2, 4, 5, 6)
+    assert skeletons.of(cell).gathered(cell, "normal") == (2, 3, 4, 5, 6)
+    assert skeletons.of(cell).gathered(cell, "reduce") == (2, 4, 5, 6)
     halves = [ARC.split()[:20], ARC.split()[20:]]
-    for half, line in zip(halves, cell.to_text().split("\n"), strict=True):
+    for half, line in zip(halves, genotype_to_text(cell).split("\n"), strict=True):
         # Both slots of a block are added up, so which comes first is not kept.
         blocks = [[half[i : i + 2], half[i + 2 : i + 4]] for i in range(0, 20, 4)]
         words = line.split()
@@ -61,10 +64,10 @@ def test_enas_published_cells_are_read():
 
 
 def test_enas_published_network_is_read():
-    network = Genotype.from_text(NETWORK)
+    network = genotype_from_text(NETWORK)
     assert (network.space, network.skeleton, network.nodes) == ("enas-macro", "macro", 6)
-    assert network.to_text() == "0\n3 0\n0 1 0\n2 0 0 1\n2 0 0 0 0\n3 1 1 0 1 0"
-    assert network.operations("normal")[:2] == ("nor_conv_3x3", "sep_conv_5x5")
+    assert genotype_to_text(network) == "0\n3 0\n0 1 0\n2 0 0 1\n2 0 0 0 0\n3 1 1 0 1 0"
+    assert skeletons.of(network).operations(network, "normal")[:2] == ("nor_conv_3x3", "sep_conv_5x5")
     skips = [(c.source, c.target) for c in network.cell("normal") if c.op == "identity"]
     assert skips == [(0, 3), (2, 4), (0, 6), (1, 6), (3, 6)]
 
@@ -74,8 +77,8 @@ def test_texts_and_json_come_back(name):
     space = load_space(name)
     for seed in range(20):
         cell = random_cell(space, seed)
-        assert Genotype.from_text(cell.to_text(), name) == cell
-        assert Genotype.from_json(cell.to_json()) == cell
+        assert genotype_from_text(genotype_to_text(cell), name) == cell
+        assert genotype_from_json(cell.to_json()) == cell
 
 
 @pytest.mark.parametrize(
@@ -92,7 +95,7 @@ def test_texts_and_json_come_back(name):
 )
 def test_text_that_is_none_says_why(text, message):
     with pytest.raises(RaynasError, match=message):
-        Genotype.from_text(text)
+        genotype_from_text(text)
 
 
 PAIR = [["skip_connect", 0, 2], ["skip_connect", 0, 2]]
@@ -113,7 +116,7 @@ def test_impossible_cells_are_refused(skeleton, rows, message):
     choices = [Choice(*row) for row in rows]
     nodes = max(choice.target for choice in choices) - len(kinds) + 1
     with pytest.raises(RaynasError, match=message):
-        Genotype.of("x", nodes, dict.fromkeys(kinds, choices), skeleton)
+        skeletons.checked(Genotype.of("x", nodes, dict.fromkeys(kinds, choices), skeleton))
 
 
 def test_blocks_have_no_numbers_and_slots_no_order():
@@ -128,8 +131,8 @@ def test_blocks_have_no_numbers_and_slots_no_order():
         )
     )
     assert one != two
-    assert one.same_network(two)
-    assert not one.same_network(three)
+    assert skeletons.same_network(one, two)
+    assert not skeletons.same_network(one, three)
 
 
 def small_space(skeleton, nodes=2, ops=("skip_connect", "nor_conv_1x1"), **more):
@@ -149,23 +152,23 @@ def small_space(skeleton, nodes=2, ops=("skip_connect", "nor_conv_1x1"), **more)
 
 
 def test_counts_of_architectures():
-    assert load_space("enas-macro").form.architectures(load_space("enas-macro")) == 6**12 * 2**66
+    assert skeletons.of(load_space("enas-macro")).architectures(load_space("enas-macro")) == 6**12 * 2**66
     slots = [5 * states for states in range(2, 7)]
     count = prod(n * (n + 1) // 2 for n in slots) ** 2
-    assert load_space("enas-micro").form.architectures(load_space("enas-micro")) == count
+    assert skeletons.of(load_space("enas-micro")).architectures(load_space("enas-micro")) == count
 
 
 @pytest.mark.parametrize(("skeleton", "nodes"), [("pairs", 1), ("macro", 3)])
 def test_every_architecture_can_be_derived_and_is_counted(skeleton, nodes):
     space = small_space(skeleton, nodes)
-    rows = [(g.name, i, len(row.options)) for g in space.groups for i, row in enumerate(g.rows)]
+    rows = [(g.name, i, len(row.options)) for g in skeletons.groups(space) for i, row in enumerate(g.rows)]
     found = set()
     for options in itertools.product(*(range(count) for _, _, count in rows)):
-        weights = {g.name: [[0.0] * g.width for _ in g.rows] for g in space.groups}
+        weights = {g.name: [[0.0] * g.width for _ in g.rows] for g in skeletons.groups(space)}
         for (group, row, _), option in zip(rows, options, strict=True):
             weights[group][row][option] = 1.0
         found.add(derive(space, weights))
-    assert len(found) == space.form.architectures(space)
+    assert len(found) == skeletons.of(space).architectures(space)
 
 
 @pytest.mark.parametrize("name", NEW)
@@ -173,7 +176,7 @@ def test_chance_share_equals_that_of_many_random_cells(name):
     space = load_space(name)
     cells = [random_cell(space, seed) for seed in range(600)]
     shares = [common_share(a, b) for a, b in zip(cells[::2], cells[1::2], strict=True)]
-    assert space.form.chance(space) == pytest.approx(sum(shares) / len(shares), abs=0.02)
+    assert skeletons.of(space).chance(space) == pytest.approx(sum(shares) / len(shares), abs=0.02)
 
 
 def weights_of(module):
@@ -206,7 +209,7 @@ def copy_pairs(net, network, space, genotype):
             ops = space.cell(mine.kind).into(choice.target)[0].ops
             copy(slot.fan.operations[ops.index(choice.op)], module)
         width = mine.slots[0].channels
-        loose = genotype.form.gathered(genotype, mine.kind)
+        loose = skeletons.of(genotype).gathered(genotype, mine.kind)
         columns = [columns[1], [width * state + c for state in loose for c in range(width)]]
     copy_stem_and_head(net, network, columns[1])
 
@@ -216,7 +219,7 @@ def copy_macro(net, network, space, genotype):
     [mine], [theirs] = net.cells, network.cells
     ops = space.cell("normal").into(1)[0].ops
     for block, op, module in zip(
-        mine.operations, genotype.operations("normal"), theirs.operations, strict=True
+        mine.operations, skeletons.of(genotype).operations(genotype, "normal"), theirs.operations, strict=True
     ):
         copy(block.fan.operations[ops.index(op)], module)
     for layer, pools in theirs.poolings.items():
@@ -231,7 +234,7 @@ def test_one_hot_supernet_equals_the_discrete_network(name, seed):
     space, net = make(name, cells=4)
     genotype = random_cell(space, seed)
     if seed == 2 and name == "enas-micro":
-        genotype = Genotype.from_text(ARC)  # both slots of a block are sep 3×3 of state 1
+        genotype = genotype_from_text(ARC)  # both slots of a block are sep 3×3 of state 1
     network = Network(genotype, (3, 8, 8), 3, 4, len(net.cells), affine=False).double()
     (copy_macro if name == "enas-macro" else copy_pairs)(net, network, space, genotype)
     one_hot = bilevel(space, net, seeds()).policy.one_hot([genotype])
@@ -278,7 +281,7 @@ def test_parameters_of_a_macro_supernet_and_network():
     layers = sum(4 * sizes(ops, c) for c in (6, 12, 24))
     pools = 5 * 6 * 12 + 9 * 12 * 24
     assert sum(p.numel() for p in net.parameters()) == stem + layers + pools + head
-    chain = Genotype.from_text("\n".join(" ".join(["0"] * (1 + layer)) for layer in range(12)))
+    chain = genotype_from_text("\n".join(" ".join(["0"] * (1 + layer)) for layer in range(12)))
     network = Network(chain, (3, 8, 8), 3, 6, 1)
     norms = 2 * (2 * (4 * 6 + 4 * 12 + 4 * 24) + 12 + 24)
     convolutions = 4 * 9 * (6**2 + 12**2 + 24**2) + 6 * 12 + 12 * 24
@@ -309,7 +312,7 @@ NEED_EDGES |= {"p-darts", "drnas-progressive", "te-nas"}
 @pytest.mark.parametrize("skeleton", ["pairs", "macro"])
 def test_methods_search_or_are_refused_before(skeleton):
     space = small_space(skeleton, nodes=3, ops=("skip_connect", "nor_conv_1x1"))
-    cells = space.form.fewest_cells
+    cells = skeletons.of(space).fewest_cells
     settings = {"epochs": 1, "batch": 8, "channels": 2, "cells": cells, "hessian": {"steps": 4}}
     for name in names():
         told = list(reasons(resolve(name), space, {}))

@@ -146,6 +146,58 @@ def test_every_module_uses_only_its_floor_and_those_below():
     assert not upward
 
 
+def imported_modules(module: Path) -> set[str]:
+    """The modules of raynas that a module imports by name: at the top, in functions, for types only."""
+    names = {dotted_name(path) for path in modules()}
+    found = set()
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names} & names
+        elif isinstance(node, ast.ImportFrom):
+            within = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= within & names if within <= names else {node.module or "", *within} & names
+    return found
+
+
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """The sets of modules that reach each other (the strongly connected components of more than one)."""
+
+    def reached(start: str, arrows: dict[str, set[str]]) -> set[str]:
+        found, waiting = {start}, [start]
+        while waiting:
+            waiting += (new := arrows.get(waiting.pop(), set()) - found)
+            found |= new
+        return found
+
+    back: dict[str, set[str]] = {}
+    for source, targets in graph.items():
+        for target in targets:
+            back.setdefault(target, set()).add(source)
+    parts = {frozenset(reached(module, graph) & reached(module, back)) for module in graph}
+    return [set(part) for part in parts if len(part) > 1]
+
+
+# A method's fingerprint (`identity`) asks `build` for the names of parts, and `build` knows every method.
+LEFT = {f"raynas.methods.{name}" for name in ("build", "identity", "record", "recipes")}
+LEFT |= {f"raynas.methods.recipes.{name}" for name in ("mixtures", "pruned", "sampled")}
+
+
+def test_circles_are_seen() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"a", "e"}}
+    assert circles(graph) == [{"b", "c"}]
+
+
+def test_no_modules_import_each_other() -> None:
+    """Imports inside functions and for types count: what names a thing depends on it."""
+    graph = {dotted_name(module): imported_modules(module) for module in modules()}
+    assert [circle for circle in circles(graph) if not circle <= LEFT] == []
+
+
+def test_spaces_are_data_without_torch() -> None:
+    within = [dotted_name(module) for module in modules() if part_of(module) == "spaces"]
+    assert "torch" not in imported_by("import " + ", ".join(within))
+
+
 def test_the_core_knows_nothing_of_its_surroundings():
     found = []
     world = {"os.environ", "os.getenv", "os.putenv", "sys.stdout", "sys.stderr", "sys.argv"}

@@ -13,6 +13,7 @@ from raynas.parts.relaxations import Scales
 from raynas.parts.stages.sparsify import Relevance, Sparsify
 from raynas.parts.stores import Table
 from raynas.search.loop import Search
+from raynas.spaces import skeletons
 from raynas.spaces.library import load_space, names
 from raynas.spaces.operations import OPERATIONS
 
@@ -99,7 +100,9 @@ def test_variances_and_prices_are_those_of_the_code():
         assert found == pytest.approx(joint[place : place + 2], rel=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name in names("search_spaces") if load_space(name).form.edgewise])
+@pytest.mark.parametrize(
+    "name", [name for name in names("search_spaces") if skeletons.of(load_space(name)).edgewise]
+)
 def test_nothing_is_considered_that_no_curvature_can_price(name):
     without = resolve("bayes-nas").without
     options = {op for cell in load_space(name).cells for edge in cell.edges for op in edge.ops}

@@ -18,6 +18,7 @@ from raynas.parts.samplers import (
     Pair,
     Projection,
 )
+from raynas.spaces import skeletons
 from raynas.spaces.library import names
 
 ONE_HOT = [
@@ -430,7 +431,7 @@ def test_modifiers_come_after_a_perturbation():
 def test_every_space_can_be_sampled(sampler, name):
     policy = randomly(make_policy(name, sampler=sampler))
     draw = policy.draw(policy.alphas)
-    for group in policy.space.groups:
+    for group in skeletons.groups(policy.space):
         rows = draw.weights[group.name]
         torch.testing.assert_close(rows.sum(-1), torch.ones(2, len(group.rows), dtype=torch.float64))
         assert bool((rows.masked_select(~policy.masks[group.name]) == 0).all())

@@ -14,6 +14,7 @@ from raynas.parts.stops import (
     Regularise,
     SkipCount,
 )
+from raynas.spaces import skeletons
 from raynas.spaces.derive import derive
 from raynas.spaces.library import load_space
 
@@ -26,7 +27,19 @@ def report(epoch, normal=None, eig=None):
     genotype = derive(SPACE, weights)
     curvature = None if eig is None else Curvature(eig, -1.0, 0.0, 0.0)
     return EpochReport(
-        epoch, 0, 0, 0, 0, 0, 0, 0.1, genotype, weights, {}, genotype.count("skip_connect"), curvature
+        epoch,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0.1,
+        genotype,
+        weights,
+        {},
+        skeletons.of(genotype).count(genotype, "skip_connect"),
+        curvature,
     )
 
 

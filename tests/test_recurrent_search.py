@@ -23,7 +23,7 @@ from raynas.search.look import perplexity
 from raynas.search.loop import Pack, Search
 from raynas.search.measure import measure, measure_faster_forms
 from raynas.spaces.library import load_space
-from raynas.spaces.space import SpaceFile
+from raynas.spaces.space_file import SpaceFile
 from raynas.sweep.file.load import load_sweep
 from raynas.sweep.folder import SweepFolder
 from raynas.track.content import metrics

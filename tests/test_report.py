@@ -19,8 +19,8 @@ from raynas.errors import RaynasError
 from raynas.report import pictures, text
 from raynas.report.build import build_report
 from raynas.report.facts import gather, resolved_yaml
-from raynas.spaces.genotype import Genotype
 from raynas.spaces.library import load_space
+from raynas.spaces.reading import genotype_to_text, load_genotype
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Select, Trial
 
@@ -103,7 +103,7 @@ def test_verdict_names_the_trial_with_the_lowest_validation_loss(
     html, markdown = built
     record = folder.trial("drnas-wd0.0027-s0").record()
     assert record.newest is not None
-    best = Genotype.load(folder.best / "genotype.json")
+    best = load_genotype(folder.best / "genotype.json")
     assert best == record.newest.genotype
     assert {path.name for path in folder.best.iterdir()} >= {"cell-normal.svg", "cell-reduce.png"}
     assert json.loads((folder.path / "selection.json").read_text())["winner"] == "drnas-wd0.0027-s0"
@@ -112,10 +112,10 @@ def test_verdict_names_the_trial_with_the_lowest_validation_loss(
     assert re.search(
         r"validation loss 0\.5900 .*validation accuracy 55\.43 % margin to the second 0\.0300", page.words
     )
-    assert best.to_text() in page.words
+    assert genotype_to_text(best) in page.words
     assert page.row("1")[1] == "drnas-wd0.0027-s0"
     assert "**drnas-wd0.0027-s0**" in markdown
-    assert best.to_text() in markdown
+    assert genotype_to_text(best) in markdown
 
 
 def test_the_loss_named_in_the_sweep_decides(tmp_path: Path) -> None:
@@ -379,8 +379,8 @@ def test_a_space_with_one_kind_of_cell(tmp_path: Path, name: str, form: str) -> 
     Page(html)
     chosen = gather(folder).chosen
     assert chosen is not None
-    assert chosen.to_text().startswith(form)
-    assert chosen.to_text() in markdown
+    assert genotype_to_text(chosen).startswith(form)
+    assert genotype_to_text(chosen) in markdown
     assert "reduce" not in html + markdown
     assert "| skips | time |" in markdown
     assert "| λmax | skips |" in markdown

@@ -9,10 +9,12 @@ import pytest
 from helpers.sweeping import report
 
 from raynas.report import draw, figures, pictures, stats, text
-from raynas.spaces.genotype import Choice, Genotype
+from raynas.spaces import skeletons
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Choice
 from raynas.spaces.library import load_space
 from raynas.spaces.operations import OPERATIONS
-from raynas.spaces.space import SpaceFile
+from raynas.spaces.space_file import SpaceFile
 
 
 def test_operation_shares_add_up() -> None:
@@ -27,14 +29,14 @@ def test_operation_shares_add_up() -> None:
             },
         }
     ).resolve()
-    shares = stats.operation_shares(space.groups[0], [[0.75, 0.25], [1.0]])
+    shares = stats.operation_shares(skeletons.groups(space)[0], [[0.75, 0.25], [1.0]])
     assert shares == {"none": 0.125, "skip_connect": 0.375, "sep_conv_3x3": 0.5}
-    none_left = stats.operation_shares(space.groups[0], [[0.0, 0.0], [0.0]])
+    none_left = stats.operation_shares(skeletons.groups(space)[0], [[0.0, 0.0], [0.0]])
     assert none_left == {"none": 0.0, "skip_connect": 0.0, "sep_conv_3x3": 0.0}
 
 
 def test_weights_of_another_shape_are_left_out_of_the_mix() -> None:
-    group = load_space("tiny").groups[0]
+    group = skeletons.groups(load_space("tiny"))[0]
     whole = replace(report(0), weights={group.name: [[1.0] * len(row.options) for row in group.rows]})
     other = replace(report(1), weights={group.name: [[1.0]]})
     without = replace(report(2), weights={})
@@ -62,7 +64,9 @@ def test_chance_share_equals_that_of_many_random_cells(name: str) -> None:
         return Genotype.of(space.name, space.nodes, cells, space.skeleton)
 
     shares = [stats.common_share(draw(), draw()) for _ in range(4000)]
-    assert space.form.chance(space) == pytest.approx(fmean(shares), abs=4 * stdev(shares) / math.sqrt(4000))
+    assert skeletons.of(space).chance(space) == pytest.approx(
+        fmean(shares), abs=4 * stdev(shares) / math.sqrt(4000)
+    )
 
 
 def test_alike_separates_pairs_within_and_between_settings() -> None:

@@ -5,6 +5,7 @@ import torch
 
 from raynas.search.checkpoint import dump, load
 from raynas.search.loop import Pack, Search
+from raynas.spaces import skeletons
 from raynas.spaces.library import load_space
 
 SPACES = ["nas-bench-201", "nb1shot1-1", "nb1shot1-2", "nb1shot1-3", "enas-micro", "enas-macro"]
@@ -14,7 +15,7 @@ SECOND_ORDER = [(name, "darts-2nd") for name in ("nas-bench-201", "nb1shot1-1", 
 
 
 def small(space):
-    cells = load_space(space).form.fewest_cells
+    cells = skeletons.of(load_space(space)).fewest_cells
     return {
         "space": space,
         "epochs": 2,

@@ -9,14 +9,16 @@ from helpers.cli_folders import raynas
 from raynas.cli.verbs.size import _usual as usual_size
 from raynas.errors import RaynasError
 from raynas.nets.size import size_of
-from raynas.spaces.genotype import Choice, Genotype
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Choice
+from raynas.spaces.reading import genotype_from_text, genotype_to_text
 
 S3, SKIP, DIL3, MAX, AVG = "sep_conv_3x3", "skip_connect", "dil_conv_3x3", "max_pool_3x3", "avg_pool_3x3"
 
 
 def darts(normal, reduce):
     concat = "[2, 3, 4, 5]"
-    return Genotype.from_text(
+    return genotype_from_text(
         f"Genotype(normal={normal}, normal_concat={concat}, reduce={reduce}, reduce_concat={concat})"
     )
 
@@ -67,7 +69,7 @@ def test_the_cells_of_darts(cell, cifar, imagenet):
 )
 def test_nas_bench_201_s_own_records(text, millions):
     """Cells 0, 11 and 284 in the benchmark's files; it counts one addition a class more, the bias."""
-    size = size_of(Genotype.from_text(text), (3, 32, 32), 10, 16, 5)
+    size = size_of(genotype_from_text(text), (3, 32, 32), 10, 16, 5)
     assert (size.parameters, size.multiply_adds + 10) == tuple(round(each * 1e6) for each in millions)
 
 
@@ -94,10 +96,10 @@ RECURRENT = "Genotype(recurrent=[" + ", ".join(["('tanh', 0)"] * 8) + "], concat
 @pytest.mark.parametrize(
     ("space", "text", "usual"),
     [
-        ("darts", V2.to_text(), (32, 10, 36, 20)),
-        ("darts-imagenet", V2.to_text(), (224, 1000, 48, 14)),
-        ("suite-wide-regular", V2.to_text(), (32, 10, 18, 4)),
-        ("suite-deep-regular", V2.to_text(), (32, 10, 7, 18)),
+        ("darts", genotype_to_text(V2), (32, 10, 36, 20)),
+        ("darts-imagenet", genotype_to_text(V2), (224, 1000, 48, 14)),
+        ("suite-wide-regular", genotype_to_text(V2), (32, 10, 18, 4)),
+        ("suite-deep-regular", genotype_to_text(V2), (32, 10, 7, 18)),
         ("dso-nas", "dense 16: 1=sep3x3-bn-relu(0) out=(1)", (32, 10, 48, 8)),
         ("enas-macro", LAYERS, (32, 10, 96, 1)),
         ("enas-micro", "0 0 1 0 " * 10, (32, 10, 36, 17)),
@@ -105,7 +107,7 @@ RECURRENT = "Genotype(recurrent=[" + ", ".join(["('tanh', 0)"] * 8) + "], concat
     ],
 )
 def test_every_field_has_its_own_usual_network(space, text, usual):
-    assert usual_size(Genotype.from_text(text, space), None) == usual
+    assert usual_size(genotype_from_text(text, space), None) == usual
 
 
 def test_images_of_another_size_have_the_skeletons_network():
@@ -115,7 +117,7 @@ def test_images_of_another_size_have_the_skeletons_network():
         ("suite-wide-regular", 224, (224, 1000, 48, 14)),
         ("gone", None, (32, 10, 36, 20)),
     ):
-        assert usual_size(Genotype.from_text(V2.to_text(), space), image) == usual
+        assert usual_size(genotype_from_text(genotype_to_text(V2), space), image) == usual
 
 
 def test_the_language_model_of_darts(capsys):
@@ -138,7 +140,7 @@ def test_the_language_model_of_darts(capsys):
     ],
 )
 def test_numbers_beyond_counting_are_refused(capsys, option, words):
-    outcome = raynas(capsys, "size", V2.to_text(), *option)
+    outcome = raynas(capsys, "size", genotype_to_text(V2), *option)
     assert (outcome.code, words in outcome.err) == (2, True)
 
 

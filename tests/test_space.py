@@ -8,8 +8,9 @@ import pytest
 from helpers.cli_folders import raynas
 
 from raynas.errors import FileProblems
-from raynas.spaces.genotype import Genotype
+from raynas.spaces import skeletons
 from raynas.spaces.library import load_space, names
+from raynas.spaces.reading import load_genotype
 from raynas.spaces.space import Space
 
 DARTS_OPS = [
@@ -85,7 +86,7 @@ def test_nas_bench_201_keeps_one_of_five_operations_on_each_of_six_edges():
 
 def test_spaces_of_before_keep_the_fingerprints_their_records_have():
     known = {"darts": "9e114feab315", "s1": "507c792c35e1", "tiny": "3b878f9e2e76"}
-    assert {name: load_space(name).fingerprint() for name in known} == known
+    assert {name: skeletons.fingerprint(load_space(name)) for name in known} == known
 
 
 def test_an_edge_list_of_blocks_may_leave_edges_out(tmp_path):
@@ -94,7 +95,7 @@ def test_an_edge_list_of_blocks_may_leave_edges_out(tmp_path):
         "name: mine\ntitle: mine\nnodes: 2\nskeleton: blocks\nkeep: 1\ncells:\n  normal: {edges: {0->1: "
         "[maxpool3x3], 0->2: [maxpool3x3], 1->2: [maxpool3x3], 1->3: [identity], 2->3: [identity]}}\n"
     )
-    rows = {row.name: row.options for group in load_space(str(file)).groups for row in group.rows}
+    rows = {row.name: row.options for group in skeletons.groups(load_space(str(file))) for row in group.rows}
     assert rows["block 2: parents"] == ("0", "1")
     assert rows["output: parents"] == ("1", "2")
 
@@ -105,9 +106,9 @@ def test_a_space_survives_json_and_can_be_hashed(name):
     again = Space.model_validate_json(space.model_dump_json())
     assert again == space
     assert hash(again) == hash(space)
-    assert again.fingerprint() == space.fingerprint()
-    assert again.model_copy(update={"title": "other"}).fingerprint() == space.fingerprint()
-    assert again.model_copy(update={"nodes": 99}).fingerprint() != space.fingerprint()
+    assert skeletons.fingerprint(again) == skeletons.fingerprint(space)
+    assert skeletons.fingerprint(again.model_copy(update={"title": "other"})) == skeletons.fingerprint(space)
+    assert skeletons.fingerprint(again.model_copy(update={"nodes": 99})) != skeletons.fingerprint(space)
 
 
 def problems(tmp_path, text):
@@ -196,7 +197,7 @@ def test_the_space_in_the_docs_is_one_that_can_be_checked_shown_and_searched(tmp
     assert int(re.search(r"# (\d+) cells can be derived", PAGE)[1]) == shown["architectures"]
     small = ["data.limit=64", "batch=16", "channels=2", "cells=1"]
     assert raynas(capsys, "search", "first.yaml", *small).code == 0
-    genotype = Genotype.load(next(Path("runs").glob("*/best/genotype.json")))
+    genotype = load_genotype(next(Path("runs").glob("*/best/genotype.json")))
     assert [len([c for c in genotype.cell("normal") if c.target == n]) for n in (1, 2, 3)] == [1, 1, 3]
 
 
@@ -212,7 +213,7 @@ def test_every_space_has_a_row_in_the_docs():
         expected[name] = [
             "+".join(str(len(cell.edges)) for cell in space.cells),
             str(max(len(edge.ops) for cell in space.cells for edge in cell.edges)),
-            f"{space.form.architectures(space):.1e}",
+            f"{skeletons.of(space).architectures(space):.1e}",
             space.skeleton,
             f"{space.default_cells} × {space.default_channels}",
         ]

@@ -11,13 +11,15 @@ from raynas.nets.network import Network
 from raynas.nets.ops import forms
 from raynas.nets.ops.lanes import Pass, Statistics
 from raynas.nets.supernet import Supernet
+from raynas.spaces import skeletons
 from raynas.spaces.derive import derive
 from raynas.spaces.library import load_space, names
 from raynas.spaces.operations import OPERATIONS
+from raynas.spaces.reading import genotype_from_text
 from raynas.spaces.skeletons import SKELETONS
-from raynas.spaces.space import SpaceFile
+from raynas.spaces.space_file import SpaceFile
 
-ALL_SPACES = [name for name in sorted(names("search_spaces")) if not load_space(name).form.texts]
+ALL_SPACES = [name for name in sorted(names("search_spaces")) if not skeletons.of(load_space(name)).texts]
 SPACES = [
     name
     for name in ALL_SPACES
@@ -34,7 +36,7 @@ def make(name, shape=(3, 8, 8), channels=4, cells=4, lanes=1, classes=3, **more)
     space = load_space(name)
     cells = cells if "normal" in space.kinds else 1  # each of the others halves the resolution
     cells = space.nodes if space.trunk else cells
-    cells = space.form.most_cells or cells
+    cells = skeletons.of(space).most_cells or cells
     return space, Supernet(space, shape, classes, channels, cells, seeds(lanes), torch.float64, **more)
 
 
@@ -42,7 +44,7 @@ def random_weights(space, lanes=1, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return {
         group.name: torch.rand(lanes, len(group.rows), group.width, generator=generator, dtype=torch.float64)
-        for group in space.groups
+        for group in skeletons.groups(space)
     }
 
 
@@ -187,7 +189,7 @@ def test_every_weight_and_every_alpha_gets_a_gradient(name):
     problem.losses(Batch(images, torch.tensor([[0, 1, 2, 0]])), alphas).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
     rows = problem.policy.layout.tables(alphas.grad)
-    for group in space.groups:
+    for group in skeletons.groups(space):
         real = problem.policy.layout.masks[group.name]
         assert (rows[group.name][0][real] != 0).all()
 
@@ -201,7 +203,7 @@ def test_every_operation_computes_the_same_in_both_of_its_forms(op):
     space = SpaceFile(name="one", title="one operation", nodes=2, cells=kinds).resolve()
     net = Supernet(space, (1, 8, 8), 3, 4, 3, seeds(), torch.float64)
     genotype = derive(space, {kind: torch.ones(5, 1) for kind in space.kinds})
-    assert genotype.count(op) == {"normal": 4, "reduce": 4}
+    assert skeletons.of(genotype).count(genotype, op) == {"normal": 4, "reduce": 4}
     network = Network(genotype, (1, 8, 8), 3, 4, 3, affine=False).double()
     copy_weights(net, network, space)
     if OPERATIONS[op].family.endswith("pool"):
@@ -259,7 +261,7 @@ def copy_weights(net, network, space):
                 )
                 convolutions = [m for m in module.modules() if isinstance(m, torch.nn.Conv2d)]
                 parameters = [p[0, place] for p in fused_module.parameters()]
-                if space.form.skips:
+                if skeletons.of(space).skips:
                     targets = [e.target for e in space.cell(mine.kind).edges if e.source == choice.source]
                     skip = mine.fans[choice.source].auxiliary.operation
                     parameters += [p[0, targets.index(choice.target)] for p in skip.parameters()]
@@ -269,7 +271,6 @@ def copy_weights(net, network, space):
 
 def test_published_size_of_a_discrete_network():
     """DARTS' second cell with 36 channels and 20 cells has 3.3 million weights (Liu et al. 2019, table 1)."""
-    from raynas.spaces.genotype import Genotype
 
     text = (
         "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), "
@@ -279,7 +280,7 @@ def test_published_size_of_a_discrete_network():
         "('max_pool_3x3', 1), ('max_pool_3x3', 0), ('skip_connect', 2), ('skip_connect', 2), "
         "('max_pool_3x3', 1)], reduce_concat=[2, 3, 4, 5])"
     )
-    network = Network(Genotype.from_text(text), (3, 32, 32), 10, 36, 20)
+    network = Network(genotype_from_text(text), (3, 32, 32), 10, 36, 20)
     assert sum(p.numel() for p in network.parameters()) == 3_349_342
 
 

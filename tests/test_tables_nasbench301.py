@@ -13,8 +13,10 @@ import torch
 from helpers.cli_folders import raynas
 
 from raynas.errors import RaynasError
-from raynas.spaces.genotype import Choice, Genotype
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Choice
 from raynas.spaces.library import load_space
+from raynas.spaces.reading import genotype_from_text
 from raynas.sweep.plan import Benchmark
 from raynas.tables.open import open_table
 from raynas.tables.table import Yardstick
@@ -25,7 +27,7 @@ PAIRS = [
     *[("sep_conv_3x3", 1), ("skip_connect", 0), ("skip_connect", 0), ("dil_conv_3x3", 2)],
 ]
 TEXT = f"Genotype(normal={PAIRS}, normal_concat=[2, 3, 4, 5], reduce={PAIRS}, reduce_concat=[2, 3, 4, 5])"
-CELL = Genotype.from_text(TEXT)
+CELL = genotype_from_text(TEXT)
 
 
 class Ensemble:
@@ -73,7 +75,7 @@ def test_a_surrogate_predicts_accuracy_and_time_of_a_darts_cell(models: Path) ->
     assert found.accuracies == {"cifar10_val_100": pytest.approx(0.925)}
     assert found.seconds == 3600.5
     assert (table.predicts, dict(table.best)) == (True, {})
-    table.look_up(Genotype.from_text(TEXT))
+    table.look_up(genotype_from_text(TEXT))
     assert len(table.model.asked) == 1  # asked once for a cell  # type: ignore[attr-defined]
 
 
@@ -101,7 +103,7 @@ def test_what_it_was_not_made_for_is_none_or_said(models: Path) -> None:
     for cell in (
         Genotype.of("s4", 4, {"normal": noise, "reduce": CELL.cell("reduce")}),
         Genotype.of("tiny", 1, {k: [Choice("skip_connect", 0, 2)] for k in ("normal", "reduce")}),
-        Genotype.from_text("|skip_connect~0|"),
+        genotype_from_text("|skip_connect~0|"),
         uneven,
     ):
         assert table.look_up(cell) is None

@@ -12,8 +12,10 @@ from helpers.sweeping import sweep_of
 
 from raynas.errors import FileProblems, RaynasError
 from raynas.report.build import build_report
+from raynas.spaces import skeletons
 from raynas.spaces.derive import derive
 from raynas.spaces.library import load_space
+from raynas.spaces.reading import genotype_to_text
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Benchmark, Select
 from raynas.sweep.select import judge_of, select
@@ -44,8 +46,8 @@ def swept(tmp_path: Path) -> tuple[SweepFolder, Path]:
     """A simulated sweep, and a table in which test and validation accuracies disagree."""
     folder = simulate(tmp_path / "runs" / "robust", "nas-bench-201")
     finals = {record.id: record.deciding.genotype for record in folder.records() if record.deciding}
-    cells = {r.genotype.to_text() for record in folder.records() for r in record.reports}
-    best = finals[max(LAST, key=lambda trial: LAST[trial])].to_text()  # the last of those that losses rank
+    cells = {genotype_to_text(r.genotype) for record in folder.records() for r in record.reports}
+    best = genotype_to_text(finals[max(LAST, key=lambda trial: LAST[trial])])  # the last that losses rank
     path = tmp_path / "table.csv"
     rows = [f"{c},{60 + place},{99 if c == best else 90 - place}" for place, c in enumerate(sorted(cells))]
     path.write_text("\n".join(["arch,cifar10_test_200,cifar10_val_200", *rows]), encoding="utf-8")
@@ -70,7 +72,7 @@ def test_a_table_ranks_by_its_validation_accuracies(swept: tuple[SweepFolder, Pa
     table = open_file(path)
     for entry in found.ranking:
         assert entry.trial.deciding is not None
-        row = table.rows[entry.trial.deciding.genotype.to_text()]
+        row = table.rows[genotype_to_text(entry.trial.deciding.genotype)]
         assert entry.value == pytest.approx(1 - row.accuracies["cifar10_val_200"])
     text = "\n".join(found.reasons)
     assert "lowest error of its cell in the table: 0.0100" in text
@@ -93,7 +95,11 @@ def test_cells_that_the_table_lacks_are_left_out(swept: tuple[SweepFolder, Path]
     folder, path = swept
     first = folder.records()[0].deciding
     assert first is not None
-    kept = [line for line in path.read_text().splitlines() if not line.startswith(first.genotype.to_text())]
+    kept = [
+        line
+        for line in path.read_text().splitlines()
+        if not line.startswith(genotype_to_text(first.genotype))
+    ]
     path.write_text("\n".join(kept))
     judge = judge_of(Select(by="table"), Benchmark(table=str(path), data="cifar10"))
     found = select(folder.records(), Select(by="table"), judge)
@@ -172,7 +178,7 @@ def test_what_a_narrower_space_can_express(tmp_path: Path, keep: str, exclude: s
                 for place, weight in zip(places, strong, strict=True)
             ]
             tables = [row[: len(edge.ops)] for row, edge in zip(rows, space.cells[0].edges, strict=True)]
-            derived.add(derive(space, {"normal": tables}).to_text())
+            derived.add(genotype_to_text(derive(space, {"normal": tables})))
     holds = expressible(space)
     assert {text for text in ALL if holds(text)} == derived
 
@@ -180,13 +186,15 @@ def test_what_a_narrower_space_can_express(tmp_path: Path, keep: str, exclude: s
 def test_regret_is_to_the_best_that_a_1shot1_space_can_express(tmp_path: Path) -> None:
     space = load_space("nb1shot1-1")
     assert sum(1 for _ in _cells(space)) == 3702
-    weights = {g.name: [[1.0 / (1 + i) for i in range(g.width)] for _ in g.rows] for g in space.groups}
+    weights = {
+        g.name: [[1.0 / (1 + i) for i in range(g.width)] for _ in g.rows] for g in skeletons.groups(space)
+    }
     cell = derive(space, weights)
-    assert expressible(space)(cell.canonical())
-    assert not expressible(load_space("nb1shot1-2"))(cell.canonical())
+    assert expressible(space)(skeletons.canonical(cell))
+    assert not expressible(load_space("nb1shot1-2"))(skeletons.canonical(cell))
     path = tmp_path / "nb101.csv"
     better = "0" * 32  # some cell of NAS-Bench-101 that the space has not
-    path.write_text(f"hash,cifar10_test_108\n{cell.canonical()},93\n{better},95\n", encoding="utf-8")
+    path.write_text(f"hash,cifar10_test_108\n{skeletons.canonical(cell)},93\n{better},95\n", encoding="utf-8")
     table = open_file(path)
     assert Yardstick.of(table, "cifar10", [space]).regret(cell) == 0
     assert Yardstick.of(table, "cifar10").regret(cell) == pytest.approx(0.02)
@@ -196,5 +204,7 @@ def test_no_derived_cell_is_outside_its_space() -> None:
     space = load_space("nb1shot1-1")
     holds, draw = expressible(space), random.Random(0)
     for _ in range(50):
-        weights = {g.name: [[draw.random() for _ in range(g.width)] for _ in g.rows] for g in space.groups}
-        assert holds(derive(space, weights).canonical())
+        weights = {
+            g.name: [[draw.random() for _ in range(g.width)] for _ in g.rows] for g in skeletons.groups(space)
+        }
+        assert holds(skeletons.canonical(derive(space, weights)))

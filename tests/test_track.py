@@ -14,7 +14,7 @@ from helpers.track_folders import OPS, diverged, end, epochs, make_sweep, play, 
 
 from raynas.bilevel.records import Ended
 from raynas.errors import RaynasError
-from raynas.spaces.genotype import Genotype
+from raynas.spaces.reading import genotype_from_json, genotype_from_text
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Benchmark
 from raynas.track.mlflow import MlflowTracker, Patience, replay
@@ -81,7 +81,7 @@ def test_each_epoch_has_its_accuracy_and_regret_in_a_table(tmp_path: Path, uri: 
     table.write_text(f"arch,cifar10_test_200\n{skips},54\n{convs},94\n", encoding="utf-8")
     benchmark = Benchmark(table=str(table), data="cifar10")
     folder = make_sweep(tmp_path / "judged", seeds=1, benchmark=benchmark, space="nas-bench-201")
-    cells = [Genotype.from_text(text) for text in (skips, convs)]
+    cells = [genotype_from_text(text) for text in (skips, convs)]
     start(folder, "darts-s0")
     epochs(folder, "darts-s0", *(report(epoch, genotype=cell) for epoch, cell in enumerate(cells)))
     end(folder, "darts-s0")
@@ -175,7 +175,7 @@ def test_artifacts_of_a_trial_are_there_once(tmp_path: Path, uri: str) -> None:
 def test_pictures_of_a_single_kind_of_cell_are_there_once(tmp_path: Path, uri: str) -> None:
     folder = make_sweep(tmp_path / "single", seeds=1, space="nas-bench-201")
     cell = {
-        "genotype": Genotype.from_text("|none~0|+|skip_connect~0|nor_conv_1x1~1|"),
+        "genotype": genotype_from_text("|none~0|+|skip_connect~0|nor_conv_1x1~1|"),
         "weights": {"normal": [[0.5, 0.5]]},
         "entropy": {"normal": 0.6},
         "skips": {"normal": 1},
@@ -282,7 +282,7 @@ def test_the_cell_that_counts_is_the_runs(tmp_path: Path, uri: str) -> None:
     uploaded = seen.client.download_artifacts(
         seen.children["darts-s0"].info.run_id, "genotype.json", str(tmp_path)
     )
-    assert Genotype.from_json(json.loads(Path(uploaded).read_text())) == report(0).genotype
+    assert genotype_from_json(json.loads(Path(uploaded).read_text())) == report(0).genotype
 
 
 def test_a_kill_between_the_store_and_track_json_doubles_nothing(tmp_path: Path, uri: str) -> None:

@@ -19,6 +19,7 @@ from raynas.nets.trainability import condition_numbers, count_regions
 from raynas.parts.stages.base import Sample
 from raynas.parts.stages.training_free import TrainingFree, ranked, significant
 from raynas.search.loop import Search
+from raynas.spaces import skeletons
 from raynas.spaces.library import load_space
 
 FEW = {"use": "training-free", "images": 4, "crops": 60, "repeats": 1}
@@ -183,7 +184,7 @@ def test_kernel_and_regions_are_those_of_the_authors_networks(space, gone, condi
                 parameter.copy_(values if reads else torch.full_like(values, "scale" in name))
     alive = {
         group.name: torch.tensor([[[op != "none" for op in row.options] for row in group.rows]])
-        for group in space.groups
+        for group in skeletons.groups(space)
     }
     if gone is not None:
         kind, row, options = gone

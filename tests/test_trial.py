@@ -19,7 +19,7 @@ from raynas.disk import DiskFull, write_atomic
 from raynas.errors import RaynasError
 from raynas.launch import trial as trial_module
 from raynas.launch.trial import run_trials
-from raynas.spaces.genotype import Genotype
+from raynas.spaces.reading import load_genotype
 from raynas.sweep.folder import TrialFolder
 from raynas.sweep.plan import Trial
 
@@ -71,7 +71,7 @@ def test_a_trial_records_everything(make_search_config, tmp_path):
     assert [report.epoch for report in record.reports] == [0, 1]
     assert record.start["data"]["train"] + record.start["data"]["valid"] == 64
     assert record.start["threads"] == 1
-    assert Genotype.load(folder.path / "genotype.json") == record.newest.genotype
+    assert load_genotype(folder.path / "genotype.json") == record.newest.genotype
 
 
 class Crash(Exception):
@@ -203,7 +203,7 @@ def test_members_of_a_pack_are_ordinary_trials(make_search_config, tmp_path):
         alone = make_folder(tmp_path / folder.id, config)
         run(alone)
         assert folder.record().start["pack"] == ["t0", "t1", "t2"]
-        assert Genotype.load(folder.path / "genotype.json") == alone.record().newest.genotype
+        assert load_genotype(folder.path / "genotype.json") == alone.record().newest.genotype
         mine, its = folder.record().newest, alone.record().newest
         assert mine.valid_loss == pytest.approx(its.valid_loss, rel=1e-3)
         assert not folder.following.exists()
@@ -239,7 +239,7 @@ def test_members_that_their_method_stops_end_and_the_rest_goes_on(make_search_co
         assert len(record.reports) == len(expected.reports)
         assert record.reason == expected.reason
         assert (record.newest.ended is not None) == ("skip connections" in record.reason)
-        assert Genotype.load(folder.path / "genotype.json") == record.deciding.genotype
+        assert load_genotype(folder.path / "genotype.json") == record.deciding.genotype
         lengths.add(len(record.reports))
     assert len(lengths) > 1
 

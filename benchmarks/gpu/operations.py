@@ -13,10 +13,12 @@ from raynas.nets.networks.recurrent import RecurrentNetwork
 from raynas.nets.ops.lanes import Pass, Statistics
 from raynas.nets.supernet import Supernet
 from raynas.nets.supernets.recurrent import AnySupernet, RecurrentSupernet
+from raynas.spaces import skeletons
 from raynas.spaces.derive import derive
 from raynas.spaces.library import load_space, names
 from raynas.spaces.operations import OPERATIONS
-from raynas.spaces.space import Space, SpaceFile
+from raynas.spaces.space import Space
+from raynas.spaces.space_file import SpaceFile
 
 EXACT = {torch.float64: 1e-9, torch.float32: 1e-3}
 """How far outputs and gradients may be apart. In float32 a ReLU whose input is nearly 0 may switch."""
@@ -61,7 +63,7 @@ def _supernet(space: Space, device: str, dtype: torch.dtype) -> Pair:
     net = _build(space, dtype)
     weights = {
         group.name: torch.rand(1, len(group.rows), group.width, generator=rng, dtype=dtype)
-        for group in space.groups
+        for group in skeletons.groups(space)
     }
     inputs = _inputs(space, dtype, rng)[None]
 
@@ -77,7 +79,7 @@ def _supernet(space: Space, device: str, dtype: torch.dtype) -> Pair:
 
 def _build(space: Space, dtype: torch.dtype) -> AnySupernet:
     seeds = [torch.Generator().manual_seed(0)]
-    if space.form.texts:
+    if skeletons.of(space).texts:
         return RecurrentSupernet(space, (), WORDS, 8, 1, seeds, dtype)
     return Supernet(space, (3, 8, 8), 3, 4, _depth(space), seeds, dtype)
 
@@ -85,11 +87,11 @@ def _build(space: Space, dtype: torch.dtype) -> AnySupernet:
 def _depth(space: Space) -> int:
     """Return how many cells a small net of a space has: few, but as many as its skeleton needs."""
     cells = 3 if "normal" in space.kinds else 1  # each of the others halves the resolution
-    return space.form.most_cells or (space.nodes if space.trunk else cells)
+    return skeletons.of(space).most_cells or (space.nodes if space.trunk else cells)
 
 
 def _inputs(space: Space, dtype: torch.dtype, rng: torch.Generator) -> Tensor:
-    if space.form.texts:
+    if skeletons.of(space).texts:
         return torch.randint(WORDS, (4, 5), generator=rng)
     return torch.randn(4, 3, 8, 8, generator=rng, dtype=dtype)
 
@@ -99,20 +101,20 @@ def _discrete(space: Space, device: str, dtype: torch.dtype) -> Pair:
     rng = torch.Generator().manual_seed(1)
     tables = {
         group.name: torch.rand(len(group.rows), group.width, generator=rng, dtype=torch.float64)
-        for group in space.groups
+        for group in skeletons.groups(space)
     }
     genotype = derive(space, tables)
     torch.manual_seed(0)
     net: nn.Module = (
         RecurrentNetwork(genotype, WORDS, 8)
-        if space.form.texts
+        if skeletons.of(space).texts
         else Network(genotype, (3, 8, 8), 3, 8, _depth(space))
     ).to(dtype)
     inputs = _inputs(space, dtype, rng)
 
     def outcome(place: str) -> list[Tensor]:
         found = net.to(place)(inputs.to(place))
-        logits = found[0] if space.form.texts else found
+        logits = found[0] if skeletons.of(space).texts else found
         return [logits, *gradients(logits.square().sum(), net)]
 
     return outcome(device), outcome("cpu")

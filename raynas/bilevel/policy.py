@@ -15,6 +15,7 @@ from torch import Tensor
 
 from raynas.bilevel.progress import Progress, now
 from raynas.nets.fan import active
+from raynas.spaces import skeletons
 from raynas.spaces.derive import selected
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.space import Space
@@ -127,8 +128,10 @@ class Layout:
 
     def __init__(self, space: Space, extras: Sequence[str] = (), without: Sequence[str] = ()) -> None:
         self.extras = tuple(extras)
-        self.options = {group.name: tuple(row.options for row in group.rows) for group in space.groups}
-        self.shapes = {group.name: (len(group.rows), group.width) for group in space.groups}
+        self.options = {
+            group.name: tuple(row.options for row in group.rows) for group in skeletons.groups(space)
+        }
+        self.shapes = {group.name: (len(group.rows), group.width) for group in skeletons.groups(space)}
         self.masks: Tables = {
             name: torch.tensor(
                 [[column < len(row) for column in range(self.shapes[name][1])] for row in rows]
@@ -148,7 +151,9 @@ class Layout:
             for name, rows in self.options.items()
         }
         self.nodes: dict[str, tuple[int, ...] | None] = {
-            name: tuple(edge.target for edge in space.cell(name).edges) if space.form.edgewise else None
+            name: tuple(edge.target for edge in space.cell(name).edges)
+            if skeletons.of(space).edgewise
+            else None
             for name in self.shapes
         }
         self.entries = sum(rows * width for rows, width in self.shapes.values())

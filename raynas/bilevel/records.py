@@ -6,6 +6,7 @@ from typing import Any, Self
 from pydantic import TypeAdapter
 
 from raynas.spaces.genotype import Genotype
+from raynas.spaces.reading import genotype_from_json
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class EpochReport:
                 raise TypeError(f"{key} is {value!r:.40}")
             if key in _WITHIN:
                 _WITHIN[key].validate_python(value, strict=True)
-        known["genotype"] = genotype or Genotype.from_json(data["genotype"])
+        known["genotype"] = genotype or genotype_from_json(data["genotype"])
         if (curvature := data.get("curvature")) is not None:
             values = {f.name: curvature[f.name] for f in fields(Curvature) if f.name in curvature}
             if values.get("spectrum") is not None:

@@ -16,6 +16,7 @@ from raynas.errors import RaynasError
 from raynas.nets.ops.lanes import Pass, Statistics
 from raynas.nets.supernet import Supernet
 from raynas.nets.trainability import condition_numbers, count_regions
+from raynas.spaces import skeletons
 from raynas.spaces.skeletons.edges import EdgeSkeleton
 from raynas.spaces.space import Space
 
@@ -33,8 +34,8 @@ class Sketches:
     def __init__(
         self, space: Space, shape: Sequence[int], classes: int, device: torch.device | str = "cpu"
     ) -> None:
-        form = space.form
-        if not isinstance(form, EdgeSkeleton):
+        skeleton = skeletons.of(space)
+        if not isinstance(skeleton, EdgeSkeleton):
             raise RaynasError("only cells of operations on edges can be sketched", got=space.skeleton)
         self.learner, self.divider = (
             Supernet(
@@ -45,7 +46,7 @@ class Sketches:
                 cells=1,
                 generators=[torch.Generator().manual_seed(0)],
                 dtype=torch.float64,
-                plan=form.sketch(space.nodes, stem),
+                plan=skeleton.sketch(space.nodes, stem),
             ).to(device)
             for size, stem in ((shape, True), ((1, SIDE, SIDE), False))
         )

@@ -10,6 +10,7 @@ import typer
 
 from raynas.disk import expanded
 from raynas.errors import RaynasError, short
+from raynas.spaces.reading import genotype_from_text, load_genotype
 
 if TYPE_CHECKING:
     from raynas.spaces.genotype import Genotype
@@ -82,7 +83,7 @@ def _is_text(cell: str) -> bool:
 
 def _load(path: Path, given: str, name: str | None) -> "Genotype":
     from raynas.disk import read_bounded
-    from raynas.spaces.genotype import FORMAT, Genotype
+    from raynas.spaces.genotype import FORMAT
 
     try:
         data = read_bounded(path, MOST_FILE)
@@ -92,7 +93,7 @@ def _load(path: Path, given: str, name: str | None) -> "Genotype":
         raise RaynasError(f"cannot look for cells in the file: {error}", got=given) from None
     text = _decoded(data)
     if name is None and path.suffix == ".json" and (f'"{FORMAT}"' in text or "normal" not in text):
-        return Genotype.load(path)
+        return load_genotype(path)
     return _read(text, given, name)
 
 
@@ -111,11 +112,10 @@ def _decoded(data: bytes) -> str:
 
 def _read(text: str, file: str | None, name: str | None) -> "Genotype":
     """Parse a cell; what is wrong with a file's is told with its name, and how to name one of several."""
-    from raynas.spaces.genotype import Genotype
     from raynas.spaces.texts.snippet import SeveralCells
 
     try:
-        return Genotype.from_text(text, name=name)
+        return genotype_from_text(text, name=name)
     except SeveralCells as error:
         step = f"name it, as {shlex.quote(f'{file}:{error.first}')}" if file else "give one of them alone"
         what, next_step = error.what, step

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.cli.output import say, show_table, table
+from raynas.spaces import skeletons
 
 if TYPE_CHECKING:
     from raynas.config import SearchConfig
@@ -23,7 +24,7 @@ MOST_BITS = 10_000
 
 def usual_data(space: "Space") -> tuple[tuple[int, ...], int, str]:
     """Return shape, classes and a description of the data that a space's sizes are given for."""
-    return _WORDS if space.form.texts else _IMAGES
+    return _WORDS if skeletons.of(space).texts else _IMAGES
 
 
 def space(name: str, measure: bool = False) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def space(name: str, measure: bool = False) -> dict[str, Any]:
     found = library.load_space(str(path))
     seed = torch.Generator().manual_seed(0)
     shape, classes, sized_on = usual_data(found)
-    build = RecurrentSupernet if found.form.texts else Supernet
+    build = RecurrentSupernet if skeletons.of(found).texts else Supernet
     supernet = build(found, shape, classes, found.default_channels, found.default_cells, [seed])
     config = settle(SearchConfig(space=str(path)))
     return {
@@ -51,7 +52,7 @@ def space(name: str, measure: bool = False) -> dict[str, Any]:
         "title": found.title,
         "source": found.source,
         "file": str(path),
-        "fingerprint": found.fingerprint(),
+        "fingerprint": skeletons.fingerprint(found),
         "nodes": found.nodes,
         "keep": found.keep,
         "skeleton": found.skeleton,
@@ -60,10 +61,10 @@ def space(name: str, measure: bool = False) -> dict[str, Any]:
             cell.kind: {f"{edge.source}->{edge.target}": list(edge.ops) for edge in cell.edges}
             for cell in found.cells
         },
-        "architectures": _exact(found.form.architectures(found)),
+        "architectures": _exact(skeletons.of(found).architectures(found)),
         "default_channels": found.default_channels,
         "default_cells": found.default_cells,
-        "cells_are": found.form.counts,
+        "cells_are": skeletons.of(found).counts,
         "parameters": sum(each.numel() for each in supernet.parameters()),
         "sized_on": sized_on,
         "defaults": dict(found.defaults),

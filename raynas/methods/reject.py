@@ -32,6 +32,7 @@ from raynas.parts.stages.sparsify import Relevance, Sparsify
 from raynas.parts.stages.training_free import TrainingFree
 from raynas.parts.stops import AnyOf, EigenvalueGrowth, SkipCount
 from raynas.parts.stores import Generator, Table
+from raynas.spaces import skeletons
 from raynas.spaces.space import Space
 
 
@@ -295,16 +296,19 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
         "skips are counted in a kind of cell that the space does not have",
     ),
     (
-        lambda m, s: isinstance(m.derivation, FewSkips) and not (s.form.edgewise and "normal" in s.kinds),
+        lambda m, s: (
+            isinstance(m.derivation, FewSkips) and not (skeletons.of(s).edgewise and "normal" in s.kinds)
+        ),
         "few-skips takes skips off the edges of normal cells, but the space has no such edges",
     ),
     (
-        lambda m, s: isinstance(m.stages, Greedy) and not s.form.edgewise,
+        lambda m, s: isinstance(m.stages, Greedy) and not skeletons.of(s).edgewise,
         "greedy decides one edge after the other, but here rows of α are no edges",
     ),
     (
         lambda m, s: (
-            isinstance(m.stages, Deepen) and any(s.form.wrong_cells(cells) for cells in m.stages.cells)
+            isinstance(m.stages, Deepen)
+            and any(skeletons.of(s).wrong_cells(cells) for cells in m.stages.cells)
         ),
         "deepen stacks numbers of cells that the space's skeleton does not have",
     ),
@@ -314,7 +318,7 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
     ),
     (
         lambda m, s: (
-            s.form.texts
+            skeletons.of(s).texts
             and _has(
                 m, PartialChannels, DropPath, CutoutChance, SkipDropout, AuxiliarySkip, EdgeNormalisation
             )
@@ -326,59 +330,66 @@ _SPACE: tuple[tuple[Callable[[Method, Space], bool], str], ...] = (
         "edge-normalisation compares edges, but the space keeps all of them",
     ),
     (
-        lambda m, s: _has(m, EdgeNormalisation) and not s.form.edgewise,
+        lambda m, s: _has(m, EdgeNormalisation) and not skeletons.of(s).edgewise,
         "edge-normalisation compares edges, but here rows of α are no edges",
     ),
     (
-        lambda m, s: _has(m, AuxiliarySkip) and s.form.skips,
+        lambda m, s: _has(m, AuxiliarySkip) and skeletons.of(s).skips,
         "auxiliary-skip adds a skip to every edge, but in this space every edge has one",
     ),
     (
         lambda m, s: (
-            (_has(m, PartialChannels, AuxiliarySkip) or isinstance(m.stages, Widen)) and not s.form.extras
+            (_has(m, PartialChannels, AuxiliarySkip) or isinstance(m.stages, Widen))
+            and not skeletons.of(s).extras
         ),
         "partial-channels, widen and auxiliary-skip are built for cells of operations on edges",
     ),
     (
         lambda m, s: (
             getattr(m.sampler, "execute", "all") == "chosen"
-            and not any(group.operations for group in s.groups)
+            and not any(group.operations for group in skeletons.groups(s))
         ),
         "execute: chosen leaves operations out, but here rows of α choose none: `execute: all`",
     ),
     (
         lambda m, s: (
             any(isinstance(p, Resources) or (isinstance(p, Cost) and p.table is None) for p in m.penalties)
-            and (s.form.texts or not any(group.operations for group in s.groups))
+            and (skeletons.of(s).texts or not any(group.operations for group in skeletons.groups(s)))
         ),
         "cost counts the kernels of operations, but α chooses among none here: take cost with a `table:`, or "
         "write `penalties: []`",
     ),
     (
-        lambda m, s: _has(m, DropPath) and s.form.has_trunk,
+        lambda m, s: _has(m, DropPath) and skeletons.of(s).has_trunk,
         "drop-path would cut a chain where a block has no shortcut",
     ),
     (
-        lambda m, s: _has(m, DropPath, SkipDropout) and not s.form.edgewise,
+        lambda m, s: _has(m, DropPath, SkipDropout) and not skeletons.of(s).edgewise,
         "drop-path and skip-dropout drop edges, but here rows of α are no edges",
     ),
     (
-        lambda m, s: isinstance(m.stages, TrainingFree | Deepen) and not s.form.edgewise,
+        lambda m, s: isinstance(m.stages, TrainingFree | Deepen) and not skeletons.of(s).edgewise,
         "this stage takes operations of edges away, but here rows of α are no edges",
     ),
     (
-        lambda m, s: isinstance(m.stages, TrainingFree) and s.form.texts,
+        lambda m, s: isinstance(m.stages, TrainingFree) and skeletons.of(s).texts,
         "training-free pruning counts the linear regions of images, and this space reads texts",
     ),
     (
         lambda m, s: (
             isinstance(m.sampler, Pair)
-            and any(len(set(row.options) - set(m.without)) < 2 for group in s.groups for row in group.rows)
+            and any(
+                len(set(row.options) - set(m.without)) < 2
+                for group in skeletons.groups(s)
+                for row in group.rows
+            )
         ),
         "pair needs two options everywhere",
     ),
     (
-        lambda m, s: any(not set(row.options) - set(m.without) for group in s.groups for row in group.rows),
+        lambda m, s: any(
+            not set(row.options) - set(m.without) for group in skeletons.groups(s) for row in group.rows
+        ),
         "without leaves rows that have no option",
     ),
 )

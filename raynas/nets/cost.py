@@ -17,6 +17,7 @@ from raynas.nets.ops.plain import plain
 from raynas.nets.supernet import Supernet
 from raynas.nets.supernets.base import Priced
 from raynas.nets.supernets.recurrent import AnySupernet, RecurrentSupernet
+from raynas.spaces import skeletons
 from raynas.spaces.space import Space
 
 Measure = Literal["flops", "parameters"]
@@ -58,7 +59,7 @@ def costs_by_cell(space: Space, supernet: AnySupernet) -> dict[str, Tensor]:
         group.name: torch.zeros(
             len(Counts._fields), max(len(layers), 1), len(group.rows), group.width, dtype=torch.float64
         )
-        for group in space.groups
+        for group in skeletons.groups(space)
     }
     priced = [(number, each) for number, layer in enumerate(layers) for each in layer.priced()]
     sides = {} if recurrent else _sides(space, supernet, [each for _, each in priced])  # type: ignore[arg-type]
@@ -116,7 +117,9 @@ def _sides(space: Space, supernet: Supernet, priced: Sequence[Priced]) -> dict[n
     hooks = [module.register_forward_pre_hook(note) for module in {each.module for each in priced}]
     like = next(supernet.parameters())
     lanes = len(like)
-    weights = {group.name: like.new_ones(lanes, len(group.rows), group.width) for group in space.groups}
+    weights = {
+        group.name: like.new_ones(lanes, len(group.rows), group.width) for group in skeletons.groups(space)
+    }
     noise = [torch.Generator(like.device).manual_seed(0) for _ in range(lanes)]
     try:
         supernet(like.new_zeros(lanes, 2, *supernet.shape), weights, Pass(Statistics.BATCH, noise))

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from raynas.nets.auxiliary import AuxiliarySkip
-from raynas.nets.ops.fused import Identity, Shared, Source, form_of, fused
+from raynas.nets.ops.fused import Identity, Shared, Source, fused, operation_class
 from raynas.nets.ops.lanes import Lanes, Pass, interleave, nchw, nhwc
 from raynas.nets.ops.paths import Path, chosen_places, pick, to_paths
-from raynas.spaces.space import Cell
+from raynas.spaces.graph import Cell
 
 Weights = Mapping[str, Tensor]
 """Architecture weights by cell kind, each [lanes, edges, operations]; padded entries are ignored."""
@@ -28,7 +28,7 @@ def active(weights: Weights) -> dict[str, Tensor]:
     return {kind: (rows.detach() != 0).cpu() for kind, rows in weights.items()}
 
 
-class Row(NamedTuple):
+class FanRow(NamedTuple):
     """One operation of a fan.
 
     ``positions`` are the places among the fan's targets that its edges lead to, ``entries`` the places of
@@ -50,7 +50,7 @@ class FanPlan(NamedTuple):
     source: int
     targets: int
     stride: int
-    rows: tuple[Row, ...]
+    rows: tuple[FanRow, ...]
     edges: tuple[int | None, ...]
 
 
@@ -72,7 +72,7 @@ def fan_plans(cell: Cell, targets: Sequence[int]) -> tuple[FanPlan, ...]:
                     entries.append(index * cell.width + column)
         stride = 2 if cell.kind == "reduce" and source < targets[0] else 1
         flat = tuple(
-            Row(name, tuple(positions), tuple(entries), form_of(name, stride).shared)
+            FanRow(name, tuple(positions), tuple(entries), operation_class(name, stride).shared)
             for name, (positions, entries) in rows.items()
         )
         leaving = {edge.target: index for index, edge in enumerate(cell.edges) if edge.source == source}
@@ -238,7 +238,7 @@ def _shared_table(plan: FanPlan) -> list[int]:
     return [row.get(target, 0) for row in rows for target in range(plan.targets)]
 
 
-def _partial(plan: FanPlan) -> Iterator[Row]:
+def _partial(plan: FanPlan) -> Iterator[FanRow]:
     """Yield the rows with kernels that do not lead to every target."""
     return (row for row in plan.rows if not row.shared and len(row.positions) < plan.targets)
 

@@ -88,7 +88,7 @@ class ScaledNorm(nn.Module):
         return self.norm(x, run, self.scale.flatten(), self.shift.flatten())  # type: ignore[no-any-return]
 
 
-class ResidualBlock(nn.Module):
+class SuperResidualBlock(nn.Module):
     """Two 3×3 convolutions, the first of stride 2, beside average pooling and a 1×1 convolution.
 
     Each of the two is ReLU, convolution, batch norm (Dong & Yang 2020, section 2.1).

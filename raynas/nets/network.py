@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from raynas.nets.ops.plain import ResidualBlock
+from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.outside import load_dotted
 from raynas.spaces.skeletons.plan import HalfPlan, Plan
@@ -44,11 +45,12 @@ class Network(nn.Module):
         affine: bool = True,
     ) -> None:
         super().__init__()
-        plan = genotype.form.plan(shape, genotype.nodes, cells, channels, genotype, genotype.trunk)
+        skeletons.checked(genotype)
+        plan = skeletons.of(genotype).plan(shape, genotype.nodes, cells, channels, genotype, genotype.trunk)
         self.small = plan.stem != "large"
         self.stem = _stem(plan, shape[0])
         build: Callable[[Genotype, Any, bool], nn.Module] = load_dotted(
-            genotype.form.layer, f"the skeleton {genotype.skeleton}"
+            skeletons.of(genotype).layer, f"the skeleton {genotype.skeleton}"
         )
         self.cells = nn.ModuleList(
             Halve(layer) if isinstance(layer, HalfPlan) else build(genotype, layer, affine)
@@ -59,7 +61,7 @@ class Network(nn.Module):
         self.head = nn.Linear(plan.features, classes)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.eps = genotype.form.epsilon
+                module.eps = skeletons.of(genotype).epsilon
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits [N, classes] of images [N, channels, height, width]."""

@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from raynas.errors import RaynasError
 from raynas.nets.network import Network
 from raynas.nets.networks.recurrent import RecurrentNetwork
+from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.skeletons.plan import CellPlan, Usual
 
@@ -37,7 +38,7 @@ def size_of(genotype: Genotype, shape: tuple[int, ...], classes: int, channels: 
     _check(genotype, shape, Usual(max(shape[1:], default=0), classes, channels, cells))
     network: torch.nn.Module
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
-        if genotype.form.texts:
+        if skeletons.of(genotype).texts:
             network = RecurrentNetwork(genotype, classes, channels).eval()
             network(torch.zeros(1, 1, dtype=torch.long))
         else:
@@ -53,19 +54,21 @@ def _check(genotype: Genotype, shape: tuple[int, ...], asked: Usual) -> None:
             raise RaynasError(
                 f"a network is counted up to {name}: {most}", got=f"{name}: {number}", expected=f"1 to {most}"
             )
-    if genotype.form.texts:
-        if wrong := genotype.form.wrong_cells(asked.cells):
+    if skeletons.of(genotype).texts:
+        if wrong := skeletons.of(genotype).wrong_cells(asked.cells):
             raise RaynasError(wrong, got=f"cells: {asked.cells}")
         return
-    plan = genotype.form.plan(shape, genotype.nodes, asked.cells, asked.channels, genotype, genotype.trunk)
+    plan = skeletons.of(genotype).plan(
+        shape, genotype.nodes, asked.cells, asked.channels, genotype, genotype.trunk
+    )
     edges = {kind: len(choices) for kind, choices in genotype.cells}
     operations = sum(
         edges[layer.kind] if isinstance(layer, CellPlan) else max(edges.values()) for layer in plan.cells
     )
-    if operations > MOST_OPERATIONS and not genotype.form.has_trunk:
+    if operations > MOST_OPERATIONS and not skeletons.of(genotype).has_trunk:
         raise RaynasError(
             "the network has too many operations to count",
-            got=f"{operations:,} in {asked.cells} {genotype.form.counts}",
+            got=f"{operations:,} in {asked.cells} {skeletons.of(genotype).counts}",
             expected=f"{MOST_OPERATIONS:,} or fewer",
             next_step="ask for fewer with `--cells`",
         )

@@ -24,6 +24,7 @@ from raynas.nets.ops.fused import SeparablePair
 from raynas.nets.ops.lanes import Lanes, Pass
 from raynas.nets.recompute import recomputed
 from raynas.nets.supernets.base import Builder, Layer
+from raynas.spaces import skeletons
 from raynas.spaces.outside import load_dotted
 from raynas.spaces.skeletons.plan import Plan
 from raynas.spaces.space import Space
@@ -56,13 +57,13 @@ class Supernet(nn.Module):
         plan: Plan | None = None,
     ) -> None:
         super().__init__()
-        _check_build(space, partial, auxiliary)
-        lanes = Lanes(generators, dtype, space.form.epsilon)
-        plan = plan or space.form.plan(shape, space.nodes, cells, channels, trunk=space.trunk)
-        builder: type[Builder] = load_dotted(space.form.builder, f"the skeleton {space.skeleton}")
+        _check_build(skeletons.checked(space), partial, auxiliary)
+        lanes = Lanes(generators, dtype, skeletons.of(space).epsilon)
+        plan = plan or skeletons.of(space).plan(shape, space.nodes, cells, channels, trunk=space.trunk)
+        builder: type[Builder] = load_dotted(skeletons.of(space).builder, f"the skeleton {space.skeleton}")
         build = builder(lanes, space, partial)
         self.space, self.shape, self.recompute, self.partial = space, shape, recompute, partial
-        self.auxiliary = auxiliary or space.form.skips
+        self.auxiliary = auxiliary or skeletons.of(space).skips
         self.stem = build.stem(plan, shape[0])
         self.cells = nn.ModuleList(build.layer(layer) for layer in plan.cells)
         self.tail = build.tail(plan)
@@ -78,7 +79,7 @@ class Supernet(nn.Module):
     def forward(self, images: Tensor, weights: Weights, run: Pass) -> Tensor:
         """Return logits [lanes, N, classes] of images [lanes, N, channels, height, width]."""
         self._check_pass(run, len(images))
-        if self.space.form.skips:
+        if skeletons.of(self.space).skips:
             run = replace(run, auxiliary=1.0)
         x = images.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
         shared: dict[Any, Any] = {}
@@ -96,7 +97,7 @@ class Supernet(nn.Module):
 
     def _check_pass(self, run: Pass, lanes: int) -> None:
         edges = [name for name in ("drop_path", "skip_dropout") if getattr(run, name)]
-        if edges and not self.space.form.edgewise:
+        if edges and not skeletons.of(self.space).edgewise:
             raise RaynasError(
                 f"{' and '.join(edges)} need operations on edges", got=f"space: {self.space.name}"
             )
@@ -114,10 +115,10 @@ def _check_build(space: Space, partial: int, auxiliary: bool) -> None:
     """Refuse what the space's skeleton does not have."""
     if partial < 1:
         raise RaynasError("no such share of the channels", got=f"partial: {partial}", expected="1 or more")
-    if auxiliary and space.form.skips:
+    if auxiliary and skeletons.of(space).skips:
         raise RaynasError("every edge has a skip already", got=f"space: {space.name}, auxiliary skips")
     wanted = ["partial channels"] * (partial > 1) + ["auxiliary skips"] * auxiliary
-    if wanted and not space.form.extras:
+    if wanted and not skeletons.of(space).extras:
         raise RaynasError(
             f"this space has no {' and '.join(wanted)}",
             got=f"space: {space.name} (skeleton {space.skeleton})",

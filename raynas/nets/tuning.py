@@ -12,6 +12,7 @@ from raynas.nets.ops.fused import SeparablePair
 from raynas.nets.ops.lanes import Pass, Statistics
 from raynas.nets.supernet import Supernet
 from raynas.nets.supernets.recurrent import RecurrentSupernet
+from raynas.spaces import skeletons
 from raynas.spaces.space import Space
 
 HOPELESS = 2.0
@@ -66,7 +67,10 @@ def shapes(supernet: Supernet, images: Tensor) -> dict[str, int]:
 
 def zero_weights(space: Space, images: Tensor) -> Mapping[str, Tensor]:
     """Return weights of 0 for every option of every group, in the images' type."""
-    return {group.name: images.new_zeros(len(images), len(group.rows), group.width) for group in space.groups}
+    return {
+        group.name: images.new_zeros(len(images), len(group.rows), group.width)
+        for group in skeletons.groups(space)
+    }
 
 
 def _fastest(shape: Shape, lanes: int, edges: int, images: Tensor, batch: int, runs: int) -> str:

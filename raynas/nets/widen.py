@@ -18,7 +18,7 @@ from raynas.nets.ops.flat import flatten, unflatten
 from raynas.nets.ops.fused import Reduce
 from raynas.nets.ops.lanes import Norm
 from raynas.nets.supernet import Supernet
-from raynas.nets.supernets.edges import EdgeCell
+from raynas.nets.supernets.edges import SuperEdgeCell
 
 Flat = Callable[[Tensor], Tensor]
 """Maps numbers [lanes, numbers] of one supernet's parameters to those of another."""
@@ -36,7 +36,7 @@ def growths(old: Supernet, new: Supernet, generators: Sequence[torch.Generator])
     pairs = [
         (index, before.channels, after.channels)
         for index, (before, after) in enumerate(zip(old.cells, new.cells, strict=True))
-        if isinstance(before, EdgeCell) and isinstance(after, EdgeCell)
+        if isinstance(before, SuperEdgeCell) and isinstance(after, SuperEdgeCell)
     ]
     return [
         {

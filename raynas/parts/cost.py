@@ -15,8 +15,9 @@ from raynas.errors import RaynasError, unknown
 from raynas.nets.cost import costs_by_cell, option_costs
 from raynas.nets.supernets.recurrent import AnySupernet
 from raynas.parts.penalties import Strength, Term, shares
+from raynas.spaces import skeletons
+from raynas.spaces.graph import Group
 from raynas.spaces.library import read_yaml
-from raynas.spaces.skeletons.base import Group
 from raynas.spaces.space import Space
 
 LEAST = 2.0
@@ -150,7 +151,7 @@ def read_costs(table: str, space: Space) -> Costs:
     if not path.is_file():
         raise RaynasError("there is no such table of costs", got=str(path), expected="a YAML or JSON file")
     data = read_yaml(path)
-    groups = [group for group in space.groups if group.operations]
+    groups = [group for group in skeletons.groups(space) if group.operations]
     by_group = any(isinstance(value, dict) for value in data.values())
     known = {group.name for group in groups} if by_group else _options(groups)
     for key in data:
@@ -160,7 +161,7 @@ def read_costs(table: str, space: Space) -> Costs:
         group.name: _table(group, data.get(group.name, {}) if by_group else data, path)
         if group.operations
         else torch.zeros(len(group.rows), group.width, dtype=torch.float64)
-        for group in space.groups
+        for group in skeletons.groups(space)
     }
 
 

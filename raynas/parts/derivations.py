@@ -6,11 +6,12 @@ from typing import Annotated, ClassVar, Protocol
 
 from pydantic import Field
 
+from raynas.spaces import skeletons
 from raynas.spaces.derive import Rows, derive, derive_above, genotype_in, selected
 from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Cell, Choice
 from raynas.spaces.operations import OPERATIONS
-from raynas.spaces.skeletons.base import Choice
-from raynas.spaces.space import Cell, Space
+from raynas.spaces.space import Space
 
 Table = list[list[float]]
 Rated = list[tuple[float, Choice, bool]]
@@ -48,7 +49,7 @@ class EveryEdge:
 
     def __call__(self, space: Space, weights: Mapping[str, Rows]) -> Genotype:
         """Take the argmax of each row, the excluded operations included."""
-        if not space.form.edgewise:
+        if not skeletons.of(space).edgewise:
             return derive(space, weights)
         cells: dict[str, list[Choice]] = {
             cell.kind: _every(space, cell, _lists(weights[cell.kind])) for cell in space.cells
@@ -99,7 +100,7 @@ class Threshold:
 
     def __call__(self, space: Space, weights: Mapping[str, Rows]) -> Genotype:
         """Keep, on each edge, its heaviest operation."""
-        if not space.form.edgewise:
+        if not skeletons.of(space).edgewise:
             return derive_above(space, weights, self.above, self.most)
         cells: dict[str, list[Choice]] = {}
         for kind, rated in self._nodes(space, weights):
@@ -109,7 +110,7 @@ class Threshold:
 
     def notes(self, space: Space, weights: Mapping[str, Rows]) -> Mapping[str, float]:
         """Return how many nodes have no edge that passes, of all kinds of cell."""
-        if not space.form.edgewise:
+        if not skeletons.of(space).edgewise:
             return {}
         below = [not self._passing(rated) for _, rated in self._nodes(space, weights)]
         return {"nodes_below": float(sum(below))}

@@ -17,6 +17,7 @@ from raynas.bilevel.policy import Draw, Losses, Policy, Tables, Validated
 from raynas.bilevel.progress import Positive, number
 from raynas.nets.fan import active
 from raynas.parts.relaxations import concentration, masked_softmax
+from raynas.spaces import skeletons
 from raynas.spaces.operations import OPERATIONS
 
 Execute = Literal["all", "chosen"]
@@ -130,7 +131,9 @@ class Gumbel:
             return Draw(tables)
         chosen = {name: weights.detach() > 0 for name, weights in tables.items()}
         # States that are read need no computation: their weights stay, and with them their gradients.
-        operations = {group.name: tables[group.name] for group in policy.space.groups if group.operations}
+        operations = {
+            group.name: tables[group.name] for group in skeletons.groups(policy.space) if group.operations
+        }
         left = {name: weights.masked_fill(~chosen[name], 0.0) for name, weights in operations.items()}
         offsets = {name: w.masked_fill(chosen[name], 0.0).sum(-1) for name, w in operations.items()}
         return Draw({**tables, **left}, chosen, offsets)

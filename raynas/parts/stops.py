@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Protocol, runtime_checkable
 from pydantic import Field, InstanceOf
 
 from raynas.bilevel.records import EpochReport
+from raynas.spaces import skeletons
 from raynas.spaces.operations import OPERATIONS
 from raynas.spaces.space import Space
 
@@ -184,7 +185,7 @@ def _orders(report: EpochReport, space: Space) -> tuple[tuple[int, ...], ...]:
 
 def _compared(space: Space) -> Iterator[tuple[str, int, list[int]]]:
     """Yield each row of α as its group's name and its place, with the columns whose order counts."""
-    for group in space.groups:
+    for group in skeletons.groups(space):
         for place, row in enumerate(group.rows):
             yield (
                 group.name,

@@ -15,8 +15,10 @@ from raynas.report.draw import draw_cell, write_cells
 from raynas.report.facts import Facts
 from raynas.report.pictures import Likeness, Multiple, Picture
 from raynas.report.stats import derived_counts
+from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.operations import OPERATIONS
+from raynas.spaces.reading import genotype_to_text
 from raynas.sweep.folder import SweepFolder, write_atomic
 from raynas.sweep.plan import Benchmark
 
@@ -67,7 +69,7 @@ def _content(facts: Facts, genotype_json: str) -> dict[str, Any]:
         "cells": {kind: draw_cell(chosen, kind) for kind in chosen.kinds} if chosen else {},
         "genotype_json": genotype_json.rstrip(),
         "genotype_text": _text(chosen) if chosen else "",
-        "form": chosen.form.text_form if chosen else "",
+        "notation": skeletons.of(chosen).notation if chosen else "",
         "ranking": f.ranking(facts),
         "settings": f.setting_rows(facts),
         "curves": curves,
@@ -234,7 +236,7 @@ def _likeness_rows(likeness: Likeness) -> list[tuple[str, str, int]]:
 def _text(genotype: Genotype) -> str:
     """Return the text form of the genotype's own field, or nothing for cells that it cannot express."""
     try:
-        return genotype.to_text()
+        return genotype_to_text(genotype)
     except RaynasError:
         return ""
 

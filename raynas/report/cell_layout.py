@@ -14,9 +14,10 @@ from random import Random
 from statistics import fmean
 
 from raynas.errors import RaynasError
+from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Choice
 from raynas.spaces.operations import OPERATIONS
-from raynas.spaces.skeletons.base import Choice
 
 MARGIN = 20
 HEADING = 30
@@ -101,16 +102,17 @@ class _Graph:
                 got=f"{len(self.choices)} in the {kind} cell",
                 expected=f"{MOST_LINES} or fewer",
             )
-        form = genotype.form
-        self.gathered = form.gathered(genotype, kind)
+        skeleton = skeletons.of(genotype)
+        self.gathered = skeleton.gathered(genotype, kind)
         gathers = bool(self.gathered)
-        self.output = genotype.targets[-1] + gathers
-        self.ops = form.node_operations(genotype, kind)
+        self.targets = skeleton.targets(genotype.nodes)
+        self.output = self.targets[-1] + gathers
+        self.ops = skeleton.node_operations(genotype, kind)
         self.per_node = bool(self.ops)
-        self.beside = OPERATIONS["skip_connect"] if form.skips else None
-        self.labelled = set() if self.per_node else set(genotype.targets)
+        self.beside = OPERATIONS["skip_connect"] if skeleton.skips else None
+        self.labelled = set() if self.per_node else set(self.targets)
         self.block = max(BLOCK, *(_block_width(c.op) for c in self.choices)) if self.per_node else BLOCK
-        depth = dict.fromkeys(range(form.inputs), 0)
+        depth = dict.fromkeys(range(skeleton.inputs), 0)
         lines = Counter((choice.source, choice.target) for choice in self.choices)
         for choice in self.choices:  # ordered by target, so every source's depth is final
             # Parallel lines part in a column between their ends.
@@ -358,8 +360,8 @@ def _box(graph: _Graph, place: int, right: float, y: float) -> Box:
 
 def _name(graph: _Graph, place: int) -> str:
     """Return what stands in a state's block; DARTS counts its nodes from 0, others count the input as 0."""
-    inputs = graph.genotype.form.inputs
-    *read, output = graph.genotype.form.symbols()
+    inputs = skeletons.of(graph.genotype).inputs
+    *read, output = skeletons.of(graph.genotype).symbols()
     if place == graph.output:
         return output
     return read[place] if place < inputs else str(place - (inputs if inputs > 1 else 0))
@@ -374,7 +376,7 @@ def _state(graph: _Graph, place: int) -> str:
 def _formula(graph: _Graph) -> str:
     """Say the cell in words: ``node 0 = skip_connect(c_{k-2}) + ...``."""
     sums = []
-    for node in graph.genotype.targets:
+    for node in graph.targets:
         into = [choice for choice in graph.choices if choice.target == node]
         states = [_state(graph, choice.source) for choice in into]
         if not into:
@@ -392,7 +394,7 @@ def _formula(graph: _Graph) -> str:
         sums.append(f"{_state(graph, node)} = {value}")
     if graph.gathered:
         loose = ", ".join(_state(graph, state) for state in graph.gathered)
-        everything = graph.gathered == tuple(graph.genotype.targets)
-        form = graph.genotype.form
-        sums.append(f"{form.symbols()[-1]} = {'all nodes' if everything else loose}, {form.gathering}")
+        gathered = "all nodes" if graph.gathered == tuple(graph.targets) else loose
+        skeleton = skeletons.of(graph.genotype)
+        sums.append(f"{skeleton.symbols()[-1]} = {gathered}, {skeleton.gathering}")
     return "; ".join(sums)

@@ -4,6 +4,7 @@ from raynas.errors import unknown
 from raynas.report.cell_layout import APART, HEADING, LETTER, MARGIN, Box, Drawing, Wire
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.operations import OPERATIONS
+from raynas.spaces.reading import genotype_to_text
 
 BLOCK, HEAD, TALL = 80, 140, 32
 """Widths of a block and of what begins a line, and the height of both, in pixels."""
@@ -41,7 +42,7 @@ def lay_out_chain(genotype: Genotype, kind: str) -> Drawing:
         height=top + len(trunk.stages) * LINE - LINE + TALL / 2 + MARGIN,
         title="Chain",
         subtitle=subtitle,
-        description=genotype.to_text(),
+        description=genotype_to_text(genotype),
         blocks=tuple(blocks),
         wires=tuple(wires),
     )

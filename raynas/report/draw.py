@@ -10,6 +10,7 @@ from xml.sax.saxutils import escape, quoteattr
 from raynas.disk import disk_error, write_atomic
 from raynas.report import cell_layout, chain_layout
 from raynas.report.cell_layout import HEADING, MARGIN, TAIL, Box, Drawing, Point, Wire
+from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.operations import FAMILIES, OPERATIONS, Dashes, Family
 
@@ -62,7 +63,7 @@ def write_cells(genotype: Genotype, folder: Path) -> list[Path]:
 
 
 def _layout(genotype: Genotype, kind: str) -> Drawing:
-    place = chain_layout.lay_out_chain if genotype.form.has_trunk else cell_layout.lay_out_cell
+    place = chain_layout.lay_out_chain if skeletons.of(genotype).has_trunk else cell_layout.lay_out_cell
     return place(genotype, kind)
 
 

@@ -14,6 +14,7 @@ from typing import IO
 
 from raynas.report.draw import draw_png
 from raynas.spaces.genotype import Genotype
+from raynas.spaces.reading import genotype_from_json
 
 KEPT = 64
 """Pictures that are kept: a cell mostly stays for some epochs, and its last is drawn for the summary too."""
@@ -82,7 +83,7 @@ def answer() -> None:
     os.nice(19)
     for line in sys.stdin.buffer:
         asked = json.loads(line)
-        picture = draw_png(Genotype.from_json(asked["genotype"]), asked["kind"])
+        picture = draw_png(genotype_from_json(asked["genotype"]), asked["kind"])
         sys.stdout.buffer.write(_LENGTH.pack(len(picture)) + picture)
         sys.stdout.buffer.flush()
 

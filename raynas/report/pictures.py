@@ -10,6 +10,7 @@ from raynas.report.facts import Facts, MethodSetting, measured
 from raynas.report.figures import Band, Curve, Frame
 from raynas.report.stats import Alike, alike, mean_shares
 from raynas.report.text import slug
+from raynas.spaces import skeletons
 from raynas.sweep.record import TrialRecord
 
 MOST_LINES = 40
@@ -104,7 +105,7 @@ def operation_mix(facts: Facts) -> list[Multiple]:
         return []
     last = max((report.epoch for record in facts.records for report in record.reports), default=0)
     found = []
-    for group in (group for group in facts.space.groups if group.operations):
+    for group in (group for group in skeletons.groups(facts.space) if group.operations):
         panels, used = [], dict[str, None]()
         for place, method in enumerate(facts.methods):
             histories = [record.reports for record in _of_method(facts, method)]
@@ -144,7 +145,9 @@ def likeness(facts: Facts) -> Likeness | None:
         svg = figures.heat_map("alike", found.matrix, [record.id for record in ranked], breaks)
         alt = "Share of choices that each pair of cells has in common, in percent"
         picture = Picture("alike", "", alt, svg)
-    return Likeness(found, grouping, picture, facts.space.form.chance(facts.space) if facts.space else None)
+    return Likeness(
+        found, grouping, picture, skeletons.of(facts.space).chance(facts.space) if facts.space else None
+    )
 
 
 def _line_multiple(

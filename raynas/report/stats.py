@@ -8,9 +8,10 @@ from itertools import combinations
 from statistics import fmean, stdev
 
 from raynas.bilevel.records import EpochReport
+from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Group
 from raynas.spaces.operations import OPERATIONS
-from raynas.spaces.skeletons.base import Group
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def mean_shares(
 
 def derived_counts(genotypes: Sequence[Genotype], kind: str) -> dict[str, float]:
     """Return how many edges of one kind of cell hold each operation, on average, in catalogue order."""
-    counts = Counter(op for genotype in genotypes for op in genotype.operations(kind))
+    counts = Counter(op for genotype in genotypes for op in skeletons.of(genotype).operations(genotype, kind))
     return {op: counts[op] / len(genotypes) for op in OPERATIONS if op in counts}
 
 

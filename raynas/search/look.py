@@ -27,6 +27,7 @@ from raynas.errors import RaynasError
 from raynas.nets.ops.lanes import Statistics
 from raynas.parts.stages.base import Sample
 from raynas.search.streams import stream
+from raynas.spaces import skeletons
 from raynas.spaces.space import Space
 
 Pair = tuple[float, float]
@@ -267,7 +268,7 @@ def rows_of(space: Space, tables: Tables, lane: int) -> dict[str, list[list[floa
             values[: len(row.options)]
             for values, row in zip(tables[group.name][lane].tolist(), group.rows, strict=True)
         ]
-        for group in space.groups
+        for group in skeletons.groups(space)
     }
 
 

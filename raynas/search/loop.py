@@ -32,6 +32,7 @@ from raynas.search.look import Evaluator, Looker, Pair, entropy_of, pairs, perpl
 from raynas.search.memory import peak_memory, reset_peak_memory
 from raynas.search.step import Trainer
 from raynas.search.streams import stream
+from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.space import Space
 
@@ -98,7 +99,7 @@ class Pack:
             self.problem, self.configs, self.valid, self.method.relaxation.shift_free, clock
         )
         smallest = min(self.train.smallest, self.valid.smallest, self.config.hessian.batch or 2)
-        if smallest == 1 and not space.form.texts:
+        if smallest == 1 and not skeletons.of(space).texts:
             self.evaluator.check_statistics(self.problem.mean())
         self.history: list[list[EpochReport]] = [[] for _ in configs]
         self.past: list[dict[int, dict[str, Any]]] = [{} for _ in configs]
@@ -248,7 +249,7 @@ class Pack:
             genotype=genotype,
             weights=rows_of(self.space, mean.weights, lane),
             entropy=entropy_of(mean.weights, lane),
-            skips=genotype.count("skip_connect"),
+            skips=skeletons.of(genotype).count(genotype, "skip_connect"),
             curvature=measured,
             extra={
                 **self._extra(lane, {"": valid[0], "discrete_": discrete[0]}),
@@ -265,7 +266,7 @@ class Pack:
         values = [scheduled(part, self.progress) for _, part in self.method.parts()]
         extra = {name: float(value) for each in values for name, value in each.items()}
         alive = sum(int(mask[lane].sum()) for mask in self.problem.policy.alive.values())
-        if self.space.form.texts:
+        if skeletons.of(self.space).texts:
             extra |= {f"{kind}perplexity": perplexity(loss) for kind, loss in losses.items()}
         if self.method.stages is not None:
             extra["alive"] = float(alive)
@@ -367,7 +368,7 @@ class Pack:
     def _shared(self) -> dict[str, str]:
         """Return the fingerprints of space and data."""
         return {
-            "space_fingerprint": self.space.fingerprint(),
+            "space_fingerprint": skeletons.fingerprint(self.space),
             "data_fingerprint": str(self.splits.record()["hash"]),
         }
 

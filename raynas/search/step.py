@@ -22,6 +22,7 @@ from raynas.nets.widen import widen
 from raynas.parts.stages.base import Stage
 from raynas.parts.updaters import Sgd, clip_norm
 from raynas.search.streams import stream
+from raynas.spaces import skeletons
 from raynas.spaces.space import Space
 
 
@@ -64,7 +65,7 @@ class Trainer:
             "channels": config.channels or self.space.default_channels,
             "cells": config.cells or self.space.default_cells,
         }
-        return (RecurrentSupernet if self.space.form.texts else Supernet)(
+        return (RecurrentSupernet if skeletons.of(self.space).texts else Supernet)(
             self.space,
             self.dataset.shape,
             self.dataset.classes,

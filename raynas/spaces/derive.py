@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from raynas.errors import RaynasError
+from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
-from raynas.spaces.skeletons.base import Choice, Group
+from raynas.spaces.graph import Choice, Group
 from raynas.spaces.space import Space
 
 
@@ -28,7 +29,7 @@ def derive(space: Space, weights: Mapping[str, Rows]) -> Genotype:
     in ``space.exclude`` are never chosen; ties go to the lowest index. Raises `RaynasError` on a missing
     group, a wrong shape or a NaN.
     """
-    return genotype_in(space, space.form.derive(space, _tables(space, weights)))
+    return genotype_in(space, skeletons.of(space).derive(space, _tables(space, weights)))
 
 
 def derive_above(
@@ -38,17 +39,17 @@ def derive_above(
 
     ``weights`` are those of `derive`, and so are the errors.
     """
-    return genotype_in(space, space.form.above(space, _tables(space, weights), least, most))
+    return genotype_in(space, skeletons.of(space).above(space, _tables(space, weights), least, most))
 
 
 def genotype_in(space: Space, cells: Mapping[str, Iterable[Choice]]) -> Genotype:
     """Return the genotype that consists of these choices, by kind of cell, of a space."""
-    return Genotype.of(space.name, space.nodes, cells, space.skeleton, space.trunk)
+    return skeletons.checked(Genotype.of(space.name, space.nodes, cells, space.skeleton, space.trunk))
 
 
 def _tables(space: Space, weights: Mapping[str, Rows]) -> dict[str, list[list[float]]]:
     tables = {}
-    for group in space.groups:
+    for group in skeletons.groups(space):
         if group.name not in weights:
             raise RaynasError(f"no weights for the {group.title}", got=", ".join(weights) or "nothing")
         tables[group.name] = _rows(group, weights[group.name])
@@ -57,9 +58,11 @@ def _tables(space: Space, weights: Mapping[str, Rows]) -> dict[str, list[list[fl
 
 def selected(space: Space, genotype: Genotype) -> dict[str, list[tuple[int, int]]]:
     """Return the (row, option) entries of each group of α that a genotype of the space has chosen."""
-    entries: dict[str, list[tuple[int, int]]] = {group.name: [] for group in space.groups}
-    rows = {(g.name, row.name): (i, row.options) for g in space.groups for i, row in enumerate(g.rows)}
-    for group, name, option in space.form.decisions(space, genotype):
+    skeleton = skeletons.of(space)
+    groups = skeleton.groups(space)
+    entries: dict[str, list[tuple[int, int]]] = {group.name: [] for group in groups}
+    rows = {(g.name, row.name): (i, row.options) for g in groups for i, row in enumerate(g.rows)}
+    for group, name, option in skeleton.decisions(space, genotype):
         if (group, name) in rows:
             row, options = rows[group, name]
             entries[group].append((row, options.index(option)))

@@ -19,7 +19,7 @@ class Arrow(NamedTuple):
 Colours = Mapping[int, int]
 
 
-def first_form(fixed: Sequence[int], free: Iterable[int], arrows: Iterable[Arrow]) -> str:
+def first_text(fixed: Sequence[int], free: Iterable[int], arrows: Iterable[Arrow]) -> str:
     """Return the first in order of the texts that the numberings of ``free`` nodes give.
 
     ``fixed`` nodes keep their places; arrows may be parallel. Nodes are told apart by what leads into and out

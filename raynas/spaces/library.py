@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from raynas.disk import expanded, read_bounded
 from raynas.errors import MOST_PROBLEMS, FileProblems, Problem, RaynasError, nearest, quoted, unknown
-from raynas.spaces.space import Space, SpaceFile
+from raynas.spaces.space import Space
+from raynas.spaces.space_file import SpaceFile
 from raynas.yaml_text import MOST_BYTES, NotYaml, parse_yaml
 
 Shelf = Literal["search_spaces", "trials"]

@@ -12,6 +12,7 @@ from raynas.config import Frozen, SearchConfig
 from raynas.disk import expanded
 from raynas.errors import quoted
 from raynas.spaces.space import Space
+from raynas.spaces.space_file import sound_space
 from raynas.tables.open import open_table
 from raynas.tables.table import Yardstick
 
@@ -250,5 +251,5 @@ class Sweep:
             track=Track.model_validate(data["track"]),
             benchmark=Benchmark.model_validate(data["benchmark"]) if data.get("benchmark") else None,
             methods=tuple(_Begun.model_validate(each).model_dump() for each in data.get("methods", ())),
-            spaces={name: Space.model_validate(space) for name, space in data.get("spaces", {}).items()},
+            spaces={name: sound_space(space) for name, space in data.get("spaces", {}).items()},
         )

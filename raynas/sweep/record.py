@@ -11,6 +11,7 @@ from raynas.bilevel.records import EpochReport
 from raynas.config import SearchConfig
 from raynas.errors import RaynasError
 from raynas.spaces.genotype import Genotype
+from raynas.spaces.reading import genotype_from_json
 from raynas.sweep.file.ids import method_label
 
 Status = Literal["waiting", "running", "finished", "diverged", "failed"]
@@ -189,7 +190,7 @@ class Fold:
         """Read a report; a cell that did not change since the last epoch is one object, read once."""
         report = data["genotype"]
         if self._genotype is None or self._genotype[0] != report:
-            self._genotype = report, Genotype.from_json(report)
+            self._genotype = report, genotype_from_json(report)
         return EpochReport.from_json(data, self._genotype[1])
 
     def _report(self, report: EpochReport, event: Mapping[str, Any]) -> None:

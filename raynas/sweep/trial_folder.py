@@ -13,6 +13,7 @@ from raynas.disk import disk_error, read_json, set_aside, write_atomic
 from raynas.errors import RaynasError
 from raynas.spaces.library import load_space
 from raynas.spaces.space import Space
+from raynas.spaces.space_file import sound_space
 from raynas.sweep.feed import Feed
 from raynas.sweep.plan import Trial
 from raynas.sweep.record import Fold, TrialRecord
@@ -178,7 +179,7 @@ class TrialFolder:
 @lru_cache(maxsize=64)
 def _space(text: str) -> Space:
     """Return a space from its JSON text; the trials of a sweep share a few."""
-    return Space.model_validate_json(text)
+    return sound_space(json.loads(text))
 
 
 def read_mapping(path: Path, what: str, parse: Callable[[dict[str, Any]], T]) -> T:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from raynas.errors import RaynasError, short
+from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.skeletons import SKELETONS
 from raynas.spaces.space import Space
@@ -45,7 +46,7 @@ class FileTable:
         """Return what the table says of a cell, None where it does not hold it."""
         if genotype.skeleton != self.skeleton:
             return None
-        return self.rows.get(genotype.form.table_name(genotype))
+        return self.rows.get(skeletons.of(genotype).table_name(genotype))
 
     def best_in(self, space: Space) -> dict[str, float]:
         """Return the largest accuracies among the cells that a space can express, by column."""
@@ -206,6 +207,6 @@ def _vocabulary(names: Iterable[str], path: Path) -> tuple[int, frozenset[str]]:
     if len(nodes) != 1 or not operations:
         first = next(iter(names), "no row")
         raise RaynasError(
-            "not cells of one benchmark", got=f"{path}: {short(first)}", expected=nasbench201.FORM
+            "not cells of one benchmark", got=f"{path}: {short(first)}", expected=nasbench201.NOTATION
         )
     return nodes.pop(), frozenset(operations)

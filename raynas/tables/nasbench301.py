@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from raynas.errors import RaynasError
+from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.space import Space
 from raynas.tables.table import TableEntry
@@ -81,7 +82,7 @@ class Surrogate:
         return self._known[genotype]
 
     def _predict(self, genotype: Genotype) -> TableEntry:
-        nodes = list(genotype.targets)
+        nodes = list(skeletons.of(genotype).targets(genotype.nodes))
         normal, reduce = (
             [(choice.op, choice.source) for choice in genotype.cell(kind)] for kind in ("normal", "reduce")
         )
@@ -113,7 +114,7 @@ def _fits(genotype: Genotype) -> bool:
         and all(
             sum(choice.target == node for choice in choices) == EDGES
             for _, choices in genotype.cells
-            for node in genotype.targets
+            for node in skeletons.of(genotype).targets(genotype.nodes)
         )
     )
 

@@ -6,6 +6,7 @@ from functools import cache
 from itertools import combinations, product
 from math import inf
 
+from raynas.spaces import skeletons
 from raynas.spaces.space import Space
 from raynas.spaces.texts import nasbench101
 
@@ -19,7 +20,7 @@ def expressible(space: Space) -> Callable[[str], bool]:
     choice blocks. All hashes of a space are listed at the first call: that takes a second or two, or ten
     for the largest of NAS-Bench-1Shot1.
     """
-    return _hashes(space).__contains__ if space.form.table_key == "hash" else _by_edges(space)
+    return _hashes(space).__contains__ if skeletons.of(space).table_key == "hash" else _by_edges(space)
 
 
 def _by_edges(space: Space) -> Callable[[str], bool]:

@@ -10,7 +10,8 @@ import pytest
 
 from helpers.track_folders import end, epochs, report, start
 from raynas.bilevel.records import Curvature
-from raynas.spaces.genotype import Choice, Genotype
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Choice
 from raynas.sweep.file.load import load_sweep
 from raynas.sweep.folder import SweepFolder
 

@@ -19,7 +19,8 @@ from raynas.errors import RaynasError
 from raynas.launch.driver import next_attempt
 from raynas.launch.observer import Observer
 from raynas.methods import names
-from raynas.spaces.genotype import Choice, Genotype
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Choice
 from raynas.sweep.folder import SweepFolder, TrialFolder
 from raynas.sweep.identity import records_of
 from raynas.sweep.plan import Distribution, Resources, Select, Strategy, Sweep, Track, Trial

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 import torch
 import torch.nn.functional as F
 
+from raynas.spaces import skeletons
+
 KERNELS = {"sep_conv_3x3": 3, "sep_conv_5x5": 5, "sep_conv_7x7": 7, "dil_conv_3x3": 3, "dil_conv_5x5": 5}
 
 
@@ -142,7 +144,7 @@ def residual_stack(net, images, weights, lane, extras=None):
 def blocks_stack(net, images, weights, lane):
     x = norm(conv(images, net.stem.convolutions[0][lane]))
     x = F.relu(x * net.stem.scales[0][lane][:, None, None] + net.stem.shifts[0][lane][:, None, None])
-    blocks, free = net.space.nodes, [row.name for group in net.space.groups for row in group.rows]
+    blocks, free = net.space.nodes, [row.name for group in skeletons.groups(net.space) for row in group.rows]
     for cell in net.cells:
         if hasattr(cell, "block"):
             x = F.max_pool2d(x, 2, 2, 1)
@@ -173,7 +175,7 @@ def blocks_stack(net, images, weights, lane):
 def darts_stack(net, images, weights, lane, extras=None):
     extras = extras or Extras()
     space = net.space
-    if space.form.skips:
+    if skeletons.of(space).skips:
         extras = replace(extras, auxiliary=1.0)
     before = x = images
     for index, weight in enumerate(net.stem.convolutions):
@@ -230,7 +232,7 @@ def edge_sum(net, cell, row, states, weights, kept, lane, extras):
             if name == "skip_connect" and stride == 1 and entries is not None:
                 value = value * entries[:, :, :, place].permute(0, 3, 1, 2)
             mixed = mixed + weights[cell.kind][row, column] * value
-    if extras.auxiliary and (not net.space.form.skips or weights[cell.kind][row].any()):
+    if extras.auxiliary and (not skeletons.of(net.space).skips or weights[cell.kind][row].any()):
         index = [e.target for e in spec.edges if e.source == edge.source].index(edge.target)
         module = cell.fans[edge.source].auxiliary.operation
         mixed = mixed + extras.auxiliary * apply("skip_connect", module, x, lane, index, stride)

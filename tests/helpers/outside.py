@@ -41,7 +41,7 @@ class Body(Residual):
     """NAS-Bench-201's cell under a kind of its own, in one stage."""
 
     name = "body"
-    text_form = "nobody’s"
+    notation = "nobody’s"
     kinds = ("body",)
     table_key = benchmark = ""
 

@@ -9,6 +9,7 @@ from raynas.config import SearchConfig
 from raynas.data.dataset import from_arrays
 from raynas.data.split import split
 from raynas.search.loop import Search
+from raynas.spaces import skeletons
 from raynas.spaces.library import load_space
 
 
@@ -25,7 +26,7 @@ class Planted(nn.Module):
             group.name: torch.tensor(
                 [[1.0 if option == self.winner else -0.1 for option in row.options] for row in group.rows]
             )
-            for group in space.groups
+            for group in skeletons.groups(space)
         }
 
     def worth(self, name, rows):

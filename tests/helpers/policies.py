@@ -7,7 +7,7 @@ from raynas.parts.relaxations import Softmax
 from raynas.parts.samplers import Mean
 from raynas.parts.stores import Table
 from raynas.spaces.library import load_space
-from raynas.spaces.space import SpaceFile
+from raynas.spaces.space_file import SpaceFile
 
 
 def make_policy(space="tiny", lanes=2, seed=0, **parts):

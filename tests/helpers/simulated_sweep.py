@@ -9,8 +9,10 @@ from typing import Any
 
 from raynas.bilevel.records import Curvature, EpochReport
 from raynas.config import SearchConfig
+from raynas.spaces import skeletons
 from raynas.spaces.derive import derive
-from raynas.spaces.genotype import Choice, Genotype
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Choice
 from raynas.spaces.library import load_space
 from raynas.spaces.space import Space
 from raynas.sweep.folder import SweepFolder
@@ -31,7 +33,7 @@ class Life:
         self.space, self.noise = space, own
         self.drift = {
             group.name: [[shared.gauss(0, 1) + own.gauss(0, 0.7) for _ in row.options] for row in group.rows]
-            for group in space.groups
+            for group in skeletons.groups(space)
         }
 
     def weights(self, epoch: int) -> dict[str, list[list[float]]]:
@@ -76,8 +78,10 @@ class Life:
             learning_rate=0.025,
             genotype=cell,
             weights=weights,
-            entropy={group.name: 1.0 + 0.1 * place for place, group in enumerate(self.space.groups)},
-            skips=cell.count("skip_connect"),
+            entropy={
+                group.name: 1.0 + 0.1 * place for place, group in enumerate(skeletons.groups(self.space))
+            },
+            skips=skeletons.of(cell).count(cell, "skip_connect"),
             curvature=Curvature(eig_max, -0.01, 0.05, 0.4) if curvature else None,
             seconds=1.5,
         )

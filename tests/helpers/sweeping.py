@@ -6,7 +6,8 @@ from typing import Any
 
 from raynas.bilevel.records import EpochReport
 from raynas.config import SearchConfig
-from raynas.spaces.genotype import Choice, Genotype
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Choice
 from raynas.sweep.file.load import load_sweep
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Sweep

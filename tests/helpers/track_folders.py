@@ -6,7 +6,8 @@ from typing import Any
 
 from raynas.bilevel.records import Curvature, EpochReport
 from raynas.config import SearchConfig
-from raynas.spaces.genotype import Choice, Genotype
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Choice
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Benchmark, Resources, Select, Sweep, Track, Trial
 

@@ -7,6 +7,7 @@ import typer
 from raynas.cli.cell import Cell, find_cell, named
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs
 from raynas.cli.output import next_step, print_json, say
+from raynas.spaces import skeletons
 
 if TYPE_CHECKING:
     from raynas.spaces.genotype import Genotype
@@ -34,7 +35,7 @@ def size(
     from raynas.nets.size import size_of
 
     genotype = find_cell(cell, runs).genotype
-    if genotype.form.texts and image is not None:
+    if skeletons.of(genotype).texts and image is not None:
         raise RaynasError(
             "this cell reads texts: there is no `--image`",
             got=f"a {genotype.skeleton} cell",
@@ -43,16 +44,16 @@ def size(
     asked = {"image": image, "classes": classes, "channels": channels, "cells": cells}
     usual = _usual(genotype, image)
     chosen = usual._replace(**{name: number for name, number in asked.items() if number is not None})
-    shape = () if genotype.form.texts else (3, chosen.image, chosen.image)
+    shape = () if skeletons.of(genotype).texts else (3, chosen.image, chosen.image)
     found = size_of(genotype, shape, chosen.classes, chosen.channels, chosen.cells)
     if as_json:
         print_json({"cell": genotype.digest(), **chosen._asdict(), **found._asdict()})
         return
-    if genotype.form.texts:
+    if skeletons.of(genotype).texts:
         say(f"{chosen.channels} units, {chosen.classes:,} words; multiply-adds of one word")
     else:
         say(
-            f"{chosen.cells} {genotype.form.counts}, {chosen.channels} channels, images of "
+            f"{chosen.cells} {skeletons.of(genotype).counts}, {chosen.channels} channels, images of "
             f"{chosen.image}×{chosen.image}, {chosen.classes} classes, no auxiliary head"
         )
     say(f"parameters     {found.parameters:,}")
@@ -66,7 +67,8 @@ def _usual(genotype: "Genotype", image: int | None) -> "Usual":
     A space speaks of small images or of large ones; of the others its skeleton does.
     """
     from raynas.spaces.library import load_space, names
-    from raynas.spaces.skeletons.plan import LARGE_INPUT, Usual
+    from raynas.spaces.skeletons.plan import Usual
+    from raynas.spaces.trunk import LARGE_INPUT
 
     if genotype.space in names("search_spaces"):
         space = load_space(genotype.space)
@@ -74,4 +76,4 @@ def _usual(genotype: "Genotype", image: int | None) -> "Usual":
         same = said and (image is None or (image >= LARGE_INPUT) == (said.image >= LARGE_INPUT))
         if said and same and space.skeleton == genotype.skeleton:
             return Usual(**said.model_dump())
-    return genotype.form.usually(genotype, image)
+    return skeletons.of(genotype).usually(genotype, image)

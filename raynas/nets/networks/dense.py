@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raynas.nets.ops.plain import ConvNormRelu, plain
+from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.skeletons.plan import DensePlan, DenseReductionPlan
 
@@ -17,11 +18,11 @@ class DenseBlock(nn.Module):
 
     def __init__(self, genotype: Genotype, plan: DensePlan, affine: bool) -> None:
         super().__init__()
-        self.output = genotype.targets[-1]
+        self.output = skeletons.of(genotype).targets(genotype.nodes)[-1]
         self.reads: dict[int, list[int]] = {}
         for choice in genotype.cell("normal"):
             self.reads.setdefault(choice.target, []).append(choice.source)
-        ops = genotype.form.node_operations(genotype, "normal")
+        ops = skeletons.of(genotype).node_operations(genotype, "normal")
         width = plan.channels
         self.operations = nn.ModuleDict({str(node): plain(op, width, 1, affine) for node, op in ops.items()})
         self.project = nn.Sequential(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from raynas.nets.ops.plain import FactorizedReduce, ReluConvNorm, plain
+from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.skeletons.plan import CellPlan
 
@@ -18,8 +19,8 @@ class EdgeCell(nn.Module):
     def __init__(self, genotype: Genotype, cell: CellPlan, affine: bool) -> None:
         super().__init__()
         self.choices = genotype.cell(cell.kind)
-        self.targets = genotype.targets
-        reads = genotype.form.inputs
+        self.targets = skeletons.of(genotype).targets(genotype.nodes)
+        reads = skeletons.of(genotype).inputs
         self.inputs = nn.ModuleList(
             (FactorizedReduce if cell.previous_reduced and not state else ReluConvNorm)(
                 width, cell.channels, affine

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from raynas.nets.ops.plain import FactorizedReduce, plain
+from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.skeletons.macro import kept_states, pooled_after
 from raynas.spaces.skeletons.plan import CellPlan
@@ -17,15 +18,15 @@ class MacroLayers(nn.Module):
     def __init__(self, genotype: Genotype, plan: CellPlan, affine: bool) -> None:
         super().__init__()
         choices = genotype.cell(plan.kind)
-        ops = genotype.form.node_operations(genotype, plan.kind)
+        ops = skeletons.of(genotype).node_operations(genotype, plan.kind)
         self.skips = [
             [c.source for c in choices if c.target == layer and c.source < layer - 1]
-            for layer in genotype.targets
+            for layer in skeletons.of(genotype).targets(genotype.nodes)
         ]
         self.operations, self.norms = nn.ModuleList(), nn.ModuleList()
         self.poolings = nn.ModuleDict()
         channels = plan.channels
-        for layer in genotype.targets:
+        for layer in skeletons.of(genotype).targets(genotype.nodes):
             self.operations.append(plain(ops[layer], channels, 1, affine))
             self.norms.append(nn.BatchNorm2d(channels, affine=affine))
             if layer in pooled_after(genotype.nodes):

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from raynas.nets.ops.plain import FactorizedReduce, ReluConvNorm, plain
+from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.skeletons.plan import CellPlan, input_strides
 
@@ -14,7 +15,7 @@ class PairsCell(nn.Module):
     def __init__(self, genotype: Genotype, plan: CellPlan, affine: bool) -> None:
         super().__init__()
         self.choices = genotype.cell(plan.kind)
-        self.loose = genotype.form.gathered(genotype, plan.kind)
+        self.loose = skeletons.of(genotype).gathered(genotype, plan.kind)
         self.inputs = nn.ModuleList(
             ReluConvNorm(width, plan.channels, affine)
             if stride == 1

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raynas.errors import RaynasError
+from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 
 SPREAD = 0.04
@@ -21,7 +22,7 @@ class RecurrentNetwork(nn.Module):
 
     def __init__(self, genotype: Genotype, classes: int, channels: int) -> None:
         super().__init__()
-        if not genotype.form.texts:
+        if not skeletons.of(skeletons.checked(genotype)).texts:
             raise RaynasError("this genotype reads images", got=f"a cell of the {genotype.skeleton} skeleton")
         self.choices = genotype.cell(genotype.kinds[0])
         self.channels = channels

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-Size = int | tuple[int, int]
+Sides = int | tuple[int, int]
 """One number for height and width, or one for each."""
 
 
-class Form(NamedTuple):
+class Geometry(NamedTuple):
     """The numbers of a convolution, and whether the second differentiation may ask for the weight."""
 
-    stride: Size
-    padding: Size
-    dilation: Size
+    stride: Sides
+    padding: Sides
+    dilation: Sides
     groups: int
     weight_twice: bool
 
@@ -38,9 +38,9 @@ class Form(NamedTuple):
 def convolve_twice(
     x: Tensor,
     weight: Tensor,
-    stride: Size = 1,
-    padding: Size = 0,
-    dilation: Size = 1,
+    stride: Sides = 1,
+    padding: Sides = 0,
+    dilation: Sides = 1,
     groups: int = 1,
     weight_twice: bool = True,
 ) -> Tensor:
@@ -49,17 +49,17 @@ def convolve_twice(
     With ``weight_twice`` False the second differentiation does not reach the weight, which halves its work:
     the gradient in the weight must then be taken with ``create_graph`` and differentiated in other tensors.
     """
-    form = Form(stride, padding, dilation, groups, weight_twice)
-    out: Tensor = _Convolution.apply(x, weight, form)
+    geometry = Geometry(stride, padding, dilation, groups, weight_twice)
+    out: Tensor = _Convolution.apply(x, weight, geometry)
     return out
 
 
-def _derivative(gradient: Tensor, x: Tensor, weight: Tensor, form: Form, which: int) -> Tensor:
+def _derivative(gradient: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, which: int) -> Tensor:
     """Return the gradient of the input (``which`` 0) or of the weight (1)."""
-    stride, padding, dilation = ([n, n] if isinstance(n, int) else list(n) for n in form[:3])
+    stride, padding, dilation = ([n, n] if isinstance(n, int) else list(n) for n in geometry[:3])
     mask = [which == 0, which == 1, False]
     both = torch.ops.aten.convolution_backward(
-        gradient, x, weight, None, stride, padding, dilation, False, [0, 0], form.groups, mask
+        gradient, x, weight, None, stride, padding, dilation, False, [0, 0], geometry.groups, mask
     )
     found: Tensor = both[which]
     return found
@@ -67,19 +67,19 @@ def _derivative(gradient: Tensor, x: Tensor, weight: Tensor, form: Form, which: 
 
 class _Convolution(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, form: Form) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.form = form
-        return torch.conv2d(x, weight, None, *form[:4])
+        ctx.geometry = geometry
+        return torch.conv2d(x, weight, None, *geometry[:4])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, _ = ctx.needs_input_grad
         return (
-            _InputGradient.apply(gradient, weight, x, ctx.form) if needs_x else None,
-            _WeightGradient.apply(gradient, x, weight, ctx.form)
-            if needs_weight and ctx.form.weight_wanted
+            _InputGradient.apply(gradient, weight, x, ctx.geometry) if needs_x else None,
+            _WeightGradient.apply(gradient, x, weight, ctx.geometry)
+            if needs_weight and ctx.geometry.weight_wanted
             else None,
             None,
         )
@@ -89,19 +89,19 @@ class _InputGradient(Function):
     """I(g, w); ``x`` lends its shape and memory format only."""
 
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, weight: Tensor, x: Tensor, form: Form) -> Tensor:
+    def forward(ctx: Any, gradient: Tensor, weight: Tensor, x: Tensor, geometry: Geometry) -> Tensor:
         ctx.save_for_backward(gradient, weight)
-        ctx.form = form
-        return _derivative(gradient, x, weight, form, 0)
+        ctx.geometry = geometry
+        return _derivative(gradient, x, weight, geometry, 0)
 
     @staticmethod
     def backward(ctx: Any, along: Tensor) -> Any:
         gradient, weight = ctx.saved_tensors
         needs_gradient, needs_weight, *_ = ctx.needs_input_grad
         return (
-            _Convolution.apply(along, weight, ctx.form) if needs_gradient else None,
-            _WeightGradient.apply(gradient, along, weight, ctx.form)
-            if needs_weight and ctx.form.weight_wanted
+            _Convolution.apply(along, weight, ctx.geometry) if needs_gradient else None,
+            _WeightGradient.apply(gradient, along, weight, ctx.geometry)
+            if needs_weight and ctx.geometry.weight_wanted
             else None,
             None,
             None,
@@ -112,18 +112,18 @@ class _WeightGradient(Function):
     """W(g, x); ``weight`` lends its shape only."""
 
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, x: Tensor, weight: Tensor, form: Form) -> Tensor:
+    def forward(ctx: Any, gradient: Tensor, x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         ctx.save_for_backward(gradient, x)
-        ctx.form = form
-        return _derivative(gradient, x, weight, form, 1)
+        ctx.geometry = geometry
+        return _derivative(gradient, x, weight, geometry, 1)
 
     @staticmethod
     def backward(ctx: Any, along: Tensor) -> Any:
         gradient, x = ctx.saved_tensors
         needs_gradient, needs_x, *_ = ctx.needs_input_grad
         return (
-            _Convolution.apply(x, along, ctx.form) if needs_gradient else None,
-            _InputGradient.apply(gradient, along, x, ctx.form) if needs_x else None,
+            _Convolution.apply(x, along, ctx.geometry) if needs_gradient else None,
+            _InputGradient.apply(gradient, along, x, ctx.geometry) if needs_x else None,
             None,
             None,
         )

@@ -1,4 +1,4 @@
-"""Tensors of all lanes as one matrix [lanes, numbers], the form in which optimisers and norms work.
+"""Tensors of all lanes as one matrix [lanes, numbers]; optimisers and norms work on those.
 
 One matrix makes a per-search learning rate or clip a column of numbers, and an update a handful of kernels
 instead of a few per tensor.

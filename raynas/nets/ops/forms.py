@@ -137,12 +137,12 @@ def fan_out(
     edges = depthwise.shape[:-4].numel() // maps.groups
     dilation, step = (1, dilation) if holes else (dilation, 1)
     window = _window(depthwise, dilation, maps.x.shape[2:])
-    form_of_window = (stride, _padding(window, dilation), dilation)
+    geometry = (stride, _padding(window, dilation), dilation)
     wide = maps.repeated(edges)
     if run.twice or wide.numel() < LARGE:
-        z = run.convolve(wide, window, *form_of_window, len(window))
+        z = run.convolve(wide, window, *geometry, len(window))
     else:
-        z = _OfRepeated.apply(wide, maps.x, window, maps.groups, form_of_window)
+        z = _OfRepeated.apply(wide, maps.x, window, maps.groups, geometry)
     z = _pointwise(run, z, pointwise)
     return from_phases(z, step) if holes else z
 
@@ -155,17 +155,17 @@ class _OfRepeated(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, wide: Tensor, x: Tensor, window: Tensor, groups: int, form: tuple[int, int, int]
+        ctx: Any, wide: Tensor, x: Tensor, window: Tensor, groups: int, geometry: tuple[int, int, int]
     ) -> Tensor:
         ctx.save_for_backward(x, window)
-        ctx.groups, ctx.form = groups, form
-        return torch.conv2d(wide, window, None, *form, len(window))
+        ctx.groups, ctx.geometry = groups, geometry
+        return torch.conv2d(wide, window, None, *geometry, len(window))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         x, window = ctx.saved_tensors
         wide = interleave([x] * (len(window) // x.shape[1]), ctx.groups)
-        stride, padding, dilation = ([number] * 2 for number in ctx.form)
+        stride, padding, dilation = ([number] * 2 for number in ctx.geometry)
         of_wide, of_window, _ = torch.ops.aten.convolution_backward(
             gradient,
             wide.to(gradient.dtype),

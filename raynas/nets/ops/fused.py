@@ -1,4 +1,4 @@
-"""Every operation in the form the supernet runs: on all edges that leave one state, at once.
+"""Every operation as the supernet runs it: on all edges that leave one state, at once.
 
 All edges out of a state read the same input, so ReLU is applied once, pooling and identity are computed
 once and mixed for all edges by one matrix product, and the convolutions of all edges are single wide
@@ -142,7 +142,7 @@ class Reduce(FusedOperation):
         return self._normalise(self.norm, z, source, path, scale)
 
 
-class Noise(FusedOperation):
+class SuperNoise(FusedOperation):
     """Standard normal noise of the input's (strided) shape, fresh on every edge and at every call."""
 
     def forward(self, source: Source, scale: Tensor, path: Path) -> Tensor:
@@ -266,7 +266,7 @@ class Rectified(Convolution):
         return F.relu(z) * scale.view(1, -1, 1, 1)
 
 
-_FORMS: dict[str, type[FusedOperation]] = {
+_CLASSES: dict[str, type[FusedOperation]] = {
     "max_pool": Pool,
     "avg_pool": Pool,
     "skip": Identity,
@@ -275,28 +275,28 @@ _FORMS: dict[str, type[FusedOperation]] = {
     "convolution": Convolution,
     "crossed": Crossed,
     "rectified": Rectified,
-    "noise": Noise,
+    "noise": SuperNoise,
 }
 
 
-def form_of(name: str, stride: int) -> type[FusedOperation]:
+def operation_class(name: str, stride: int) -> type[FusedOperation]:
     """Return how an operation other than `none` is computed."""
     family = OPERATIONS[name].family
     if family == "skip" and stride == 2:
         return Reduce
-    if family in _FORMS:
-        return _FORMS[family]
-    form: type[FusedOperation] = load_dotted(FAMILIES[family].fused, f"the family {family} of operations")
-    return form
+    if family in _CLASSES:
+        return _CLASSES[family]
+    outside: type[FusedOperation] = load_dotted(FAMILIES[family].fused, f"the family {family} of operations")
+    return outside
 
 
 def fused(
     lanes: Lanes, name: str, edges: int, channels: int, stride: int, norm_pools: bool = True
 ) -> FusedOperation:
-    """Build an operation on ``edges`` edges out of one state; `none` computes nothing and has no form.
+    """Build an operation on ``edges`` edges out of one state; `none` computes nothing and has no class.
 
     DARTS' supernet normalises what pooling gives (``norm_pools``), those of the benchmarks do not.
     """
-    if form_of(name, stride) is Pool:
+    if operation_class(name, stride) is Pool:
         return Pool(lanes, OPERATIONS[name], edges, channels, stride, norm_pools)
-    return form_of(name, stride)(lanes, OPERATIONS[name], edges, channels, stride)
+    return operation_class(name, stride)(lanes, OPERATIONS[name], edges, channels, stride)

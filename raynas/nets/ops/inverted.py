@@ -8,7 +8,7 @@ from raynas.nets.ops.lanes import Lanes, Norm, Pass
 from raynas.nets.ops.paths import Path, chosen, normalise, pick
 
 
-class Inverted(nn.Module):
+class SuperInverted(nn.Module):
     """1×1 convolution to ``ratio`` times the inputs (none for ratio 1), depthwise k×k, linear 1×1.
 
     Each ends in a batch norm, the first two in a ReLU6 as well (Cai, Zhu, Han 2019, section 3.1, and its

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from raynas.data.batch import Carried
-from raynas.nets.ops.convolution import Size, convolve_twice
+from raynas.nets.ops.convolution import Sides, convolve_twice
 from raynas.nets.ops.normalisation import EPSILON, MOMENTUM, normalise_twice
 
 
@@ -66,12 +66,12 @@ class Pass:
         self,
         x: Tensor,
         weight: Tensor,
-        stride: Size = 1,
-        padding: Size = 0,
-        dilation: Size = 1,
+        stride: Sides = 1,
+        padding: Sides = 0,
+        dilation: Sides = 1,
         groups: int = 1,
     ) -> Tensor:
-        """Convolve in the form that suits the pass."""
+        """Convolve in the way that suits the pass."""
         if self.twice:
             return convolve_twice(x, weight, stride, padding, dilation, groups, weight_twice=False)
         return F.conv2d(x, weight, None, stride, padding, dilation, groups)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raynas.nets.fan import Fan, Weights
-from raynas.nets.fixed import NoStem, ResidualBlock, Stem, Tail
+from raynas.nets.fixed import NoStem, Stem, SuperResidualBlock, Tail
 from raynas.nets.ops.lanes import Lanes, Pass
 from raynas.spaces.skeletons.plan import HalfPlan, LayerPlan, Plan
 from raynas.spaces.space import Space
@@ -58,17 +58,17 @@ class Layer(nn.Module):
         yield from ()
 
 
-class Halve(Layer):
+class SuperHalve(Layer):
     """The layer between two stages: a residual block, or 2×2 max pooling on a border of padding."""
 
     searched = False
 
     def __init__(self, lanes: Lanes, plan: HalfPlan) -> None:
         super().__init__()
-        self.block = ResidualBlock(lanes, plan.inputs, plan.channels) if plan.residual else None
+        self.block = SuperResidualBlock(lanes, plan.inputs, plan.channels) if plan.residual else None
 
     def forward(self, before: Tensor, previous: Tensor, mix: Any, run: Pass) -> Tensor:
-        """Halve the resolution of the last state; nothing here is weighted by the ``mix``."""
+        """SuperHalve the resolution of the last state; nothing here is weighted by the ``mix``."""
         if self.block is None:
             return F.max_pool2d(previous, 2, padding=1)
         return self.block(previous, run)  # type: ignore[no-any-return]
@@ -89,7 +89,7 @@ class Builder(ABC):
 
     def layer(self, plan: LayerPlan) -> Layer:
         """Return one layer of the stack."""
-        return Halve(self.lanes, plan) if isinstance(plan, HalfPlan) else self.cell(plan)
+        return SuperHalve(self.lanes, plan) if isinstance(plan, HalfPlan) else self.cell(plan)
 
     @abstractmethod
     def cell(self, plan: Any) -> Layer:

@@ -15,11 +15,12 @@ from raynas.nets.fan import Weights
 from raynas.nets.ops.lanes import Lanes, Norm, Pass, interleave, keep_format
 from raynas.nets.supernets.base import Builder, Layer, Priced, priced_fan
 from raynas.nets.supernets.choice import ChoiceBlock, weigh
+from raynas.spaces import skeletons
 from raynas.spaces.skeletons.plan import CellPlan
 from raynas.spaces.space import Space
 
 
-class BlocksCell(Layer):
+class SuperBlocksCell(Layer):
     """One cell of choice blocks, all of one resolution and width (Zela, Siems, Hutter 2020, section 3).
 
     The output is the weighted blocks side by side, plus the weighted projection of the input.
@@ -30,7 +31,7 @@ class BlocksCell(Layer):
         self.lanes, self.channels = len(lanes), plan.channels
         cell, *_ = space.cells
         *blocks, _ = space.targets
-        rows = {row.name: i for group in space.groups for i, row in enumerate(group.rows)}
+        rows = {row.name: i for group in skeletons.groups(space) for i, row in enumerate(group.rows)}
         self.rows = [rows.get(f"block {block}: parents") for block in blocks]
         width = 2 * len(blocks) * plan.channels
         self.projections = lanes.uniform(width, plan.inputs[0], 1, 1, fan_in=plan.inputs[0])
@@ -72,6 +73,6 @@ class BlocksCell(Layer):
 class BlocksBuilder(Builder):
     """Makes cells of choice blocks."""
 
-    def cell(self, plan: CellPlan) -> BlocksCell:
+    def cell(self, plan: CellPlan) -> SuperBlocksCell:
         """Return a cell with a fan for each block."""
-        return BlocksCell(self.lanes, self.space, plan)
+        return SuperBlocksCell(self.lanes, self.space, plan)

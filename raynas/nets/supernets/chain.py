@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from raynas.nets.fan import Weights
 from raynas.nets.fixed import ScaledNorm
-from raynas.nets.ops.inverted import Inverted
+from raynas.nets.ops.inverted import SuperInverted
 from raynas.nets.ops.lanes import Lanes, Pass, nchw, nhwc
 from raynas.nets.ops.paths import Path
 from raynas.nets.supernets.base import Builder, Layer, Priced
@@ -17,7 +17,7 @@ from raynas.spaces.operations import OPERATIONS
 from raynas.spaces.skeletons.plan import BlockPlan, ConvolutionPlan
 
 
-class NormedRelu6(Layer):
+class SuperNormedRelu6(Layer):
     """Convolution, batch norm with a learned scale, ReLU6."""
 
     searched = False
@@ -44,14 +44,14 @@ class FixedBlock(Layer):
     def __init__(self, lanes: Lanes, plan: BlockPlan) -> None:
         super().__init__()
         self.path = Path(len(lanes))
-        self.operation = Inverted(lanes, plan.inputs, plan.outputs, 3, plan.stride, 1)
+        self.operation = SuperInverted(lanes, plan.inputs, plan.outputs, 3, plan.stride, 1)
 
     def forward(self, before: Tensor, previous: Tensor, mix: Any, run: Pass) -> Tensor:
         """Map [N, lanes·inputs, H, W] to [N, lanes·outputs, H, W]."""
         return self.operation(previous, run, self.path)  # type: ignore[no-any-return]
 
 
-class ChoiceBlock(Layer):
+class ChainBlock(Layer):
     """A block's operations on one map: their weighted sum, plus its input where it has a shortcut.
 
     ``row`` is its place in the group ``kind`` of α.
@@ -64,7 +64,7 @@ class ChoiceBlock(Layer):
         self.names, known = tuple(ops), [OPERATIONS[name] for name in ops]
         self.columns = [column for column, each in enumerate(known) if each.family == "inverted"]
         self.operations = nn.ModuleList(
-            Inverted(lanes, plan.inputs, plan.outputs, each.kernel, plan.stride, each.ratio)
+            SuperInverted(lanes, plan.inputs, plan.outputs, each.kernel, plan.stride, each.ratio)
             for each in (known[column] for column in self.columns)
         )
 
@@ -122,8 +122,8 @@ class ChainBuilder(Builder):
     def cell(self, plan: ConvolutionPlan | BlockPlan) -> Layer:
         """Return a convolution, the fixed block, or a choice block."""
         if isinstance(plan, ConvolutionPlan):
-            return NormedRelu6(self.lanes, plan)
+            return SuperNormedRelu6(self.lanes, plan)
         if plan.row is None:
             return FixedBlock(self.lanes, plan)
         [cell] = self.space.cells
-        return ChoiceBlock(self.lanes, cell.edges[plan.row].ops, plan, cell.kind, plan.row)
+        return ChainBlock(self.lanes, cell.edges[plan.row].ops, plan, cell.kind, plan.row)

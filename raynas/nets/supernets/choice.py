@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from raynas.nets.fan import Fan, Mixture, Weights
 from raynas.nets.ops.lanes import Lanes, Pass
-from raynas.spaces.space import Cell, Edge
+from raynas.spaces.graph import Cell, Edge
 
 
 class ChoiceBlock(nn.Module):

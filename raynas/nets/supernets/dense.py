@@ -15,7 +15,7 @@ from raynas.nets.ops.lanes import Lanes, Norm, Pass, interleave, keep_format, nc
 from raynas.nets.ops.paths import Path
 from raynas.nets.supernets.base import Builder, Layer
 from raynas.spaces.operations import OPERATIONS, Operation
-from raynas.spaces.skeletons.dense import GROUP
+from raynas.spaces.skeletons.dense import CONNECTIONS
 from raynas.spaces.skeletons.plan import DensePlan, DenseReductionPlan
 from raynas.spaces.space import Space
 
@@ -88,7 +88,7 @@ class DenseCell(Layer):
 
     def forward(self, before: Tensor, previous: Tensor, mix: Weights, run: Pass) -> Tensor:
         """Map [N, lanes·channels, H, W] to the same shape."""
-        *reading, last = mix[GROUP].unbind(1)
+        *reading, last = mix[CONNECTIONS].unbind(1)
         inputs = [previous] * self.sizes[0]
         wide = previous
         for layer, size in zip(self.layers, [*self.sizes[1:], 0], strict=True):

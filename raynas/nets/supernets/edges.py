@@ -11,11 +11,12 @@ from raynas.nets.fixed import Preprocess
 from raynas.nets.ops.lanes import Lanes, Pass, interleave, nchw, nhwc
 from raynas.nets.partial import Partial
 from raynas.nets.supernets.base import Builder, Layer, Priced, priced_fan
+from raynas.spaces import skeletons
 from raynas.spaces.skeletons.plan import CellPlan
 from raynas.spaces.space import Space
 
 
-class EdgeCell(Layer):
+class SuperEdgeCell(Layer):
     """One cell of the supernet.
 
     The ``last`` node alone may be its output; then it reads the state before it as it is, and normalises no
@@ -118,10 +119,10 @@ class EdgeBuilder(Builder):
         super().__init__(lanes, space, partial)
         self.mixtures = {cell.kind: Mixture(len(lanes), cell, space.targets) for cell in space.cells}
 
-    def cell(self, plan: CellPlan) -> EdgeCell:
+    def cell(self, plan: CellPlan) -> SuperEdgeCell:
         """Return a cell with a fan for each state."""
-        skips = self.space.form.skips
-        return EdgeCell(self.lanes, self.mixtures[plan.kind], plan, self.last, self.partial, skips)
+        skips = skeletons.of(self.space).skips
+        return SuperEdgeCell(self.lanes, self.mixtures[plan.kind], plan, self.last, self.partial, skips)
 
 
 class LastBuilder(EdgeBuilder):

@@ -14,7 +14,7 @@ from raynas.spaces.skeletons.plan import CellPlan
 from raynas.spaces.space import Space
 
 
-class MacroLayers(Layer):
+class SuperMacroLayers(Layer):
     """All layers: a batch norm of the mixed operations on the state before plus the weighted skips.
 
     After a third and two thirds of the layers, every state that is read later is halved and widened by a
@@ -67,6 +67,6 @@ class MacroLayers(Layer):
 class MacroBuilder(Builder):
     """Makes the one cell."""
 
-    def cell(self, plan: CellPlan) -> MacroLayers:
+    def cell(self, plan: CellPlan) -> SuperMacroLayers:
         """Return all layers."""
-        return MacroLayers(self.lanes, self.space, plan)
+        return SuperMacroLayers(self.lanes, self.space, plan)

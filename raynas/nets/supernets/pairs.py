@@ -15,7 +15,7 @@ from raynas.spaces.skeletons.plan import CellPlan, input_strides
 from raynas.spaces.space import Space
 
 
-class PairsCell(Layer):
+class SuperPairsCell(Layer):
     """One cell: each slot mixes its operations on the weighted sum of the states it may read.
 
     So a slot has one set of kernels whatever state it reads, where ENAS has one for each. Both inputs of a
@@ -66,6 +66,6 @@ class PairsCell(Layer):
 class PairsBuilder(Builder):
     """Makes cells of paired slots."""
 
-    def cell(self, plan: CellPlan) -> PairsCell:
+    def cell(self, plan: CellPlan) -> SuperPairsCell:
         """Return a cell with a fan for each slot."""
-        return PairsCell(self.lanes, self.space, plan)
+        return SuperPairsCell(self.lanes, self.space, plan)

@@ -18,14 +18,16 @@ from raynas.errors import RaynasError
 from raynas.nets.ops.forms import Forms
 from raynas.nets.ops.lanes import Lanes, Norm, Pass
 from raynas.nets.supernet import Supernet
-from raynas.spaces.space import Cell, Space
+from raynas.spaces import skeletons
+from raynas.spaces.graph import Cell
+from raynas.spaces.space import Space
 
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "identity")
 FAN_IN = 625
 """Weights start uniform in ±1/√625 = ±0.04, as in the code of Liu et al. 2019, whatever their number."""
 
 
-class Places(nn.Module):
+class EdgePlaces(nn.Module):
     """Brings a cell's weights [lanes, edges, operations] into the order in which states send.
 
     That is [lanes, pairs, activations] with the pairs of states sorted by source, then target; what a space
@@ -87,11 +89,11 @@ class RecurrentSupernet(nn.Module):
         auxiliary: bool = False,
     ) -> None:
         super().__init__()
-        _check_build(space, shape, cells, recompute, partial, auxiliary)
+        _check_build(skeletons.checked(space), shape, cells, recompute, partial, auxiliary)
         lanes = Lanes(generators, dtype)
         [cell] = space.cells
         self.space, self.channels = space, channels
-        self.places = Places(cell, space.nodes)
+        self.places = EdgePlaces(cell, space.nodes)
         self.embedding = lanes.uniform(classes, channels, fan_in=FAN_IN)
         self.bias = lanes.constant(classes, value=0.0)
         self.first = lanes.uniform(2 * channels, 2 * channels, fan_in=FAN_IN)
@@ -183,7 +185,7 @@ def _check_build(
 ) -> None:
     """Refuse what a recurrent cell does not have."""
     if shape:
-        space.form.plan(shape, space.nodes, cells, 1)
+        skeletons.of(space).plan(shape, space.nodes, cells, 1)
     wrong = {
         f"cells: {cells}": cells != 1,
         f"partial: {partial}": partial != 1,

@@ -10,6 +10,7 @@ from pydantic import Field
 from raynas.bilevel.policy import Policy, Tables
 from raynas.errors import RaynasError
 from raynas.parts.stages.base import Histories, Looks, Stage, present, strongest, without_excluded
+from raynas.spaces import skeletons
 from raynas.spaces.space import Space
 
 Numbers = tuple[Annotated[int, Field(ge=1)], ...]
@@ -41,7 +42,10 @@ class Deepen:
 
     def plan(self, epochs: int, space: Space, cells: int) -> tuple[Stage, ...]:
         """Divide the epochs evenly."""
-        depths = [max(round(cells * depth / self.cells[-1]), space.form.fewest_cells) for depth in self.cells]
+        depths = [
+            max(round(cells * depth / self.cells[-1]), skeletons.of(space).fewest_cells)
+            for depth in self.cells
+        ]
         lengths = zip(_in_parts(epochs, len(depths)), depths, strict=True)
         return tuple(Stage(length, {"cells": depth}, "fresh") for length, depth in lengths)
 

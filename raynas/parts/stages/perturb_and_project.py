@@ -19,6 +19,7 @@ from raynas.parts.stages.base import (
     side_by_side,
     without_excluded,
 )
+from raynas.spaces import skeletons
 from raynas.spaces.space import Space
 
 Off = tuple[int, int | None]
@@ -48,8 +49,8 @@ class PerturbAndProject(Controller):
 
     def plan(self, epochs: int, space: Space, cells: int) -> tuple[Stage, ...]:
         """Add fine tuning: an interval for every row and crowded node to decide, an epoch after the last."""
-        events = rows = max(len(group.rows) for group in space.groups)
-        if space.form.edgewise:
+        events = rows = max(len(group.rows) for group in skeletons.groups(space))
+        if skeletons.of(space).edgewise:
             full = [
                 sum(len(cell.into(node)) > space.kept(cell, node) for node in space.targets)
                 for cell in space.cells
@@ -74,9 +75,11 @@ class PerturbAndProject(Controller):
 
     def passes(self, space: Space) -> int:
         """Return how many passes over the validation half all decisions of a search take."""
-        rows = [row.options for group in space.groups for row in group.rows if len(row.options) > 1]
+        rows = [
+            row.options for group in skeletons.groups(space) for row in group.rows if len(row.options) > 1
+        ]
         allowed = [len(set(options) - set(space.exclude)) for options in rows]
-        if not space.form.edgewise:
+        if not skeletons.of(space).edgewise:
             return sum(allowed)
         # Of n edges into a node that keeps k, one less is left each time: n + (n - 1) + … + (k + 1) passes.
         nodes = [

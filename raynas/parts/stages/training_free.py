@@ -21,6 +21,7 @@ from raynas.parts.stages.base import (
     side_by_side,
     without_excluded,
 )
+from raynas.spaces import skeletons
 from raynas.spaces.space import Space
 
 Gone = tuple[str, int, int | None]
@@ -61,7 +62,7 @@ class TrainingFree:
     def plan(self, epochs: int, space: Space, cells: int) -> tuple[Stage, ...]:
         """Return an epoch for each round; raises `RaynasError` when there are more rounds than epochs."""
         never = {*space.exclude, *NEVER}
-        most = max(len(set(row.options) - never) for group in space.groups for row in group.rows)
+        most = max(len(set(row.options) - never) for group in skeletons.groups(space) for row in group.rows)
         rounds = math.ceil((most - 1) / self.prunes)
         rounds = max(rounds + (space.keep != "all"), 1)
         if rounds > epochs:

@@ -7,67 +7,22 @@ One module here, without torch, is all that the rest of the house knows of a ske
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
-from raynas.errors import RaynasError
-from raynas.spaces.isomorphism import Arrow, first_form
+from raynas.errors import RaynasError, short, unknown
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Cell, Choice, Decision, Group
+from raynas.spaces.isomorphism import Arrow, first_text
 from raynas.spaces.operations import OPERATIONS
-from raynas.spaces.skeletons.plan import LARGE_INPUT, Plan, Usual
-from raynas.spaces.skeletons.trunk import Trunk
+from raynas.spaces.skeletons.plan import Plan, Usual
+from raynas.spaces.space import Space, graph_problems
 from raynas.spaces.texts.snippet import Snippet, Span
+from raynas.spaces.trunk import LARGE_INPUT, Trunk
 
-if TYPE_CHECKING:
-    from raynas.spaces.genotype import Genotype
-    from raynas.spaces.space import Cell, Space
-
-Tables = Mapping[str, list[list[float]]]
+WeightLists = Mapping[str, list[list[float]]]
 """The weights of each group of α, a list for each row, one number an option."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One chosen operation ``op`` on the edge from state ``source`` to node ``target``."""
-
-    op: str
-    source: int
-    target: int
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of α: what it decides (``edge 0->2``), and what it chooses among, in index order."""
-
-    name: str
-    options: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Group:
-    """One tensor of α, [rows, options]: its name, its title in messages, its rows.
-
-    ``operations`` says that the options are operations; otherwise they are states to read from.
-    """
-
-    name: str
-    title: str
-    rows: tuple[Row, ...]
-    operations: bool = True
-
-    @property
-    def width(self) -> int:
-        """Most options of any row: the number of columns of this group's α."""
-        return max(len(row.options) for row in self.rows)
-
-
-class Decision(NamedTuple):
-    """An entry of α that a genotype stands for: a group, a row of it by name, one of the row's options."""
-
-    group: str
-    row: str
-    option: str
 
 
 Edges = Mapping[tuple[int, int], tuple[str, ...]]
@@ -94,10 +49,10 @@ class Skeleton(ABC):
     discrete network. Two choices may share source and target where edges may be ``parallel``, and a node may
     read nothing where it may be ``loose``. Its cells read images or, where it says so, ``texts``;
     ``gathering`` says what becomes of the states in `gathered`, ``epsilon`` what batch norms add to the
-    variance. ``text_form`` says whose text form `to_text`
+    variance. ``notation`` says whose text form `to_text`
     writes (``DARTS’``). Where there are tables of accuracies, ``table_key`` is the column that names a cell,
     of the benchmark ``benchmark``. With ``has_trunk`` a space says widths and strides
-    (`raynas.spaces.skeletons.trunk`), and a genotype keeps them. ``usual`` is how the field trains such
+    (`raynas.spaces.trunk`), and a genotype keeps them. ``usual`` is how the field trains such
     networks, ``usual_large`` how on images of 96 pixels a side and more, where that differs. A ``bare`` text
     form has no mark of its own: numbers.
 
@@ -108,7 +63,7 @@ class Skeleton(ABC):
     """
 
     name: ClassVar[str]
-    text_form: ClassVar[str]
+    notation: ClassVar[str]
     kinds: ClassVar[tuple[str, ...]] = ("normal",)
     inputs: ClassVar[int] = 1
     counts: ClassVar[str] = "cells in all"
@@ -147,20 +102,46 @@ class Skeleton(ABC):
         """Tell whether an operation may stand in a cell."""
         return OPERATIONS[op].skeleton in ("", self.name)
 
-    def problems(self, space: "Space", cell: "Cell") -> Iterator[str]:
+    def cell_problems(self, space: Space, cell: Cell) -> Iterator[str]:
         """Yield what is wrong with a cell of a space, beyond what would be wrong in any skeleton."""
         yield from ()
 
+    def problems(self, space: Space) -> Iterator[str]:
+        """Yield everything that is wrong with a space of this skeleton."""
+        targets = self.targets(space.nodes)
+        if space.kinds != self.kinds:
+            yield (
+                f"cells: the {self.name} skeleton stacks {' and '.join(self.kinds)} cells; "
+                f"got {' and '.join(space.kinds)}"
+            )
+        if space.trunk is not None and not self.has_trunk:
+            yield f"trunk: the {self.name} skeleton has none"
+        if wrong := self.wrong_cells(space.default_cells):
+            yield f"default_cells: {wrong}; got {space.default_cells}"
+        if isinstance(space.keep, tuple) and len(space.keep) != len(targets):
+            last = " and the output" if len(targets) > space.nodes else ""
+            each = f"a list has one number for each of the {space.nodes} nodes{last}"
+            yield f"keep: {each}; got {len(space.keep)}"
+        for cell in space.cells:
+            if strange := {op for edge in cell.edges for op in edge.ops if not self.takes(op)}:
+                yield (
+                    f"cells.{cell.kind}: there is no {', '.join(sorted(strange))} in cells of the "
+                    f"{self.name} skeleton; they have {', '.join(op for op in OPERATIONS if self.takes(op))}"
+                )
+            yield from graph_problems(space, cell, targets)
+            if space.targets == targets:
+                yield from self.cell_problems(space, cell)
+
     @abstractmethod
-    def groups(self, space: "Space") -> tuple[Group, ...]:
+    def groups(self, space: Space) -> tuple[Group, ...]:
         """Return what α decides."""
 
     @abstractmethod
-    def derive(self, space: "Space", tables: Tables) -> dict[str, list[Choice]]:
+    def derive(self, space: Space, tables: WeightLists) -> dict[str, list[Choice]]:
         """Return each kind's choices under weights that are complete and in order; ties: lowest index."""
 
     def above(
-        self, space: "Space", tables: Tables, least: float, most: int | None
+        self, space: Space, tables: WeightLists, least: float, most: int | None
     ) -> dict[str, list[Choice]]:
         """Return the choices that weigh at least ``least``, and anything, at most ``most`` a node.
 
@@ -169,14 +150,14 @@ class Skeleton(ABC):
         return self.derive(space, tables)
 
     @abstractmethod
-    def decisions(self, space: "Space", genotype: "Genotype") -> Iterator[Decision]:
+    def decisions(self, space: Space, genotype: Genotype) -> Iterator[Decision]:
         """Yield the entries of α that make a genotype; those of a row that α does not have are ignored."""
 
     @abstractmethod
-    def architectures(self, space: "Space") -> int:
+    def architectures(self, space: Space) -> int:
         """Count the genotypes of a space."""
 
-    def chance(self, space: "Space") -> float:
+    def chance(self, space: Space) -> float:
         """Return the share of choices that two genotypes have in common, expected of uniform draws.
 
         Here each node keeps some of its usable edges, each kept edge one of its allowed operations. So an
@@ -191,7 +172,27 @@ class Skeleton(ABC):
                 total += kept
         return common / total
 
-    def check(self, genotype: "Genotype", kind: str, choices: Sequence[Choice]) -> None:
+    def check(self, genotype: Genotype) -> None:
+        """Raise `RaynasError` unless a genotype has such cells: all kinds, nothing impossible in any."""
+        if (genotype.trunk is not None) != self.has_trunk:
+            wants = "lacks its trunk" if self.has_trunk else "has no trunk"
+            raise RaynasError(f"a cell of the {self.name} skeleton {wants}", got=short(repr(genotype.trunk)))
+        for kind in genotype.kinds:
+            if kind not in self.kinds:
+                raise unknown("kind of cell", kind, self.kinds)
+        if sorted(genotype.kinds) != list(self.kinds):
+            raise RaynasError(
+                f"a genotype has {' and '.join(f'one {kind}' for kind in self.kinds)} cell",
+                got=", ".join(genotype.kinds) or "no cell",
+            )
+        targets = self.targets(genotype.nodes)
+        for kind, choices in genotype.cells:
+            for choice in choices:
+                if choice.target not in targets:
+                    raise impossible(kind, choice, targets)
+            self.check_cell(genotype, kind, choices)
+
+    def check_cell(self, genotype: Genotype, kind: str, choices: Sequence[Choice]) -> None:
         """Raise `RaynasError` unless ``choices`` are such a cell; their states and operations are sound.
 
         ``choices`` are in order. Here edges are checked: parallel ones, and nodes without any; and whether
@@ -212,15 +213,26 @@ class Skeleton(ABC):
                     expected="every edge at most once",
                 )
         reached = {choice.target for choice in choices}
-        for node in genotype.targets:
+        for node in self.targets(genotype.nodes):
             if node not in reached and not self.loose:
                 raise RaynasError(f"node {node} of the {kind} cell has no incoming edge")
 
-    def node_operations(self, genotype: "Genotype", kind: str) -> dict[int, str]:
+    def operations(self, genotype: Genotype, kind: str) -> tuple[str, ...]:
+        """Return the operations of one kind of cell: one an edge, or one a block where blocks have them."""
+        blocks = self.node_operations(genotype, kind)
+        return tuple(blocks.values()) if blocks else tuple(choice.op for choice in genotype.cell(kind))
+
+    def count(self, genotype: Genotype, op: str) -> dict[str, int]:
+        """Return how many edges, or blocks, of each kind of cell hold the operation ``op``."""
+        if op not in OPERATIONS:
+            raise unknown("operation", op, OPERATIONS)
+        return {kind: self.operations(genotype, kind).count(op) for kind in genotype.kinds}
+
+    def node_operations(self, genotype: Genotype, kind: str) -> dict[int, str]:
         """Return each node's operation where operations stand in nodes; nothing where they stand on edges."""
         return {}
 
-    def gathered(self, genotype: "Genotype", kind: str) -> tuple[int, ...]:
+    def gathered(self, genotype: Genotype, kind: str) -> tuple[int, ...]:
         """Return the states that a cell's output puts side by side; none if its last target is its output."""
         return ()
 
@@ -228,21 +240,21 @@ class Skeleton(ABC):
         """Return what drawings call the states that a cell reads, and its output (``c_{k}``)."""
         return (*(f"c_{{k-{back}}}" for back in range(self.inputs, 0, -1)), "c_{k}")
 
-    def canonical(self, genotype: "Genotype") -> str:
+    def canonical(self, genotype: Genotype) -> str:
         """Return a text that is equal for two genotypes exactly when they are the same network."""
         return json.dumps(genotype.to_json()["cells"], sort_keys=True)
 
-    def table_name(self, genotype: "Genotype") -> str:
+    def table_name(self, genotype: Genotype) -> str:
         """Return what names a cell in tables of accuracies."""
         return self.to_text(genotype)
 
-    def usually(self, genotype: "Genotype", image: int | None = None) -> Usual:
+    def usually(self, genotype: Genotype, image: int | None = None) -> Usual:
         """Return how such a genotype's network is usually trained on images of ``image`` pixels a side."""
         large = image is not None and image >= LARGE_INPUT
         return self.usual_large if large and self.usual_large else self.usual
 
     @abstractmethod
-    def to_text(self, genotype: "Genotype") -> str:
+    def to_text(self, genotype: Genotype) -> str:
         """Return the text form of the genotype's own field; raises `RaynasError` when it cannot say it."""
 
     def spans(self, text: str) -> Iterator[Span]:
@@ -263,7 +275,7 @@ class Skeleton(ABC):
         nodes: int,
         cells: int,
         channels: int,
-        genotype: "Genotype | None" = None,
+        genotype: Genotype | None = None,
         trunk: Trunk | None = None,
     ) -> Plan:
         """Lay out a supernet, or a genotype's network, for images of ``shape`` (channels, height, width).
@@ -293,7 +305,7 @@ class Skeleton(ABC):
         number = least if cells < least else most
         return f"a supernet has {limit} {number} cell{'' if number == 1 else 's'} ({self.counts})"
 
-    def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: "Genotype | None") -> Plan:
+    def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: Genotype | None) -> Plan:
         """Lay out what `plan` has checked; ``side`` is the images' shorter side in pixels.
 
         A skeleton has this or a `plan` of its own.
@@ -301,30 +313,39 @@ class Skeleton(ABC):
         raise NotImplementedError
 
 
-def heaviest(weights: Sequence[float], ops: Sequence[str], space: "Space") -> tuple[float, str]:
+def heaviest(weights: Sequence[float], ops: Sequence[str], space: Space) -> tuple[float, str]:
     """Return the heaviest operation that may be chosen, with its weight; the first of equals."""
     rated = zip(weights, ops, strict=True)
     return max((pair for pair in rated if pair[1] not in space.exclude), key=lambda pair: pair[0])
 
 
-def by_row(space: "Space", tables: Tables) -> dict[str, list[float]]:
+def by_row(groups: Iterable[Group], tables: WeightLists) -> dict[str, list[float]]:
     """Return weights by the names of their rows, of all groups."""
     return {
         row.name: values
-        for group in space.groups
+        for group in groups
         for row, values in zip(group.rows, tables[group.name], strict=True)
     }
 
 
-def canonical_edges(genotype: "Genotype") -> str:
+def impossible(kind: str, choice: Choice, targets: range) -> RaynasError:
+    """Build the error for an edge that leads to none of a cell's ``targets``."""
+    return RaynasError(
+        f"an impossible edge in the {kind} cell",
+        got=f"{choice.source}->{choice.target}",
+        expected=f"a target from {targets[0]} to {targets[-1]}, and a source from 0 to the target less one",
+    )
+
+
+def canonical_edges(genotype: Genotype, targets: range) -> str:
     """Return a text of all cells' edges without their nodes' numbers; states that cells read keep theirs.
 
     Operations that compute the same are the same, and `none` adds nothing.
     """
     return "\n".join(
-        first_form(
-            range(genotype.targets[0]),
-            genotype.targets,
+        first_text(
+            range(targets[0]),
+            targets,
             [
                 Arrow(OPERATIONS[choice.op].computes, choice.source, choice.target)
                 for choice in genotype.cell(kind)

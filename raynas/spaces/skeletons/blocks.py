@@ -2,34 +2,22 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from raynas.errors import RaynasError
-from raynas.spaces.skeletons.base import (
-    Choice,
-    Decision,
-    Group,
-    Row,
-    Skeleton,
-    Tables,
-    Written,
-    by_row,
-    heaviest,
-)
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Cell, Choice, Decision, Group, Row
+from raynas.spaces.skeletons.base import Skeleton, WeightLists, Written, by_row, heaviest
 from raynas.spaces.skeletons.plan import CellPlan, HalfPlan, LayerPlan, Plan, TailKind, Usual, is_reduced
+from raynas.spaces.space import Space
 from raynas.spaces.texts import nasbench101
 from raynas.spaces.texts.snippet import Snippet, Span
-
-if TYPE_CHECKING:
-    from raynas.spaces.genotype import Genotype
-    from raynas.spaces.space import Cell, Space
 
 
 class Blocks(Skeleton):
     """An operation is chosen for all edges into a block; the output is one more target, of chosen blocks."""
 
     name = "blocks"
-    text_form = "NAS-Bench-101’s"
+    notation = "NAS-Bench-101’s"
     table_key = "hash"
     benchmark = "NAS-Bench-101"
     usual = Usual(32, 10, 128, 9)
@@ -45,7 +33,7 @@ class Blocks(Skeleton):
         edges = super().edges(ops, nodes)
         return edges | {(source, nodes + 1): ("identity",) for source in range(nodes + 1)}
 
-    def problems(self, space: "Space", cell: "Cell") -> Iterator[str]:
+    def cell_problems(self, space: Space, cell: Cell) -> Iterator[str]:
         """Yield blocks of several lists of operations, and edges into the output that hold one."""
         *blocks, output = space.targets
         for block in blocks:
@@ -54,7 +42,7 @@ class Blocks(Skeleton):
         if any(edge.ops != ("identity",) for edge in cell.into(output)):
             yield f"cells.{cell.kind}: edges into {output}, the output, must be [identity]"
 
-    def groups(self, space: "Space") -> tuple[Group, ...]:
+    def groups(self, space: Space) -> tuple[Group, ...]:
         """An operation for each block, parents for each block that has a choice, parents of the output."""
         [cell] = space.cells
         *blocks, output = space.targets
@@ -76,10 +64,10 @@ class Blocks(Skeleton):
         ]
         return tuple(group for group in groups if group.rows)
 
-    def derive(self, space: "Space", tables: Tables) -> dict[str, list[Choice]]:
+    def derive(self, space: Space, tables: WeightLists) -> dict[str, list[Choice]]:
         """Give each block its heaviest operation and its heaviest parents (Zela et al. 2020, section 3)."""
         [cell] = space.cells
-        weights = by_row(space, tables)
+        weights = by_row(self.groups(space), tables)
         chosen = []
         for target in space.targets:
             edges = cell.into(target)
@@ -90,7 +78,7 @@ class Blocks(Skeleton):
             chosen += [Choice(op, edge.source, target) for _, edge in rated[: space.kept(cell, target)]]
         return {"normal": chosen}
 
-    def decisions(self, space: "Space", genotype: "Genotype") -> Iterator[Decision]:
+    def decisions(self, space: Space, genotype: Genotype) -> Iterator[Decision]:
         """Yield each block's operation and the parents of blocks and output."""
         for choice in genotype.cell("normal"):
             parent = str(choice.source)
@@ -100,7 +88,7 @@ class Blocks(Skeleton):
                 yield Decision("operations", f"block {choice.target}: operation", choice.op)
                 yield Decision("inputs", f"block {choice.target}: parents", parent)
 
-    def architectures(self, space: "Space") -> int:
+    def architectures(self, space: Space) -> int:
         """Count every choice of parents, and of one operation a block."""
         [cell] = space.cells
         total = 1
@@ -109,33 +97,33 @@ class Blocks(Skeleton):
             total *= math.comb(len(usable), space.kept(cell, node)) * usable[0]
         return total
 
-    def check(self, genotype: "Genotype", kind: str, choices: Sequence[Choice]) -> None:
+    def check_cell(self, genotype: Genotype, kind: str, choices: Sequence[Choice]) -> None:
         """Refuse, further, two operations in one block, and operations on what the output reads."""
-        super().check(genotype, kind, choices)
-        for node in genotype.targets:
+        super().check_cell(genotype, kind, choices)
+        for node in self.targets(genotype.nodes):
             ops = {choice.op for choice in choices if choice.target == node}
             if len(ops) > 1:
                 raise RaynasError(
                     f"two operations in one block of the {kind} cell",
                     got=f"{' and '.join(sorted(ops))} into node {node}",
                 )
-            if node == genotype.targets[-1] and ops != {"identity"}:
+            if node == self.targets(genotype.nodes)[-1] and ops != {"identity"}:
                 raise RaynasError("edges into the output must be identity", got=", ".join(ops))
 
-    def node_operations(self, genotype: "Genotype", kind: str) -> dict[int, str]:
+    def node_operations(self, genotype: Genotype, kind: str) -> dict[int, str]:
         """Return the blocks' operations."""
         ops = {choice.target: choice.op for choice in genotype.cell(kind)}
-        return {block: ops[block] for block in genotype.targets[:-1]}
+        return {block: ops[block] for block in self.targets(genotype.nodes)[:-1]}
 
-    def canonical(self, genotype: "Genotype") -> str:
+    def canonical(self, genotype: Genotype) -> str:
         """Return NAS-Bench-101's hash."""
         return nasbench101.module_hash(*to_matrix(genotype))
 
-    def table_name(self, genotype: "Genotype") -> str:
+    def table_name(self, genotype: Genotype) -> str:
         """Return NAS-Bench-101's hash."""
         return self.canonical(genotype)
 
-    def to_text(self, genotype: "Genotype") -> str:
+    def to_text(self, genotype: Genotype) -> str:
         """Return ``ModelSpec(matrix=…, ops=…)``."""
         return nasbench101.write(*to_matrix(genotype))
 
@@ -165,7 +153,7 @@ class Blocks(Skeleton):
             )
         return Written("nas-bench-101", last - 1, {"normal": choices})
 
-    def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: "Genotype | None") -> Plan:
+    def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: Genotype | None) -> Plan:
         """Stack cells, before those at 1/3 and 2/3 of the depth a pooling, and from there twice the channels.
 
         A supernet's cell puts out all of its blocks side by side and ends in a projection (Zela, Siems,
@@ -183,7 +171,7 @@ class Blocks(Skeleton):
         return Plan("small", channels, tuple(layers), before, width, tail, rectified=True)
 
 
-def to_matrix(genotype: "Genotype") -> tuple[nasbench101.Matrix, tuple[str, ...]]:
+def to_matrix(genotype: Genotype) -> tuple[nasbench101.Matrix, tuple[str, ...]]:
     """Return a cell of choice blocks as NAS-Bench-101's matrix and operations, loose blocks removed.
 
     Raises `RaynasError` for cells of any other skeleton.

@@ -3,19 +3,17 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from raynas.errors import RaynasError, short
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Cell, Choice, Decision, Group, Row
 from raynas.spaces.operations import OPERATIONS, canonical_name
-from raynas.spaces.skeletons.base import Choice, Decision, Edges, Group, Row, Written
+from raynas.spaces.skeletons.base import Edges, Written
 from raynas.spaces.skeletons.edges import EdgeSkeleton
 from raynas.spaces.skeletons.plan import BlockPlan, ConvolutionPlan, Plan, Usual
-from raynas.spaces.skeletons.trunk import Stage, Trunk
+from raynas.spaces.space import Space
 from raynas.spaces.texts.snippet import Snippet, Span, lines_like
-
-if TYPE_CHECKING:
-    from raynas.spaces.genotype import Genotype
-    from raynas.spaces.space import Cell, Space
+from raynas.spaces.trunk import Stage, Trunk
 
 _NUMBER = r"\s*([1-9]\d{0,8})\s*"
 _STEM = re.compile(rf"\s*chain{_NUMBER},{_NUMBER}")
@@ -26,7 +24,7 @@ class Chain(EdgeSkeleton):
     """Block b is the edge from state b − 1 to state b; widths and strides are the space's `trunk`."""
 
     name = "chain"
-    text_form = "raynas’ own"
+    notation = "raynas’ own"
     counts = "choice blocks (its `trunk` says how many)"
     fewest_cells = 1
     has_trunk = True
@@ -48,7 +46,7 @@ class Chain(EdgeSkeleton):
             for (source, target), ops in edges.items()
         }
 
-    def problems(self, space: "Space", cell: "Cell") -> Iterator[str]:
+    def cell_problems(self, space: Space, cell: Cell) -> Iterator[str]:
         """Yield a trunk that does not fit, edges that are no chain, and operations of other skeletons."""
         if space.trunk is None:
             yield "trunk: a chain needs its widths, `trunk: {stem: [32, 16], stages: [...], last: 1280}`"
@@ -69,20 +67,20 @@ class Chain(EdgeSkeleton):
                 if _is_zero(op) and edge.target <= len(blocks) and not blocks[edge.target - 1].shortcut:
                     yield f"{place} has no shortcut (stride 2, or another width), so it cannot be {op}"
 
-    def groups(self, space: "Space") -> tuple[Group, ...]:
+    def groups(self, space: Space) -> tuple[Group, ...]:
         """Return one tensor with a row for each block."""
         [cell] = space.cells
         rows = tuple(Row(f"block {edge.target}", edge.ops) for edge in cell.edges)
         return (Group(cell.kind, "blocks", rows),)
 
-    def decisions(self, space: "Space", genotype: "Genotype") -> Iterator[Decision]:
+    def decisions(self, space: Space, genotype: Genotype) -> Iterator[Decision]:
         """Yield every block's operation."""
         for choice in genotype.cell("normal"):
             yield Decision("normal", f"block {choice.target}", choice.op)
 
-    def check(self, genotype: "Genotype", kind: str, choices: Sequence[Choice]) -> None:
+    def check_cell(self, genotype: Genotype, kind: str, choices: Sequence[Choice]) -> None:
         """Refuse what the trunk has no room for."""
-        super().check(genotype, kind, choices)
+        super().check_cell(genotype, kind, choices)
         if genotype.trunk is None:
             raise RaynasError("a chain's genotype lacks its trunk", expected="stem, stages and last")
         blocks = genotype.trunk.blocks
@@ -102,20 +100,20 @@ class Chain(EdgeSkeleton):
                     expected="an inverted bottleneck, or zero where there is a shortcut",
                 )
 
-    def node_operations(self, genotype: "Genotype", kind: str) -> dict[int, str]:
+    def node_operations(self, genotype: Genotype, kind: str) -> dict[int, str]:
         """Return the blocks' operations."""
         return {choice.target: choice.op for choice in genotype.cell(kind)}
 
-    def usually(self, genotype: "Genotype", image: int | None = None) -> Usual:
+    def usually(self, genotype: Genotype, image: int | None = None) -> Usual:
         """Return ImageNet, and the depth and width that the trunk has."""
         return Usual(224, 1000, _trunk_of(genotype).stem[0], genotype.nodes)
 
-    def canonical(self, genotype: "Genotype") -> str:
+    def canonical(self, genotype: Genotype) -> str:
         """Return the trunk's numbers and the blocks' operations."""
         data = genotype.to_json()
         return json.dumps([data["trunk"], data["cells"]], sort_keys=True)
 
-    def to_text(self, genotype: "Genotype") -> str:
+    def to_text(self, genotype: Genotype) -> str:
         """Return ``chain 32,16 | 24/2: mbconv3_3x3 zero … | … | 1280``: widths, strides and operations."""
         trunk = _trunk_of(genotype)
         ops = [choice.op for choice in genotype.cell("normal")]
@@ -163,7 +161,7 @@ class Chain(EdgeSkeleton):
         nodes: int,
         cells: int,
         channels: int,
-        genotype: "Genotype | None" = None,
+        genotype: Genotype | None = None,
         trunk: Trunk | None = None,
     ) -> Plan:
         """Lay out the chain, all widths in proportion to the first convolution's, which are ``channels``."""
@@ -197,7 +195,7 @@ def _is_zero(op: str) -> bool:
     return OPERATIONS[op].name == "zero"
 
 
-def _trunk_of(genotype: "Genotype") -> Trunk:
+def _trunk_of(genotype: Genotype) -> Trunk:
     if genotype.trunk is None:
         raise RaynasError("a chain's genotype lacks its trunk", expected="stem, stages and last")
     return genotype.trunk

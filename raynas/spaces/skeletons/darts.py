@@ -1,25 +1,24 @@
 """The skeletons of DARTS: cells that read the two cells before (Liu et al. 2019), and variants of them."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from raynas.errors import RaynasError
-from raynas.spaces.skeletons.base import Choice, Written, canonical_edges
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Choice
+from raynas.spaces.skeletons.base import Written, canonical_edges
 from raynas.spaces.skeletons.edges import EdgeSkeleton
 from raynas.spaces.skeletons.plan import Plan, Usual, reducing_cells
 from raynas.spaces.texts import darts as darts_text
 from raynas.spaces.texts.darts import DartsText, fields_in
 from raynas.spaces.texts.snippet import Snippet, Span
 
-if TYPE_CHECKING:
-    from raynas.spaces.genotype import Genotype
-
 
 class Darts(EdgeSkeleton):
     """A cell puts out all of its nodes side by side."""
 
     name = "darts"
-    text_form = "DARTS’"
+    notation = "DARTS’"
     kinds: ClassVar[tuple[str, ...]] = ("normal", "reduce")
     inputs = 2
     extras = True
@@ -27,11 +26,11 @@ class Darts(EdgeSkeleton):
     builder = "raynas.nets.supernets.edges:EdgeBuilder"
     layer = "raynas.nets.networks.edges:EdgeCell"
 
-    def gathered(self, genotype: "Genotype", kind: str) -> tuple[int, ...]:
+    def gathered(self, genotype: Genotype, kind: str) -> tuple[int, ...]:
         """Return all nodes."""
-        return tuple(genotype.targets)
+        return tuple(self.targets(genotype.nodes))
 
-    def to_text(self, genotype: "Genotype") -> str:
+    def to_text(self, genotype: Genotype) -> str:
         """Return ``Genotype(normal=[('sep_conv_3x3', 1), …], …)``.
 
         Where every edge has a skip beside its operation, which DARTS' cells do not, ``skeleton='…'`` says so.
@@ -40,7 +39,7 @@ class Darts(EdgeSkeleton):
         """
         fields = []
         for kind, choices in genotype.cells:
-            for node in genotype.targets:
+            for node in self.targets(genotype.nodes):
                 edges = sum(choice.target == node for choice in choices)
                 if edges != 2:
                     raise RaynasError(
@@ -49,7 +48,7 @@ class Darts(EdgeSkeleton):
                         next_step="save the genotype as JSON instead",
                     )
             pairs = ", ".join(f"({choice.op!r}, {choice.source})" for choice in choices)
-            fields.append(f"{kind}=[{pairs}], {kind}_concat={genotype.targets}")
+            fields.append(f"{kind}=[{pairs}], {kind}_concat={self.targets(genotype.nodes)}")
         if self.skips:
             fields.append(f"skeleton={self.name!r}")
         return f"Genotype({', '.join(fields)})"
@@ -63,11 +62,11 @@ class Darts(EdgeSkeleton):
         nodes, cells = DartsText(text, self.kinds, self.inputs).cells()
         return Written("darts", nodes, {kind: [Choice(*edge) for edge in cells[kind]] for kind in cells})
 
-    def canonical(self, genotype: "Genotype") -> str:
+    def canonical(self, genotype: Genotype) -> str:
         """Return a text without the nodes' numbers: all are put out, so their order is that of channels."""
-        return canonical_edges(genotype)
+        return canonical_edges(genotype, self.targets(genotype.nodes))
 
-    def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: "Genotype | None") -> Plan:
+    def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: Genotype | None) -> Plan:
         """Stack cells with reductions (Liu et al. 2019, A.1.1 and A.3), all nodes put out."""
         states = dict.fromkeys(self.kinds, nodes)
         return reducing_cells(side, cells, channels, states, searched=genotype is None)
@@ -89,7 +88,7 @@ class Skipping(Darts):
     """Every edge adds a skip to what its operation gives, which α does not weigh (Jha et al. 2025)."""
 
     name = "darts-skipping"
-    text_form = "DARTS’ (with raynas’ own `skeleton`)"
+    notation = "DARTS’ (with raynas’ own `skeleton`)"
     skips = True
     layer = "raynas.nets.networks.edges:SkippingCell"
 

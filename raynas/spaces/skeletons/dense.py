@@ -3,30 +3,28 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from raynas.errors import RaynasError, short
-from raynas.spaces.isomorphism import Arrow, first_form
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Cell, Choice, Decision, Edge, Group, Row
+from raynas.spaces.isomorphism import Arrow, first_text
 from raynas.spaces.operations import OPERATIONS
-from raynas.spaces.skeletons.base import Choice, Decision, Group, Row, Skeleton, Tables, Written, by_row
+from raynas.spaces.skeletons.base import Skeleton, WeightLists, Written, by_row
 from raynas.spaces.skeletons.plan import DensePlan, DenseReductionPlan, LayerPlan, Plan, Usual
+from raynas.spaces.space import Space
 from raynas.spaces.texts.snippet import Snippet, Span, lines_like
 
-if TYPE_CHECKING:
-    from raynas.spaces.genotype import Genotype
-    from raynas.spaces.space import Cell, Edge, Space
-
-GROUP = "connections"
+CONNECTIONS = "connections"
 """The one tensor of α: a row for each node that has a choice of what it reads, and for the output."""
 FAMILIES = frozenset({"normed_separable", "normed_max_pool", "normed_avg_pool"})
 
-_FORM = re.compile(
+_WHOLE = re.compile(
     r"\s*dense\s+(\d{1,9}):((?:\s+\d{1,9}=[\w.-]+\(\d{1,9}(?:\+\d{1,9})*\))+)\s+out=\((\d{1,9}(?:\+\d{1,9})*)\)\s*"
 )
 _NODE = re.compile(r"(\d+)=([\w.-]+)\(([\d+]+)\)")
 
-Rated = list[tuple[float, "Edge"]]
-Pick = Callable[[int, Rated], list["Edge"]]
+_Rated = list[tuple[float, Edge]]
+_Pick = Callable[[int, _Rated], list[Edge]]
 
 
 class Dense(Skeleton):
@@ -37,7 +35,7 @@ class Dense(Skeleton):
     """
 
     name = "dense"
-    text_form = "raynas’ own"
+    notation = "raynas’ own"
     counts = "blocks in each of three stages"
     fewest_cells = 1
     loose = True
@@ -58,7 +56,7 @@ class Dense(Skeleton):
             edges |= {(source, node): (ops[place],) for source in range(layer * len(ops) + 1)}
         return edges | {(node, nodes + 1): ("identity",) for node in range(1, nodes + 1)}
 
-    def problems(self, space: "Space", cell: "Cell") -> Iterator[str]:
+    def cell_problems(self, space: Space, cell: Cell) -> Iterator[str]:
         """Yield cells that are no layers of operations, each with all connections to those before."""
         *nodes, output = space.targets
         place = f"cells.{cell.kind}"
@@ -77,7 +75,7 @@ class Dense(Skeleton):
         if not (whole and rising and ends[0] == 0):
             yield f"{place}: nodes of one layer read the input and all nodes of the layers before, no others"
 
-    def groups(self, space: "Space") -> tuple[Group, ...]:
+    def groups(self, space: Space) -> tuple[Group, ...]:
         """Return one tensor: a row of states to read for each node behind the first layer and the output."""
         [cell] = space.cells
         rows = []
@@ -85,13 +83,13 @@ class Dense(Skeleton):
             sources = tuple(str(edge.source) for edge in cell.into(target))
             if len(sources) > 1 or target == space.targets[-1]:
                 rows.append(Row(_row(space.targets[-1], target), sources))
-        return (Group(GROUP, "connections", tuple(rows), operations=False),)
+        return (Group(CONNECTIONS, "connections", tuple(rows), operations=False),)
 
-    def derive(self, space: "Space", tables: Tables) -> dict[str, list[Choice]]:
+    def derive(self, space: Space, tables: WeightLists) -> dict[str, list[Choice]]:
         """Let every node keep the ``space.kept`` connections that weigh most; prune what is loose."""
         [cell] = space.cells
 
-        def strongest(target: int, rated: Rated) -> list["Edge"]:
+        def strongest(target: int, rated: _Rated) -> list[Edge]:
             # `sorted` keeps the order of equals: ties go to the lowest index.
             ordered = sorted(rated, key=lambda pair: -pair[0])
             return [edge for _, edge in ordered[: space.kept(cell, target)]]
@@ -99,22 +97,22 @@ class Dense(Skeleton):
         return self._derived(space, tables, strongest)
 
     def above(
-        self, space: "Space", tables: Tables, least: float, most: int | None
+        self, space: Space, tables: WeightLists, least: float, most: int | None
     ) -> dict[str, list[Choice]]:
         """Keep every connection that weighs at least ``least`` and anything, at most ``most`` a node; prune.
 
         A node left without connections is gone, and with it what only it reads (DSO-NAS' code, prune).
         """
 
-        def passing(target: int, rated: Rated) -> list["Edge"]:
+        def passing(target: int, rated: _Rated) -> list[Edge]:
             ordered = sorted(rated, key=lambda pair: -pair[0])
             return [edge for weight, edge in ordered if weight >= least and weight > 0][:most]
 
         return self._derived(space, tables, passing)
 
-    def _derived(self, space: "Space", tables: Tables, pick: Pick) -> dict[str, list[Choice]]:
+    def _derived(self, space: Space, tables: WeightLists, pick: _Pick) -> dict[str, list[Choice]]:
         [cell] = space.cells
-        weights = by_row(space, tables)
+        weights = by_row(self.groups(space), tables)
         *nodes, output = space.targets
         alive = {0}
         kept: dict[int, list[Edge]] = {}
@@ -140,20 +138,20 @@ class Dense(Skeleton):
         ]
         return {"normal": [choice for choice in choices if choice.target in needed]}
 
-    def decisions(self, space: "Space", genotype: "Genotype") -> Iterator[Decision]:
+    def decisions(self, space: Space, genotype: Genotype) -> Iterator[Decision]:
         """Yield every connection; those of the first layer have no row."""
         for choice in genotype.cell("normal"):
-            yield Decision(GROUP, _row(space.targets[-1], choice.target), str(choice.source))
+            yield Decision(CONNECTIONS, _row(space.targets[-1], choice.target), str(choice.source))
 
-    def architectures(self, space: "Space") -> int:
+    def architectures(self, space: Space) -> int:
         """Count every choice of connections with at least one into the output."""
-        *free, output = [len(row.options) for group in space.groups for row in group.rows]
+        *free, output = [len(row.options) for group in self.groups(space) for row in group.rows]
         return int(2 ** sum(free) * (2**output - 1))
 
-    def check(self, genotype: "Genotype", kind: str, choices: Sequence[Choice]) -> None:
+    def check_cell(self, genotype: Genotype, kind: str, choices: Sequence[Choice]) -> None:
         """Refuse two operations in one node, operations of other skeletons, and what reads nothing."""
-        super().check(genotype, kind, choices)
-        output = genotype.targets[-1]
+        super().check_cell(genotype, kind, choices)
+        output = self.targets(genotype.nodes)[-1]
         there = {0} | {choice.target for choice in choices}
         for node in sorted(there - {0}):
             ops = {choice.op for choice in choices if choice.target == node}
@@ -173,12 +171,12 @@ class Dense(Skeleton):
         if any(choice.target == output and choice.source == 0 for choice in choices):
             raise RaynasError("the output reads nodes; the input is added to it anyway", got=f"0->{output}")
 
-    def node_operations(self, genotype: "Genotype", kind: str) -> dict[int, str]:
+    def node_operations(self, genotype: Genotype, kind: str) -> dict[int, str]:
         """Return the operations of the nodes that are left."""
-        output = genotype.targets[-1]
+        output = self.targets(genotype.nodes)[-1]
         return {choice.target: choice.op for choice in genotype.cell(kind) if choice.target != output}
 
-    def to_text(self, genotype: "Genotype") -> str:
+    def to_text(self, genotype: Genotype) -> str:
         """Return ``dense 16: 1=sep3x3-bn-relu(0) 5=max3x3-bn-relu(0+1) out=(1+5)``."""
         reads: dict[int, list[int]] = {}
         for choice in genotype.cell("normal"):
@@ -186,14 +184,14 @@ class Dense(Skeleton):
         sums = {target: "+".join(map(str, sources)) for target, sources in reads.items()}
         ops = self.node_operations(genotype, "normal")
         nodes = " ".join(f"{node}={op}({sums[node]})" for node, op in ops.items())
-        return f"dense {genotype.nodes}: {nodes} out=({sums[genotype.targets[-1]]})"
+        return f"dense {genotype.nodes}: {nodes} out=({sums[self.targets(genotype.nodes)[-1]]})"
 
-    def canonical(self, genotype: "Genotype") -> str:
+    def canonical(self, genotype: Genotype) -> str:
         """Return a text without the nodes' numbers; those that nothing reads are not there."""
-        output = genotype.targets[-1]
+        output = self.targets(genotype.nodes)[-1]
         reached = {choice.target for choice in genotype.cell("normal")} - {output}
         arrows = [Arrow(choice.op, choice.source, choice.target) for choice in genotype.cell("normal")]
-        return first_form([0, output], reached, arrows)
+        return first_text([0, output], reached, arrows)
 
     def spans(self, text: str) -> Iterator[Span]:
         """Yield lines that have this form, or the whole text where it is all of it."""
@@ -205,7 +203,7 @@ class Dense(Skeleton):
 
     def from_text(self, text: Snippet) -> Written:
         """Parse the text form."""
-        found = _FORM.fullmatch(text.text)
+        found = _WHOLE.fullmatch(text.text)
         if found is None:
             raise RaynasError(
                 "not a dense block's text form",
@@ -221,7 +219,7 @@ class Dense(Skeleton):
         choices += [Choice("identity", int(source), nodes + 1) for source in found[3].split("+")]
         return Written("dso-nas", nodes, {"normal": choices})
 
-    def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: "Genotype | None") -> Plan:
+    def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: Genotype | None) -> Plan:
         """Three stages of ``cells`` blocks; a reduction between two doubles the channels (its CIFAR code)."""
         layers: list[LayerPlan] = []
         width = channels

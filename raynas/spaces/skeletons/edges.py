@@ -3,14 +3,13 @@
 import math
 from collections.abc import Iterator
 from itertools import combinations
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from raynas.spaces.skeletons.base import Choice, Decision, Group, Row, Skeleton, Tables, heaviest
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Cell, Choice, Decision, Group, Row
+from raynas.spaces.skeletons.base import Skeleton, WeightLists, heaviest
 from raynas.spaces.skeletons.plan import CellPlan, LayerPlan, Plan
-
-if TYPE_CHECKING:
-    from raynas.spaces.genotype import Genotype
-    from raynas.spaces.space import Cell, Space
+from raynas.spaces.space import Space
 
 
 class EdgeSkeleton(Skeleton):
@@ -18,7 +17,7 @@ class EdgeSkeleton(Skeleton):
 
     edgewise: ClassVar[bool] = True
 
-    def groups(self, space: "Space") -> tuple[Group, ...]:
+    def groups(self, space: Space) -> tuple[Group, ...]:
         """Return a tensor for each kind of cell, with a row for each edge."""
         return tuple(
             Group(
@@ -29,7 +28,7 @@ class EdgeSkeleton(Skeleton):
             for cell in space.cells
         )
 
-    def derive(self, space: "Space", tables: Tables) -> dict[str, list[Choice]]:
+    def derive(self, space: Space, tables: WeightLists) -> dict[str, list[Choice]]:
         """Keep, per node, the edges whose best allowed operation weighs most (``space.kept`` of them).
 
         Source: Liu et al. 2019, section 2.4.
@@ -50,13 +49,13 @@ class EdgeSkeleton(Skeleton):
             before, previous = previous, nodes * width
         return Plan("small" if stem else "none", 1, tuple(cells), previous, previous, "norm")
 
-    def decisions(self, space: "Space", genotype: "Genotype") -> Iterator[Decision]:
+    def decisions(self, space: Space, genotype: Genotype) -> Iterator[Decision]:
         """Yield the operation of every chosen edge."""
         for kind in genotype.kinds:
             for choice in genotype.cell(kind):
                 yield Decision(kind, f"edge {choice.source}->{choice.target}", choice.op)
 
-    def architectures(self, space: "Space") -> int:
+    def architectures(self, space: Space) -> int:
         """Count every choice of kept edges, and of one operation on each."""
         total = 1
         for cell in space.cells:
@@ -66,7 +65,7 @@ class EdgeSkeleton(Skeleton):
         return total
 
 
-def _strongest(space: "Space", cell: "Cell", table: list[list[float]]) -> Iterator[Choice]:
+def _strongest(space: Space, cell: Cell, table: list[list[float]]) -> Iterator[Choice]:
     best: dict[int, list[tuple[float, Choice]]] = {target: [] for target in space.targets}
     for edge, row in zip(cell.edges, table, strict=True):
         if set(edge.ops) - set(space.exclude):

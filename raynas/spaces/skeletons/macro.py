@@ -6,27 +6,15 @@ whether it is added. The cell is the network: there is one.
 
 from collections.abc import Iterable, Iterator, Sequence
 from math import comb
-from typing import TYPE_CHECKING
 
 from raynas.errors import RaynasError
-from raynas.spaces.skeletons.base import (
-    Choice,
-    Decision,
-    Group,
-    Row,
-    Skeleton,
-    Tables,
-    Written,
-    by_row,
-    heaviest,
-)
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Cell, Choice, Decision, Group, Row
+from raynas.spaces.skeletons.base import Skeleton, WeightLists, Written, by_row, heaviest
 from raynas.spaces.skeletons.plan import CellPlan, Plan, Usual
+from raynas.spaces.space import Space
 from raynas.spaces.texts import enas as enas_text
 from raynas.spaces.texts.snippet import Snippet, Span
-
-if TYPE_CHECKING:
-    from raynas.spaces.genotype import Genotype
-    from raynas.spaces.space import Cell, Space
 
 BITS = ("no", "skip")
 
@@ -35,7 +23,7 @@ class Macro(Skeleton):
     """``nodes`` counts the layers; states halve and widen after layers N/3 − 1 and 2N/3 − 1."""
 
     name = "macro"
-    text_form = "ENAS’"
+    notation = "ENAS’"
     counts = "network of all layers, which `nodes` in the space's file counts"
     fewest_cells = 1
     most_cells = 1
@@ -49,7 +37,7 @@ class Macro(Skeleton):
         edges = super().edges(("identity",), nodes)
         return edges | {(target - 1, target): ops for target in self.targets(nodes)}
 
-    def problems(self, space: "Space", cell: "Cell") -> Iterator[str]:
+    def cell_problems(self, space: Space, cell: Cell) -> Iterator[str]:
         """Yield layers without an operation, and skips that hold one."""
         for layer in space.targets:
             sources = {edge.source: edge.ops for edge in cell.into(layer)}
@@ -58,7 +46,7 @@ class Macro(Skeleton):
             if any(ops != ("identity",) for source, ops in sources.items() if source < layer - 1):
                 yield f"cells.{cell.kind}: edges that skip layers into layer {layer} must be [identity]"
 
-    def groups(self, space: "Space") -> tuple[Group, ...]:
+    def groups(self, space: Space) -> tuple[Group, ...]:
         """An operation for each layer, and yes or no for each skip."""
         [cell] = space.cells
         ops = [Row(f"layer {e.target}: operation", e.ops) for e in cell.edges if e.source == e.target - 1]
@@ -69,10 +57,10 @@ class Macro(Skeleton):
         ]
         return tuple(group for group in groups if group.rows)
 
-    def derive(self, space: "Space", tables: Tables) -> dict[str, list[Choice]]:
+    def derive(self, space: Space, tables: WeightLists) -> dict[str, list[Choice]]:
         """Give each layer its heaviest operation and the skips whose yes weighs more than their no."""
         [cell] = space.cells
-        weights = by_row(space, tables)
+        weights = by_row(self.groups(space), tables)
         chosen = []
         for edge in cell.edges:
             if edge.source == edge.target - 1:
@@ -83,7 +71,7 @@ class Macro(Skeleton):
                 chosen += [Choice("identity", edge.source, edge.target)] if yes > no else []
         return {"normal": chosen}
 
-    def decisions(self, space: "Space", genotype: "Genotype") -> Iterator[Decision]:
+    def decisions(self, space: Space, genotype: Genotype) -> Iterator[Decision]:
         """Yield each layer's operation, and each skip's yes or no."""
         there = {(choice.source, choice.target): choice.op for choice in genotype.cell("normal")}
         for edge in space.cell("normal").edges:
@@ -93,14 +81,14 @@ class Macro(Skeleton):
             else:
                 yield Decision("skips", _bit(source, target), BITS[(source, target) in there])
 
-    def architectures(self, space: "Space") -> int:
+    def architectures(self, space: Space) -> int:
         """Count every choice of operations, times two for every skip."""
         total = 1
         for edge in space.cell("normal").edges:
             total *= len(set(edge.ops) - set(space.exclude)) if edge.source == edge.target - 1 else len(BITS)
         return total
 
-    def chance(self, space: "Space") -> float:
+    def chance(self, space: Space) -> float:
         """Return the mean over both networks' numbers of skips, each a binomial one."""
         [cell] = space.cells
         ops = [len(set(e.ops) - set(space.exclude)) for e in cell.edges if e.source == e.target - 1]
@@ -113,11 +101,11 @@ class Macro(Skeleton):
             for other, q in enumerate(likely)
         )
 
-    def check(self, genotype: "Genotype", kind: str, choices: Sequence[Choice]) -> None:
+    def check_cell(self, genotype: Genotype, kind: str, choices: Sequence[Choice]) -> None:
         """Refuse, further, layers without an operation on the layer before, and skips with one."""
-        super().check(genotype, kind, choices)
+        super().check_cell(genotype, kind, choices)
         applied = {choice.target for choice in choices if choice.source == choice.target - 1}
-        for layer in genotype.targets:
+        for layer in self.targets(genotype.nodes):
             if layer not in applied:
                 raise RaynasError(f"layer {layer} applies no operation to the state before it")
         for choice in choices:
@@ -126,11 +114,11 @@ class Macro(Skeleton):
                     "skips must be identity", got=f"{choice.op} on {choice.source}->{choice.target}"
                 )
 
-    def node_operations(self, genotype: "Genotype", kind: str) -> dict[int, str]:
+    def node_operations(self, genotype: Genotype, kind: str) -> dict[int, str]:
         """Return the layers' operations."""
         return {c.target: c.op for c in genotype.cell(kind) if c.source == c.target - 1}
 
-    def to_text(self, genotype: "Genotype") -> str:
+    def to_text(self, genotype: Genotype) -> str:
         """Return ENAS' numbers, a line a layer: its operation, then its bits."""
         there = {(choice.source, choice.target) for choice in genotype.cell("normal")}
         ops = self.node_operations(genotype, "normal")
@@ -154,7 +142,7 @@ class Macro(Skeleton):
             choices.append(Choice(op, layer - 1, layer))
         return Written("enas-macro", len(layers), {"normal": choices})
 
-    def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: "Genotype | None") -> Plan:
+    def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: Genotype | None) -> Plan:
         """Give the one cell everything between the stem and the linear head."""
         width = channels * 2 ** len(pooled_after(nodes))
         return Plan("small", channels, (CellPlan("normal", channels, (channels,)),), width, width)

@@ -5,27 +5,15 @@ Each slot chooses one earlier state and one operation; both slots of a block may
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from raynas.errors import RaynasError
-from raynas.spaces.skeletons.base import (
-    Choice,
-    Decision,
-    Group,
-    Row,
-    Skeleton,
-    Tables,
-    Written,
-    canonical_edges,
-    heaviest,
-)
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Cell, Choice, Decision, Group, Row
+from raynas.spaces.skeletons.base import Skeleton, WeightLists, Written, canonical_edges, heaviest
 from raynas.spaces.skeletons.plan import Plan, reducing_cells
+from raynas.spaces.space import Space
 from raynas.spaces.texts import enas as enas_text
 from raynas.spaces.texts.snippet import Snippet, Span
-
-if TYPE_CHECKING:
-    from raynas.spaces.genotype import Genotype
-    from raynas.spaces.space import Cell, Space
 
 SLOTS = "ab"
 
@@ -34,7 +22,7 @@ class Pairs(Skeleton):
     """A cell reads two states and puts out, side by side, every state that no slot has read."""
 
     name = "pairs"
-    text_form = "ENAS’"
+    notation = "ENAS’"
     kinds = ("normal", "reduce")
     inputs = 2
     parallel = True
@@ -42,7 +30,7 @@ class Pairs(Skeleton):
     builder = "raynas.nets.supernets.pairs:PairsBuilder"
     layer = "raynas.nets.networks.pairs:PairsCell"
 
-    def problems(self, space: "Space", cell: "Cell") -> Iterator[str]:
+    def cell_problems(self, space: Space, cell: Cell) -> Iterator[str]:
         """Yield blocks of several lists of operations, and another number of slots than two."""
         if any(space.kept(cell, block) != 2 for block in space.targets):
             yield "keep: every block of the pairs skeleton has two slots; expected 2"
@@ -50,7 +38,7 @@ class Pairs(Skeleton):
             if len({edge.ops for edge in cell.into(block)}) > 1:
                 yield f"cells.{cell.kind}: all edges into block {block} must list the same operations"
 
-    def groups(self, space: "Space") -> tuple[Group, ...]:
+    def groups(self, space: Space) -> tuple[Group, ...]:
         """Of each kind an operation for each slot, and a state for each slot."""
         groups = []
         for cell in space.cells:
@@ -64,7 +52,7 @@ class Pairs(Skeleton):
             groups.append(Group(f"{cell.kind}-inputs", f"{title}: inputs", states, operations=False))
         return tuple(groups)
 
-    def derive(self, space: "Space", tables: Tables) -> dict[str, list[Choice]]:
+    def derive(self, space: Space, tables: WeightLists) -> dict[str, list[Choice]]:
         """Give each slot its heaviest operation and its heaviest state."""
         chosen: dict[str, list[Choice]] = {}
         for cell in space.cells:
@@ -78,7 +66,7 @@ class Pairs(Skeleton):
                 chosen[cell.kind].append(Choice(op, edges[best].source, block))
         return chosen
 
-    def decisions(self, space: "Space", genotype: "Genotype") -> Iterator[Decision]:
+    def decisions(self, space: Space, genotype: Genotype) -> Iterator[Decision]:
         """Yield operation and state of both slots of every block, in the genotype's order."""
         for kind in genotype.kinds:
             for place, choice in enumerate(genotype.cell(kind)):
@@ -86,43 +74,43 @@ class Pairs(Skeleton):
                 yield Decision(f"{kind}-operations", f"{slot}: operation", choice.op)
                 yield Decision(f"{kind}-inputs", f"{slot}: state", str(choice.source))
 
-    def architectures(self, space: "Space") -> int:
+    def architectures(self, space: Space) -> int:
         """Count every choice of two slots a block; which of them comes first does not matter."""
         total = 1
         for count in self._slot_choices(space):
             total *= count * (count + 1) // 2
         return total
 
-    def chance(self, space: "Space") -> float:
+    def chance(self, space: Space) -> float:
         """Return the expected common choices over the expected choices; two equal slots are one choice."""
         taken = [(count, 1 - (1 - 1 / count) ** 2) for count in self._slot_choices(space)]
         return sum(count * p**2 for count, p in taken) / sum(count * p for count, p in taken)
 
-    def _slot_choices(self, space: "Space") -> Iterator[int]:
+    def _slot_choices(self, space: Space) -> Iterator[int]:
         """Yield for each block how many choices each of its slots has."""
         for cell in space.cells:
             for block in space.targets:
                 edges = cell.into(block)
                 yield len(edges) * len(set(edges[0].ops) - set(space.exclude))
 
-    def check(self, genotype: "Genotype", kind: str, choices: Sequence[Choice]) -> None:
+    def check_cell(self, genotype: Genotype, kind: str, choices: Sequence[Choice]) -> None:
         """Refuse, further, blocks of more or fewer than two slots."""
-        super().check(genotype, kind, choices)
-        for block in genotype.targets:
+        super().check_cell(genotype, kind, choices)
+        for block in self.targets(genotype.nodes):
             slots = sum(choice.target == block for choice in choices)
             if slots != 2:
                 raise RaynasError(f"block {block} of the {kind} cell has {slots} slots", expected="two")
 
-    def gathered(self, genotype: "Genotype", kind: str) -> tuple[int, ...]:
+    def gathered(self, genotype: Genotype, kind: str) -> tuple[int, ...]:
         """Return the loose ends: the states, the cell's inputs among them, that no slot reads."""
         read = {choice.source for choice in genotype.cell(kind)}
-        return tuple(state for state in range(genotype.targets[-1] + 1) if state not in read)
+        return tuple(state for state in range(self.targets(genotype.nodes)[-1] + 1) if state not in read)
 
-    def canonical(self, genotype: "Genotype") -> str:
+    def canonical(self, genotype: Genotype) -> str:
         """Return a text without the blocks' numbers: which states are loose is all that they decide."""
-        return canonical_edges(genotype)
+        return canonical_edges(genotype, self.targets(genotype.nodes))
 
-    def to_text(self, genotype: "Genotype") -> str:
+    def to_text(self, genotype: Genotype) -> str:
         """Return ENAS' numbers, or names where an operation has none; the normal cell, then the other."""
         cells = [[(c.op, c.source, c.target) for c in genotype.cell(kind)] for kind in self.kinds]
         return enas_text.write_micro(cells)
@@ -144,7 +132,7 @@ class Pairs(Skeleton):
         space = "enas-micro" if enas else "nasnet"
         return Written(space, len(cells[0]) // 2, dict(zip(self.kinds, choices, strict=True)))
 
-    def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: "Genotype | None") -> Plan:
+    def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: Genotype | None) -> Plan:
         """Stack cells with reductions, as DARTS does; a supernet's cell puts out all states."""
         states = {
             kind: self.inputs + nodes if genotype is None else len(self.gathered(genotype, kind))

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-LARGE_INPUT = 96
-"""Images of at least this many pixels a side get the stem that divides their side by eight first."""
+from raynas.spaces.trunk import LARGE_INPUT
 
 StemKind = Literal["small", "large", "none"]
 TailKind = Literal["none", "norm", "projection"]

@@ -1,27 +1,26 @@
 """The skeleton of DARTS' recurrent cell: a language model reads a text with it, word after word."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Never
+from typing import Never
 
 from raynas.errors import RaynasError
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Choice
 from raynas.spaces.operations import OPERATIONS
-from raynas.spaces.skeletons.base import Choice, Written, canonical_edges
+from raynas.spaces.skeletons.base import Written, canonical_edges
 from raynas.spaces.skeletons.edges import EdgeSkeleton
 from raynas.spaces.skeletons.plan import Usual
-from raynas.spaces.skeletons.trunk import Trunk
 from raynas.spaces.texts import darts as darts_text
 from raynas.spaces.texts.darts import DartsText, fields_in
 from raynas.spaces.texts.snippet import Snippet, Span
-
-if TYPE_CHECKING:
-    from raynas.spaces.genotype import Genotype
+from raynas.spaces.trunk import Trunk
 
 
 class Recurrent(EdgeSkeleton):
     """A cell reads a word and its own last output; its output is the mean of its nodes."""
 
     name = "recurrent"
-    text_form = "DARTS’"
+    notation = "DARTS’"
     kinds = ("recurrent",)
     counts = "the one that reads the text"
     fewest_cells = 1
@@ -34,19 +33,19 @@ class Recurrent(EdgeSkeleton):
         """Take activations; `identity` is the one that changes nothing."""
         return OPERATIONS[op].family == "activation" or op in ("none", "identity")
 
-    def gathered(self, genotype: "Genotype", kind: str) -> tuple[int, ...]:
+    def gathered(self, genotype: Genotype, kind: str) -> tuple[int, ...]:
         """Return all nodes."""
-        return tuple(genotype.targets)
+        return tuple(self.targets(genotype.nodes))
 
     def symbols(self) -> tuple[str, ...]:
         """Call the first state s₀ and the output hₜ."""
         return "s_{0}", "h_{t}"
 
-    def canonical(self, genotype: "Genotype") -> str:
+    def canonical(self, genotype: Genotype) -> str:
         """Return a text without the nodes' numbers, as every node has weights of its own and is put out."""
-        return canonical_edges(genotype)
+        return canonical_edges(genotype, self.targets(genotype.nodes))
 
-    def to_text(self, genotype: "Genotype") -> str:
+    def to_text(self, genotype: Genotype) -> str:
         """Return ``Genotype(recurrent=[('sigmoid', 0), …], concat=range(1, 9))``.
 
         Raises `RaynasError` unless every node reads exactly one state.
@@ -59,7 +58,7 @@ class Recurrent(EdgeSkeleton):
                 next_step="save the genotype as JSON instead",
             )
         pairs = ", ".join(f"({choice.op!r}, {choice.source})" for choice in choices)
-        return f"Genotype(recurrent=[{pairs}], concat={genotype.targets})"
+        return f"Genotype(recurrent=[{pairs}], concat={self.targets(genotype.nodes)})"
 
     def spans(self, text: str) -> Iterator[Span]:
         """Yield genotypes, and dictionaries of their fields."""
@@ -80,7 +79,7 @@ class Recurrent(EdgeSkeleton):
         nodes: int,
         cells: int,
         channels: int,
-        genotype: "Genotype | None" = None,
+        genotype: Genotype | None = None,
         trunk: Trunk | None = None,
     ) -> Never:
         """Raise `RaynasError`: nothing is stacked."""

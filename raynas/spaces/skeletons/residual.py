@@ -2,23 +2,21 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
-from raynas.spaces.skeletons.base import Choice, Written
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Choice
+from raynas.spaces.skeletons.base import Written
 from raynas.spaces.skeletons.edges import EdgeSkeleton
 from raynas.spaces.skeletons.plan import CellPlan, HalfPlan, LayerPlan, Plan, Usual
 from raynas.spaces.texts import nasbench201
 from raynas.spaces.texts.snippet import Snippet, Span
-
-if TYPE_CHECKING:
-    from raynas.spaces.genotype import Genotype
 
 
 class Residual(EdgeSkeleton):
     """A cell reads the layer before as it is, and its last node is its output."""
 
     name = "residual"
-    text_form = "NAS-Bench-201’s"
+    notation = "NAS-Bench-201’s"
     counts = "cells in each of three stages"
     fewest_cells = 1
     extras = True
@@ -28,13 +26,13 @@ class Residual(EdgeSkeleton):
     builder = "raynas.nets.supernets.edges:LastBuilder"
     layer = "raynas.nets.networks.edges:LastCell"
 
-    def canonical(self, genotype: "Genotype") -> str:
+    def canonical(self, genotype: Genotype) -> str:
         """Return a text without names of nodes, skips or zeros (`nasbench201.canonical`)."""
-        return nasbench201.canonical(_edges(genotype))
+        return nasbench201.canonical(_edges(genotype, self.targets(genotype.nodes)))
 
-    def to_text(self, genotype: "Genotype") -> str:
+    def to_text(self, genotype: Genotype) -> str:
         """Return ``|op~0|+|op~0|op~1|+…``."""
-        return nasbench201.write(_edges(genotype))
+        return nasbench201.write(_edges(genotype, self.targets(genotype.nodes)))
 
     def spans(self, text: str) -> Iterator[Span]:
         """Yield the benchmark's strings, and ``Structure([…])`` as in AutoDL-Projects."""
@@ -57,7 +55,7 @@ class Residual(EdgeSkeleton):
             return self.stack(0, nodes, 1, 3, None)
         return Plan("none", 1, (CellPlan("normal", 1, (1,)),), 1, 1, "norm")
 
-    def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: "Genotype | None") -> Plan:
+    def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: Genotype | None) -> Plan:
         """Three stages of ``cells`` cells, a residual block of stride 2 between them (section 2.1)."""
         widths = [channels, 2 * channels, 4 * channels]
         layers: list[LayerPlan] = [CellPlan("normal", channels, (channels,))] * cells
@@ -66,6 +64,6 @@ class Residual(EdgeSkeleton):
         return Plan("small", channels, tuple(layers), widths[-1], widths[-1], "norm")
 
 
-def _edges(genotype: "Genotype") -> nasbench201.Edges:
+def _edges(genotype: Genotype, targets: range) -> nasbench201.EdgesInto:
     triples = [(choice.op, choice.source, choice.target) for choice in genotype.cell("normal")]
-    return nasbench201.edges_of(triples, genotype.targets)
+    return nasbench201.edges_of(triples, targets)

@@ -14,10 +14,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from raynas.spaces.graph import MOST_NODES
 from raynas.spaces.texts.literal import Literal
-from raynas.spaces.texts.snippet import MOST_NODES, Snippet, Span, enclosed
-
-Triple = tuple[str, int, int]
+from raynas.spaces.texts.snippet import Snippet, Span, Triple, enclosed
 
 _MARK = re.compile(r"Genotype[ \t]*\(|\{\s*[\"'](?:normal|reduce|recurrent)(?:_concat)?[\"']\s*:")
 _BEFORE = re.compile(r"[\w.]*$")
@@ -56,8 +55,8 @@ class DartsText:
         self.kinds, self.inputs, self.each = kinds, inputs, each
         self.concat = {kind: "concat" if kind == "recurrent" else f"{kind}_concat" for kind in kinds}
         wanted = [name for kind in kinds for name in (kind, self.concat[kind])]
-        form = f"Genotype({', '.join(f'{name}=...' for name in wanted)})"
-        self.literal = Literal(snippet, "DARTS'", form)
+        notation = f"Genotype({', '.join(f'{name}=...' for name in wanted)})"
+        self.literal = Literal(snippet, "DARTS'", notation)
         self.fields = self._fields(wanted)
 
     def cells(self) -> tuple[int, dict[str, list[Triple]]]:
@@ -83,14 +82,14 @@ class DartsText:
             said = name == "layout" and isinstance(value, ast.Constant) and value.value == "cell"
             if name not in (*wanted, "skeleton") and not said:
                 what = "layout is not 'cell'" if name == "layout" else f"unexpected or repeated field {name}"
-                raise literal.error(what, value, literal.form)
+                raise literal.error(what, value, literal.notation)
         needed = [
             name for name in wanted if name in self.kinds or self.kinds == ("recurrent",)
         ]  # a list of all nodes may be left out: DARTSGenotype has none
         if missing := [name for name in needed if name not in fields]:
             for name in {*self.kinds} & {*fields}:
                 self._check_names(fields[name])  # other operations are the deeper reason
-            raise literal.error(f"{', '.join(missing)} missing", literal.tree, literal.form)
+            raise literal.error(f"{', '.join(missing)} missing", literal.tree, literal.notation)
         return fields
 
     def _check_names(self, tree: ast.expr) -> None:

@@ -14,16 +14,14 @@ from math import isqrt
 
 from raynas.errors import RaynasError, short
 from raynas.spaces.operations import canonical_name, unknown_operation
-from raynas.spaces.texts.snippet import Span
-
-Triple = tuple[str, int, int]
+from raynas.spaces.texts.snippet import Span, Triple
 
 MICRO = ("sep_conv_3x3", "sep_conv_5x5", "avg_pool_3x3", "max_pool_3x3", "skip_connect")
 """ENAS' five operations of a cell, by their numbers."""
 MACRO = ("nor_conv_3x3", "sep_conv_3x3", "nor_conv_5x5", "sep_conv_5x5", "avg_pool_3x3", "max_pool_3x3")
 """ENAS' six operations of a layer, by their numbers."""
 
-FORM = "state operation state operation for each block, of the normal and then of the reduction cell"
+_NOTATION = "state operation state operation for each block, of the normal and then of the reduction cell"
 
 
 _LISTS = re.compile(r"(?:\[\s*\d+(?:[\s,]+\d+)*,?\s*\],?\s*)+")
@@ -70,7 +68,7 @@ def read_micro(text: str) -> list[list[Triple]]:
     """Parse two cells; raises `RaynasError` with the place of a mistake."""
     words = text.split()
     if not words or len(words) % 8:
-        raise RaynasError("not ENAS' text form of two cells", got=f"{len(words)} words", expected=FORM)
+        raise RaynasError("not ENAS' text form of two cells", got=f"{len(words)} words", expected=_NOTATION)
     half = len(words) // 2
     return [list(_slots(words[:half], "normal")), list(_slots(words[half:], "reduction"))]
 

@@ -9,22 +9,22 @@ from raynas.spaces.texts.snippet import Snippet
 
 
 class Literal:
-    """Python's syntax tree of a text, ``title`` its form's name, ``form`` what it must look like.
+    """Python's syntax tree of a text, ``title`` its form's name, ``notation`` what it must look like.
 
     Raises `RaynasError` with line and column, counted in what the user gave, when the text cannot be parsed.
     """
 
-    def __init__(self, snippet: Snippet, title: str, form: str) -> None:
-        self.snippet, self.title, self.form = snippet, title, form
+    def __init__(self, snippet: Snippet, title: str, notation: str) -> None:
+        self.snippet, self.title, self.notation = snippet, title, notation
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # "is" with a literal and the like: not ours to tell
                 self.tree: ast.expr = ast.parse(snippet.text, mode="eval").body
         except SyntaxError as error:
             where = snippet.where(error.lineno or 1, error.offset or 1)
-            raise RaynasError(f"not {title} text form: {error.msg}", got=where, expected=form) from None
+            raise RaynasError(f"not {title} text form: {error.msg}", got=where, expected=notation) from None
         except (ValueError, RecursionError, MemoryError) as error:
-            raise RaynasError(f"not {title} text form: {error}", expected=form) from None
+            raise RaynasError(f"not {title} text form: {error}", expected=notation) from None
 
     def call(self, positional: tuple[str, ...] = ()) -> dict[str, ast.expr]:
         """Return the fields of the call or the dictionary that the text is, by name.
@@ -42,11 +42,11 @@ class Literal:
                 pairs = list(zip(positional, args, strict=False))
                 pairs += [(keyword.arg, keyword.value) for keyword in keywords]
             case _:
-                raise self.error(f"not {self.title} text form", self.tree, self.form)
+                raise self.error(f"not {self.title} text form", self.tree, self.notation)
         fields: dict[str, ast.expr] = {}
         for name, value in pairs:
             if not isinstance(name, str) or name in fields:
-                raise self.error(f"unexpected or repeated field {name}", value, self.form)
+                raise self.error(f"unexpected or repeated field {name}", value, self.notation)
             fields[name] = value
         return fields
 

@@ -18,7 +18,7 @@ OPS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
 MOST_VERTICES, MOST_EDGES = 7, 9
 
 _MARK = re.compile(r"\bModelSpec[ \t]*\(")
-_FORM = "ModelSpec(matrix=[[0, 1, ...], ...], ops=['input', ..., 'output'])"
+_NOTATION = "ModelSpec(matrix=[[0, 1, ...], ...], ops=['input', ..., 'output'])"
 
 
 def from_edges(triples: Iterable[tuple[str, int, int]], vertices: int) -> tuple[Matrix, tuple[str, ...]]:
@@ -105,10 +105,10 @@ def read(snippet: Snippet) -> tuple[Matrix, tuple[str, ...]]:
     Operations are quoted, or the constants of the benchmark's own examples (``CONV3X3``). Raises
     `RaynasError` with line and column; nothing is evaluated.
     """
-    literal = Literal(snippet, "NAS-Bench-101's", _FORM)
+    literal = Literal(snippet, "NAS-Bench-101's", _NOTATION)
     fields = literal.call(("matrix", "ops"))
     if missing := [name for name in ("matrix", "ops") if name not in fields]:
-        raise literal.error(f"{', '.join(missing)} missing", literal.tree, _FORM)
+        raise literal.error(f"{', '.join(missing)} missing", literal.tree, _NOTATION)
     tree = fields["matrix"]
     match tree:
         case ast.Call(func=ast.Attribute(attr="array"), args=[inner, *_]):
@@ -125,7 +125,7 @@ def read(snippet: Snippet) -> tuple[Matrix, tuple[str, ...]]:
                 f"{len(ops)} numbers, 0 up to the diagonal, 0 or 1 after it",
             )
     if len(ops) < 2:
-        raise literal.error("a cell has an input and an output", fields["ops"], _FORM)
+        raise literal.error("a cell has an input and an output", fields["ops"], _NOTATION)
     inner_ops = tuple(literal.operation(op) for op in ops[1:-1])
     return matrix, ("input", *inner_ops, "output")
 

@@ -11,13 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from raynas.errors import RaynasError, short
-from raynas.spaces.isomorphism import Arrow, first_form
+from raynas.spaces.isomorphism import Arrow, first_text
 from raynas.spaces.operations import canonical_name, unknown_operation
 from raynas.spaces.texts.literal import Literal
-from raynas.spaces.texts.snippet import Snippet, Span, enclosed
+from raynas.spaces.texts.snippet import Snippet, Span, Triple, enclosed
 
-Triple = tuple[str, int, int]
-Edges = Mapping[int, Mapping[int, str]]
+EdgesInto = Mapping[int, Mapping[int, str]]
 """The operation on every edge, by target, then source."""
 
 STRUCTURE = "Structure([((operation, source), ...), ...])"
@@ -26,7 +25,7 @@ STRUCTURE = "Structure([((operation, source), ...), ...])"
 _BARS = re.compile(r"\|\s*[\w.-]+\s*~\s*\w(?:\s*[\w.-]+\s*~\s*\w*\s*\|?|[\w.~-]+\s*\|?|\s*\+\s*\|?|\|)*")
 _CALL = re.compile(r"\bStructure[ \t]*\(\s*[\[(]")
 
-FORM = "|op~0|+|op~0|op~1|+..., a group per node and a source for each state before it"
+NOTATION = "|op~0|+|op~0|op~1|+..., a group per node and a source for each state before it"
 
 
 def edges_of(triples: Iterable[Triple], targets: range) -> dict[int, dict[int, str]]:
@@ -37,7 +36,7 @@ def edges_of(triples: Iterable[Triple], targets: range) -> dict[int, dict[int, s
     return edges
 
 
-def write(edges: Edges) -> str:
+def write(edges: EdgesInto) -> str:
     """Return the text form."""
     groups = ("".join(f"|{op}~{source}" for source, op in into.items()) + "|" for into in edges.values())
     return "+".join(groups)
@@ -53,7 +52,7 @@ def read(text: str) -> list[Triple]:
     for target, group in enumerate("".join(text.split()).split("+"), start=1):
         if len(group) < 2 or group[0] != "|" or group[-1] != "|":
             raise RaynasError(
-                "not NAS-Bench-201's text form", got=f"{short(group)!r} (group {target})", expected=FORM
+                "not NAS-Bench-201's text form", got=f"{short(group)!r} (group {target})", expected=NOTATION
             )
         edges = [_edge(part, target) for part in group[1:-1].split("|")]
         if sorted(source for _, source, _ in edges) != list(range(target)):
@@ -113,7 +112,7 @@ def read_structure(snippet: Snippet) -> list[Triple]:
     return triples
 
 
-def unique_string(edges: Edges) -> str:
+def unique_string(edges: EdgesInto) -> str:
     """Return the text by which the benchmark counts its cells: 15,625 become 6,466 (Dong & Yang 2020).
 
     Skips are replaced by what they hand on, and operations on zeros by ``#``, a zero. It tells apart some
@@ -132,7 +131,7 @@ def unique_string(edges: Edges) -> str:
     return values[max(values)]
 
 
-Value = Counter[int]
+Sum = Counter[int]
 """A sum: how often it holds the result of each step, by the step's number; the cell's input is step -1."""
 
 
@@ -140,13 +139,13 @@ Value = Counter[int]
 class _Steps:
     """The operations a cell applies, each to a sum of earlier results; skips and zeros are gone."""
 
-    applied: list[tuple[str, Value]] = field(default_factory=list)
+    applied: list[tuple[str, Sum]] = field(default_factory=list)
 
-    def run(self, edges: Edges) -> Value:
+    def run(self, edges: EdgesInto) -> Sum:
         """Apply a cell's operations and return its output."""
-        values: dict[int, Value] = {0: Counter({-1: 1})}
+        values: dict[int, Sum] = {0: Counter({-1: 1})}
         for target, into in edges.items():
-            total: Value = Counter()
+            total: Sum = Counter()
             for source, op in into.items():
                 if op == "none" or not values[source]:
                     continue
@@ -158,7 +157,7 @@ class _Steps:
             values[target] = total
         return values[max(values)]
 
-    def needed(self, output: Value) -> list[int]:
+    def needed(self, output: Sum) -> list[int]:
         """Return the steps that reach the output, in order."""
         found: set[int] = set()
         waiting = [step for step in output if step >= 0]
@@ -170,7 +169,7 @@ class _Steps:
         return sorted(found)
 
 
-def canonical(edges: Edges) -> str:
+def canonical(edges: EdgesInto) -> str:
     """Return a text that is equal for two cells exactly when they are the same network.
 
     Skips hand on what they read, `none` and every operation on nothing are nothing, sums have no order, and
@@ -184,4 +183,4 @@ def canonical(edges: Edges) -> str:
     arrows = [
         Arrow(f"{op}*{times}", inner, step) for step, op, value in sums for inner, times in value.items()
     ]
-    return first_form([-1, len(steps.applied)], needed, arrows)
+    return first_text([-1, len(steps.applied)], needed, arrows)

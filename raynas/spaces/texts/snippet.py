@@ -11,11 +11,11 @@ from raynas.errors import RaynasError, short, unknown
 MOST_TEXT = 200_000
 """Characters of the longest text of a cell; one of 100 nodes that read everything has 130,000."""
 
-MOST_NODES = 100
-"""Nodes of the largest cell; searches have up to some 20, and whatever looks at cells stays quick."""
-
 Span = tuple[int, int]
 """Where a text begins, and where it has ended."""
+
+Triple = tuple[str, int, int]
+"""An operation, the state that it reads, and the node that it leads to."""
 
 _TOKEN = re.compile(r"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"|#[^\n]*|[()\[\]{}]")
 _NAME = re.compile(r"""(?:(\w+)[ \t]*=\s*\\?\s*|["']?(\w+)["']?[ \t]*:[ \t]*)["'(\[]?\s*$""")

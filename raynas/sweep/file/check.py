@@ -6,6 +6,7 @@ from typing import Any
 
 from raynas.config import DataConfig
 from raynas.errors import MOST_PROBLEMS, Problem, RaynasError
+from raynas.spaces import skeletons
 from raynas.spaces.library import load_space
 from raynas.sweep.file.draft import Draft, Setting, same
 from raynas.sweep.file.keys import nest
@@ -90,10 +91,10 @@ def _cells(leaves: dict[str, Any]) -> Iterator[Problem]:
         space = load_space(leaves["space"])
     except (KeyError, RaynasError):
         return  # reported, once, by the check of the space itself
-    form = space.form
-    if form.has_trunk and leaves["cells"] != space.nodes:
-        yield Problem("cells", f"{space.name} has {space.nodes} {form.counts}; got {leaves['cells']}")
-    if wrong := form.wrong_cells(leaves["cells"]):
+    skeleton = skeletons.of(space)
+    if skeleton.has_trunk and leaves["cells"] != space.nodes:
+        yield Problem("cells", f"{space.name} has {space.nodes} {skeleton.counts}; got {leaves['cells']}")
+    if wrong := skeleton.wrong_cells(leaves["cells"]):
         yield Problem("cells", f"{wrong}; got {leaves['cells']}")
 
 
@@ -135,12 +136,12 @@ def _reads(leaves: dict[str, Any]) -> Iterator[Problem]:
     except (RaynasError, KeyError):
         return  # reported, once, by the check of the space itself
     name = leaves["data.name"]
-    if space.form.texts and leaves["recompute"]:
+    if skeletons.of(space).texts and leaves["recompute"]:
         yield Problem("recompute", f"cells of {space.name} are not computed twice: set it to false")
-    if space.form.texts == is_text(name) or (name not in DATA_SETS and not is_function(name)):
+    if skeletons.of(space).texts == is_text(name) or (name not in DATA_SETS and not is_function(name)):
         return
-    fitting = ", ".join(entry.name for entry in DATA_SETS.values() if entry.text == space.form.texts)
-    reads, holds = ("texts", "images") if space.form.texts else ("images", "a text")
+    fitting = ", ".join(entry.name for entry in DATA_SETS.values() if entry.text == skeletons.of(space).texts)
+    reads, holds = ("texts", "images") if skeletons.of(space).texts else ("images", "a text")
     yield Problem(
         "data.name", f"cells of {space.name} read {reads}, and {name} holds {holds}; {reads}: {fitting}"
     )

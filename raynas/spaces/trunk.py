@@ -6,7 +6,9 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field, PositiveInt
 
 from raynas.config import Frozen
-from raynas.spaces.skeletons.plan import LARGE_INPUT
+
+LARGE_INPUT = 96
+"""Images of at least this many pixels a side get the stem that divides their side by eight first."""
 
 SMALLEST_SIDE = 4
 """A halving that would leave small images with fewer pixels a side is left out."""
