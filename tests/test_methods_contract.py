@@ -172,7 +172,7 @@ def test_weights_are_normalised_and_nothing_dead_has_any(name):
                 assert bool((rows[~policy.masks[group]] == 0).all())
                 assert bool((rows >= 0).all())
                 sums = rows.sum(-1)
-                if getattr(policy.relaxation, "shares", False):
+                if policy.relaxation.sums_to_one:
                     shares = torch.ones_like(sums) if draw.carry is None else draw.carry[group]
                     torch.testing.assert_close(sums, shares)
                 if group not in (draw.active or {}):

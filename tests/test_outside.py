@@ -11,11 +11,11 @@ CODE = '''
 from dataclasses import dataclass
 
 from raynas.methods.recipes import DARTS
-from raynas.parts.penalties import Term
+from raynas.bilevel.slots import Penalty
 
 
 @dataclass(frozen=True)
-class Flat(Term):
+class Flat(Penalty):
     """Pull all logits to 0."""
 
     strength: float = 0.5
