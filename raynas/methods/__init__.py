@@ -50,6 +50,7 @@ def describe(name: str) -> dict[str, Any]:
         "version": method.version,
         "fingerprint": method.fingerprint,
         "parts": {slot: part for slot, part in filled.items() if part not in (None, [])},
+        "waits": list(method.waits),
         "order": method.order,
         "learns_from": method.learns_from,
         "every": method.every,
