@@ -14,12 +14,13 @@ from torch.autograd import grad
 from benchmarks.lines import Line
 from benchmarks.setting import Setting
 from benchmarks.sizes import SPACE
+from raynas.bilevel.slots import Estimator
 from raynas.config import SearchConfig
 from raynas.data.batch import Batch
 from raynas.data.load import load_data
 from raynas.data.split import split
 from raynas.nets.ops.flat import column, flatten
-from raynas.parts.estimators import Estimator, FirstOrder, SecondOrder
+from raynas.parts.estimators import FirstOrder, SecondOrder
 from raynas.search.loop import Search
 from raynas.spaces.library import load_space
 

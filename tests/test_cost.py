@@ -9,7 +9,7 @@ from helpers.policies import make_policy, randomly, small_space
 from test_supernet import make, seeds
 from torch import nn
 
-from raynas.bilevel.policy import Draw
+from raynas.bilevel.exchange import Draw
 from raynas.errors import RaynasError
 from raynas.methods import describe, reasons, resolve
 from raynas.nets.cost import costs_by_cell, option_costs

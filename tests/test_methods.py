@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from raynas.bilevel.records import Curvature
+from raynas.bilevel.slots import Relaxation
 from raynas.config import SearchConfig
 from raynas.errors import RaynasError
 from raynas.methods import Method, defaults_of, describe, names, reasons, resolve, settle
@@ -108,11 +109,11 @@ def test_combinations_that_make_no_sense_are_refused_with_the_reason(method, wor
 
 
 @dataclass(frozen=True)
-class DoubleSoftmax:
+class DoubleSoftmax(Relaxation):
     """A relaxation of someone else's: a softmax of twice the logits."""
 
     shift_free: ClassVar[bool] = True
-    shares: ClassVar[bool] = True
+    sums_to_one: ClassVar[bool] = True
 
     def __call__(self, logits, mask):
         return (2 * logits).masked_fill(~mask, -float("inf")).softmax(-1)
@@ -124,7 +125,7 @@ def test_a_relaxation_from_outside_says_itself_what_it_is(name):
     assert list(reasons(method, None, {})) == []
 
     class Weights(DoubleSoftmax):
-        shares = False
+        sums_to_one = False
 
     assert any("sum to 1" in reason for reason in reasons(replace(method, relaxation=Weights()), None, {}))
 

@@ -7,20 +7,18 @@ from functools import cache
 import pytest
 import torch
 from helpers.planted import Planted, PlantedFeatures, SkipDominates, operations, planted_search
-from helpers.problems import bilevel
 from helpers.validated import CELLS, plainly_validated
 
 from raynas.config import SearchConfig
 from raynas.data.load import load_data
 from raynas.data.split import split
 from raynas.methods import names, reasons, resolve
-from raynas.nets.supernet import Supernet
 from raynas.parts.cost import Cost, Resources
 from raynas.search.checkpoint import dump, load
 from raynas.search.loop import Pack, Search
-from raynas.spaces import skeletons
 from raynas.spaces.library import load_space
 from raynas.spaces.library import names as library_names
+from raynas.testing.parts import check_derivation
 
 METHODS = names()
 TOGETHER = [name for name in METHODS if not resolve(name).solo]
@@ -138,73 +136,11 @@ def test_a_step_moves_its_own_variables_only(setting, name):
     assert all(parameter.grad is None for parameter in problem.parameters)
 
 
-def small_problem(name, space="tiny", seed=0):
+@pytest.mark.parametrize("space", library_names("search_spaces"))
+def test_derivation_never_fails(space):
     found = load_space(space)
-    generators = [torch.Generator().manual_seed(seed)]
-    net = Supernet(found, (1, 8, 8), 10, 4, 3, generators, torch.float64)
-    return found, bilevel(found, net, [torch.Generator().manual_seed(seed + 1)], name)
-
-
-def prune_at_random(policy, seed):
-    """Let about half of what lives die, and something live in every row."""
-    generator = torch.Generator().manual_seed(seed)
-    alive = {}
-    for group, mask in policy.alive.items():
-        scores = torch.rand(mask.shape, generator=generator).masked_fill(~mask, -1)
-        best = torch.zeros_like(mask).scatter(-1, scores.argmax(-1, keepdim=True), True)
-        alive[group] = mask & ((scores > 0.5) | best)
-    policy.prune(alive)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_weights_are_normalised_and_nothing_dead_has_any(name):
-    _, problem = small_problem(name)
-    policy = problem.policy
-    # Numbers between 0 and 1 are in reach of every method: logits, scales and probabilities.
-    policy.alphas.mul_(torch.rand(policy.alphas.shape, generator=torch.Generator().manual_seed(2)))
-    for seed in (None, 3, 4):
-        if seed is not None:
-            prune_at_random(policy, seed)
-        loss = lambda tables: sum(rows.square().flatten(1).sum(1) for rows in tables.values())  # noqa: E731
-        draws = [policy.mean(policy.logits(policy.alphas)), policy.draw(policy.alphas)]
-        if problem.weight_sampler is not None:
-            draws.append(policy.draw(policy.alphas, problem.weight_sampler, loss))
-        for draw in draws:
-            for group, rows in draw.weights.items():
-                assert bool((rows[~policy.masks[group]] == 0).all())
-                assert bool((rows >= 0).all())
-                sums = rows.sum(-1)
-                if getattr(policy.relaxation, "shares", False):
-                    shares = torch.ones_like(sums) if draw.carry is None else draw.carry[group]
-                    torch.testing.assert_close(sums, shares)
-                if group not in (draw.active or {}):
-                    continue
-                assert bool((rows[~draw.active[group]] == 0).all())
-
-
-@pytest.mark.parametrize(
-    "space",
-    ["tiny", "s4", "nb1shot1-1", "nas-bench-201", "proxyless", "dso-nas", "nasnet", "enas-macro"],
-)
-@pytest.mark.parametrize("name", METHODS)
-def test_derivation_never_fails(name, space):
-    found = load_space(space)
-    method = resolve(name)
-    if any(reasons(method, found, {})):
-        return
-    generator = torch.Generator().manual_seed(0)
-    for kind in ("random", "equal", "nothing", "one"):
-        tables = {}
-        for group in skeletons.groups(found):
-            rows = torch.rand(len(group.rows), group.width, generator=generator)
-            for index, row in enumerate(group.rows):
-                rows[index, len(row.options) :] = 0
-            scale = {"random": rows, "equal": torch.ones_like(rows), "nothing": 0 * rows}
-            lone = rows * (rows == rows.amax(-1, keepdim=True))
-            tables[group.name] = scale.get(kind, lone).tolist()
-        genotype = method.derivation(found, tables)
-        assert genotype == method.derivation(found, tables)
-        assert {choice.target for cell in found.cells for choice in genotype.cell(cell.kind)}
+    for rule in {resolve(name).derivation for name in METHODS if not any(reasons(resolve(name), found, {}))}:
+        check_derivation(rule, found)
 
 
 NEUTRAL = {

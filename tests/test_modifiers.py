@@ -9,7 +9,8 @@ from test_paths import single_path, sparse_weights
 from test_supernet import make, random_weights, seeds
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from raynas.bilevel.progress import Progress, now
+from raynas.bilevel.progress import Progress
+from raynas.bilevel.settings import now
 from raynas.errors import RaynasError
 from raynas.nets.fan import active
 from raynas.nets.ops.lanes import Pass, Statistics

@@ -24,11 +24,12 @@ FLOORS = (
     {"parts"},
     {"methods"},
     {"search"},
+    {"testing"},
     {"sweep"},
     {"launch", "track", "report"},
     {"cli"},
 )
-GROUND = set().union(*FLOORS[:8])
+GROUND = set().union(*FLOORS[:9])
 SURROUNDINGS = {"ray", "mlflow", "typer", "click", "rich"}
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers.policies import make_policy, randomly, small_space
 
-from raynas.bilevel.policy import Draw
+from raynas.bilevel.exchange import Draw
 from raynas.bilevel.progress import Progress
 from raynas.methods import resolve
 from raynas.parts.relaxations import Scales

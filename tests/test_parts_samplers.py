@@ -5,7 +5,7 @@ import torch
 from helpers.policies import make_policy, randomly, small_space
 from torch.autograd import grad
 
-from raynas.bilevel.policy import Draw
+from raynas.bilevel.exchange import Draw
 from raynas.parts.modifiers import EdgeNormalisation
 from raynas.parts.perturbations import Attack, UniformNoise, project
 from raynas.parts.relaxations import DirichletMean, ReluShare, Scales

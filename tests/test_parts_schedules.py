@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from raynas.bilevel.progress import Progress, Value, now, number, scheduled
+from raynas.bilevel.progress import Progress
+from raynas.bilevel.settings import Value, now, number, scheduled
 from raynas.methods import defaults_of, resolve
 from raynas.parts.samplers import Gumbel
 from raynas.parts.schedules import (

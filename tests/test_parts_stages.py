@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers.policies import make_policy, randomly, small_space
 
+from raynas.bilevel.exchange import Stage
 from raynas.bilevel.progress import Progress
 from raynas.bilevel.records import EpochReport
 from raynas.parts.derivations import Strongest
@@ -14,7 +15,7 @@ from raynas.parts.modifiers import EdgeNormalisation
 from raynas.parts.relaxations import Scales, Softmax
 from raynas.parts.rules import Proximal
 from raynas.parts.schedules import Exponential
-from raynas.parts.stages.base import DropWeak, DropZeros, FixEarly, Stage
+from raynas.parts.stages.base import DropWeak, DropZeros, FixEarly
 from raynas.parts.stages.greedy import Greedy
 from raynas.parts.stages.perturb_and_project import PerturbAndProject
 from raynas.parts.stores import Table

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from raynas.bilevel.records import Curvature, EpochReport
+from raynas.methods import resolve
 from raynas.parts.stops import (
     AllDecided,
     AnyOf,
@@ -161,16 +162,22 @@ def test_skips_count_from_an_epoch_on(after):
     assert SkipCount().after == 10
 
 
+def misfits(rule, space, **values):
+    """What a rule in a method that is otherwise DARTS has against a search."""
+    return "; ".join(rule.misfits(replace(resolve("darts"), stop=rule), space, values))
+
+
 def test_rules_that_cannot_mean_anything_say_so():
     for name in ("s2", "s3", "s4", "tiny"):
-        assert "no edge has two" in RankStable().vain(load_space(name), 50)
+        assert "no edge has two" in misfits(RankStable(), load_space(name), epochs=50)
     for name in ("s1", "darts", "nas-bench-201"):
-        assert RankStable().vain(load_space(name), 12) is None
+        assert not misfits(RankStable(), load_space(name), epochs=12)
     # Epoch 10 is the first that either can end a search after, and of 11 epochs it is the last.
-    assert "compares 11 epochs" in RankStable().vain(None, 11)
-    assert "from epoch 10 on" in SkipCount().vain(None, 11)
-    assert SkipCount().vain(SPACE, 12) is None
-    assert SkipCount().vain(SPACE, None) is None
+    assert "compares 11 epochs" in misfits(RankStable(), None, epochs=11)
+    assert "from epoch 10 on" in misfits(SkipCount(), None, epochs=11)
+    assert "from epoch 10 on" in misfits(AnyOf((AllDecided(), SkipCount())), None, epochs=11)
+    assert not misfits(SkipCount(), SPACE, epochs=12)
+    assert not misfits(SkipCount(), SPACE)
 
 
 def test_rank_stability_ignores_operations_without_weights():

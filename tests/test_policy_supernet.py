@@ -7,7 +7,7 @@ from helpers.problems import bilevel
 from torch.autograd import grad
 
 from raynas.bilevel.bilevel import cross_entropy
-from raynas.bilevel.policy import Draw
+from raynas.bilevel.exchange import Draw
 from raynas.data.batch import Batch
 from raynas.nets.ops.flat import flatten
 from raynas.nets.ops.lanes import Statistics

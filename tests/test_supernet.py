@@ -14,10 +14,7 @@ from raynas.nets.supernet import Supernet
 from raynas.spaces import skeletons
 from raynas.spaces.derive import derive
 from raynas.spaces.library import load_space, names
-from raynas.spaces.operations import OPERATIONS
 from raynas.spaces.reading import genotype_from_text
-from raynas.spaces.skeletons import SKELETONS
-from raynas.spaces.space_file import SpaceFile
 
 ALL_SPACES = [name for name in sorted(names("search_spaces")) if not skeletons.of(load_space(name)).texts]
 SPACES = [
@@ -177,49 +174,6 @@ def test_noise_ignores_its_input_and_is_fresh_at_every_call():
     assert not torch.equal(first, net(images, weights, Pass(Statistics.BATCH, generator)))
     assert torch.equal(first, net(images, weights, Pass(Statistics.BATCH, seeds())))
     assert torch.equal(first, net(images + 1, weights, Pass(Statistics.BATCH, seeds())))
-
-
-@pytest.mark.parametrize("name", ALL_SPACES)
-def test_every_weight_and_every_alpha_gets_a_gradient(name):
-    space, net = make(name, cells=4)
-    problem = bilevel(space, net, seeds())
-    images = torch.randn(1, 4, 3, 8, 8, generator=seeds()[0], dtype=torch.float64)
-    alphas = problem.alphas.clone().requires_grad_()
-    problem.noise = seeds()
-    problem.losses(Batch(images, torch.tensor([[0, 1, 2, 0]])), alphas).sum().backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
-    rows = problem.policy.layout.tables(alphas.grad)
-    for group in skeletons.groups(space):
-        real = problem.policy.layout.masks[group.name]
-        assert (rows[group.name][0][real] != 0).all()
-
-
-@pytest.mark.parametrize(
-    "op", [name for name in OPERATIONS if name != "none" and SKELETONS["darts"].takes(name)]
-)
-def test_every_operation_computes_the_same_in_both_of_its_forms(op):
-    """Number by number, in supernet and derived network with the same weights; noise is always fresh."""
-    kinds = {"normal": {"ops": [op]}, "reduce": {"ops": [op]}}
-    space = SpaceFile(name="one", title="one operation", nodes=2, cells=kinds).resolve()
-    net = Supernet(space, (1, 8, 8), 3, 4, 3, seeds(), torch.float64)
-    genotype = derive(space, {kind: torch.ones(5, 1) for kind in space.kinds})
-    assert skeletons.of(genotype).count(genotype, op) == {"normal": 4, "reduce": 4}
-    network = Network(genotype, (1, 8, 8), 3, 4, 3, affine=False).double()
-    copy_weights(net, network, space)
-    if OPERATIONS[op].family.endswith("pool"):
-        for cell in network.cells:  # the supernet normalises what it pools
-            for place, pool in enumerate(cell.operations):
-                norm = torch.nn.LazyBatchNorm2d(affine=False, track_running_stats=False)
-                cell.operations[place] = torch.nn.Sequential(pool, norm)
-    images = torch.randn(1, 4, 1, 8, 8, generator=seeds()[0], dtype=torch.float64)
-    weights = bilevel(space, net, seeds()).policy.one_hot([genotype]).weights
-    [mixed] = net(images, weights, Pass(Statistics.BATCH, seeds()))
-    derived = network(images[0])
-    if OPERATIONS[op].family == "noise":
-        assert derived.shape == mixed.shape
-        assert derived.isfinite().all()
-    else:
-        torch.testing.assert_close(derived, mixed, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(

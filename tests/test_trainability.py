@@ -9,14 +9,13 @@ import torch.nn.functional as F
 from helpers.policies import make_policy, randomly
 from helpers.recorded import wave
 
-from raynas.bilevel.policy import Draw
+from raynas.bilevel.exchange import Draw, Sample
 from raynas.bilevel.progress import Progress
 from raynas.bilevel.sketches import Sketches, fans
 from raynas.errors import RaynasError
 from raynas.methods import resolve
 from raynas.nets.ops.flat import unflatten
 from raynas.nets.trainability import condition_numbers, count_regions
-from raynas.parts.stages.base import Sample
 from raynas.parts.stages.training_free import TrainingFree, ranked, significant
 from raynas.search.loop import Search
 from raynas.spaces import skeletons

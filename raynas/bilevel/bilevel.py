@@ -15,9 +15,11 @@ from torch import Tensor
 from torch.autograd import Function, grad
 from torch.func import functional_call
 
-from raynas.bilevel.objective import Objective, Outcome, Penalty, Score
-from raynas.bilevel.policy import Draw, Losses, Policy, Sampler, Tables, validated
-from raynas.bilevel.progress import Progress, now
+from raynas.bilevel.exchange import AttackedLoss, Draw, Outcome, Score, Tables
+from raynas.bilevel.policy import Policy
+from raynas.bilevel.progress import Progress
+from raynas.bilevel.settings import now
+from raynas.bilevel.slots import Objective, Penalty, Sampler
 from raynas.data.batch import Batch
 from raynas.nets.ops.flat import flatten, unflatten
 from raynas.nets.ops.lanes import Pass, Statistics
@@ -180,8 +182,8 @@ class Bilevel:
         these ran that very mixture. Everything else has the batch's own.
         """
         sampler, of_weights = self.policy.sampler, self.weight_sampler
-        if validated(sampler) == "cells":
-            trained = of_weights is not None and validated(of_weights) == "cells"
+        if sampler.validated == "cells":
+            trained = of_weights is not None and of_weights.validated == "cells"
             return of_weights if trained else sampler, Statistics.BATCH
         same = not sampler.random and of_weights in (None, sampler)
         return None, Statistics.RUNNING if same else Statistics.BATCH
@@ -202,9 +204,9 @@ class Bilevel:
             with torch.no_grad():
                 return score(draw)
 
-        return score_apart if getattr(self.objective, "apart", False) and not twice else score
+        return score_apart if self.objective.apart and not twice else score
 
-    def _attacked(self, batch: Batch) -> Losses:
+    def _attacked(self, batch: Batch) -> AttackedLoss:
         """Return the loss as a function of weights; the same noise each time, or it would be compared."""
         noise = [generator.get_state() for generator in self.noise]
 

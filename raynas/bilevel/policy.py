@@ -8,115 +8,20 @@ tensors.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from raynas.bilevel.progress import Progress, now
+from raynas.bilevel.exchange import AttackedLoss, Draw, Tables
+from raynas.bilevel.progress import Progress
+from raynas.bilevel.settings import now
+from raynas.bilevel.slots import Modifier, Relaxation, Sampler, Store
 from raynas.nets.fan import active
 from raynas.spaces import skeletons
 from raynas.spaces.derive import selected
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.space import Space
-
-Tables = dict[str, Tensor]
-"""One tensor for each group of α (for most spaces: each kind of cell), [lanes, rows, options]."""
-
-Losses = Callable[[Tables], Tensor]
-"""Maps weights to one loss a lane, [lanes], on the batch of the step, with running statistics."""
-
-
-class Draw(NamedTuple):
-    """What one pass multiplies in.
-
-    ``active`` marks, on the CPU, what has to be computed; None stands for everything that is alive.
-    ``offsets`` [lanes, rows] are numbers added to every entry of an edge's output, and ``carry`` [lanes,
-    rows] the weights of channels that by-pass an edge's operations; None stands for 0 and for 1. ``alone``
-    says that these are derived cells, which have nothing of what modifiers add to the supernet's passes.
-    ``shares`` are the probabilities the draw was made with, what penalties charge; None stands for the
-    relaxed weights.
-    """
-
-    weights: Tables
-    active: Tables | None = None
-    offsets: Tables | None = None
-    carry: Tables | None = None
-    alone: bool = False
-    shares: Tables | None = None
-
-
-class Store(Protocol):
-    """What is learned: the numbers of α, and the logits they give.
-
-    ``entrywise`` says that α is the logits themselves, number by number.
-    """
-
-    entrywise: ClassVar[bool]
-
-    def start(
-        self, layout: "Layout", generators: Sequence[torch.Generator], memory: dict[str, Tensor]
-    ) -> Tensor:
-        """Return flat α [lanes, numbers] in float64; what stays constant goes to ``memory``."""
-
-    def logits(self, alphas: Tensor, layout: "Layout", memory: Mapping[str, Tensor]) -> Tensor:
-        """Return flat logits [lanes, layout.numbers]."""
-
-
-class Relaxation(Protocol):
-    """From logits [lanes, rows, options] to weights of the same shape; 0 wherever the mask is false.
-
-    A class whose rows sum to 1 says ``shares = True``, which choices and comparisons of probabilities need.
-    One whose weights can become exactly 0 says ``zeros = True``, which taking zeros away needs.
-    """
-
-    shift_free: ClassVar[bool]
-
-    def __call__(self, logits: Tensor, mask: Tensor) -> Tensor: ...
-
-
-class Sampler(Protocol):
-    """Draws what a step multiplies in, as a function of flat logits that can be differentiated.
-
-    ``random`` says that two draws differ; only then does the relaxation stand for it in derivation. A class
-    whose draws are single cells says ``validated = "cells"``; every other's mixture is validated.
-    One that puts noise on the mixture, through which α would learn nothing, says ``off_the_mean = True``.
-    ``loss`` is there in weight steps, for samplers that look for the worst weights.
-    """
-
-    random: ClassVar[bool]
-
-    def __call__(self, policy: "Policy", flat: Tensor, loss: Losses | None = None) -> Draw: ...
-
-
-Validated = Literal["mixture", "cells"]
-"""What a validation loss is of: the mean mixture, or the cells that a sampler draws, on average."""
-
-
-def validated(sampler: Sampler) -> Validated:
-    """Return what is validated of a sampler's draws."""
-    found: Validated = getattr(sampler, "validated", "mixture")
-    return found
-
-
-class Modifier(Protocol):
-    """What else an edge does: its weight, how the supernet is built, what passes of training run with.
-
-    ``extras`` names the numbers it learns, one a row; ``build`` gives arguments of `Supernet`, ``run`` fields
-    of `Pass` for the passes of training, or for ``every`` pass of the supernet, ``cutout`` the chance that a
-    training image gets the data's cutout.
-    """
-
-    extras: ClassVar[tuple[str, ...]]
-    every: ClassVar[bool]
-
-    def weigh(self, draw: Draw, policy: "Policy", flat: Tensor) -> Draw: ...
-
-    def build(self) -> Mapping[str, Any]: ...
-
-    def run(self) -> Mapping[str, Any]: ...
-
-    def cutout(self) -> float: ...
 
 
 class Layout:
@@ -233,7 +138,7 @@ class Policy:
     ) -> None:
         self.space, self.store = space, store
         self._parts = (relaxation, sampler, tuple(modifiers))
-        extras = [name for part in (sampler, *modifiers) for name in getattr(part, "extras", ())]
+        extras = [*sampler.extras, *(name for modifier in modifiers for name in modifier.extras)]
         self.layout = Layout(space, extras, without)
         self.dice = Dice(dice)
         self.alphas = like
@@ -318,7 +223,7 @@ class Policy:
         draw = Draw(self.relax(flat)) if self.sampler.random else self.sampler(self, flat)
         return self.finish(draw, flat)
 
-    def draw(self, alphas: Tensor, sampler: Sampler | None = None, loss: Losses | None = None) -> Draw:
+    def draw(self, alphas: Tensor, sampler: Sampler | None = None, loss: AttackedLoss | None = None) -> Draw:
         """Return what a step multiplies in, by its own sampler or the policy's."""
         flat = self.logits(alphas)
         return self.finish((sampler or self.sampler)(self, flat, loss), flat)

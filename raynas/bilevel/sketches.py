@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from raynas.bilevel.policy import Draw
+from raynas.bilevel.exchange import Draw
 from raynas.errors import RaynasError
 from raynas.nets.ops.lanes import Pass, Statistics
 from raynas.nets.supernet import Supernet

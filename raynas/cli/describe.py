@@ -159,6 +159,33 @@ def print_method(facts: Mapping[str, Any]) -> None:
     print_fields(flat)
 
 
+def part(name: str) -> dict[str, Any]:
+    """Return the words, slots and settings of every part of a name, and the methods that use it."""
+    from raynas.methods.about import known_parts, part_facts
+
+    return {"parts": [part_facts(name, kind) for kind in known_parts()[name]]}
+
+
+def print_part(facts: Mapping[str, Any]) -> None:
+    """Print a part: where it stands, its docstring, its settings, who uses it."""
+    for place, each in enumerate(facts["parts"]):
+        if place:
+            say()
+        print_fields({"name": each["name"], "slot": each["slots"]})
+        say()
+        say(each["about"].replace("``", "`"))
+        say()
+        if each["settings"]:
+            shown = table("setting", "default", "takes")
+            for setting in each["settings"]:
+                default = setting["default"]
+                text = _part_text(default) if isinstance(default, str | dict) else json.dumps(default)
+                shown.add_row(setting["name"], text, setting["takes"])
+            show_table(shown)
+            say()
+        print_fields({"methods": each["methods"] or "none", "class": each["class"]})
+
+
 def _values_text(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in values.items())
 

@@ -11,9 +11,9 @@ from typing import Any
 from raynas.config import SearchConfig
 from raynas.errors import RaynasError
 from raynas.methods.build import PARTS, methods, parts, plain, resolve
+from raynas.methods.compatibility import reasons
 from raynas.methods.layout import lay_out
 from raynas.methods.record import Method
-from raynas.methods.reject import reasons
 from raynas.spaces.library import load_space
 from raynas.spaces.space import Space
 
@@ -50,6 +50,7 @@ def describe(name: str) -> dict[str, Any]:
         "version": method.version,
         "fingerprint": method.fingerprint,
         "parts": {slot: part for slot, part in filled.items() if part not in (None, [])},
+        "waits": list(method.waits),
         "order": method.order,
         "learns_from": method.learns_from,
         "every": method.every,

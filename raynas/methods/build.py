@@ -7,140 +7,30 @@ Other distributions add to both: a `Method` under the entry points ``raynas.meth
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
+from importlib.metadata import EntryPoint
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from raynas.bilevel.part import Part
 from raynas.errors import RaynasError, quoted, unknown
 from raynas.methods.recipes import ALL
 from raynas.methods.record import Method, Order
-from raynas.parts import (
-    derivations,
-    modifiers,
-    objectives,
-    penalties,
-    perturbations,
-    relaxations,
-    rules,
-    samplers,
-    schedules,
-    stops,
-    stores,
-)
-from raynas.parts.cost import Cost, Resources
-from raynas.parts.estimators import FirstOrder, SecondOrder
-from raynas.parts.stages.base import DropWeak, DropZeros, FixEarly
-from raynas.parts.stages.deepen_widen import Deepen, Widen
-from raynas.parts.stages.greedy import Greedy
-from raynas.parts.stages.perturb_and_project import PerturbAndProject
-from raynas.parts.stages.sample_and_rank import SampleAndRank
-from raynas.parts.stages.sparsify import Relevance, Sparsify
-from raynas.parts.stages.training_free import TrainingFree
-from raynas.spaces.outside import load_point, misfit, offered
+from raynas.parts import BASES, INNER_SLOTS, METHOD_SLOTS, registered
+from raynas.spaces.outside import load_point, misfit, offered, origin
 from raynas.spaces.space import Space
 
 Kinds = Mapping[str, type[Any]]
 
-_SAMPLERS: Kinds = {
-    "mean": samplers.Mean,
-    "gaussian": samplers.Gaussian,
-    "gumbel": samplers.Gumbel,
-    "dirichlet": samplers.Dirichlet,
-    "categorical": samplers.Categorical,
-    "pair": samplers.Pair,
-    "projection": samplers.Projection,
-    "uniform-noise": perturbations.UniformNoise,
-    "attack": perturbations.Attack,
-}
 PARTS: Mapping[str, Kinds] = {
-    "store": {"table": stores.Table, "generator": stores.Generator},
-    "relaxation": {
-        "softmax": relaxations.Softmax,
-        "max-weight": relaxations.MaxWeight,
-        "sigmoid": relaxations.Sigmoid,
-        "scales": relaxations.Scales,
-        "relu-share": relaxations.ReluShare,
-        "dirichlet-mean": relaxations.DirichletMean,
-    },
-    "sampler": _SAMPLERS,
-    "weight_sampler": _SAMPLERS,
-    "objective": {
-        "one-draw": objectives.OneDraw,
-        "importance": objectives.Importance,
-        "reinforce": objectives.Reinforce,
-        "natural": objectives.Natural,
-    },
-    "penalties": {
-        "zero-one": penalties.ZeroOne,
-        "anchor": penalties.Anchor,
-        "sample-distance": penalties.SampleDistance,
-        "cost": Cost,
-        "resources": Resources,
-        "relevance": Relevance,
-    },
-    "estimator": {"first-order": FirstOrder, "second-order": SecondOrder},
-    "updater": {
-        "adam": rules.AdamRule,
-        "sgd": rules.SgdRule,
-        "proximal": rules.Proximal,
-        "adaptive": rules.Adaptive,
-    },
-    "annealing": {
-        "cosine": schedules.Cosine,
-        "power-cosine": schedules.PowerCosine,
-        "bold-driver": schedules.BoldDriver,
-        "two-phases": schedules.TwoPhases,
-        "steady": schedules.Steady,
-    },
-    "modifiers": {
-        "edge-normalisation": modifiers.EdgeNormalisation,
-        "partial-channels": modifiers.PartialChannels,
-        "drop-path": modifiers.DropPath,
-        "cutout-chance": modifiers.CutoutChance,
-        "skip-dropout": modifiers.SkipDropout,
-        "auxiliary-skip": modifiers.AuxiliarySkip,
-    },
-    "stages": {
-        "drop-weak": DropWeak,
-        "drop-zeros": DropZeros,
-        "fix-early": FixEarly,
-        "greedy": Greedy,
-        "deepen": Deepen,
-        "widen": Widen,
-        "sparsify": Sparsify,
-        "training-free": TrainingFree,
-        "perturb-and-project": PerturbAndProject,
-        "sample-and-rank": SampleAndRank,
-    },
-    "stop": {
-        "eigenvalue-growth": stops.EigenvalueGrowth,
-        "skip-count": stops.SkipCount,
-        "rank-stable": stops.RankStable,
-        "converged": stops.Converged,
-        "all-decided": stops.AllDecided,
-        "any-of": stops.AnyOf,
-    },
-    "derivation": {
-        "strongest": derivations.Strongest,
-        "every-edge": derivations.EveryEdge,
-        "threshold": derivations.Threshold,
-        "few-skips": derivations.FewSkips,
-    },
+    slot: {kind.use: kind for kind in registered() if slot in kind.slots} for slot in METHOD_SLOTS
 }
-"""The parts a trial file may name, by slot."""
+"""The parts a trial file may name, by slot of a method."""
 
-_SCHEDULES: Kinds = {
-    "linear": schedules.Linear,
-    "exponential": schedules.Exponential,
-    "phased-dropout": schedules.PhasedDropout,
+INNER: Mapping[str, Kinds] = {
+    slot: {kind.use: kind for kind in registered() if slot in kind.slots} for slot in INNER_SLOTS
 }
-_WITHIN: Mapping[str, Kinds] = {
-    "then": {"regularise": stops.Regularise},
-    "rules": {use: kind for use, kind in PARTS["stop"].items() if use != "any-of"},
-    "before": {"clip-norm": rules.ClipNorm, "clip-each": rules.ClipEach},
-    "after": {"clamp": rules.Clamp, "keep-mass": rules.KeepMass},
-}
-"""Settings of parts that are parts themselves; wherever a number is wanted, a schedule may stand."""
+"""Those it may name inside other parts, by setting; under ``schedule`` what may replace any number."""
 
 _SEVERAL = ("penalties", "modifiers")
 _OPTIONAL = ("weight_sampler", "estimator", "stages", "stop")
@@ -196,13 +86,30 @@ def methods() -> Mapping[str, Method]:
 
 @cache
 def parts(slot: str) -> Kinds:
-    """Return the parts of a slot by the name they are used by."""
-    found = dict(PARTS[slot])
-    for name, point in offered("raynas.parts").items():
-        where, _, use = name.partition(".")
-        if where == slot:
-            found.setdefault(use, load_point(point))
+    """Return the parts of a slot, or of a setting that is a part, by the name they are used by.
+
+    An entry point under ``stop`` or ``sampler`` counts wherever such parts may be named. Raises `RaynasError`
+    where one cannot be loaded or is not a part.
+    """
+    found = dict(PARTS[slot] if slot in PARTS else INNER[slot])
+    for point in offered("raynas.parts").values():
+        where, _, use = point.name.partition(".")
+        if where in BASES and slot in BASES[where].slots:
+            found.setdefault(use, _part_of(point, BASES[where], use))
     return found
+
+
+def _part_of(point: EntryPoint, base: type[Part], use: str) -> type[Part]:
+    kind = load_point(point)
+    if not (isinstance(kind, type) and issubclass(kind, base) and is_dataclass(kind)):
+        raise RaynasError(
+            f"{origin(point)} offers no part",
+            got=getattr(kind, "__name__", type(kind).__name__),
+            expected=f"a frozen dataclass below {base.__module__}.{base.__name__}",
+        )
+    if vars(kind).get("use", use) != use:
+        raise RaynasError(f"{origin(point)} has two names", got=f"use: {kind.use}", expected=f"use: {use}")
+    return kind
 
 
 def _fill(slot: str, value: Any) -> Any:
@@ -239,12 +146,12 @@ def _part(where: str, kinds: Kinds, value: Any) -> Any:
 
 
 def _setting(where: str, key: str, value: Any) -> Any:
-    if key in _WITHIN and isinstance(value, str | Mapping | list | tuple):
+    if key in INNER and isinstance(value, str | Mapping | list | tuple):
         if isinstance(value, list | tuple):
-            return tuple(_part(f"{where}.{key}", _WITHIN[key], item) for item in value)
-        return _part(f"{where}.{key}", _WITHIN[key], value)
+            return tuple(_part(f"{where}.{key}", parts(key), item) for item in value)
+        return _part(f"{where}.{key}", parts(key), value)
     if isinstance(value, Mapping):
-        return _part(f"{where}.{key}", _SCHEDULES, value)
+        return _part(f"{where}.{key}", parts("schedule"), value)
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -267,8 +174,11 @@ def plain(part: Any) -> Any:
     return {"use": use_of(type(part)) or type(part).__name__, **settings}
 
 
-@cache
-def use_of(part: type) -> str | None:
+def use_of(kind: type) -> str | None:
     """Return the name by which a trial file uses a class of parts; None for one that none can name."""
-    kinds = [*(parts(slot) for slot in PARTS), _SCHEDULES, *_WITHIN.values()]
-    return next((name for each in kinds for name, kind in each.items() if kind is part), None)
+    return _uses().get(kind)
+
+
+@cache
+def _uses() -> Mapping[type, str]:
+    return {kind: use for slot in (*PARTS, *INNER) for use, kind in parts(slot).items()}

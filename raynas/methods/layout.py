@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from raynas.bilevel.exchange import Stage
 from raynas.errors import RaynasError
 from raynas.methods.record import Method
-from raynas.parts.stages.base import Stage
 from raynas.spaces.space import Space
 
 

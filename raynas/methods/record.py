@@ -4,18 +4,29 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
-from raynas.bilevel.objective import Objective, Penalty
-from raynas.bilevel.policy import Modifier, Relaxation, Sampler, Store, Validated, validated
+from raynas.bilevel.exchange import Validated
+from raynas.bilevel.slots import (
+    Annealing,
+    Derivation,
+    Estimator,
+    Modifier,
+    Objective,
+    Penalty,
+    Relaxation,
+    Sampler,
+    Stages,
+    StopRule,
+    Store,
+    UpdateRule,
+)
 from raynas.methods.identity import fingerprint_of, record_of
-from raynas.parts.derivations import Derivation, Strongest
-from raynas.parts.estimators import Estimator, FirstOrder
+from raynas.parts.derivations import Strongest
+from raynas.parts.estimators import FirstOrder
 from raynas.parts.objectives import OneDraw
 from raynas.parts.relaxations import Softmax
-from raynas.parts.rules import AdamRule, UpdateRule
+from raynas.parts.rules import AdamRule
 from raynas.parts.samplers import Mean
-from raynas.parts.schedules import Annealing, Cosine
-from raynas.parts.stages.base import Stages
-from raynas.parts.stops import AnyOf, EigenvalueGrowth, StopRule
+from raynas.parts.schedules import Cosine
 from raynas.parts.stores import Table
 from raynas.spaces.space import Space
 
@@ -108,7 +119,7 @@ class Method:
     @property
     def validated(self) -> Validated:
         """What its validation loss is of."""
-        return validated(self.sampler)
+        return self.sampler.validated
 
     @property
     def learns_from(self) -> str:
@@ -124,17 +135,16 @@ class Method:
         )
 
     @property
-    def returning(self) -> tuple[EigenvalueGrowth, ...]:
+    def returning(self) -> tuple[StopRule, ...]:
         """The stop rules that may send a search back to an earlier epoch instead of ending it."""
-        rules = self.stop.rules if isinstance(self.stop, AnyOf) else (self.stop,)
-        return tuple(rule for rule in rules if isinstance(rule, EigenvalueGrowth) and rule.then is not None)
+        return () if self.stop is None else self.stop.returning
 
     @property
     def solo(self) -> bool:
         """Whether its searches cannot advance in one pack, because one of its parts cannot."""
-        return any(getattr(part, "solo", False) for _, part in self.parts())
+        return any(part.solo for _, part in self.parts())
 
     @property
     def waits(self) -> tuple[str, ...]:
         """Why a step of it makes the host wait for a GPU, one reason per part that does; mostly empty."""
-        return tuple(dict.fromkeys(why for _, part in self.parts() if (why := getattr(part, "waits", ""))))
+        return tuple(dict.fromkeys(why for _, part in self.parts() if (why := part.waits)))

@@ -1,5 +1,6 @@
 """Costs as a term of the loss: expected operations, parameters or latencies, or those of what was drawn."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -8,13 +9,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raynas.bilevel.objective import Costs
-from raynas.bilevel.policy import Draw, Policy
+from raynas.bilevel.exchange import Costs, Draw
+from raynas.bilevel.part import Composition
+from raynas.bilevel.policy import Policy
+from raynas.bilevel.slots import Penalty
 from raynas.disk import expanded
 from raynas.errors import RaynasError, unknown
 from raynas.nets.cost import costs_by_cell, option_costs
 from raynas.nets.supernets.recurrent import AnySupernet
-from raynas.parts.penalties import Strength, Term, shares
+from raynas.parts.penalties import Strength, shares
 from raynas.spaces import skeletons
 from raynas.spaces.graph import Group
 from raynas.spaces.library import read_yaml
@@ -25,7 +28,7 @@ LEAST = 2.0
 
 
 @dataclass(frozen=True)
-class Cost(Term):
+class Cost(Penalty):
     """The expected cost E = Σ p·cost of the cells, against a ``reference`` R.
 
     ``add`` gives loss + strength·(E − R)/R, ``log`` loss + strength·log(E/R), ``multiply`` loss·(log
@@ -42,6 +45,7 @@ class Cost(Term):
     et al. 2019, section 3.2.2 (eq. 3), and its code.
     """
 
+    use: ClassVar[str] = "cost"
     version: ClassVar[int] = 2
 
     strength: Strength = 0.1
@@ -85,6 +89,18 @@ class Cost(Term):
         dear = (spent if self.drawn else expected) > reference
         return torch.where(dear, total, losses) if self.above else total
 
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """Its table has to fit the space, and without one α has to choose among operations."""
+        if space is None:
+            return
+        if self.table is None:
+            yield from _uncounted(space)
+            return
+        try:
+            read_costs(self.table, space)
+        except RaynasError as error:
+            yield str(error)
+
     def _charge(self, losses: Tensor, expected: Tensor, reference: float) -> Tensor:
         if self.form == "add":
             return losses + self.strength * (expected - reference) / reference
@@ -106,7 +122,7 @@ class Cost(Term):
 
 
 @dataclass(frozen=True)
-class Resources(Term):
+class Resources(Penalty):
     """SNAS: strength·Σ over edges of the mean logarithm of what the drawn operations take.
 
     Three things are taken, in numbers for one image: the weights, the multiply-adds (of pooling, whatever its
@@ -119,6 +135,7 @@ class Resources(Term):
     with `log_penalty` (SNAS/model_search.py, train_search.py); its ratio of reduction to normal cells is 1.
     """
 
+    use: ClassVar[str] = "resources"
     strength: Strength = 1.5e-3
 
     def costs(self, space: Space, supernet: AnySupernet) -> Costs:
@@ -140,6 +157,25 @@ class Resources(Term):
             cells = (prices > 0).any(3).any(0).sum(0).clamp_min(1).to(logs)
             losses = losses + self.strength * (logs.sum(1) / cells).sum(1)
         return losses
+
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """α learns through what was drawn, from operations that can be counted."""
+        if method.sampler.leaves_alpha or method.sampler.leaves_out:
+            yield (
+                "resources charges what was drawn, through which α has to learn: a sampler that computes "
+                "everything"
+            )
+        if space is not None:
+            yield from _uncounted(space)
+
+
+def _uncounted(space: Space) -> Iterator[str]:
+    """Yield why the operations of a space cannot be counted, if they cannot."""
+    if skeletons.of(space).texts or not any(group.operations for group in skeletons.groups(space)):
+        yield (
+            "cost counts the kernels of operations, but α chooses among none here: take cost with a "
+            f"`table:`, or write `penalties: []` ({space.name})"
+        )
 
 
 def read_costs(table: str, space: Space) -> Costs:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from raynas.bilevel.part import Composition
+from raynas.bilevel.slots import Derivation
 from raynas.spaces import skeletons
 from raynas.spaces.derive import Rows, derive, derive_above, genotype_in, selected
 from raynas.spaces.genotype import Genotype
@@ -13,39 +15,34 @@ from raynas.spaces.graph import Cell, Choice
 from raynas.spaces.operations import OPERATIONS
 from raynas.spaces.space import Space
 
-Table = list[list[float]]
-Rated = list[tuple[float, Choice, bool]]
-
-
-class Derivation(Protocol):
-    """Turns weights, a [rows, options] table for each group of α, into a genotype of the space.
-
-    A derivation may have ``notes(space, weights)`` as well: numbers by name that each epoch's report carries.
-    """
-
-    def __call__(self, space: Space, weights: Mapping[str, Rows]) -> Genotype: ...
+_Lists = list[list[float]]
+_Rated = list[tuple[float, Choice, bool]]
 
 
 @dataclass(frozen=True)
-class Strongest:
+class Strongest(Derivation):
     """DARTS' rule: as many edges a node as the space keeps, each with its heaviest operation (see `derive`).
 
     With edge normalisation the weights already are products with the edges' shares; after pruning only what
     is alive has weight, so this also reads a search that has decided everything.
     """
 
+    use: ClassVar[str] = "strongest"
+
     def __call__(self, space: Space, weights: Mapping[str, Rows]) -> Genotype:
-        """Derive by magnitude."""
+        """Derive the heaviest operations and edges."""
         return derive(space, weights)
 
 
 @dataclass(frozen=True)
-class EveryEdge:
+class EveryEdge(Derivation):
     """The heaviest operation of every edge; an edge whose heaviest is one never to be chosen disappears.
 
     SNAS' released cells and all most probable architectures are read so. A node all of whose edges would
     disappear keeps its best one. Where rows of α are no edges, the space's own rule stands.
     """
+
+    use: ClassVar[str] = "every-edge"
 
     def __call__(self, space: Space, weights: Mapping[str, Rows]) -> Genotype:
         """Take the argmax of each row, the excluded operations included."""
@@ -56,8 +53,13 @@ class EveryEdge:
         }
         return genotype_in(space, cells)
 
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """The draws must not have chosen edges already."""
+        if method.sampler.keeps_edges:
+            yield "projection has already chosen the edges: derive by strongest"
 
-def _every(space: Space, cell: Cell, table: Table) -> list[Choice]:
+
+def _every(space: Space, cell: Cell, table: _Lists) -> list[Choice]:
     choices: list[Choice] = []
     for node in space.targets:
         rated = _rated(space, cell, table, node)
@@ -67,7 +69,7 @@ def _every(space: Space, cell: Cell, table: Table) -> list[Choice]:
     return choices
 
 
-def _rated(space: Space, cell: Cell, table: Table, node: int) -> Rated:
+def _rated(space: Space, cell: Cell, table: _Lists, node: int) -> _Rated:
     """Rate a node's edges: the heaviest operation that may be chosen, and whether it is heaviest of all."""
     rated = []
     for edge, row in zip(cell.edges, table, strict=True):
@@ -81,7 +83,7 @@ def _rated(space: Space, cell: Cell, table: Table, node: int) -> Rated:
 
 
 @dataclass(frozen=True)
-class Threshold:
+class Threshold(Derivation):
     """What weighs at least ``above``, and anything, at most ``most`` edges a node (FairDARTS: 0.85 and 2).
 
     In the code of Chu et al. 2020 a node without such an edge is no part of the cell, of its output, or of
@@ -94,6 +96,7 @@ class Threshold:
     ``most: null`` keeps all (DSO-NAS, with ``above`` 0).
     """
 
+    use: ClassVar[str] = "threshold"
     version: ClassVar[int] = 2
     above: Annotated[float, Field(ge=0)] = 0.85
     most: Annotated[int, Field(ge=1)] | None = 2
@@ -115,25 +118,31 @@ class Threshold:
         below = [not self._passing(rated) for _, rated in self._nodes(space, weights)]
         return {"nodes_below": float(sum(below))}
 
-    def _nodes(self, space: Space, weights: Mapping[str, Rows]) -> Iterator[tuple[str, Rated]]:
+    def _nodes(self, space: Space, weights: Mapping[str, Rows]) -> Iterator[tuple[str, _Rated]]:
         """Yield each node's kind of cell and edges, heaviest first."""
         for cell in space.cells:
             table = _lists(weights[cell.kind])
             for node in space.targets:
                 yield cell.kind, sorted(_rated(space, cell, table, node), key=lambda each: -each[0])
 
-    def _passing(self, rated: Rated) -> list[Choice]:
+    def _passing(self, rated: _Rated) -> list[Choice]:
         return [choice for weight, choice, _ in rated if weight >= self.above and weight > 0][: self.most]
+
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """Weights of a row must be able to pass together."""
+        if self.above >= 0.5 and method.relaxation.sums_to_one:
+            yield "at most one weight of a row that sums to 1 is above ½: take another derivation"
 
 
 @dataclass(frozen=True)
-class FewSkips:
+class FewSkips(Derivation):
     """P-DARTS: DARTS' rule, but a normal cell has at most ``most`` skips (Chen et al. 2019, section 3.3).
 
     While there are more, the chosen skip with the smallest weight is set to 0 and the cell derived again.
     Where nothing else can be chosen, skips remain.
     """
 
+    use: ClassVar[str] = "few-skips"
     most: Annotated[int, Field(ge=0)] = 2
 
     def __call__(self, space: Space, weights: Mapping[str, Rows]) -> Genotype:
@@ -154,12 +163,29 @@ class FewSkips:
             _, row, column = min(removable)
             tables["normal"][row][column] = 0.0
 
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """It needs skips on edges of normal cells."""
+        if space is None:
+            return
+        if no_skips(space):
+            yield f"skips are counted, but the space has none ({space.name})"
+        if not (skeletons.of(space).edgewise and "normal" in space.kinds):
+            yield (
+                "few-skips takes skips off the edges of normal cells, but the space has no such edges "
+                f"({space.name})"
+            )
+
 
 def is_skip(op: str) -> bool:
     """Tell whether an operation is a skip connection."""
     return OPERATIONS[op].family == "skip"
 
 
-def _lists(rows: Rows) -> Table:
-    table: Table = rows.tolist() if hasattr(rows, "tolist") else list(rows)  # type: ignore[arg-type]
+def no_skips(space: Space) -> bool:
+    """Tell whether no edge of a space may be a skip connection."""
+    return not any(is_skip(op) for cell in space.cells for edge in cell.edges for op in edge.ops)
+
+
+def _lists(rows: Rows) -> _Lists:
+    table: _Lists = rows.tolist() if hasattr(rows, "tolist") else list(rows)  # type: ignore[arg-type]
     return table

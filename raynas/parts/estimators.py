@@ -5,9 +5,9 @@ step ahead, w' = w − ξ·(μ·velocity + ∇_w L_train + wd·w), with the weig
 differentiates through it (Liu et al. 2019, eq. 5 to 8).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -15,33 +15,27 @@ from torch import Tensor
 from torch.autograd import grad
 
 from raynas.bilevel.bilevel import Bilevel
+from raynas.bilevel.part import Composition
+from raynas.bilevel.slots import Estimator, Foresight
 from raynas.data.batch import Batch
 from raynas.nets.ops.flat import flatten
-from raynas.parts.updaters import Sgd
-
-
-class Estimator(Protocol):
-    """Returns the gradient [lanes, numbers] of the validation loss in flat α.
-
-    ``sgd`` is the weights' optimiser and ``rates`` [lanes, 1] its current learning rates, for estimators
-    that look a weight step ahead. Weights, α and running statistics are left as they were.
-    """
-
-    def __call__(self, problem: Bilevel, train: Batch, valid: Batch, sgd: Sgd, rates: Tensor) -> Tensor: ...
+from raynas.spaces.space import Space
 
 
 @dataclass(frozen=True)
-class FirstOrder:
+class FirstOrder(Estimator):
     """∇_α L_valid(w, α): second order with ξ = 0."""
 
-    def __call__(self, problem: Bilevel, train: Batch, valid: Batch, sgd: Sgd, rates: Tensor) -> Tensor:
+    use: ClassVar[str] = "first-order"
+
+    def __call__(self, problem: Bilevel, train: Batch, valid: Batch, sgd: Foresight, rates: Tensor) -> Tensor:
         """Differentiate with respect to α alone; no weight's gradient is computed."""
         alphas = problem.alphas.detach().requires_grad_()
         return grad(problem.losses(valid, alphas).sum(), alphas, materialize_grads=True)[0]
 
 
 @dataclass(frozen=True)
-class SecondOrder:
+class SecondOrder(Estimator):
     """∇_α L_valid(w', α) − ξ·∂²L_train/∂α∂w · ∇_w' L_valid, the mixed term by differences or exactly.
 
     ``difference`` evaluates ∇_α L_train at w ± R·v with R = ``radius``/‖v‖: the published term (Liu et al.
@@ -55,12 +49,13 @@ class SecondOrder:
     factor that shortens ∇_w L_train is then held constant.
     """
 
+    use: ClassVar[str] = "second-order"
     version: ClassVar[int] = 2
     mixed: Literal["difference", "exact"] = "difference"
     radius: float = 0.01
     clip: Annotated[float, Field(gt=0)] | None = None
 
-    def __call__(self, problem: Bilevel, train: Batch, valid: Batch, sgd: Sgd, rates: Tensor) -> Tensor:
+    def __call__(self, problem: Bilevel, train: Batch, valid: Batch, sgd: Foresight, rates: Tensor) -> Tensor:
         """Use the same training batch for the unrolled step and for the mixed term."""
         before = [generator.get_state() for generator in problem.generators()]
         alphas = problem.alphas.detach().requires_grad_()
@@ -103,3 +98,12 @@ class SecondOrder:
             slopes.append(grad(losses.sum(), alphas)[0])
         mixed: Tensor = (slopes[0] - slopes[1]) / (2 * radius)
         return mixed
+
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """It looks ahead by one plain step of the weights, with the same draw on both sides."""
+        if method.sampler.random:
+            yield "second order needs a sampler without chance: its passes would draw different weights"
+        if method.nesterov:
+            yield "second order looks ahead by a step with plain momentum: `nesterov: false`"
+        if method.order == "joint":
+            yield "a joint step has no step of the weights to look ahead to: leave second order out"

@@ -5,44 +5,27 @@ supernet that is built differently (``build``), and set fields of every training
 numbers of the epoch), or of ``every`` pass. What it does not say stays as it is.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field, InstanceOf
 from torch import Tensor
 
-from raynas.bilevel.policy import Draw, Policy, Tables
-from raynas.bilevel.progress import Chance, Schedule, Value, number
+from raynas.bilevel.exchange import Draw, Tables
+from raynas.bilevel.part import Composition
+from raynas.bilevel.policy import Policy
+from raynas.bilevel.settings import Chance, Value, number
+from raynas.bilevel.slots import Modifier, Schedule
 from raynas.parts.schedules import Linear
+from raynas.spaces import skeletons
+from raynas.spaces.space import Space
 
 FADING = Linear(1.0, 0.0, reach=False)
 """From 1 in the first epoch to 0 in the one that would follow the last."""
 RISING = Linear(0.0, 1.0)
 """From 0 in the first epoch to 1 in the last."""
-
-
-class Modifier:
-    """A modifier that changes nothing; its kinds say what they change."""
-
-    extras: ClassVar[tuple[str, ...]] = ()
-    every: ClassVar[bool] = False
-
-    def weigh(self, draw: Draw, policy: Policy, flat: Tensor) -> Draw:
-        """Return the draw with its edges weighed."""
-        return draw
-
-    def build(self) -> dict[str, int]:
-        """Return what the supernet is built with, by the names of `Supernet`'s arguments."""
-        return {}
-
-    def run(self) -> dict[str, float]:
-        """Return what training passes (with ``every``: all) run with, by the names of `Pass`' fields."""
-        return {}
-
-    def cutout(self) -> float:
-        """Return the chance with which a training image gets the data's cutout."""
-        return 1.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +35,8 @@ class EdgeNormalisation(Modifier):
     Edges without a live operation take no part. Channels that by-pass the operations are weighed alike.
     """
 
+    use: ClassVar[str] = "edge-normalisation"
+    for_images: ClassVar[bool] = True
     extras: ClassVar[tuple[str, ...]] = ("edge",)
 
     def weigh(self, draw: Draw, policy: Policy, flat: Tensor) -> Draw:
@@ -75,6 +60,15 @@ class EdgeNormalisation(Modifier):
         ]
         return torch.cat(shares, 1).masked_fill(~alive, 0.0)
 
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """It compares the edges of a node."""
+        if space is None:
+            return
+        if space.keep == "all":
+            yield f"edge-normalisation compares edges, but the space keeps all of them ({space.name})"
+        if not skeletons.of(space).edgewise:
+            yield f"edge-normalisation compares edges, but here rows of α are no edges ({space.name})"
+
 
 @dataclass(frozen=True)
 class PartialChannels(Modifier):
@@ -83,11 +77,17 @@ class PartialChannels(Modifier):
     ``k`` has to divide the supernet's channels; 1 is the plain supernet.
     """
 
+    use: ClassVar[str] = "partial-channels"
+    for_images: ClassVar[bool] = True
     k: Annotated[int, Field(ge=1)] = 4
 
     def build(self) -> dict[str, int]:
-        """Ask for partial channels."""
+        """Ask for a supernet with partial channels."""
         return {"partial": self.k}
+
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """Only cells of operations on edges are built so."""
+        yield from unbuilt(space)
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,21 @@ class DropPath(Modifier):
     SNAS trains with a chance of 0.3 (Xie et al. 2019), R-DARTS with one that grows from 0 (Zela et al. 2020).
     """
 
+    use: ClassVar[str] = "drop-path"
+    for_images: ClassVar[bool] = True
     probability: Chance = 0.3
 
     def run(self) -> dict[str, float]:
         """Give the chance of this epoch."""
         return {"drop_path": number(self.probability)}
+
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """It drops whole edges, and needs another way past each."""
+        if method.sampler.leaves_out:
+            yield "drop-path would drop the numbers that stand for what gumbel leaves out: `execute: all`"
+        if space is not None and skeletons.of(space).has_trunk:
+            yield f"drop-path would cut a chain where a block has no shortcut ({space.name})"
+        yield from _no_edges(space)
 
 
 @dataclass(frozen=True)
@@ -112,6 +122,8 @@ class CutoutChance(Modifier):
     `data.cutout` this changes nothing.
     """
 
+    use: ClassVar[str] = "cutout-chance"
+    for_images: ClassVar[bool] = True
     chance: Annotated[float, Field(ge=0, le=1)] | InstanceOf[Schedule] = RISING
 
     def cutout(self) -> float:
@@ -123,11 +135,18 @@ class CutoutChance(Modifier):
 class SkipDropout(Modifier):
     """P-DARTS: dropout, entry by entry, on skip connections at stride 1 (Chen et al. 2019, section 3.3)."""
 
+    use: ClassVar[str] = "skip-dropout"
+    for_images: ClassVar[bool] = True
+    needs_skips: ClassVar[bool] = True
     rate: Chance = 0.4
 
     def run(self) -> dict[str, float]:
         """Give the rate of this epoch."""
         return {"skip_dropout": number(self.rate)}
+
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """It is about the edges that skip."""
+        yield from _no_edges(space)
 
 
 @dataclass(frozen=True)
@@ -138,14 +157,40 @@ class AuxiliarySkip(Modifier):
     derived cell has none, so it is evaluated without.
     """
 
+    use: ClassVar[str] = "auxiliary-skip"
+    for_images: ClassVar[bool] = True
+    needs_skips: ClassVar[bool] = True
     every: ClassVar[bool] = True
     version: ClassVar[int] = 2
     beta: Value = FADING
 
     def build(self) -> dict[str, int]:
-        """Ask for auxiliary skips."""
+        """Ask for a supernet with auxiliary skips."""
         return {"auxiliary": True}
 
     def run(self) -> dict[str, float]:
-        """Give β of this epoch."""
+        """Give the factor β of this epoch."""
         return {"auxiliary": number(self.beta)}
+
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """It adds what must not be there yet, where it can be built."""
+        if space is not None and skeletons.of(space).skips:
+            yield (
+                "auxiliary-skip adds a skip to every edge, but in this space every edge has one "
+                f"({space.name})"
+            )
+        yield from unbuilt(space)
+
+
+def unbuilt(space: Space | None) -> Iterator[str]:
+    """Yield why a space's supernet cannot be built with fewer channels or more skips, if it cannot."""
+    if space is not None and not skeletons.of(space).extras:
+        yield (
+            "partial-channels, widen and auxiliary-skip are built for cells of operations on edges "
+            f"({space.name})"
+        )
+
+
+def _no_edges(space: Space | None) -> Iterator[str]:
+    if space is not None and not skeletons.of(space).edgewise:
+        yield f"drop-path and skip-dropout drop edges, but here rows of α are no edges ({space.name})"

@@ -2,7 +2,7 @@
 
 Every objective has the value of a mean cross entropy; how its gradient in α comes about is what differs. So
 the α-step, the weight step and a joint step can treat all of them alike. Those that weigh several draws need
-the memory of one (see `raynas.bilevel.objective.Objective`).
+the memory of one (see `raynas.bilevel.slots.Objective`).
 """
 
 import math
@@ -14,13 +14,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raynas.bilevel.objective import Outcome, Score
-from raynas.bilevel.policy import Draw, Policy
+from raynas.bilevel.exchange import Draw, Outcome, Score
+from raynas.bilevel.policy import Policy
+from raynas.bilevel.slots import Objective
 
 
 @dataclass(frozen=True)
-class OneDraw:
+class OneDraw(Objective):
     """The loss of a single draw: what every method does whose draws are differentiable."""
+
+    use: ClassVar[str] = "one-draw"
 
     def __call__(self, policy: Policy, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
         """Draw once and run once."""
@@ -28,7 +31,7 @@ class OneDraw:
 
 
 @dataclass(frozen=True)
-class Importance:
+class Importance(Objective):
     """PARSEC: −log of the mean likelihood of ``samples`` draws (Casale, Gordon, Fusi 2019).
 
     Its gradients weigh draws by ω = softmax over them of the batch's log-likelihood: Σ ω ∇_w loss for the
@@ -41,6 +44,7 @@ class Importance:
     always be pulled towards itself, so at least two are needed.
     """
 
+    use: ClassVar[str] = "importance"
     apart: ClassVar[bool] = True
     version: ClassVar[int] = 2
     weighs_draws: ClassVar[bool] = True
@@ -57,13 +61,14 @@ class Importance:
 
 
 @dataclass(frozen=True)
-class Reinforce:
+class Reinforce(Objective):
     """The score-function gradient, (loss − baseline)·∇ log p (Williams 1992); the baseline: the others' mean.
 
     The baseline does not depend on its own draw, so the gradient has no bias; ProxylessNAS' moving average is
     nearly the current mean as well.
     """
 
+    use: ClassVar[str] = "reinforce"
     apart: ClassVar[bool] = True
     weighs_draws: ClassVar[bool] = True
     samples: Annotated[int, Field(ge=2)] = 10
@@ -78,13 +83,15 @@ class Reinforce:
 
 
 @dataclass(frozen=True)
-class Natural:
+class Natural(Objective):
     """ASNG-NAS: the natural gradient on the simplex, the mean of u·(θ − draw) (Akimoto et al. 2019).
 
     The best quarter of the draws (at least one) has utility u = 1 and the worst −1, all others and all draws
     of equal loss 0. Its gradient means anything only where the relaxed weights are α itself.
     """
 
+    use: ClassVar[str] = "natural"
+    natural: ClassVar[bool] = True
     apart: ClassVar[bool] = True
     weighs_draws: ClassVar[bool] = True
     samples: Annotated[int, Field(ge=2)] = 2

@@ -1,27 +1,21 @@
 """Terms that α-steps add to the loss."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from raynas.bilevel.objective import Costs
-from raynas.bilevel.policy import Draw, Policy, Tables
-from raynas.nets.supernets.recurrent import AnySupernet
+from raynas.bilevel.exchange import Costs, Draw, Tables
+from raynas.bilevel.part import Composition
+from raynas.bilevel.policy import Policy
+from raynas.bilevel.slots import Penalty
 from raynas.parts.relaxations import concentration
 from raynas.spaces.space import Space
 
 Strength = Annotated[float, Field(ge=0)]
-
-
-class Term:
-    """Base of penalties: one that asks nothing of the supernet."""
-
-    def costs(self, space: Space, supernet: AnySupernet) -> Costs | None:
-        """Return None."""
-        return None
 
 
 def shares(policy: Policy, flat: Tensor, draw: Draw) -> Tables:
@@ -30,12 +24,13 @@ def shares(policy: Policy, flat: Tensor, draw: Draw) -> Tables:
 
 
 @dataclass(frozen=True)
-class ZeroOne(Term):
+class ZeroOne(Penalty):
     """FairDARTS: pushes every weight away from ½, towards 0 or 1 (Chu et al. 2020, eq. 9).
 
     −strength·mean (A − ½)², or with ``power`` 1 −strength·mean |A − ½|.
     """
 
+    use: ClassVar[str] = "zero-one"
     strength: Strength = 10.0
     power: Literal[1, 2] = 2
 
@@ -54,7 +49,7 @@ class ZeroOne(Term):
 
 
 @dataclass(frozen=True)
-class Anchor(Term):
+class Anchor(Penalty):
     """DrNAS with KL: strength·Σ KL(Dir(β) ‖ Dir(1)), 0 where every β is 1 (Chen et al. 2021, eq. 5).
 
     What has been pruned has β = 1, what the method never considers is no part of the distribution. The code's
@@ -62,6 +57,7 @@ class Anchor(Term):
     (`arch_weight_decay: 0`).
     """
 
+    use: ClassVar[str] = "anchor"
     version: ClassVar[int] = 2
     strength: Strength = 1e-3
 
@@ -79,14 +75,20 @@ class Anchor(Term):
             losses = losses + self.strength * distance.sum(1)
         return losses
 
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """It is a distance of Dirichlet distributions."""
+        if not method.relaxation.dirichlet:
+            yield "anchor measures Dirichlet distributions: it needs dirichlet-mean"
+
 
 @dataclass(frozen=True)
-class SampleDistance(Term):
+class SampleDistance(Penalty):
     """DATA: the mean distance of probabilities from sampled weights, strength·Σ over groups of mean |p − A|.
 
     Source: the code of Chang et al. 2019 (strength 0.1; the paper gives none).
     """
 
+    use: ClassVar[str] = "sample-distance"
     strength: Strength = 0.1
 
     def __call__(

@@ -12,8 +12,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.autograd import grad
 
-from raynas.bilevel.policy import Draw, Losses, Policy, Tables
-from raynas.bilevel.progress import Chance, number
+from raynas.bilevel.exchange import AttackedLoss, Draw, Tables
+from raynas.bilevel.policy import Policy
+from raynas.bilevel.settings import Chance, number
+from raynas.bilevel.slots import Sampler
 from raynas.parts.samplers import one_hot
 
 
@@ -36,15 +38,16 @@ def _project(policy: Policy, noise: Tables, clean: Tables) -> Tables:
 
 
 @dataclass(frozen=True)
-class UniformNoise:
+class UniformNoise(Sampler):
     """SDARTS-RS: uniform noise in ±``epsilon`` on every weight."""
 
+    use: ClassVar[str] = "uniform-noise"
     random: ClassVar[bool] = True
     off_the_mean: ClassVar[bool] = True
     version: ClassVar[int] = 2
     epsilon: Chance = 0.3
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
+    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
         """Draw fresh noise; with ε = 0 the mean weights are returned, bit for bit."""
         clean = policy.relax(flat.detach())
         epsilon = number(self.epsilon)
@@ -52,7 +55,7 @@ class UniformNoise:
 
 
 @dataclass(frozen=True)
-class Attack:
+class Attack(Sampler):
     """SDARTS-ADV: the weights within ±``epsilon`` that make the training loss worst, by projected ascent.
 
     ``steps`` signed gradient steps of 2ε/steps from a random start, each from the point that is projected on
@@ -61,13 +64,14 @@ class Attack:
     algorithm 1, and its code, whose α steps move the running statistics as well: here no α step does.
     """
 
+    use: ClassVar[str] = "attack"
     random: ClassVar[bool] = True
     off_the_mean: ClassVar[bool] = True
     version: ClassVar[int] = 2
     epsilon: Chance = 0.3
     steps: Annotated[int, Field(ge=1)] = 7
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
+    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
         """Ascend ``loss``; raises `TypeError` outside weight steps, where there is none."""
         if loss is None:
             raise TypeError("an attack needs the loss of a weight step")

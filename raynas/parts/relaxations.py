@@ -1,17 +1,20 @@
 """From α to the mean architecture weights: deterministic, differentiable, zero wherever the mask is false.
 
-``shift_free`` says that a common shift of a row's logits changes nothing: curvature leaves those directions
-out, and a row with one operation left has nothing to learn. ``zeros``, that a weight can become exactly 0.
+What each of them says of itself (``shift_free``, ``sums_to_one``, …) is told in `Relaxation`.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from raynas.bilevel.progress import Positive, number
+from raynas.bilevel.part import Composition
+from raynas.bilevel.settings import Positive, number
+from raynas.bilevel.slots import Relaxation
+from raynas.spaces.space import Space
 
 
 def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
@@ -22,14 +25,16 @@ def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Softmax:
+class Softmax(Relaxation):
     """The mixture of DARTS: each edge's weights are the softmax of its logits (Liu et al. 2019, eq. 2).
 
     ``temperature`` divides the logits first: ASAP anneals it, so that the mixture becomes a choice.
     """
 
+    use: ClassVar[str] = "softmax"
+    softmax: ClassVar[bool] = True
     shift_free: ClassVar[bool] = True
-    shares: ClassVar[bool] = True
+    sums_to_one: ClassVar[bool] = True
     temperature: Positive = 1.0
 
     def __call__(self, logits: Tensor, mask: Tensor) -> Tensor:
@@ -38,13 +43,14 @@ class Softmax:
 
 
 @dataclass(frozen=True)
-class MaxWeight:
+class MaxWeight(Relaxation):
     """The Max-W of sharpDARTS: 1 − max p + p, so that the leading operation always has weight 1.
 
     With ``detach`` no gradient flows through the maximum, as the authors' comments say; their code lets it
     flow (Hundt, Jain, Hager 2019).
     """
 
+    use: ClassVar[str] = "max-weight"
     shift_free: ClassVar[bool] = True
     detach: bool = False
 
@@ -55,11 +61,17 @@ class MaxWeight:
         lifted = 1 - (largest.detach() if self.detach else largest) + weights
         return lifted.masked_fill(~mask, 0.0)
 
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """Its rows are no probabilities that a sampler could draw by."""
+        if method.sampler.random:
+            yield "max-weight gives weights and no probabilities: it needs the sampler mean"
+
 
 @dataclass(frozen=True)
-class Sigmoid:
+class Sigmoid(Relaxation):
     """Every operation for itself, without competition (FairDARTS, Chu et al. 2020)."""
 
+    use: ClassVar[str] = "sigmoid"
     shift_free: ClassVar[bool] = False
 
     def __call__(self, logits: Tensor, mask: Tensor) -> Tensor:
@@ -68,9 +80,11 @@ class Sigmoid:
 
 
 @dataclass(frozen=True)
-class Scales:
+class Scales(Relaxation):
     """The learned numbers themselves: scales (DSO-NAS), a box (NASP) or probabilities (ASNG-NAS)."""
 
+    use: ClassVar[str] = "scales"
+    identity: ClassVar[bool] = True
     shift_free: ClassVar[bool] = False
     zeros: ClassVar[bool] = True
 
@@ -80,11 +94,12 @@ class Scales:
 
 
 @dataclass(frozen=True)
-class ReluShare:
+class ReluShare(Relaxation):
     """Each operation's share of the positive logits (DATA, Chang et al. 2019); uniform without any."""
 
+    use: ClassVar[str] = "relu-share"
     shift_free: ClassVar[bool] = False
-    shares: ClassVar[bool] = True
+    sums_to_one: ClassVar[bool] = True
     zeros: ClassVar[bool] = True
 
     def __call__(self, logits: Tensor, mask: Tensor) -> Tensor:
@@ -101,11 +116,13 @@ def concentration(logits: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class DirichletMean:
+class DirichletMean(Relaxation):
     """The mean of DrNAS' Dirichlet distribution, β/Σβ with β = elu(α) + 1 (Chen et al. 2021)."""
 
+    use: ClassVar[str] = "dirichlet-mean"
+    dirichlet: ClassVar[bool] = True
     shift_free: ClassVar[bool] = False
-    shares: ClassVar[bool] = True
+    sums_to_one: ClassVar[bool] = True
 
     def __call__(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Divide the concentrations the mask allows by their sum."""

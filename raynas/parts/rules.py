@@ -5,79 +5,73 @@ decided edges) are put back after every step, so that neither momentum nor weigh
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, Protocol
 
 import torch
 from pydantic import Field, InstanceOf
 from torch import Tensor
 
+from raynas.bilevel.part import Composition
 from raynas.bilevel.policy import Layout, Policy
+from raynas.bilevel.slots import Hold, Limit, UpdateRule
 from raynas.nets.ops.flat import column
 from raynas.parts.updaters import Adam, Sgd, clip_norm
+from raynas.spaces.space import Space
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
-@runtime_checkable
-class Limit(Protocol):
-    """Changes the gradient [lanes, numbers] before a step."""
-
-    def __call__(self, gradient: Tensor) -> Tensor: ...
-
-
-@runtime_checkable
-class Mend(Protocol):
-    """Changes α in place after a step; ``before`` is α as it was before the step."""
-
-    def __call__(self, values: Tensor, before: Tensor, layout: Layout) -> None: ...
-
-
 @dataclass(frozen=True)
-class ClipNorm:
+class ClipNorm(Limit):
     """Scales each lane's gradient to a norm of at most ``largest`` (P-DARTS: 5)."""
 
+    use: ClassVar[str] = "clip-norm"
     largest: Annotated[float, Field(gt=0)] = 5.0
 
     def __call__(self, gradient: Tensor) -> Tensor:
-        """Clip as PyTorch does."""
+        """Clip each lane by its norm, as PyTorch does."""
         return clip_norm(gradient, column([self.largest] * len(gradient), gradient))
 
 
 @dataclass(frozen=True)
-class ClipEach:
+class ClipEach(Limit):
     """Cuts every number of the gradient to at most ``largest`` in size (DSO-NAS: 2)."""
 
+    use: ClassVar[str] = "clip-each"
     largest: Annotated[float, Field(gt=0)] = 2.0
 
     def __call__(self, gradient: Tensor) -> Tensor:
-        """Clamp."""
+        """Cut each number to ±``largest``."""
         return gradient.clamp(-self.largest, self.largest)
 
 
 @dataclass(frozen=True)
-class Clamp:
+class Clamp(Hold):
     """Holds every number in a box (NASP: [0, 1]), which may be open above (``high`` null)."""
 
+    use: ClassVar[str] = "clamp"
     low: float = 0.0
     high: float | None = 1.0
 
     def __call__(self, values: Tensor, before: Tensor, layout: Layout) -> None:
-        """Clamp in place."""
+        """Clamp α [lanes, numbers] in place."""
         values.clamp_(self.low, self.high)
 
 
 @dataclass(frozen=True)
-class KeepMass:
+class KeepMass(Hold):
     """Shifts the logits that moved, so that all other probabilities of their row stay what they were.
 
     ProxylessNAS does so after a step on two sampled paths: their logits change by a common
     −log(Σ exp(new)/Σ exp(old)) (Cai et al. 2019, section 3.2.1). A row that moved as a whole keeps its sum.
     """
 
+    use: ClassVar[str] = "keep-mass"
+
     def __call__(self, values: Tensor, before: Tensor, layout: Layout) -> None:
-        """Shift in place."""
+        """Shift the rows of α that moved, in place."""
         old = layout.tables(before)
         for name, table in layout.tables(values).items():
             moved = table != old[name]
@@ -101,25 +95,25 @@ class Moves(Protocol):
 
 
 class Mover:
-    """Moves a policy's α: limits the gradient, steps, puts back what may not move, mends."""
+    """Moves a policy's α: limits the gradient, steps, puts back what may not move, applies the holds."""
 
     def __init__(
-        self, policy: Policy, moves: Moves, limits: Sequence[Limit] = (), mends: Sequence[Mend] = ()
+        self, policy: Policy, moves: Moves, limits: Sequence[Limit] = (), holds: Sequence[Hold] = ()
     ) -> None:
         self._policy, self._moves = policy, moves
-        self._limits, self._mends = tuple(limits), tuple(mends)
+        self._limits, self._holds = tuple(limits), tuple(holds)
 
     def step(self, gradient: Tensor) -> None:
         """Move α [lanes, numbers] in place."""
         values, live = self._policy.alphas, self._policy.live
         for limit in self._limits:
             gradient = limit(gradient)
-        before = values if live is None and not self._mends else values.clone()
+        before = values if live is None and not self._holds else values.clone()
         self._moves.step(values, gradient)
         if live is not None:
             values.copy_(torch.where(live, values, before))
-        for mend in self._mends:
-            mend(values, before, self._policy.layout)
+        for hold in self._holds:
+            hold(values, before, self._policy.layout)
 
     def state(self, lane: int) -> dict[str, Tensor]:
         """Return one lane's part of the state."""
@@ -130,36 +124,42 @@ class Mover:
         self._moves.restore(lane, state)
 
 
-class UpdateRule(Protocol):
-    """Starts to move a policy's α; ``rate`` and ``decay`` are columns [lanes, 1]."""
-
-    def start(self, policy: Policy, rate: Tensor, decay: Tensor) -> Mover: ...
-
-
 @dataclass(frozen=True)
-class AdamRule:
-    """Adam with L2 in the gradient, as DARTS moves α; ``before`` and ``after`` limit and mend its steps."""
+class AdamRule(UpdateRule):
+    """Adam with L2 in the gradient, as DARTS moves α; ``before`` limits a gradient, ``after`` holds α."""
 
+    use: ClassVar[str] = "adam"
     betas: tuple[Beta, Beta] = (0.5, 0.999)
     before: tuple[InstanceOf[Limit], ...] = ()
-    after: tuple[InstanceOf[Mend], ...] = ()
+    after: tuple[InstanceOf[Hold], ...] = ()
+
+    @property
+    def entrywise(self) -> bool:
+        """Whether it needs numbers of α that are the logits."""
+        return bool(self.after)
 
     def start(self, policy: Policy, rate: Tensor, decay: Tensor) -> Mover:
-        """Start from zero moments."""
+        """Start Adam from moments of zero."""
         return Mover(policy, Adam(policy.alphas, rate, decay, self.betas), self.before, self.after)
 
 
 @dataclass(frozen=True)
-class SgdRule:
-    """SGD with momentum and L2 in the gradient, at a constant rate (VIM-NAS' generator); ``after`` mends."""
+class SgdRule(UpdateRule):
+    """SGD with momentum and L2 in the gradient, at a constant rate (VIM-NAS' generator); ``after`` holds."""
 
+    use: ClassVar[str] = "sgd"
     momentum: Beta = 0.9
-    after: tuple[InstanceOf[Mend], ...] = ()
+    after: tuple[InstanceOf[Hold], ...] = ()
+
+    @property
+    def entrywise(self) -> bool:
+        """Whether it needs numbers of α that are the logits."""
+        return bool(self.after)
 
     def start(self, policy: Policy, rate: Tensor, decay: Tensor) -> Mover:
-        """Start from zero velocity."""
+        """Start SGD from a velocity of zero."""
         momentum = torch.full_like(rate, self.momentum)
-        return Mover(policy, _Descent(Sgd(policy.alphas, momentum, decay), rate), mends=self.after)
+        return Mover(policy, _Descent(Sgd(policy.alphas, momentum, decay), rate), holds=self.after)
 
 
 class _Descent:
@@ -174,7 +174,7 @@ class _Descent:
 
 
 @dataclass(frozen=True)
-class Proximal:
+class Proximal(UpdateRule):
     """DSO-NAS' APG-NAG: a gradient step, a soft threshold that makes exact zeros, Nesterov momentum.
 
     z = S(λ − r·g), the threshold being r·``strength``; m ← z − λ + μ·m; λ ← max(z + μ·m, 0) (Zhang et al.
@@ -182,12 +182,18 @@ class Proximal:
     to be gone for good is the business of a stage (`DropZeros`).
     """
 
+    use: ClassVar[str] = "proximal"
     strength: Annotated[float, Field(ge=0)] = 0.001
     momentum: Beta = 0.9
     before: tuple[InstanceOf[Limit], ...] = ()
 
+    @property
+    def entrywise(self) -> bool:
+        """Whether it needs numbers of α that are the logits."""
+        return True
+
     def start(self, policy: Policy, rate: Tensor, decay: Tensor) -> Mover:
-        """Start without momentum."""
+        """Start the proximal steps without momentum."""
         moves = _Proximal(policy.alphas, rate, decay, self.strength, self.momentum)
         return Mover(policy, moves, self.before)
 
@@ -220,10 +226,10 @@ class _Proximal(_Lanewise):
 
 
 @dataclass(frozen=True)
-class Adaptive:
+class Adaptive(UpdateRule):
     """ASNG-NAS: natural gradient steps on the simplex, as long as their direction can be trusted.
 
-    The gradient is divided by its Fisher norm; the step ``start``/Δ shrinks while Δ grows, and Δ grows where
+    The gradient is divided by its Fisher norm; the step ``first``/Δ shrinks while Δ grows, and Δ grows where
     the accumulated direction is no longer than chance makes it, with ``alpha`` as the wanted ratio of signal
     to noise. No probability falls below 1/(rows·(options − 1)), and every row sums to 1. α's own rate and
     weight decay are not used. The direction is accumulated in the coordinates of the code's root of the
@@ -231,13 +237,28 @@ class Adaptive:
     shirakawas/ASNG-NAS a13c482, classification/util/categorical_asng.py.
     """
 
+    use: ClassVar[str] = "adaptive"
+    natural: ClassVar[bool] = True
     version: ClassVar[int] = 2
     alpha: Annotated[float, Field(gt=1)] = 1.5
     first: Annotated[float, Field(gt=0)] = 1.0
 
+    @property
+    def entrywise(self) -> bool:
+        """Whether it needs numbers of α that are the logits."""
+        return True
+
     def start(self, policy: Policy, rate: Tensor, decay: Tensor) -> Mover:
         """Start with Δ = 1 and no direction."""
         return Mover(policy, _Adaptive(policy, self.alpha, self.first))
+
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """It moves α as probabilities."""
+        if not (method.store.uniform and method.relaxation.identity):
+            yield (
+                "the adaptive updater moves probabilities: it needs {use: table, start_from: uniform} and "
+                "scales"
+            )
 
 
 class _Adaptive(_Lanewise):

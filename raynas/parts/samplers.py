@@ -5,20 +5,25 @@ score-function one ``hard·(1 + log p − sg(log p))`` (sg stops the gradient): 
 sample, so every estimator works with every sampler.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.autograd import Function
 
-from raynas.bilevel.policy import Draw, Losses, Policy, Tables, Validated
-from raynas.bilevel.progress import Positive, number
+from raynas.bilevel.exchange import AttackedLoss, Draw, Tables, Validated
+from raynas.bilevel.part import Composition
+from raynas.bilevel.policy import Policy
+from raynas.bilevel.settings import Positive, number
+from raynas.bilevel.slots import Sampler
 from raynas.nets.fan import active
 from raynas.parts.relaxations import concentration, masked_softmax
 from raynas.spaces import skeletons
 from raynas.spaces.operations import OPERATIONS
+from raynas.spaces.space import Space
 
 Execute = Literal["all", "chosen"]
 
@@ -46,31 +51,43 @@ def safe_log(weights: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Mean:
+class Mean(Sampler):
     """No chance: the relaxed weights. ``execute: chosen`` leaves out of the computation what has weight 0."""
 
+    use: ClassVar[str] = "mean"
     random: ClassVar[bool] = False
     execute: Execute = "all"
+
+    @property
+    def trains_all(self) -> bool:
+        """Whether every operation computes, and learns, in every step."""
+        return self.execute == "all"
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether the chosen operations alone are computed."""
+        return self.execute == "chosen"
 
     @property
     def waits(self) -> str:
         """Why a step with it waits for a GPU; empty when it does not."""
         return CHOICE if self.execute == "chosen" else ""
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
+    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
         """Return the relaxation at these logits."""
         weights = policy.relax(flat)
         return Draw(weights, active(weights) if self.execute == "chosen" else None)
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(Sampler):
     """VIM-NAS: noise on the logits before they are relaxed, logits + std·ξ with ξ ~ N(0, 1).
 
     ``learned`` makes it logits·(1 + √a·ξ) with one learned log a a row, as variational dropout does (ablation
     -D; the exact form is not published and assumed).
     """
 
+    use: ClassVar[str] = "gaussian"
     random: ClassVar[bool] = True
     version: ClassVar[int] = 2
     std: Annotated[float, Field(ge=0)] = 1.0
@@ -81,7 +98,7 @@ class Gaussian:
         """The numbers it learns, one a row."""
         return ("log variance",) if self.learned else ()
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
+    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
         """Draw fresh noise for every entry."""
         logits = flat[:, : policy.layout.entries]
         noise = self.std * policy.dice.normal(logits)
@@ -95,7 +112,7 @@ class Gaussian:
 
 
 @dataclass(frozen=True)
-class Gumbel:
+class Gumbel(Sampler):
     """The concrete distribution: softmax((log p + G)/temperature) with standard Gumbel G.
 
     Soft as in SNAS (Xie et al. 2019), or ``hard``: one-hot with the soft sample's gradient (GDAS, Dong &
@@ -108,6 +125,7 @@ class Gumbel:
     f46486e, xautodl/models/cell_searchs/search_cells.py:72-86 and 180-181).
     """
 
+    use: ClassVar[str] = "gumbel"
     random: ClassVar[bool] = True
     version: ClassVar[int] = 2
     validated: ClassVar[Validated] = "cells"
@@ -117,11 +135,21 @@ class Gumbel:
     execute: Execute = "all"
 
     @property
+    def trains_all(self) -> bool:
+        """Whether every operation computes, and learns, in every step."""
+        return self.execute == "all"
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether the chosen operations alone are computed."""
+        return self.execute == "chosen"
+
+    @property
     def waits(self) -> str:
         """Why a step with it waits for a GPU; empty when it does not."""
         return CHOICE if self.execute == "chosen" else ""
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
+    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
         """Draw fresh Gumbel noise for every entry and sample."""
         tables = {
             name: self._sample(policy, weights, policy.masks[name])
@@ -172,18 +200,20 @@ class _Dirichlet(Function):
 
 
 @dataclass(frozen=True)
-class Dirichlet:
+class Dirichlet(Sampler):
     """DrNAS: each row is a Dirichlet draw with concentrations elu(α) + 1 (Chen et al. 2021).
 
     What has been pruned has concentration 1, is set to 0 in the draw and the row divided by its sum, as in
     the authors' code: a draw from the Dirichlet of the rest. What the method never considers takes no part.
     """
 
+    use: ClassVar[str] = "dirichlet"
+    dirichlet: ClassVar[bool] = True
     version: ClassVar[int] = 2
-    waits: ClassVar[str] = "PyTorch draws Dirichlet samples with a generator on the CPU, from α there"
+    waits = "PyTorch draws Dirichlet samples with a generator on the CPU, from α there"
     random: ClassVar[bool] = True
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
+    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
         """Draw fresh weights for every row."""
         tables = policy.layout.tables(flat).items()
         return Draw({name: self._sample(policy, name, logits) for name, logits in tables})
@@ -200,7 +230,7 @@ class Dirichlet:
 
 
 @dataclass(frozen=True)
-class Categorical:
+class Categorical(Sampler):
     """One operation a row, drawn with the relaxed weights as probabilities.
 
     ``gradient`` says what α learns from it: ``score`` is DSNAS' local credit ⟨∂L/∂Z, Z⟩·∇log p (Hu et al.
@@ -208,17 +238,28 @@ class Categorical:
     gradients to p (ProxylessNAS, mode full); ``none`` leaves α to an objective that weighs whole draws.
     """
 
+    use: ClassVar[str] = "categorical"
     random: ClassVar[bool] = True
     version: ClassVar[int] = 2
     validated: ClassVar[Validated] = "cells"
     gradient: Literal["score", "straight-through", "none"] = "none"
 
     @property
+    def trains_all(self) -> bool:
+        """Whether every operation computes, and learns, in every step."""
+        return self.gradient == "straight-through"
+
+    @property
+    def leaves_alpha(self) -> bool:
+        """Whether α learns nothing through a draw."""
+        return self.gradient == "none"
+
+    @property
     def waits(self) -> str:
         """Why a step with it waits for a GPU; empty when it does not."""
         return "" if self.gradient == "straight-through" else CHOICE
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
+    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
         """Draw by the largest of log p + Gumbel noise, so that what has no probability is never drawn."""
         tables: Tables = {}
         for name, weights in policy.relax(flat).items():
@@ -233,7 +274,7 @@ class Categorical:
 
 
 @dataclass(frozen=True)
-class Pair:
+class Pair(Sampler):
     """ProxylessNAS, mode two: two operations a row are drawn without replacement, one of them is switched on.
 
     Their probabilities are divided by their sum; α learns from both outputs, as if the pair were all there
@@ -243,12 +284,18 @@ class Pair:
     not.
     """
 
+    use: ClassVar[str] = "pair"
     version: ClassVar[int] = 2
-    waits: ClassVar[str] = CHOICE
+    waits = CHOICE
     random: ClassVar[bool] = True
     validated: ClassVar[Validated] = "cells"
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
+    @property
+    def trains_all(self) -> bool:
+        """Whether every operation computes, and learns, in every step."""
+        return False
+
+    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
         """Take the two largest of log p + Gumbel noise: a draw without replacement."""
         tables: Tables = {}
         pairs: Tables = {}
@@ -270,6 +317,16 @@ class Pair:
             pairs[name] = pair
         return Draw(tables, pairs, shares=probabilities)
 
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """A row of one option has no pair."""
+        if space is None:
+            return
+        options = (
+            set(row.options) - set(method.without) for group in skeletons.groups(space) for row in group.rows
+        )
+        if any(len(each) < 2 for each in options):
+            yield f"pair needs two options everywhere ({space.name})"
+
 
 def _zeros(policy: Policy, name: str) -> Tensor:
     """Mark the options [rows, options] of a group that give nothing but zeros."""
@@ -281,7 +338,7 @@ def _zeros(policy: Policy, name: str) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Projection:
+class Projection(Sampler):
     """NASP: one operation an edge, the best edges of each node, everything else exactly 0 (Yao et al. 2020).
 
     The gradient at the projected point is handed to α unchanged. Ties go to the lowest index. ``execute:
@@ -289,17 +346,29 @@ class Projection:
     left on.
     """
 
+    use: ClassVar[str] = "projection"
+    keeps_edges: ClassVar[bool] = True
     random: ClassVar[bool] = False
     version: ClassVar[int] = 2
     validated: ClassVar[Validated] = "cells"
     execute: Execute = "all"
 
     @property
+    def trains_all(self) -> bool:
+        """Whether every operation computes, and learns, in every step."""
+        return False
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether the chosen operations alone are computed."""
+        return self.execute == "chosen"
+
+    @property
     def waits(self) -> str:
         """Why a step with it waits for a GPU; empty when it does not."""
         return CHOICE if self.execute == "chosen" else ""
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: Losses | None = None) -> Draw:
+    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
         """Project each group's relaxed weights."""
         tables: Tables = {}
         for name, weights in policy.relax(flat).items():

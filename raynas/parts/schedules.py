@@ -1,14 +1,17 @@
 """Schedules: numbers that change from epoch to epoch, and the annealing of the weights' learning rate."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from raynas.bilevel.progress import Progress, Schedule
+from raynas.bilevel.part import Composition
+from raynas.bilevel.progress import Progress
 from raynas.bilevel.records import EpochReport
+from raynas.bilevel.slots import Annealing, Schedule
+from raynas.spaces.space import Space
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Linear(Schedule):
     after the last one would (SDARTS' ε and DARTS-' β). It stays at its last value while fine tuning.
     """
 
+    use: ClassVar[str] = "linear"
     start: float
     end: float
     reach: bool = True
@@ -36,6 +40,7 @@ class Exponential(Schedule):
     With ``over`` a search of any length takes the course that one of so many epochs has.
     """
 
+    use: ClassVar[str] = "exponential"
     version: ClassVar[int] = 2
     start: float
     factor: Annotated[float, Field(gt=0)]
@@ -56,6 +61,7 @@ class PhasedDropout(Schedule):
     al. 2019.
     """
 
+    use: ClassVar[str] = "phased-dropout"
     rates: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = (0.0, 0.4, 0.7)
     decay: Annotated[float, Field(ge=0)] = 0.2
 
@@ -68,21 +74,11 @@ class PhasedDropout(Schedule):
         return rate * math.exp(-self.decay * (epoch - progress.warmup))
 
 
-class Annealing(Protocol):
-    """Gives the weights' learning rate of an epoch between ``low`` and ``high``.
-
-    ``reports`` are those of the epochs before this one.
-    """
-
-    def __call__(
-        self, low: float, high: float, progress: Progress, reports: Sequence[EpochReport]
-    ) -> float: ...
-
-
 @dataclass(frozen=True)
-class Cosine:
+class Cosine(Annealing):
     """Half a cosine from high to low, over the search or each stage (Loshchilov & Hutter 2017)."""
 
+    use: ClassVar[str] = "cosine"
     over: Literal["search", "stage"] = "search"
 
     def __call__(self, low: float, high: float, progress: Progress, reports: Sequence[EpochReport]) -> float:
@@ -92,7 +88,7 @@ class Cosine:
 
 
 @dataclass(frozen=True)
-class PowerCosine:
+class PowerCosine(Annealing):
     """Cosine power annealing (Hundt, Jain, Hager 2019): the cosine c becomes p^(c + 1), scaled to [0, 1].
 
     ``power`` 1 is the cosine; the larger it is, the earlier the rate falls. The last epoch has ``low``. With
@@ -101,6 +97,7 @@ class PowerCosine:
     cnn/cosine_power_annealing.py, which counts epochs from 1.
     """
 
+    use: ClassVar[str] = "power-cosine"
     version: ClassVar[int] = 2
     power: Annotated[float, Field(ge=1)] = 2.0
     warmup: Annotated[float, Field(ge=0)] = 0
@@ -120,15 +117,24 @@ class PowerCosine:
         cosine = (1 + math.cos(math.pi * share)) / 2
         return cosine if self.power == 1 else self.power ** (cosine + 1) - self.power
 
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """The search has to last longer than its warm-up."""
+        if 1 <= values.get("epochs", math.inf) <= self.warmup:
+            yield (
+                "power-cosine never leaves its warm-up: give it fewer epochs than the search has, or a share "
+                "below 1"
+            )
+
 
 @dataclass(frozen=True)
-class BoldDriver:
+class BoldDriver(Annealing):
     """Grows the rate while the training loss falls and cuts it when the loss rises (after Battiti 1989).
 
     Starts at ``high`` and never goes below ``low``. Battiti's takes back a step that raised the loss and
     tries again at the lower rate; here the steps of such an epoch stay, and only the next ones are shorter.
     """
 
+    use: ClassVar[str] = "bold-driver"
     grow: Annotated[float, Field(ge=1)] = 1.05
     cut: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
@@ -142,7 +148,7 @@ class BoldDriver:
 
 
 @dataclass(frozen=True)
-class TwoPhases:
+class TwoPhases(Annealing):
     """The warm-up has a curve of its own, from ``first``·high, before that of the search proper from high.
 
     Both are half a cosine down to low, or without ``falls`` steady. ProxylessNAS' code warms up for 40 epochs
@@ -150,6 +156,7 @@ class TwoPhases:
     at 0.1.
     """
 
+    use: ClassVar[str] = "two-phases"
     first: Annotated[float, Field(gt=0)] = 2.0
     falls: bool = True
 
@@ -163,9 +170,11 @@ class TwoPhases:
 
 
 @dataclass(frozen=True)
-class Steady:
+class Steady(Annealing):
     """The same rate in every epoch."""
 
+    use: ClassVar[str] = "steady"
+
     def __call__(self, low: float, high: float, progress: Progress, reports: Sequence[EpochReport]) -> float:
-        """Return ``high``."""
+        """Return ``high``, whatever the epoch."""
         return high

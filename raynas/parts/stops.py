@@ -4,55 +4,37 @@ They know nothing but the reports, so they resume exactly and are tested on reco
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, ClassVar, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, InstanceOf
 
+from raynas.bilevel.part import Composition
 from raynas.bilevel.records import EpochReport
+from raynas.bilevel.slots import Ending, Restart, StopRule
+from raynas.parts.derivations import no_skips
 from raynas.spaces import skeletons
 from raynas.spaces.operations import OPERATIONS
 from raynas.spaces.space import Space
 
 
 @dataclass(frozen=True)
-class Regularise:
+class Regularise(Restart):
     """What to do instead of ending (R-DARTS-ADA): go back, and on with more weight decay, ``times`` times.
 
     The paper's script multiplies by 10 from 3e-4 up to 3e-2: twice. Here the look ahead of second order has
     the new strength at once, as the weights have; in the authors' code it lags one restart behind.
     """
 
+    use: ClassVar[str] = "regularise"
     weight_decay: Annotated[float, Field(gt=1)] = 10.0
     times: Annotated[int, Field(ge=1)] = 2
 
 
 @dataclass(frozen=True)
-class Ending:
-    """A search is over: the cell of the report of ``epoch`` is the one that counts.
-
-    With ``again`` it goes back to the end of that epoch and on from there, as long as that is allowed.
-    """
-
-    epoch: int
-    reason: str
-    again: Regularise | None = None
-
-
-@runtime_checkable
-class StopRule(Protocol):
-    """Looks at all reports of a search so far, in order; returns None while it should go on.
-
-    A rule may say, in ``vain(space, epochs)``, why it cannot mean anything in such a search.
-    """
-
-    def __call__(self, reports: Sequence[EpochReport], space: Space) -> Ending | None: ...
-
-
-@dataclass(frozen=True)
-class EigenvalueGrowth:
+class EigenvalueGrowth(StopRule):
     """R-DARTS-ES: stop when the largest eigenvalue grows fast, and return the cell from before it did.
 
     Eigenvalues are averaged over the last ``window`` measurements, and an average belongs to the window's
@@ -67,15 +49,26 @@ class EigenvalueGrowth:
     defaults in epoch 22, counted from 0. Source: Zela et al. 2020, section 4.
     """
 
+    use: ClassVar[str] = "eigenvalue-growth"
     version: ClassVar[int] = 2
     factor: Annotated[float, Field(gt=1)] = 1.3
     window: Annotated[int, Field(ge=1)] = 5
     delta: Annotated[int, Field(ge=1)] = 4
     after: Annotated[int, Field(ge=0)] = 10
-    then: InstanceOf[Regularise] | None = None
+    then: InstanceOf[Restart] | None = None
     diagonal: Annotated[float, Field(ge=0)] = 1e-3
 
-    def too_late(self, epochs: int, every: int) -> Iterator[str]:
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """It watches measured curvature of an α that is trained, for long enough to fire."""
+        if method.estimator is None:
+            yield "eigenvalue-growth watches the curvature that training α causes: here α rests"
+        epochs, every = values.get("epochs"), values.get("hessian.every", 1)
+        if every == 0:
+            yield "eigenvalue-growth needs measured curvature: hessian.every is 0"
+        elif epochs and "hessian.every" in values:
+            yield from self._too_late(epochs, every)
+
+    def _too_late(self, epochs: int, every: int) -> Iterator[str]:
         """Yield why the rule cannot end a search of so many epochs, measured every so many, if it cannot."""
         first = every * (self.window // 2 + self.delta + math.ceil(self.after / every))
         if epochs < first + 2:  # in the last epoch no rule is asked any more
@@ -85,6 +78,11 @@ class EigenvalueGrowth:
                 f"hessian.every, or its settings: `stop: {{use: eigenvalue-growth, after: {self.after}, "
                 f"delta: {self.delta}, window: {self.window}}}`"
             )
+
+    @property
+    def reach(self) -> int:
+        """How many measured epochs back the earlier average's middle may lie."""
+        return self.window // 2 + self.delta + 1 if self.then is not None else 0
 
     @property
     def solo(self) -> bool:
@@ -114,7 +112,7 @@ class EigenvalueGrowth:
 
 
 @dataclass(frozen=True)
-class SkipCount:
+class SkipCount(StopRule):
     """DARTS+, rule 1: stop when a cell has ``most`` skip connections or more (Liang et al. 2019).
 
     Counted in the derived cell, not in the mixture, from epoch ``after`` on (counted from 0). The paper names
@@ -122,22 +120,27 @@ class SkipCount:
     to S3 all of 18 searches without ``after`` ended at epoch 0.
     """
 
+    use: ClassVar[str] = "skip-count"
     version: ClassVar[int] = 2
     most: Annotated[int, Field(ge=1)] = 2
     kind: str = "normal"
     after: Annotated[int, Field(ge=0)] = 10
 
-    def vain(self, space: Space | None, epochs: int | None) -> str | None:
-        """Say why the rule cannot end a search of so many epochs, if it cannot."""
-        if epochs is None or epochs > self.after + 1:  # in the last epoch no rule is asked any more
-            return None
-        return (
-            f"skip-count counts from epoch {self.after} on, so it ends searches of {self.after + 2} or more "
-            f"epochs, but this one has {epochs}: lower its `after`"
-        )
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """It counts skips of a kind of cell, from an epoch on."""
+        epochs = values.get("epochs")
+        if space is not None and no_skips(space):
+            yield f"skips are counted, but the space has none ({space.name})"
+        if space is not None and self.kind not in space.kinds:
+            yield f"skips are counted in a kind of cell that the space does not have ({space.name})"
+        if epochs is not None and epochs <= self.after + 1:  # in the last epoch no rule is asked any more
+            yield (
+                f"skip-count counts from epoch {self.after} on, so it ends searches of {self.after + 2} or "
+                f"more epochs, but this one has {epochs}: lower its `after`{_on(space)}"
+            )
 
     def __call__(self, reports: Sequence[EpochReport], space: Space) -> Ending | None:
-        """Look at the newest genotype."""
+        """Count the skips of the newest genotype."""
         if not reports or reports[-1].epoch < self.after:
             return None
         if (skips := reports[-1].skips.get(self.kind, 0)) < self.most:
@@ -146,27 +149,28 @@ class SkipCount:
 
 
 @dataclass(frozen=True)
-class RankStable:
+class RankStable(StopRule):
     """DARTS+, rule 2: stop when no edge's order of learnable operations has changed for ``epochs`` epochs.
 
     Where no edge has two of them there is no order, and the rule is refused.
     """
 
+    use: ClassVar[str] = "rank-stable"
     epochs: Annotated[int, Field(ge=1)] = 10
 
-    def vain(self, space: Space | None, epochs: int | None) -> str | None:
-        """Say why there is nothing to compare in such a search, if there is not."""
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """It compares an edge's learnable operations over some epochs."""
+        epochs = values.get("epochs")
         if space is not None and all(len(columns) < 2 for _, _, columns in _compared(space)):
-            return (
+            yield (
                 "rank-stable compares an edge's learnable operations, but no edge has two of them: "
-                "`stop: skip-count`"
+                f"`stop: skip-count`{_on(space)}"
             )
-        if epochs is not None and epochs <= self.epochs + 1:  # in the last epoch no rule is asked any more
-            return (
+        elif epochs is not None and epochs <= self.epochs + 1:  # in the last epoch no rule is asked any more
+            yield (
                 f"rank-stable compares {self.epochs + 1} epochs, so it ends searches of {self.epochs + 2} or "
-                f"more, but this one has {epochs}: lower its `epochs`"
+                f"more, but this one has {epochs}: lower its `epochs`{_on(space)}"
             )
-        return None
 
     def __call__(self, reports: Sequence[EpochReport], space: Space) -> Ending | None:
         """Compare the orders of the newest reports; operations without weights do not count."""
@@ -174,6 +178,10 @@ class RankStable:
         if len(newest) <= self.epochs or len({_orders(report, space) for report in newest}) > 1:
             return None
         return Ending(newest[-1].epoch, f"no order of operations has changed for {self.epochs} epochs")
+
+
+def _on(space: Space | None) -> str:
+    return "" if space is None else f" ({space.name})"
 
 
 def _orders(report: EpochReport, space: Space) -> tuple[tuple[int, ...], ...]:
@@ -199,7 +207,7 @@ def _compared(space: Space) -> Iterator[tuple[str, int, list[int]]]:
 
 
 @dataclass(frozen=True)
-class Converged:
+class Converged(StopRule):
     """Stop when every row of weights has chosen, or when none moves any more.
 
     A row has chosen once one option has ``certain`` of its weight, which the report of the first epoch can
@@ -208,6 +216,7 @@ class Converged:
     one-hot, within an epoch; its criterion is not published, and this one is assumed.
     """
 
+    use: ClassVar[str] = "converged"
     version: ClassVar[int] = 2
     tolerance: Annotated[float, Field(gt=0)] = 1e-2
     patience: Annotated[int, Field(ge=1)] = 1
@@ -248,11 +257,13 @@ def _divergence(new: EpochReport, old: EpochReport) -> float:
 
 
 @dataclass(frozen=True)
-class AllDecided:
+class AllDecided(StopRule):
     """Stop when every edge has one operation left, or none (SGAS, ASAP)."""
 
+    use: ClassVar[str] = "all-decided"
+
     def __call__(self, reports: Sequence[EpochReport], space: Space) -> Ending | None:
-        """Look at the newest weights."""
+        """Look at the newest weights: what is dead weighs 0."""
         if not reports:
             return None
         rows = [row for table in reports[-1].weights.values() for row in table]
@@ -262,17 +273,34 @@ class AllDecided:
 
 
 @dataclass(frozen=True)
-class AnyOf:
+class AnyOf(StopRule):
     """Stop as soon as one of several rules says so."""
 
+    use: ClassVar[str] = "any-of"
+    slots = ("stop",)
     rules: tuple[InstanceOf[StopRule], ...]
 
     @property
     def solo(self) -> bool:
         """Whether one of the rules must run alone."""
-        return any(getattr(rule, "solo", False) for rule in self.rules)
+        return any(rule.solo for rule in self.rules)
+
+    @property
+    def reach(self) -> int:
+        """How far back the rule goes that goes farthest."""
+        return max((rule.reach for rule in self.rules), default=0)
+
+    @property
+    def returning(self) -> tuple[StopRule, ...]:
+        """The rules that may send the search back."""
+        return tuple(each for rule in self.rules for each in rule.returning)
+
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """What does not fit any of the rules."""
+        for rule in self.rules:
+            yield from rule.misfits(method, space, values)
 
     def __call__(self, reports: Sequence[EpochReport], space: Space) -> Ending | None:
-        """Ask the rules in order."""
+        """Ask the rules in order; the first that ends counts."""
         endings = (rule(reports, space) for rule in self.rules)
         return next((ending for ending in endings if ending is not None), None)

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from raynas.bilevel.policy import Layout
+from raynas.bilevel.slots import Store
 
 KERNEL = 3
 INPUTS = 3
@@ -18,16 +19,22 @@ INPUTS = 3
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Store):
     """α is the logits: mean + spread·N(0, 1), each number on its own (DARTS: 0 and 1e-3).
 
-    ``start: uniform`` makes every row a uniform distribution instead (ASNG-NAS).
+    ``start_from: uniform`` makes every row a uniform distribution instead (ASNG-NAS).
     """
 
+    use: ClassVar[str] = "table"
     entrywise: ClassVar[bool] = True
     mean: float = 0.0
     spread: Annotated[float, Field(ge=0)] = 1e-3
     start_from: Literal["normal", "uniform"] = "normal"
+
+    @property
+    def uniform(self) -> bool:
+        """Whether α starts as uniform probabilities."""
+        return self.start_from == "uniform"
 
     def start(
         self, layout: Layout, generators: Sequence[torch.Generator], memory: dict[str, Tensor]
@@ -47,12 +54,12 @@ class Table:
         return self.mean + self.spread * torch.stack(drawn)
 
     def logits(self, alphas: Tensor, layout: Layout, memory: Mapping[str, Tensor]) -> Tensor:
-        """Return α."""
+        """Return α: it is the logits."""
         return alphas
 
 
 @dataclass(frozen=True)
-class Generator:
+class Generator(Store):
     """The network of VIM-NAS: a small CNN turns fixed noise into the table of logits (Wang et al. 2021).
 
     Blocks of 3×3 convolution, ReLU and batch normalisation, with ``hidden`` feature maps between them: (14,)
@@ -73,6 +80,7 @@ class Generator:
     not at all, and as PyTorch's convolutions are.
     """
 
+    use: ClassVar[str] = "generator"
     entrywise: ClassVar[bool] = False
     version: ClassVar[int] = 2
     hidden: tuple[Annotated[int, Field(gt=0)], ...] = (14,)

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from raynas.bilevel.bilevel import Bilevel, accuracy, cross_entropy
+from raynas.bilevel.exchange import Draw, Sample, Tables
 from raynas.bilevel.hessian import curvature, diagonal, shift_free_basis
-from raynas.bilevel.policy import Dice, Draw, Tables
+from raynas.bilevel.policy import Dice
 from raynas.bilevel.records import Curvature
 from raynas.bilevel.sketches import SIDE, Sketches
 from raynas.config import SearchConfig
@@ -25,7 +26,6 @@ from raynas.data.batch import Batch
 from raynas.data.feeds import Feeds
 from raynas.errors import RaynasError
 from raynas.nets.ops.lanes import Statistics
-from raynas.parts.stages.base import Sample
 from raynas.search.streams import stream
 from raynas.spaces import skeletons
 from raynas.spaces.space import Space

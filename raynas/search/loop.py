@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from raynas.bilevel.policy import Draw
-from raynas.bilevel.progress import Progress, scheduled
+from raynas.bilevel.exchange import Draw
+from raynas.bilevel.progress import Progress
 from raynas.bilevel.records import Curvature, Ended, EpochReport
+from raynas.bilevel.settings import scheduled
+from raynas.bilevel.slots import Ending
 from raynas.config import SearchConfig, check_alike
 from raynas.data.batch import Batch
 from raynas.data.feeds import Content, Feeds, content_of
@@ -26,7 +28,6 @@ from raynas.methods import check_search, lay_out, resolve, settle
 from raynas.methods.identity import another_search, check_identity, identity_of
 from raynas.nets.ops.flat import column
 from raynas.nets.ops.lanes import Statistics
-from raynas.parts.stops import Ending
 from raynas.search.abilities import check_abilities
 from raynas.search.look import Evaluator, Looker, Pair, entropy_of, pairs, perplexity, rows_of
 from raynas.search.memory import peak_memory, reset_peak_memory
@@ -290,7 +291,7 @@ class Pack:
 
     def _remember(self, lane: int) -> None:
         """Keep this epoch's state as long as the stop rule may go back to it."""
-        reach = max(rule.window // 2 + rule.delta + 1 for rule in self.method.returning)
+        reach = max(rule.reach for rule in self.method.returning)
         past = self.past[lane]
         past[self.epoch - 1] = self._moving(lane)
         self.past[lane] = dict(sorted(past.items())[-reach:])

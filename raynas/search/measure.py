@@ -18,8 +18,6 @@ from raynas.methods import resolve
 from raynas.nets.ops.flat import column
 from raynas.nets.ops.lanes import Statistics
 from raynas.nets.tuning import measure_forms
-from raynas.parts.stages.perturb_and_project import PerturbAndProject
-from raynas.parts.stages.sample_and_rank import SampleAndRank
 from raynas.search.loop import Pack
 from raynas.search.memory import peak_memory, reset_peak_memory
 from raynas.spaces.space import Space
@@ -127,7 +125,7 @@ def compare(
     first, second = (statistics.median(taken[1:]) for taken in seconds)
     used = [_measured_apart(each, space, shape, classes, str(device)) for each in pair]
     stages = packs[0].method.stages
-    passes = stages.passes(space) if isinstance(stages, PerturbAndProject | SampleAndRank) else 0
+    passes = 0 if stages is None else stages.passes(space)
     return Compared(
         (first, second),
         (used[0].peak_memory_mib, used[1].peak_memory_mib),

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.autograd import grad
 
 from raynas.bilevel.bilevel import Bilevel, accuracy
+from raynas.bilevel.exchange import Stage
 from raynas.bilevel.policy import Policy
 from raynas.config import SearchConfig
 from raynas.data.batch import Batch
@@ -19,7 +20,6 @@ from raynas.nets.ops.lanes import Statistics
 from raynas.nets.supernet import Supernet
 from raynas.nets.supernets.recurrent import AnySupernet, RecurrentSupernet
 from raynas.nets.widen import widen
-from raynas.parts.stages.base import Stage
 from raynas.parts.updaters import Sgd, clip_norm
 from raynas.search.streams import stream
 from raynas.spaces import skeletons

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from raynas.methods.recipes import DARTS
-from raynas.parts.penalties import Term
+from raynas.bilevel.slots import Penalty
 from raynas.spaces.operations import Family, Operation
 from raynas.spaces.skeletons.residual import Residual
 from raynas.track import Tracker
@@ -19,7 +19,7 @@ from raynas.track.content import metrics, params, tags
 
 
 @dataclass(frozen=True)
-class Flat(Term):
+class Flat(Penalty):
     """Pull all logits to 0."""
 
     strength: float = 0.5

@@ -26,14 +26,14 @@ def ls(
         str | None,
         typer.Argument(
             metavar="WHAT",
-            help="spaces, methods, ops, data, trials or sweeps; without it, an overview.",
+            help="spaces, methods, parts, ops, data, trials or sweeps; without it, an overview.",
             show_default=False,
         ),
     ] = None,
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """List spaces, methods, operations, data sets, trial files or sweeps."""
+    """List spaces, methods, their parts, operations, data sets, trial files or sweeps."""
     if what is None:
         _overview(runs, as_json)
         return
@@ -104,6 +104,21 @@ def _methods(_: Path) -> list[dict[str, Any]]:
         about = methods.describe(name)
         rows.append({"name": name, "title": about.get("title", ""), "source": about.get("source", "")})
     return rows
+
+
+def _part_names(_: Path) -> list[str]:
+    from raynas.methods.about import known_parts
+
+    return list(known_parts())
+
+
+def _parts(_: Path) -> list[dict[str, Any]]:
+    from raynas.methods.about import known_parts, part_facts
+
+    facts = [part_facts(use, kind) for use, kinds in known_parts().items() for kind in kinds]
+    return [
+        {"name": each["name"], "slot": ", ".join(each["slots"]), "title": each["title"]} for each in facts
+    ]
 
 
 def _op_names(_: Path) -> list[str]:
@@ -201,6 +216,7 @@ def _first_comment(path: Path) -> str:
 LISTINGS = {
     "spaces": Listing(_space_names, _spaces, "show"),
     "methods": Listing(_method_names, _methods, "show"),
+    "parts": Listing(_part_names, _parts, "show"),
     "ops": Listing(_op_names, _ops, "show"),
     "data": Listing(_data_names, _data, "show"),
     "trials": Listing(_trial_names, _trials, "check"),

@@ -14,11 +14,12 @@ from raynas.cli.verbs.files import find
 from raynas.cli.verbs.ls import LISTINGS
 from raynas.errors import RaynasError, unknown
 
-Kind = Literal["space", "method", "op", "data", "trial", "sweep"]
+Kind = Literal["space", "method", "part", "op", "data", "trial", "sweep"]
 
 _LISTS: dict[Kind, str] = {
     "space": "spaces",
     "method": "methods",
+    "part": "parts",
     "op": "ops",
     "data": "data",
     "trial": "trials",
@@ -55,7 +56,7 @@ def show(
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Show a space, method, operation, data set, trial file or sweep; all that share the name."""
+    """Show a space, method, part, operation, data set, trial file or sweep; all that share the name."""
     found = _matches(name, kind, runs)
     given = {"space": space, "channels": channels, "cells": cells, "batch": batch}
     size = {key: value for key, value in given.items() if value is not None}
@@ -116,6 +117,8 @@ def _data(kind: Kind, name: str, measure: bool, size: Mapping[str, Any], runs: P
         case "method":
             measured = compare.with_darts(name, {**SIZE, **size}) if measure else None
             return {**describe.method(name), "measured": measured}
+        case "part":
+            return describe.part(name)
         case "op":
             return describe.operation(name)
         case "data":
@@ -129,6 +132,7 @@ def _data(kind: Kind, name: str, measure: bool, size: Mapping[str, Any], runs: P
 _PRINTERS: dict[Kind, Callable[[dict[str, Any]], None]] = {
     "space": describe.print_space,
     "method": compare.print_compared,
+    "part": describe.print_part,
     "op": describe.print_fields,
     "data": describe.print_fields,
     "trial": describe.print_trial_file,
@@ -142,6 +146,8 @@ def _next(kind: Kind, name: str, runs: Path) -> None:
             next_step("cp", name, f"my-{Path(name).stem}.yaml")
         case "method" | "data":
             next_step("ls", "trials")
+        case "part":
+            next_step("ls", "methods")
         case "op":
             next_step("ls", "spaces")
         case "trial":

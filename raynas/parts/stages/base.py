@@ -4,81 +4,22 @@ Taking away is all they do to a policy: they return what stays alive. So lanes m
 pack. Methods differ in when they look, at what, and in what they call weak.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Literal, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from raynas.bilevel.policy import Draw, Policy, Tables
-from raynas.bilevel.records import EpochReport
+from raynas.bilevel.exchange import Histories, Tables
+from raynas.bilevel.part import Composition
+from raynas.bilevel.policy import Policy
+from raynas.bilevel.slots import Looks, Stages
+from raynas.spaces import skeletons
 from raynas.spaces.space import Space
 
-Histories = Sequence[Sequence[EpochReport]]
-"""Every lane's reports so far."""
-
 Candidate = TypeVar("Candidate")
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stretch of ``epochs`` epochs.
-
-    ``build`` replaces what the supernet is built with (``cells``, ``partial``). ``start`` says what becomes
-    of the stage before: ``keep`` goes on with it, ``fresh`` draws weights and α anew, ``widen`` lets a wider
-    supernet take over the weights and goes on with α; what has died stays dead in all of them. With ``rate``
-    the weights' learning rate is this share of the largest instead of annealed, and their momentum starts
-    anew; with ``rate`` 0 the weights rest.
-    """
-
-    epochs: int
-    build: Mapping[str, int] = field(default_factory=dict)
-    start: Literal["keep", "fresh", "widen"] = "keep"
-    rate: float | None = None
-
-
-class Sample(NamedTuple):
-    """What untrained networks are measured on: which draw of weights, how many images and crops."""
-
-    repeat: int
-    images: int
-    crops: int
-
-
-class Looks(Protocol):
-    """What a stage controller may look at; none of it changes anything."""
-
-    def score(self, draw: Draw) -> tuple[Tensor, Tensor]:
-        """Return each lane's loss and accuracy on the validation half under given weights, [lanes] each."""
-
-    def trainability(self, draw: Draw, sample: Sample) -> tuple[Tensor, Tensor]:
-        """Return an untrained network's kernel condition number and linear regions, [lanes] each.
-
-        What it is measured on is the same for all draws of an epoch and a sample.
-        """
-
-    def bends(self) -> Tensor:
-        """Return the diagonal of the validation loss's Hessian in the logits, [lanes, numbers]."""
-
-
-class Stages(Protocol):
-    """Lays out a search and prunes it."""
-
-    def plan(self, epochs: int, space: Space, cells: int) -> tuple[Stage, ...]:
-        """Return the stages of a search of ``epochs`` epochs in ``cells`` cells; they may add fine tuning."""
-
-    def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:
-        """Return what stays alive [lanes, rows, options] from this epoch on; None: everything that is."""
-
-
-class Controller:
-    """Base of stage controllers: one stage."""
-
-    def plan(self, epochs: int, space: Space, cells: int) -> tuple[Stage, ...]:
-        """Return a single stage."""
-        return (Stage(epochs),)
 
 
 def side_by_side(
@@ -142,17 +83,25 @@ def without_excluded(policy: Policy, name: str, alive: Tensor, also: Sequence[st
     return torch.where(left.any(-1, keepdim=True), left, alive)
 
 
+def no_edges(space: Space | None) -> Iterator[str]:
+    """Yield why a stage that prunes edges has nothing to prune in a space, if it has not."""
+    if space is not None and not skeletons.of(space).edgewise:
+        yield (f"this stage takes operations of edges away, but here rows of α are no edges ({space.name})")
+
+
 @dataclass(frozen=True)
-class DropWeak(Controller):
+class DropWeak(Stages):
     """ASAP: before every epoch what weighs less than ``share`` of a uniform weight dies (Noy et al. 2020).
 
     The threshold is share/number of operations of the edge; its heaviest operation never dies.
     """
 
+    use: ClassVar[str] = "drop-weak"
+    compares: ClassVar[bool] = True
     share: Annotated[float, Field(gt=0, lt=1)] = 0.4
 
     def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:
-        """Prune with this epoch's temperature."""
+        """Prune by the weights at this epoch's temperature."""
         weights = present(policy)
         alive = {}
         for name, mask in policy.alive.items():
@@ -163,7 +112,7 @@ class DropWeak(Controller):
 
 
 @dataclass(frozen=True)
-class DropZeros(Controller):
+class DropZeros(Stages):
     """DSO-NAS: what weighs exactly 0 when one of every ``every`` epochs begins is gone for good.
 
     Epochs are counted from the end of the warm-up; between two looks a 0 may grow again. Source: the code of
@@ -171,6 +120,7 @@ class DropZeros(Controller):
     nothing; here that is left until the derivation, as it adds nothing to what the network gives.
     """
 
+    use: ClassVar[str] = "drop-zeros"
     every: Annotated[int, Field(ge=1)] = 5
 
     def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:
@@ -180,11 +130,21 @@ class DropZeros(Controller):
             return None
         return {name: policy.alive[name] & (weights > 0) for name, weights in present(policy).items()}
 
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """It waits for zeros."""
+        if not method.relaxation.zeros:
+            yield (
+                "drop-zeros waits for weights of exactly 0: take a relaxation that has some, scales or "
+                "relu-share"
+            )
+
 
 @dataclass(frozen=True)
-class FixEarly(Controller):
+class FixEarly(Stages):
     """DSNAS: an edge is fixed once its heaviest operation leads the second by ``margin`` (Hu et al. 2020)."""
 
+    use: ClassVar[str] = "fix-early"
+    compares: ClassVar[bool] = True
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.3
 
     def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:

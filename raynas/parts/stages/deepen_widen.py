@@ -1,15 +1,20 @@
 """Stages that rebuild the supernet: deeper with fewer operations (P-DARTS), or wider (DrNAS)."""
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
 
-from raynas.bilevel.policy import Policy, Tables
+from raynas.bilevel.exchange import Histories, Stage, Tables
+from raynas.bilevel.part import Composition
+from raynas.bilevel.policy import Policy
+from raynas.bilevel.slots import Looks, Stages
 from raynas.errors import RaynasError
-from raynas.parts.stages.base import Histories, Looks, Stage, present, strongest, without_excluded
+from raynas.parts.modifiers import unbuilt
+from raynas.parts.stages.base import no_edges, present, strongest, without_excluded
 from raynas.spaces import skeletons
 from raynas.spaces.space import Space
 
@@ -20,7 +25,7 @@ FEWEST = 2
 
 
 @dataclass(frozen=True)
-class Deepen:
+class Deepen(Stages):
     """P-DARTS: one stage for each depth, each with fewer operations an edge, weights and α started anew.
 
     The last stage has the configuration's cells and the others fewer, in the proportion of ``cells`` (but as
@@ -31,6 +36,7 @@ class Deepen:
     et al. 2019 and its code.
     """
 
+    use: ClassVar[str] = "deepen"
     version: ClassVar[int] = 2
     cells: Numbers = (5, 11, 17)
     keep: Numbers = (8, 5, 3)
@@ -41,7 +47,7 @@ class Deepen:
             raise RaynasError("every stage is at least as deep as the one before", got=f"cells: {self.cells}")
 
     def plan(self, epochs: int, space: Space, cells: int) -> tuple[Stage, ...]:
-        """Divide the epochs evenly."""
+        """Divide the epochs evenly among the depths."""
         depths = [
             max(round(cells * depth / self.cells[-1]), skeletons.of(space).fewest_cells)
             for depth in self.cells
@@ -53,9 +59,17 @@ class Deepen:
         """Prune at the start of every stage but the first."""
         return _fewer(policy, self.keep)
 
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """It needs edges, and a skeleton that can be as deep as asked."""
+        if space is None:
+            return
+        if any(skeletons.of(space).wrong_cells(cells) for cells in self.cells):
+            yield f"deepen stacks numbers of cells that the space's skeleton does not have ({space.name})"
+        yield from no_edges(space)
+
 
 @dataclass(frozen=True)
-class Widen:
+class Widen(Stages):
     """DrNAS, progressive: in each stage more channels pass through fewer operations; weights are widened.
 
     One channel in ``partial`` goes through the operations, which has to divide the supernet's channels. Of
@@ -64,6 +78,7 @@ class Widen:
     its code (on NAS-Bench-201 4 and 2, 5 and 3; on ImageNet 6 and 3, 7 and 4).
     """
 
+    use: ClassVar[str] = "widen"
     version: ClassVar[int] = 2
     partial: Numbers = (6, 4)
     keep: Numbers = (7, 4)
@@ -76,13 +91,19 @@ class Widen:
             )
 
     def plan(self, epochs: int, space: Space, cells: int) -> tuple[Stage, ...]:
-        """Divide the epochs evenly."""
+        """Divide the epochs evenly among the widths."""
         lengths = zip(_in_parts(epochs, len(self.partial)), self.partial, strict=True)
         return tuple(Stage(length, {"partial": partial}, "widen") for length, partial in lengths)
 
     def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:
         """Prune at the start of every stage but the first."""
         return _fewer(policy, self.keep)
+
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """It alone sets how many channels pass, where that can be built."""
+        if any("partial" in modifier.build() for modifier in method.modifiers):
+            yield ("widen says itself how many channels pass through operations: leave partial-channels out")
+        yield from unbuilt(space)
 
 
 def _check_numbers(name: str, numbers: Numbers, keep: Numbers) -> None:

@@ -1,22 +1,27 @@
 """SGAS: edges are decided one after the other, and what is decided is frozen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from raynas.bilevel.policy import Policy, Tables
+from raynas.bilevel.exchange import Histories, Tables
+from raynas.bilevel.part import Composition
+from raynas.bilevel.policy import Policy
+from raynas.bilevel.slots import Looks, Stages
 from raynas.parts.relaxations import masked_softmax
-from raynas.parts.stages.base import Controller, Histories, Looks, strongest, without_excluded
+from raynas.parts.stages.base import strongest, without_excluded
+from raynas.spaces import skeletons
+from raynas.spaces.space import Space
 
 ROUND_OFF = 1e-6
 
 
 @dataclass(frozen=True)
-class Greedy(Controller):
+class Greedy(Stages):
     """SGAS: one edge after the other is decided, the most important and most certain first (Li et al. 2020).
 
     Importance is the mass of operations that may be chosen, certainty one less the entropy of their shares
@@ -31,6 +36,7 @@ class Greedy(Controller):
     `AllDecided` ends the search with the last decision (there weights train on to epoch 50, the cell stays).
     """
 
+    use: ClassVar[str] = "greedy"
     version: ClassVar[int] = 2
     criterion: Literal[1, 2] = 1
     first: Annotated[float, Field(ge=0, le=1)] = 0.18
@@ -59,6 +65,13 @@ class Greedy(Controller):
                     if not rows.decide(mask, stability):
                         break
         return alive
+
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """It decides edges, by the softmax of their logits."""
+        if not method.relaxation.softmax:
+            yield "greedy decides by the softmax of the logits: it needs the relaxation softmax"
+        if space is not None and not skeletons.of(space).edgewise:
+            yield f"greedy decides one edge after the other, but here rows of α are no edges ({space.name})"
 
     def _due(self, finished: int, epochs: int, decisions: int) -> int:
         """Return how many decisions are due once epoch ``finished`` is over."""

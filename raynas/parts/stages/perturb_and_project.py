@@ -1,24 +1,18 @@
 """DARTS-PT: an operation is as strong as the supernet is bad without it (Wang et al. 2021)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from raynas.bilevel.policy import Draw, Policy, Tables
-from raynas.parts.stages.base import (
-    Controller,
-    Histories,
-    Looks,
-    Stage,
-    crowded,
-    incoming,
-    side_by_side,
-    without_excluded,
-)
+from raynas.bilevel.exchange import Draw, Histories, Stage, Tables
+from raynas.bilevel.part import Composition
+from raynas.bilevel.policy import Policy
+from raynas.bilevel.slots import Looks, Stages
+from raynas.parts.stages.base import crowded, incoming, side_by_side, without_excluded
 from raynas.spaces import skeletons
 from raynas.spaces.space import Space
 
@@ -27,7 +21,7 @@ Off = tuple[int, int | None]
 
 
 @dataclass(frozen=True)
-class PerturbAndProject(Controller):
+class PerturbAndProject(Stages):
     """Decide edge by edge, then node by node, by what the supernet loses when something is switched off.
 
     After the search, every ``interval`` epochs of fine tuning (at a tenth of the learning rate) a random open
@@ -42,6 +36,7 @@ class PerturbAndProject(Controller):
     code leaves a deleted edge switched on while it looks for the next one; here it is off.
     """
 
+    use: ClassVar[str] = "perturb-and-project"
     version: ClassVar[int] = 2
     interval: Annotated[int, Field(ge=1)] = 5
     criterion: Literal["accuracy", "loss"] = "accuracy"
@@ -72,6 +67,15 @@ class PerturbAndProject(Controller):
                 decided = _Trial(policy, mean, looks, self.criterion).next(name)
             alive[name] = decided
         return alive
+
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """What it switches off must have been trained, and must not be stood in for."""
+        if any("auxiliary" in modifier.build() for modifier in method.modifiers):
+            yield (
+                "perturb-and-project measures what each operation is worth: auxiliary skips stand in for them"
+            )
+        if not method.sampler.trains_all:
+            yield "perturb-and-project switches single operations off: the search has to train all of them"
 
     def passes(self, space: Space) -> int:
         """Return how many passes over the validation half all decisions of a search take."""

@@ -2,21 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 
-from raynas.bilevel.policy import Policy, Tables
+from raynas.bilevel.exchange import Histories, Stage, Tables
+from raynas.bilevel.policy import Policy
+from raynas.bilevel.slots import Looks, Stages
 from raynas.parts.samplers import safe_log
-from raynas.parts.stages.base import Controller, Histories, Looks, Stage, present, side_by_side
+from raynas.parts.stages.base import present, side_by_side
 from raynas.spaces.derive import derive
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.space import Space
 
 
 @dataclass(frozen=True)
-class SampleAndRank(Controller):
+class SampleAndRank(Stages):
     """Keep the best of ``samples`` architectures on the validation half, in one epoch after the search.
 
     Every row's option is drawn by its weight among the alive: Gumbel noise is added to the weights'
@@ -26,11 +28,12 @@ class SampleAndRank(Controller):
     Talwalkar 2019 (random search with shared weights); Dong, Yang 2019 (SETN); Pham et al. 2018, section 2.2.
     """
 
+    use: ClassVar[str] = "sample-and-rank"
     samples: Annotated[int, Field(ge=1)] = 100
     criterion: Literal["accuracy", "loss"] = "accuracy"
 
     def plan(self, epochs: int, space: Space, cells: int) -> tuple[Stage, ...]:
-        """Add the epoch of ranking."""
+        """Add an epoch, in which nothing trains, for the ranking."""
         return Stage(epochs), Stage(1, rate=0.0)
 
     def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:

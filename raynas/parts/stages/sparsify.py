@@ -6,24 +6,32 @@ irrelevant. Between epochs `Sparsify` learns the variances and the price ω of a
 charges it.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from raynas.bilevel.objective import Costs
-from raynas.bilevel.policy import Draw, Policy, Tables
-from raynas.parts.penalties import Term
-from raynas.parts.stages.base import Controller, Histories, Looks, strongest
+from raynas.bilevel.exchange import Costs, Draw, Histories, Tables
+from raynas.bilevel.part import Composition
+from raynas.bilevel.policy import Policy
+from raynas.bilevel.slots import Looks, Penalty, Stages
+from raynas.parts.stages.base import strongest
+from raynas.spaces.space import Space
 
-Strength = Annotated[float, Field(gt=0)]
+_Strength = Annotated[float, Field(gt=0)]
+
+
+TOGETHER = "sparsify sets the prices that the penalty relevance charges: they go together"
 
 
 @dataclass(frozen=True)
-class Relevance(Term):
+class Relevance(Penalty):
     """Adds Σ price·|α| over operations and Σ price·‖α‖₂ over edges, at the prices that `Sparsify` has set."""
+
+    use: ClassVar[str] = "relevance"
 
     def __call__(
         self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
@@ -36,9 +44,14 @@ class Relevance(Term):
                     losses = losses + (price * sizes).flatten(1).sum(1)
         return losses
 
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """Its prices have to be set."""
+        if not isinstance(method.stages, Sparsify):
+            yield TOGETHER
+
 
 @dataclass(frozen=True)
-class Sparsify(Controller):
+class Sparsify(Stages):
     """Sets variances and prices before every epoch but the first, from the curvature h of the loss in α.
 
     With C = 1/(1/γ + h/λ) the posterior variance, ω = √|1/γ − C/γ²| and γ ← |α|/ω; the price is λ·ω. An
@@ -56,10 +69,11 @@ class Sparsify(Controller):
     That is assumed.
     """
 
+    use: ClassVar[str] = "sparsify"
     version: ClassVar[int] = 2
-    strength: Strength = 0.01
-    edge_strength: Strength = 0.005
-    least: Strength = 1e-3
+    strength: _Strength = 0.01
+    edge_strength: _Strength = 0.005
+    least: _Strength = 1e-3
 
     def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:
         """Learn the variances of the first epoch from chance, and all others from the curvature."""
@@ -74,6 +88,16 @@ class Sparsify(Controller):
         scales = policy.layout.tables(policy.alphas)
         bends = policy.layout.tables(looks.bends().clamp_min(0).to(policy.alphas))
         return {name: self._learn(policy, name, scales[name], bends[name]) for name in scales}
+
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """It learns variances of scales, and its prices have to be charged."""
+        if not any(isinstance(each, Relevance) for each in method.penalties):
+            yield TOGETHER
+        if not (method.relaxation.identity and method.store.entrywise and not method.sampler.random):
+            yield (
+                "sparsify learns variances of scales: it needs a table, the relaxation scales and the "
+                "sampler mean"
+            )
 
     def _learn(self, policy: Policy, name: str, scales: Tensor, bend: Tensor) -> Tensor:
         """Set a group's variances and prices; return what stays alive."""

@@ -1,26 +1,20 @@
 """TE-NAS: prune a supernet that is never trained, by how well and how finely it could learn."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from raynas.bilevel.policy import Draw, Policy, Tables
+from raynas.bilevel.exchange import Draw, Histories, Sample, Stage, Tables
+from raynas.bilevel.part import Composition
+from raynas.bilevel.policy import Policy
+from raynas.bilevel.slots import Looks, Stages
 from raynas.errors import RaynasError
-from raynas.parts.stages.base import (
-    Histories,
-    Looks,
-    Sample,
-    Stage,
-    crowded,
-    incoming,
-    side_by_side,
-    without_excluded,
-)
+from raynas.parts.stages.base import crowded, incoming, no_edges, side_by_side, without_excluded
 from raynas.spaces import skeletons
 from raynas.spaces.space import Space
 
@@ -35,7 +29,7 @@ DECIMALS = 3
 
 
 @dataclass(frozen=True)
-class TrainingFree:
+class TrainingFree(Stages):
     """One epoch a round; in each round every open edge loses the ``prunes`` operations that are missed least.
 
     Each operation is taken away in turn, and the rest of its row shares its weight. Operations are ranked by
@@ -52,7 +46,9 @@ class TrainingFree:
     the same draws, so that they differ in nothing else, and images come unaugmented from the validation half.
     """
 
-    solo: ClassVar[bool] = True
+    use: ClassVar[str] = "training-free"
+    compares: ClassVar[bool] = True
+    solo = True
     version: ClassVar[int] = 2
     prunes: Annotated[int, Field(ge=1)] = 1
     images: Annotated[int, Field(ge=2)] = 14
@@ -75,7 +71,7 @@ class TrainingFree:
         return (Stage(rounds, rate=0.0),)
 
     def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:
-        """Take one round."""
+        """Prune options round by round, then the edges of crowded nodes."""
         alive = {name: without_excluded(policy, name, mask, NEVER) for name, mask in policy.alive.items()}
         lanes = range(policy.lanes)
         before = {name: mask.clone() for name, mask in alive.items()}
@@ -88,6 +84,17 @@ class TrainingFree:
                 edges = {lane: _edges(policy, alive, lane, name, node) for lane in lanes}
                 self._round(policy, alive, edges, looks, before)
         return alive
+
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """It prunes operations of edges by what images tell, and trains nothing."""
+        if method.estimator is not None:
+            yield "training-free pruning trains nothing: `estimator: null`"
+        yield from no_edges(space)
+        if space is not None and skeletons.of(space).texts:
+            yield (
+                "training-free pruning counts the linear regions of images, and this space reads texts "
+                f"({space.name})"
+            )
 
     def _round(
         self,

@@ -1,0 +1,84 @@
+"""What parts hand to each other: tables, draws, losses, costs, stages."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from raynas.bilevel.records import EpochReport
+
+Tables = dict[str, Tensor]
+"""One tensor for each group of α (for most spaces: each kind of cell), [lanes, rows, options]."""
+
+AttackedLoss = Callable[[Tables], Tensor]
+"""Maps weights to one loss per lane, [lanes], on the batch of the step, with running statistics."""
+
+Validated = Literal["mixture", "cells"]
+"""What a validation loss is of: the mean mixture, or the cells that a sampler draws, on average."""
+
+Costs = Mapping[str, Tensor]
+"""What every option costs, [rows, options] by group of α, in the unit of its penalty."""
+
+Generators = Sequence[torch.Generator]
+"""One for each lane, on the CPU."""
+
+
+class Draw(NamedTuple):
+    """What one pass multiplies in.
+
+    ``active`` marks, on the CPU, what has to be computed; None stands for everything that is alive.
+    ``offsets`` [lanes, rows] are numbers added to every entry of an edge's output, and ``carry`` [lanes,
+    rows] the weights of channels that by-pass an edge's operations; None stands for 0 and for 1. ``alone``
+    says that these are derived cells, which have nothing of what modifiers add to the supernet's passes.
+    ``shares`` are the probabilities the draw was made with, what penalties charge; None stands for the
+    relaxed weights.
+    """
+
+    weights: Tables
+    active: Tables | None = None
+    offsets: Tables | None = None
+    carry: Tables | None = None
+    alone: bool = False
+    shares: Tables | None = None
+
+
+class Outcome(NamedTuple):
+    """Losses [lanes] to be differentiated, and logits [lanes, N, (T,) classes] accuracy is taken from."""
+
+    losses: Tensor
+    logits: Tensor
+
+
+Score = Callable[[Draw], Outcome]
+"""Runs the supernet once: each lane's mean cross entropy under a draw, and the logits."""
+
+
+Histories = Sequence[Sequence[EpochReport]]
+"""Every lane's reports so far."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of ``epochs`` epochs.
+
+    ``build`` replaces what the supernet is built with (``cells``, ``partial``). ``start`` says what becomes
+    of the stage before: ``keep`` goes on with it, ``fresh`` draws weights and α anew, ``widen`` lets a wider
+    supernet take over the weights and goes on with α; what has died stays dead in all of them. With ``rate``
+    the weights' learning rate is this share of the largest instead of annealed, and their momentum starts
+    anew; with ``rate`` 0 the weights rest.
+    """
+
+    epochs: int
+    build: Mapping[str, int] = field(default_factory=dict)
+    start: Literal["keep", "fresh", "widen"] = "keep"
+    rate: float | None = None
+
+
+class Sample(NamedTuple):
+    """What untrained networks are measured on: which draw of weights, how many images and crops."""
+
+    repeat: int
+    images: int
+    crops: int

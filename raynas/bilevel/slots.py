@@ -1,0 +1,394 @@
+"""The slots of a method: what a part has to be to fill each of them, and what the parts hand to each other.
+
+One step, from what is learned to what moves it::
+
+    store ── logits ──> relaxation ── weights ──> sampler ── draw ──> modifiers ── draw ──┐
+      ^                                                                                   v
+      │                                                                  objective (draws, scores them)
+      │                                                                                   │ losses
+    updater <── gradient in α ── estimator <── losses ── penalties <── losses ────────────┘
+    (limits before a step, holds after it)
+
+An α-step takes the losses on the validation half, a weight step those on the training half with the draw of
+``weight_sampler``. Between epochs: ``annealing`` gives the weights' learning rate, schedules give their
+numbers, ``stages`` take options away, ``stop`` may end the search, ``derivation`` reads the cell.
+
+A part is a frozen dataclass below the class of its slot: its fields are its settings, what it *is* are class
+variables or properties with the defaults found here. Letters of shapes: lanes (searches that advance
+together), numbers (of flat logits, `Layout`), rows (edges or other decisions of a group of α), options (of
+a row), N (images, or texts read side by side), T (words). Losses are in nats.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from torch import Tensor
+
+from raynas.bilevel.exchange import (
+    AttackedLoss,
+    Costs,
+    Draw,
+    Generators,
+    Histories,
+    Outcome,
+    Sample,
+    Score,
+    Stage,
+    Tables,
+    Validated,
+)
+from raynas.bilevel.part import Part
+from raynas.bilevel.progress import Progress
+from raynas.bilevel.records import EpochReport
+from raynas.data.batch import Batch
+from raynas.nets.supernets.recurrent import AnySupernet
+from raynas.spaces.derive import Rows
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.space import Space
+
+if TYPE_CHECKING:  # these two hold parts, and so stand above their slots
+    from raynas.bilevel.bilevel import Bilevel
+    from raynas.bilevel.policy import Layout, Policy
+
+
+class Store(Part):
+    """What is learned: the numbers of α, and the logits they give.
+
+    ``entrywise``: α is the logits themselves, number by number.
+    """
+
+    slots = ("store",)
+    entrywise: ClassVar[bool]
+
+    @property
+    def uniform(self) -> bool:
+        """Whether α starts as uniform probabilities, every row summing to 1."""
+        return False
+
+    @abstractmethod
+    def start(self, layout: "Layout", generators: Generators, memory: dict[str, Tensor]) -> Tensor:
+        """Flat α [lanes, numbers] in float64; what stays constant goes to ``memory``."""
+
+    @abstractmethod
+    def logits(self, alphas: Tensor, layout: "Layout", memory: Mapping[str, Tensor]) -> Tensor:
+        """Flat logits [lanes, numbers] of flat α."""
+
+
+class Relaxation(Part):
+    """From logits to mean weights: deterministic, differentiable, 0 wherever the mask is false.
+
+    ``shift_free``: a common shift of a row's logits changes nothing, so curvature leaves that direction out.
+    ``sums_to_one``: rows are probabilities, which choices and comparisons of shares need. ``zeros``: weights
+    can become exactly 0. A row may be the ``softmax`` of its logits (at some temperature), the logits
+    themselves (``identity``), or the mean of a ``dirichlet`` of concentrations elu(logits) + 1.
+    """
+
+    slots = ("relaxation",)
+    shift_free: ClassVar[bool]
+    sums_to_one: ClassVar[bool] = False
+    zeros: ClassVar[bool] = False
+    softmax: ClassVar[bool] = False
+    identity: ClassVar[bool] = False
+    dirichlet: ClassVar[bool] = False
+
+    @abstractmethod
+    def __call__(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """Weights [lanes, rows, options] of logits of that shape; ``mask`` has it too, or no lanes."""
+
+
+class Sampler(Part):
+    """What a step multiplies in, as a function of flat logits that can be differentiated.
+
+    ``random``: two draws differ; only then does the relaxation stand for it in derivation. ``validated``: its
+    draws are single ``cells``, which are then validated, or mixtures. ``off_the_mean``: it puts noise on the
+    mixture, through which α would learn nothing. ``keeps_edges``: its draws have just as many edges per node
+    as the space keeps. ``dirichlet``: it draws from one of concentrations elu(logits) + 1.
+    """
+
+    slots = ("sampler", "weight_sampler")
+    random: ClassVar[bool]
+    validated: ClassVar[Validated] = "mixture"
+    off_the_mean: ClassVar[bool] = False
+    keeps_edges: ClassVar[bool] = False
+    dirichlet: ClassVar[bool] = False
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """Names of the numbers it learns, one per row of α."""
+        return ()
+
+    @property
+    def trains_all(self) -> bool:
+        """Whether every operation computes, and learns, in every step."""
+        return True
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether it was set to compute the chosen operations alone (``execute: chosen``)."""
+        return False
+
+    @property
+    def leaves_alpha(self) -> bool:
+        """Whether α learns nothing through a draw: that is left to an objective that weighs draws."""
+        return False
+
+    @abstractmethod
+    def __call__(self, policy: "Policy", flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
+        """A draw at flat logits [lanes, numbers]; ``loss`` is there in weight steps alone."""
+
+
+class Modifier(Part):
+    """What else an edge does: its weight, how the supernet is built, what its passes run with.
+
+    ``every``: `run` is for every pass of the supernet, not for those of training alone. ``for_images``: it
+    means nothing to a recurrent cell that reads texts. ``needs_skips``: it is about skip connections.
+    ``extras`` names the numbers it learns, one per row of α.
+    """
+
+    slots = ("modifiers",)
+    every: ClassVar[bool] = False
+    for_images: ClassVar[bool] = False
+    needs_skips: ClassVar[bool] = False
+    extras: ClassVar[tuple[str, ...]] = ()
+
+    def weigh(self, draw: Draw, policy: "Policy", flat: Tensor) -> Draw:
+        """The draw with its edges weighed, at flat logits [lanes, numbers]."""
+        return draw
+
+    def build(self) -> Mapping[str, Any]:
+        """Arguments of `Supernet` by name."""
+        return {}
+
+    def run(self) -> Mapping[str, Any]:
+        """Fields of `Pass` by name, with the numbers of this epoch."""
+        return {}
+
+    def cutout(self) -> float:
+        """The chance, in [0, 1], with which a training image gets the data's cutout."""
+        return 1.0
+
+
+class Objective(Part):
+    """One loss per lane of one or several draws.
+
+    ``weighs_draws``: it weighs whole architectures, and so gives α its gradient itself; ``natural``: the
+    natural one on the simplex, of weights that are α itself. ``apart``: it gets losses that hold no graph.
+    Each draw's gradient in the weights is then computed as it is scored, and none in an α-step, unless
+    something in the draw itself (an edge's weight) is learned. So the memory is that of one draw, whatever
+    their number, and of a gradient for each.
+    """
+
+    slots = ("objective",)
+    weighs_draws: ClassVar[bool] = False
+    natural: ClassVar[bool] = False
+    apart: ClassVar[bool] = False
+
+    @abstractmethod
+    def __call__(self, policy: "Policy", flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
+        """Losses and logits; ``draw`` makes a fresh draw at ``flat`` [lanes, numbers], ``score`` runs it."""
+
+
+class Penalty(Part):
+    """A term of the α-step's loss."""
+
+    slots = ("penalties",)
+
+    def costs(self, space: Space, supernet: AnySupernet) -> Costs | None:
+        """What the options of a supernet cost, if that matters; asked once for each supernet."""
+        return None
+
+    @abstractmethod
+    def __call__(
+        self, losses: Tensor, policy: "Policy", flat: Tensor, draw: Draw, costs: Costs | None = None
+    ) -> Tensor:
+        """The losses [lanes] with its term in; ``flat`` are logits, ``draw`` what the step multiplied in."""
+
+
+class Foresight(Protocol):
+    """The weights' optimiser as an estimator sees it: what a step would go along, [lanes, weights]."""
+
+    def direction(self, values: Tensor, gradient: Tensor) -> Tensor: ...
+
+
+class Estimator(Part):
+    """How the validation loss changes with α, given how the weights depend on it."""
+
+    slots = ("estimator",)
+
+    @abstractmethod
+    def __call__(
+        self, problem: "Bilevel", train: Batch, valid: Batch, sgd: Foresight, rates: Tensor
+    ) -> Tensor:
+        """The gradient [lanes, numbers] in flat α; ``rates`` [lanes, 1] are the weights' learning rates.
+
+        Weights, α and running statistics are left as they were.
+        """
+
+
+class Limit(Part):
+    """What becomes of α's gradient before a step."""
+
+    slots = ("before",)
+
+    @abstractmethod
+    def __call__(self, gradient: Tensor) -> Tensor:
+        """The gradient [lanes, numbers] that a step takes."""
+
+
+class Hold(Part):
+    """What α is held to after a step."""
+
+    slots = ("after",)
+
+    @abstractmethod
+    def __call__(self, values: Tensor, before: Tensor, layout: "Layout") -> None:
+        """Change α [lanes, numbers] in place; ``before`` is α as it was before the step."""
+
+
+class Updater(Protocol):
+    """An update rule at work on one pack's α."""
+
+    def step(self, gradient: Tensor) -> None:
+        """Move α in place along a gradient [lanes, numbers]."""
+
+    def state(self, lane: int) -> dict[str, Tensor]:
+        """One lane's part of the state."""
+
+    def restore(self, lane: int, state: dict[str, Tensor]) -> None:
+        """Put one lane's state back."""
+
+
+class UpdateRule(Part):
+    """How α moves along its gradient; ``natural``: by natural gradient steps on the simplex."""
+
+    slots = ("updater",)
+    natural: ClassVar[bool] = False
+
+    @property
+    def entrywise(self) -> bool:
+        """Whether it clamps, thresholds or shifts numbers of α, which then have to be the logits."""
+        return False
+
+    @abstractmethod
+    def start(self, policy: "Policy", rate: Tensor, decay: Tensor) -> Updater:
+        """What moves a policy's α; learning ``rate`` and weight ``decay`` are columns [lanes, 1]."""
+
+
+class Annealing(Part):
+    """The weights' learning rate from epoch to epoch."""
+
+    slots = ("annealing",)
+
+    @abstractmethod
+    def __call__(self, low: float, high: float, progress: Progress, reports: Sequence[EpochReport]) -> float:
+        """The rate of this epoch, between ``low`` and ``high``; ``reports`` are of those before."""
+
+
+class Schedule(Part):
+    """A number that changes from epoch to epoch; it may stand wherever a part wants a number."""
+
+    slots = ("schedule",)
+
+    @abstractmethod
+    def __call__(self, progress: Progress) -> float:
+        """Its value in this epoch."""
+
+
+class Looks(Protocol):
+    """What a stage controller may look at; none of it changes anything."""
+
+    def score(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        """Each lane's loss and accuracy on the validation half under given weights, [lanes] each."""
+
+    def trainability(self, draw: Draw, sample: Sample) -> tuple[Tensor, Tensor]:
+        """An untrained network's kernel condition number and linear regions, [lanes] each.
+
+        What it is measured on is the same for all draws of an epoch and a sample.
+        """
+
+    def bends(self) -> Tensor:
+        """The diagonal of the validation loss's Hessian in the logits, [lanes, numbers]."""
+
+
+class Stages(Part):
+    """What a search is divided into, and what is taken away between epochs.
+
+    Taking away is all that it does to a policy. So lanes may differ and remain in one pack. ``compares``: it
+    compares weights as probabilities of one row.
+    """
+
+    slots = ("stages",)
+    compares: ClassVar[bool] = False
+
+    def plan(self, epochs: int, space: Space, cells: int) -> tuple[Stage, ...]:
+        """The stages of a search of ``epochs`` epochs in ``cells`` cells; they may add fine tuning."""
+        return (Stage(epochs),)
+
+    def passes(self, space: Space) -> int:
+        """How many passes over the validation half its decisions take in a whole search."""
+        return 0
+
+    @abstractmethod
+    def __call__(self, policy: "Policy", histories: Histories, looks: Looks) -> Tables | None:
+        """What stays alive [lanes, rows, options] from this epoch on; None: everything that is."""
+
+
+class Restart(Part):
+    """What a search does instead of ending, at most ``times`` times: go back, with that much more decay."""
+
+    slots = ("then",)
+    weight_decay: float
+    times: int
+
+
+@dataclass(frozen=True)
+class Ending:
+    """A search is over: the cell of the report of ``epoch`` is the one that counts.
+
+    With ``again`` it goes back to the end of that epoch and on from there, as long as that is allowed.
+    """
+
+    epoch: int
+    reason: str
+    again: Restart | None = None
+
+
+class StopRule(Part):
+    """When a search is over before its last epoch."""
+
+    slots: ClassVar[tuple[str, ...]] = ("stop", "rules")
+
+    @property
+    def then(self) -> Restart | None:
+        """What it does instead of ending, if anything."""
+        return None
+
+    @property
+    def reach(self) -> int:
+        """How many measured epochs it may go back, where it does not end the search."""
+        return 0
+
+    @property
+    def returning(self) -> tuple["StopRule", ...]:
+        """The rules that may send a search back instead of ending it: itself, none, or some of several."""
+        return () if self.then is None else (self,)
+
+    @abstractmethod
+    def __call__(self, reports: Sequence[EpochReport], space: Space) -> Ending | None:
+        """The end, by all reports of a search so far in order; None while it should go on."""
+
+
+class Derivation(Part):
+    """From mean weights to a discrete cell; it cannot fail."""
+
+    slots = ("derivation",)
+
+    def notes(self, space: Space, weights: Mapping[str, Rows]) -> Mapping[str, float]:
+        """Numbers by name that each epoch's report carries."""
+        return {}
+
+    @abstractmethod
+    def __call__(self, space: Space, weights: Mapping[str, Rows]) -> Genotype:
+        """A genotype of the space by weights, a [rows, options] table for each group of α."""
