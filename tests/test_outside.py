@@ -9,9 +9,11 @@ import pytest
 
 CODE = '''
 from dataclasses import dataclass
+from typing import ClassVar
 
 from raynas.methods.recipes import DARTS
-from raynas.bilevel.slots import Penalty
+from raynas.bilevel.slots import Penalty, Relaxation
+from raynas.parts.relaxations import masked_softmax
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,34 @@ class Flat(Penalty):
         return losses + self.strength * flat.square().sum(1)
 
 
+@dataclass(frozen=True)
+class Twice(Relaxation):
+    """The softmax of twice the logits."""
+
+    shift_free: ClassVar[bool] = True
+    sums_to_one: ClassVar[bool] = True
+
+    def __call__(self, logits, mask):
+        return masked_softmax(2 * logits, mask)
+
+
+@dataclass(frozen=True)
+class Picky(Twice):
+    """The same, but not with noise and not on tiny."""
+
+    def misfits(self, method, space, values):
+        if method.sampler.random:
+            yield "picky wants no chance"
+        if space is not None and space.name == "tiny":
+            yield "picky wants a larger space"
+
+
 flat_darts = DARTS.with_("flat-darts", "DARTS whose logits are pulled to 0", "nowhere", penalties=(Flat(),))
 '''
 POINTS = {
     "raynas.methods": "flat-darts = outside:flat_darts",
-    "raynas.parts": "penalties.flat = outside:Flat",
+    "raynas.parts": "penalties.flat = outside:Flat\nrelaxation.twice = outside:Twice\n"
+    "relaxation.picky = outside:Picky\nestimator.wrong = outside:Twice",
 }
 
 
@@ -66,6 +91,34 @@ def test_a_method_and_a_part_from_outside(outside: Path) -> None:
     assert checked.returncode == 0, checked.stderr
     searched = run(outside, "search", "mine.yaml", "--trial", "flat-darts-s0", "--device", "cpu")
     assert searched.returncode == 0, searched.stderr
+
+
+JUDGED = """
+from raynas.errors import RaynasError
+from raynas.methods import reasons, resolve
+from raynas.spaces.library import load_space
+
+def told(base, use, space=None):
+    method = resolve({"base": base, "relaxation": use})
+    return [*reasons(method, space and load_space(space), {})]
+
+for base in ("snas", "asap", "gdas", "sdarts-rs"):
+    assert told(base, "twice") == [], told(base, "twice")
+assert told("darts", "picky", "s1") == []
+assert {"picky wants no chance", "picky wants a larger space"} <= {*told("snas", "picky", "tiny")}
+try:
+    resolve({"base": "darts", "estimator": "wrong"})
+except RaynasError as error:
+    assert "offers no part" in str(error) and "raynas.bilevel.slots.Estimator" in str(error), error
+else:
+    raise SystemExit("a relaxation passed for an estimator")
+"""
+
+
+def test_a_part_from_outside_is_judged_by_its_own_words(outside: Path) -> None:
+    code = f"import sys; sys.path.insert(0, {str(outside)!r}){JUDGED}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_cannot_be_loaded_is_named(outside: Path) -> None:
