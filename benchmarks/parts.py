@@ -19,10 +19,10 @@ from raynas.parts import BASES
 INTRODUCTION = """# Parts
 
 A method is a record of parts, one or several for each slot; `raynas show METHOD` prints those of a method. A
-trial file puts others in their place (`method: {base: darts, sampler: {use: gumbel, hard: true}}`); what makes
-no sense together is refused with the reason. How the slots work together is drawn at the head of
-[`raynas/bilevel/slots.py`](../raynas/bilevel/slots.py). Where a setting takes a schedule, write `{use: linear,
-start: 10, end: 0.1}` or another of those at the end.
+trial file puts others in their place (`method: {base: darts, sampler: {use: gumbel, hard: true}}`); what
+makes no sense together is refused with the reason. How the slots work together is drawn at the head of
+[`raynas/bilevel/slots.py`](../raynas/bilevel/slots.py). Where a setting takes a schedule, write
+`{use: linear, start: 10, end: 0.1}` or another of those at the end.
 
 This page is made from docstrings, by `python -m benchmarks.parts --write docs/parts.md`. `raynas show PART`
 says the same, and which methods use the part."""

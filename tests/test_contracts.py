@@ -1,6 +1,8 @@
 """Everything registered keeps the contract of its kind, and what does not is told so."""
 
+import ast
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -26,6 +28,7 @@ from raynas.testing import (
     check_space,
 )
 
+PACKAGE = Path(__file__).parents[1] / "raynas"
 SETTINGS = {
     "linear": Linear(1.0, 0.1),
     "exponential": Exponential(1.0, 0.9),
@@ -57,6 +60,22 @@ def test_spaces(name):
 @pytest.mark.parametrize("name", SKELETONS)
 def test_skeletons(name):
     check_skeleton(name)
+
+
+def test_no_room_knows_a_part_by_its_class():
+    """A method, the search and all that stands above ask parts what they are."""
+    concrete = {kind.__name__ for kind in registered()}
+    asked = []
+    for room in ("methods", "search", "sweep", "launch", "report", "track", "cli"):
+        for path in (PACKAGE / room).rglob("*.py"):
+            for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(call, ast.Call) and getattr(call.func, "id", "") in {
+                    "isinstance",
+                    "issubclass",
+                }:
+                    named = {each.id for each in ast.walk(call.args[1]) if isinstance(each, ast.Name)}
+                    asked += [f"{path.name}:{call.lineno}: {name}" for name in named & concrete]
+    assert not asked
 
 
 def without_relu(self, source, scale, path):

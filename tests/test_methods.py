@@ -10,7 +10,7 @@ from raynas.bilevel.records import Curvature
 from raynas.bilevel.slots import Relaxation
 from raynas.config import SearchConfig
 from raynas.errors import RaynasError
-from raynas.methods import Method, defaults_of, describe, names, reasons, resolve, settle
+from raynas.methods import Method, defaults_of, describe, names, reasons, resolve, with_defaults
 from raynas.parts.rules import AdamRule, ClipNorm
 from raynas.parts.samplers import Gumbel
 from raynas.parts.schedules import Linear
@@ -159,13 +159,13 @@ def test_a_rate_that_never_leaves_its_warm_up_is_refused():
 
 def test_a_methods_defaults_stand_below_what_is_given():
     def settled(**values):
-        return settle(SearchConfig(space="tiny", **values))
+        return with_defaults(SearchConfig(space="tiny", **values))
 
     assert settled(method="drnas").learning_rate == 0.1
     given = settled(method="drnas", learning_rate=0.5, epochs=10)
     assert given.learning_rate == 0.5
     assert given.warmup == 2
-    assert settle(given) == given
+    assert with_defaults(given) == given
     assert settled(method="r-darts-es", hessian={"steps": 5}).hessian.every == 2
     assert settled(method="r-darts-es", hessian={"every": 1}).hessian.every == 1
     assert settled(method="drnas", learning_rate=0.025).learning_rate == 0.025
@@ -181,15 +181,15 @@ def test_a_method_is_on_a_space_what_its_source_has_there():
     assert resolve("drnas", there).without == ()
     assert resolve("drnas", load_space("s4")).without == ("none",)
     assert resolve({"base": "drnas", "without": ["none"]}, there).without == ("none",)
-    plain = settle(SearchConfig(space="nas-bench-201", method="drnas"))
+    plain = with_defaults(SearchConfig(space="nas-bench-201", method="drnas"))
     assert (plain.epochs, plain.warmup, plain.arch_learning_rate) == (100, 0, 3e-4)
     assert (plain.learning_rate, plain.learning_rate_min) == (0.025, 0.001)
-    staged = settle(SearchConfig(space="nas-bench-201", method="drnas-progressive"))
+    staged = with_defaults(SearchConfig(space="nas-bench-201", method="drnas-progressive"))
     assert (staged.epochs, staged.warmup, staged.channels, staged.cells) == (100, 10, 16, 5)
     assert resolve("drnas-progressive", there).stages == Widen((4, 2), (5, 3))
-    wide = settle(SearchConfig(space="darts", method="drnas-progressive"))
+    wide = with_defaults(SearchConfig(space="darts", method="drnas-progressive"))
     assert (wide.epochs, wide.warmup, wide.channels, wide.cells) == (50, 10, 36, 20)
-    imagenet = settle(SearchConfig(space="darts-imagenet", method="drnas-progressive"))
+    imagenet = with_defaults(SearchConfig(space="darts-imagenet", method="drnas-progressive"))
     assert (imagenet.batch, imagenet.learning_rate, imagenet.channels, imagenet.cells) == (512, 0.5, 48, 14)
     mine = there.model_copy(update={"name": "mine"})
     assert resolve("drnas", mine) == resolve("drnas", there) == resolve("drnas", there).suited(there)
@@ -203,7 +203,7 @@ def test_what_a_method_does_elsewhere_is_for_places_that_exist_and_makes_sense_t
         assert there
         assert changes.keys() - {"defaults"} <= {field.name for field in fields(Method)}
         for space in there:
-            values = settle(SearchConfig(space=space.name, method=name)).model_dump()
+            values = with_defaults(SearchConfig(space=space.name, method=name)).model_dump()
             # What a space refuses anyhow (P-DARTS' rule of few skips, say) a trial file may replace.
             anyhow = set(reasons(replace(resolve(name), on={}), space, values))
             assert set(reasons(resolve(name), space, values)) <= anyhow

@@ -137,7 +137,7 @@ def test_curvature_is_that_of_the_authors_without_their_decay():
     """Of automl/RobustDARTS' whole matrix, whose diagonal is larger by α's weight decay of 1e-3."""
     problem = (search := prepared("s2", "darts-2nd", hessian={"every": 0})).problem
     [found] = curvature(
-        lambda flat: problem.at(batch(1.0), flat),
+        lambda flat: problem.loss_at_logits(batch(1.0), flat),
         problem.alphas,
         search.evaluator.basis,
         [torch.Generator().manual_seed(0)],

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.cli_folders import raynas
-from helpers.outside import install
+from helpers.outside import POINTS, install
 
 from raynas.errors import RaynasError
 from raynas.spaces import operations, outside, skeletons
@@ -201,3 +201,34 @@ def test_the_plan_of_a_sweep_without_other_trackers_is_written_as_ever() -> None
     from raynas.sweep.plan import Track
 
     assert Track().model_dump(mode="json") == {"mlflow": "sqlite:///mlflow.db"}
+
+
+JUDGED = """
+from raynas.errors import RaynasError
+from raynas.methods import reasons, resolve
+from raynas.spaces.library import load_space
+
+def told(base, use, space=None):
+    method = resolve({"base": base, "relaxation": use})
+    return [*reasons(method, space and load_space(space), {})]
+
+for base in ("snas", "asap", "gdas", "sdarts-rs"):
+    assert told(base, "twice") == [], told(base, "twice")
+assert told("darts", "picky", "s1") == []
+assert {"picky wants no chance", "picky wants a larger space"} <= {*told("snas", "picky", "tiny")}
+try:
+    resolve({"base": "darts", "estimator": "wrong"})
+except RaynasError as error:
+    assert "offers no part" in str(error) and "raynas.bilevel.slots.Estimator" in str(error), error
+else:
+    raise SystemExit("a relaxation passed for an estimator")
+"""
+
+
+@pytest.mark.slow
+def test_a_part_from_outside_is_judged_by_its_own_words(tmp_path: Path) -> None:
+    points = POINTS["raynas.parts"] + "\nestimator.wrong = outside:Twice"
+    install(tmp_path, {**POINTS, "raynas.parts": points})
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}){JUDGED}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr

@@ -258,12 +258,14 @@ def steps(method, apart, monkeypatch):
     alphas = randomly(problem.policy, 0.3).alphas.softmax(1).requires_grad_()
     problem.policy.alphas = alphas.detach()
     found = [*grad(problem.losses(batch, alphas).sum(), alphas)]
-    found.append(flatten(grad(problem.lower(batch).losses.sum(), problem.parameters, materialize_grads=True)))
+    found.append(
+        flatten(grad(problem.weight_loss(batch).losses.sum(), problem.parameters, materialize_grads=True))
+    )
     both = problem.outcome(batch, alphas, Statistics.UPDATE).losses
     found += grad(
         (both * torch.tensor([1.0, 2.0])).sum(), [alphas, *net.parameters()], materialize_grads=True
     )
-    return [*found, *net.buffers(), problem.lower(batch).losses]
+    return [*found, *net.buffers(), problem.weight_loss(batch).losses]
 
 
 @pytest.mark.parametrize("method", SEVERAL)
@@ -290,10 +292,10 @@ def test_no_convolution_of_a_draw_waits_to_be_differentiated(method):
     space, net = make("tiny", lanes=1, cells=3)
     problem, batch = bilevel(space, net, seeds(1), method), batch_of(1)
     alphas = problem.alphas.clone().requires_grad_()
-    for losses in (problem.losses(batch, alphas), problem.lower(batch).losses):
+    for losses in (problem.losses(batch, alphas), problem.weight_loss(batch).losses):
         assert not any("Conv" in name or "BatchNorm" in name for name in graph_of(losses))
     with torch.no_grad():
-        assert problem.lower(batch).losses.grad_fn is None
+        assert problem.weight_loss(batch).losses.grad_fn is None
 
 
 def test_weights_of_edges_are_learned_through_the_draws():

@@ -170,7 +170,7 @@ def test_a_search_learns_from_the_curvature_of_its_own_loss(make_search_config, 
 
         def slope(at, entry=entry):
             at = at.requires_grad_()
-            return torch.autograd.grad(problem.at(evaluator.probe, at).sum(), at)[0][0, entry]
+            return torch.autograd.grad(problem.loss_at_logits(evaluator.probe, at).sum(), at)[0][0, entry]
 
         step = torch.zeros_like(flat)
         step[0, entry] = 1e-5

@@ -51,7 +51,7 @@ def test_the_auxiliary_skip_is_in_steps_validation_and_curvature():
     problem.begin(Progress(5, 50))
     train, valid = batches()
     flat = problem.policy.logits(problem.alphas).detach().requires_grad_()
-    slope = torch.autograd.grad(problem.at(valid, flat).sum(), flat, create_graph=True)[0]
+    slope = torch.autograd.grad(problem.loss_at_logits(valid, flat).sum(), flat, create_graph=True)[0]
     along = torch.autograd.grad((slope * wave(*flat.shape, step=0.4)).sum(), flat)[0]
     assert float(along.abs().sum()) == pytest.approx(3.8632069623985172, rel=1e-9)
     problem.forward(train, problem.mean(), Statistics.UPDATE, training=True)

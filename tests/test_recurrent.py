@@ -269,7 +269,7 @@ def test_the_curvature_is_that_of_differences_of_gradients():
 
     def slope(flat, graph=False):
         flat = flat.clone().requires_grad_() if not graph else flat
-        return torch.autograd.grad(problem.at(batch, flat).sum(), flat, create_graph=graph)[0]
+        return torch.autograd.grad(problem.loss_at_logits(batch, flat).sum(), flat, create_graph=graph)[0]
 
     flat = problem.policy.logits(problem.alphas).detach().requires_grad_()
     step = torch.randn(flat.shape, dtype=DOUBLE, generator=torch.Generator().manual_seed(2))

@@ -15,7 +15,7 @@ from raynas.data.load import load_data
 from raynas.data.split import split
 from raynas.errors import FileProblems, RaynasError
 from raynas.launch.local import LocalLauncher
-from raynas.methods import names, reasons, resolve, settle
+from raynas.methods import names, reasons, resolve, with_defaults
 from raynas.nets.ops.lanes import Statistics
 from raynas.report.build import build_report
 from raynas.search.checkpoint import dump, load
@@ -71,7 +71,7 @@ def search(method, **changes):
     if isinstance(method, dict) and "stop" in method:
         values |= {"epochs": 3, "hessian": {"steps": 6, "every": 1}}
     data = {"name": "python-docs", "limit": 300, "bptt": 6, **changes.pop("data", {})}
-    return settle(SearchConfig(**{**values, **changes, "data": data}))
+    return with_defaults(SearchConfig(**{**values, **changes, "data": data}))
 
 
 @pytest.fixture(scope="module")
@@ -231,8 +231,8 @@ def test_what_the_space_brings_stands_above_the_method_and_below_the_file(tmp_pa
     config = trial.config
     assert (config.learning_rate, config.batch, config.momentum, config.clip) == (20, 256, 0, 1.5)
     assert config.warmup == 10  # the method's own
-    assert settle(SearchConfig(space="darts-rnn", method="drnas")).learning_rate == 20
-    assert settle(SearchConfig(space="tiny", method="darts")).momentum == 0.9
+    assert with_defaults(SearchConfig(space="darts-rnn", method="drnas")).learning_rate == 20
+    assert with_defaults(SearchConfig(space="tiny", method="darts")).momentum == 0.9
 
 
 @pytest.mark.parametrize(

@@ -55,11 +55,11 @@ class Bilevel:
         self.objective = objective
         self._compiled, self._scheduled = compiled, (weight_sampler, tuple(penalties))
         self.begin(policy.progress)
-        self.seat(supernet)
+        self.use_supernet(supernet)
         self.noise: list[torch.Generator] = []
         self.drops: list[torch.Generator] = []
 
-    def seat(self, supernet: AnySupernet) -> None:
+    def use_supernet(self, supernet: AnySupernet) -> None:
         """Take a supernet in, in place of the one before."""
         self.supernet = supernet
         self.fast: Callable[..., Tensor] = torch.compile(supernet) if self._compiled else supernet
@@ -150,7 +150,7 @@ class Bilevel:
             losses = penalty(losses, self.policy, flat, draws[0], costs)
         return Outcome(losses, logits)
 
-    def lower(self, batch: Batch) -> Outcome:
+    def weight_loss(self, batch: Batch) -> Outcome:
         """Return the weight step's outcome: its own sampler, α as it is, running statistics moved."""
         alphas = self.alphas.detach()
         attack = self._attacked(batch)
@@ -162,7 +162,7 @@ class Bilevel:
             score,
         )
 
-    def at(self, batch: Batch, flat: Tensor) -> Tensor:
+    def loss_at_logits(self, batch: Batch, flat: Tensor) -> Tensor:
         """Return each lane's loss [lanes] at given logits, without chance, ready to be differentiated twice.
 
         The weights enter as plain numbers, so that no derivative in them is computed.

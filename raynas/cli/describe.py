@@ -35,7 +35,7 @@ def space(name: str, measure: bool = False) -> dict[str, Any]:
     import torch
 
     from raynas.config import SearchConfig
-    from raynas.methods import settle
+    from raynas.methods import with_defaults
     from raynas.nets.supernet import Supernet
     from raynas.nets.supernets.recurrent import RecurrentSupernet
     from raynas.spaces import library
@@ -46,7 +46,7 @@ def space(name: str, measure: bool = False) -> dict[str, Any]:
     shape, classes, sized_on = usual_data(found)
     build = RecurrentSupernet if skeletons.of(found).texts else Supernet
     supernet = build(found, shape, classes, found.default_channels, found.default_cells, [seed])
-    config = settle(SearchConfig(space=str(path)))
+    config = with_defaults(SearchConfig(space=str(path)))
     return {
         "name": found.name,
         "title": found.title,

@@ -20,7 +20,7 @@ from raynas.spaces.space import Space
 __all__ = [
     "PARTS",
     "Method",
-    "brought",
+    "bundled",
     "check_search",
     "defaults_of",
     "describe",
@@ -29,7 +29,7 @@ __all__ = [
     "parts",
     "reasons",
     "resolve",
-    "settle",
+    "with_defaults",
 ]
 
 
@@ -80,7 +80,7 @@ def defaults_of(
     return found
 
 
-def brought(values: Mapping[str, Any]) -> dict[str, Any]:
+def bundled(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a search's method and space bring along, keys dotted; the space's stand above the method's.
 
     A space that cannot be loaded brings nothing.
@@ -92,7 +92,7 @@ def brought(values: Mapping[str, Any]) -> dict[str, Any]:
     return found if space is None else found | dict(space.defaults)
 
 
-def settle(config: SearchConfig) -> SearchConfig:
+def with_defaults(config: SearchConfig) -> SearchConfig:
     """Return a configuration with its method's and its space's defaults where it was given no value.
 
     A value counts as given when it was passed in, even if it is the same as the plain default. Settling
@@ -100,7 +100,7 @@ def settle(config: SearchConfig) -> SearchConfig:
     """
     given = config.model_fields_set
     changes: dict[str, Any] = {}
-    for key, value in brought({name: getattr(config, name) for name in given}).items():
+    for key, value in bundled({name: getattr(config, name) for name in given}).items():
         group, _, leaf = key.partition(".")
         if not leaf:
             changes |= {} if group in given else {group: value}

@@ -165,7 +165,7 @@ class Evaluator:
         hessian, started, policy = self.config.hessian, self._clock(), self.problem.policy
         with self._noise("curvature", epoch):
             measured = curvature(
-                lambda flat: self.problem.at(self.probe, flat),
+                lambda flat: self.problem.loss_at_logits(self.probe, flat),
                 policy.logits(policy.alphas).detach(),
                 self.basis,
                 [stream(config.seed, "curvature") for config in self.configs],
@@ -187,7 +187,7 @@ class Evaluator:
         entries = torch.cat([mask.any(0).flatten() for mask in policy.alive.values()])
         with self._noise("bends", epoch):
             at = entries.nonzero()[:, 0].tolist()
-            return diagonal(lambda logits: self.problem.at(self.probe, logits), flat, at)
+            return diagonal(lambda logits: self.problem.loss_at_logits(self.probe, logits), flat, at)
 
     def trainability(self, draw: Draw, sample: Sample, epoch: int) -> tuple[Tensor, Tensor]:
         """Return the kernel's condition number and the count of linear regions of a single lane, both [1].

@@ -24,7 +24,7 @@ from raynas.data.batch import Batch
 from raynas.data.feeds import Content, Feeds, content_of
 from raynas.data.split import Splits
 from raynas.errors import RaynasError
-from raynas.methods import check_search, lay_out, resolve, settle
+from raynas.methods import check_search, lay_out, resolve, with_defaults
 from raynas.methods.identity import another_search, check_identity, identity_of
 from raynas.nets.ops.flat import column
 from raynas.nets.ops.lanes import Statistics
@@ -69,7 +69,7 @@ class Pack:
         dtype: torch.dtype = torch.float32,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        configs = tuple(settle(config) for config in configs)
+        configs = tuple(with_defaults(config) for config in configs)
         check_alike(configs)
         check_abilities(configs[0], torch.device(device))
         check_search(configs[0], space)

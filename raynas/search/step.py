@@ -102,7 +102,7 @@ class Trainer:
 
     def _seat(self, supernet: AnySupernet) -> None:
         """Put a supernet in the place of the one before, without momentum."""
-        self.problem.seat(supernet)
+        self.problem.use_supernet(supernet)
         self.sgd = self._start_sgd(self.sgd.weight_decay)
 
     def _build_problem(self) -> Bilevel:
@@ -154,7 +154,7 @@ class Trainer:
     @torch.no_grad()
     def watch(self, train: Batch) -> Tensor:
         """Move nothing but running statistics; return as `step_weights` does."""
-        losses, logits = self.problem.lower(train)
+        losses, logits = self.problem.weight_loss(train)
         return torch.stack([losses, accuracy(logits, train.labels)])
 
     def step_alphas(self, train: Batch, valid: Batch, rates: Tensor) -> None:
@@ -164,7 +164,7 @@ class Trainer:
 
     def step_weights(self, train: Batch, rates: Tensor) -> Tensor:
         """Move the weights once; return each lane's loss and accuracy before the step, [2, lanes]."""
-        losses, logits = self.problem.lower(train)
+        losses, logits = self.problem.weight_loss(train)
         # What no lane has computed gets a gradient of 0, so that a lane does not depend on its company.
         gradient = flatten(grad(losses.sum(), self.problem.parameters, materialize_grads=True))
         self._move_weights(gradient, rates)

@@ -7,11 +7,12 @@ CODE = '''
 
 import json
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from raynas.bilevel.slots import Penalty, Relaxation
 from raynas.methods.recipes import DARTS
-from raynas.bilevel.slots import Penalty
 from raynas.spaces.operations import Family, Operation
 from raynas.spaces.skeletons.residual import Residual
 from raynas.track import Tracker
@@ -26,6 +27,30 @@ class Flat(Penalty):
 
     def __call__(self, losses, policy, flat, draw, costs=None):
         return losses + self.strength * flat.square().sum(1)
+
+
+@dataclass(frozen=True)
+class Twice(Relaxation):
+    """The softmax of twice the logits."""
+
+    shift_free: ClassVar[bool] = True
+    sums_to_one: ClassVar[bool] = True
+
+    def __call__(self, logits, mask):
+        from raynas.parts.relaxations import masked_softmax
+
+        return masked_softmax(2 * logits, mask)
+
+
+@dataclass(frozen=True)
+class Picky(Twice):
+    """The same, but not with noise and not on tiny."""
+
+    def misfits(self, method, space, values):
+        if method.sampler.random:
+            yield "picky wants no chance"
+        if space is not None and space.name == "tiny":
+            yield "picky wants a larger space"
 
 
 flat_darts = DARTS.with_("flat-darts", "DARTS whose logits are pulled to 0", "nowhere", penalties=(Flat(),))
@@ -112,7 +137,8 @@ def plain(operation, channels, stride, affine):
 
 POINTS = {
     "raynas.methods": "flat-darts = outside:flat_darts",
-    "raynas.parts": "penalties.flat = outside:Flat",
+    "raynas.parts": "penalties.flat = outside:Flat\nrelaxation.twice = outside:Twice\n"
+    "relaxation.picky = outside:Picky",
     "raynas.operations": "nor_conv_9x9 = outside:CONV_9X9\nramp = outside:RAMP",
     "raynas.families": "threshold = outside:THRESHOLD",
     "raynas.skeletons": "body = outside:Body",

@@ -72,7 +72,7 @@ def one_step(problem, method, **rates):
     slope = method.estimator(problem, train, valid, sgd, rates["rate"])
     updater = method.updater.start(problem.policy, rates["alpha_rate"], rates["alpha_decay"])
     updater.step(slope)
-    losses, _ = problem.lower(train)
+    losses, _ = problem.weight_loss(train)
     before = problem.values.clone()
     gradient = flatten(torch.autograd.grad(losses.sum(), problem.parameters, materialize_grads=True))
     sgd.step(problem.values, clip_norm(gradient, rates["clip"]), rates["rate"])

@@ -85,14 +85,14 @@ class Draft:
 
 def _brought(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the leaves that method and space of a setting bring along; none if there is no such method."""
-    from raynas.methods import brought  # brings torch
+    from raynas.methods import bundled  # brings torch
     from raynas.methods.build import methods
 
     method = given.get("method", "darts")
     if (method if isinstance(method, str) else method["base"]) not in methods():
         return {}  # so is this, and finding the nearest name of thousands would take minutes
     try:
-        return brought(given)
+        return bundled(given)
     except RaynasError:
         return {}  # reported, once, by the check of the method itself
 
