@@ -3,12 +3,14 @@
 import os
 from pathlib import Path
 
+import pytest
 from helpers.fuzz import Fuzz, stopped_at_trials
 
 FEW = 40
 """Inputs: a few seconds, and every verb among them."""
 
 
+@pytest.mark.slow
 def test_no_input_makes_a_verb_raise(tmp_path: Path) -> None:
     before = Path.cwd()
     fuzz = Fuzz(tmp_path)

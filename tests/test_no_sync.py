@@ -29,7 +29,12 @@ def step(pack):
     pack.trainer.step_weights(train, rates)
 
 
-@pytest.mark.parametrize("name", FREE)
+FEW = {"darts", "darts-2nd", "drnas", "pc-darts", "snas"} & set(FREE)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in FEW else pytest.mark.slow) for name in FREE]
+)
 def test_a_step_alone_and_in_a_pack_waits_for_nothing_and_leaves_nothing_elsewhere(meta, name):  # noqa: F811
     for lanes in (1,) if resolve(name).solo else (1, 3):
         step(pack_of(name, lanes, meta))

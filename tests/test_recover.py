@@ -267,6 +267,7 @@ def test_a_trials_folder_that_is_gone_or_no_folder_is_made_again(tmp_path):
     assert set(statuses(again).values()) == {"finished"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", range(1, 9))
 def test_a_kill_at_any_write_of_a_recovery_costs_nothing(whole, monkeypatch, write):
     """Each of them ends in an `os.fsync`: of the records, their old file, the checkpoints, the next start."""
