@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from raynas.config import DataConfig
-from raynas.data.catalogue import check_data, says
+from raynas.data.catalogue import check_data, runs_code, says
 from raynas.data.load import load_data
 from raynas.data.pixels import open_image, to_colour, turned
 from raynas.data.tree import find_tree
@@ -204,6 +204,10 @@ def test_a_package_may_register_a_function(monkeypatch):
     for name in ("spirals", "sklearn.datasets:load_digits"):
         assert functions.find_function(name).runs == "sklearn.datasets:load_digits of an installed package"
     assert functions.is_function("spirals")
+    assert runs_code("spirals")
+    taken = {functions.GROUP: {"digits": point}}
+    monkeypatch.setattr(functions, "offered", taken.get)
+    assert not runs_code("digits")  # nobody takes a name of raynas' own
     with pytest.raises(RaynasError, match="is not called"):
         functions.find_function("sklearn.datasets:fetch_openml")
 

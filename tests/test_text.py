@@ -148,8 +148,8 @@ def test_documentation_in_another_form_is_told(monkeypatch, topics):
     [
         (b"", "the text is empty"),
         (b"   \n\t ", "holds no words"),
-        (b"\x89PNG\r\n\x1a\n", "no UTF-8 text"),
-        (b"\xff\xfeh\x00i\x00", "no UTF-8 text"),
+        (b"\x89PNG\r\n\x1a\n", "not UTF-8 text"),
+        (b"\xff\xfeh\x00i\x00", "not UTF-8 text"),
         (b"abc\0def", "zero bytes"),
         (b"word", "leaves one part empty"),
     ],

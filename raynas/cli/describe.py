@@ -297,7 +297,7 @@ def print_trial_file(facts: Mapping[str, Any]) -> None:
 
 
 def print_trials(trials: list[dict[str, Any]]) -> None:
-    """Print one row a trial: its id and what varies."""
+    """Print one row per trial: its id and what varies."""
     axes = list(dict.fromkeys(key for trial in trials for key in trial["axes"]))
     shown = table("trial", *axes)
     for trial in trials:

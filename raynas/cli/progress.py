@@ -120,7 +120,7 @@ class SweepProgress:
             return None  # the table has gone: nothing is ranked, all else is shown
 
     def methods(self) -> list[MethodLine]:
-        """Fold the finished trials into one line a method, the best method first."""
+        """Fold the finished trials into one line per method, the best method first."""
         by_method: dict[str, list[Ranked]] = {}
         for ranked in self.ranking():
             by_method.setdefault(ranked.trial.method_name, []).append(ranked)

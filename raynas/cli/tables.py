@@ -70,7 +70,7 @@ def standing(folder: SweepFolder) -> dict[str, Any]:
 
 
 def print_standing(facts: Mapping[str, Any]) -> None:
-    """Print a sweep's state: a head line, a row a trial, a line a method, the failures with their logs."""
+    """Print a sweep's state: a head line, a row per trial, a line per method, failures with their logs."""
     counts = ", ".join(f"{count} {status}" for status, count in facts["counts"].items() if count)
     by = f" ({facts['driver']})" if facts["driver"] else ""
     say(f"{facts['name']}: {facts['state']}{by}; {facts['searches']} planned: {counts}")

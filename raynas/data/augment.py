@@ -1,6 +1,6 @@
 """Augmentation of whole batches on the device: random crop, mirroring, cutout, normalisation.
 
-The random numbers are drawn on the CPU, a row an image, so that they are the same on every device and
+The random numbers are drawn on the CPU, a row per image, so that they are the same on every device and
 wherever the images come from.
 """
 
@@ -19,7 +19,7 @@ TOP, LEFT, MIRRORED, ROW, COLUMN = range(5)
 
 @dataclass(frozen=True)
 class Augment:
-    """Crop after padding ``pad`` zero pixels a side, mirror half the images, blank squares of ``cutout``."""
+    """Crop after padding ``pad`` zero pixels per side, mirror half of them, blank squares of ``cutout``."""
 
     pad: int = 0
     flip: bool = False

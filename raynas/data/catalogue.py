@@ -17,7 +17,7 @@ from raynas.spaces.outside import offered
 
 @dataclass(frozen=True)
 class Recipe:
-    """The augmentation a data set is used with: random crop after ``pad`` pixels a side, and mirroring."""
+    """The augmentation a data set is used with: random crop after ``pad`` pixels per side, and mirroring."""
 
     pad: int = 0
     flip: bool = False
@@ -125,7 +125,7 @@ def check_data(config: DataConfig) -> list[Problem]:
 
     Looks at names, folders and signatures only; a ``module:function`` is imported but not called.
     """
-    if is_function(config.name):
+    if runs_code(config.name):
         return list(_function_problems(config))
     if config.name not in DATA_SETS:
         names = [*DATA_SETS, *offered(GROUP), "module:function"]
@@ -137,6 +137,11 @@ def check_data(config: DataConfig) -> list[Problem]:
     if config.name != "digits":
         problems += _path_problems(DATA_SETS[config.name], config)
     return problems
+
+
+def runs_code(name: str) -> bool:
+    """Tell whether a data set's name stands for a function; raynas' own names never do."""
+    return name not in DATA_SETS and is_function(name)
 
 
 def is_text(name: str) -> bool:
@@ -154,7 +159,7 @@ def says(config: DataConfig) -> str:
 
     Raises `RaynasError` for an image folder that cannot be listed.
     """
-    if is_function(config.name):
+    if runs_code(config.name):
         return f"{config.name} runs code: {find_function(config.name).runs}"
     entry = DATA_SETS[config.name]
     if entry.text:
@@ -183,14 +188,14 @@ def _function_problems(config: DataConfig) -> Iterator[Problem]:
 
 def _setting_problems(config: DataConfig) -> Iterator[Problem]:
     """Settings that would be ignored are mistakes: the user believes that they change the numbers."""
-    if config.options and not is_function(config.name):
+    if config.options and not runs_code(config.name):
         given = ", ".join(config.options)
         yield Problem(
             "data.options", f"{config.name} takes no options, got {given}; only module:function does"
         )
     for key in ("words", "min_count", "bptt"):
         if getattr(config, key) != DataConfig.model_fields[key].default:
-            yield Problem(f"data.{key}", f"only a text has {key}, and {config.name} is none")
+            yield Problem(f"data.{key}", f"only a text has {key}, and {config.name} is not one")
     if config.name != "folder":
         if config.size is not None:
             yield Problem("data.size", f"only the images of `folder` are resized, not those of {config.name}")
@@ -243,7 +248,7 @@ def _folder_problem(root: Path) -> str | None:
         return str(error)
     if len(classes) < 2:
         inside = f"; or is it {classes[0]}?" if classes and len(class_folders(classes[0])) > 1 else ""
-        wanted = "needs 2 or more, one a class, of images"
+        wanted = "needs 2 or more, one per class, of images"
         return f"{tree.train} holds {len(classes)} class sub-folders; {wanted}{inside}"
     for folder, count in counts.items():
         if not count:

@@ -24,8 +24,8 @@ class Dataset:
     """Images and labels of a training set and, optionally, a test set.
 
     ``images`` are uint8 [n, H, W, C] or files; ``labels`` int64 [n] in 0..classes - 1; ``mean`` and ``std``
-    one number a channel on the 0..1 scale. Arrays may be read-only and shared between processes: never write
-    to them. Raises `RaynasError` for arrays that do not fit together.
+    one number per channel on the 0..1 scale. Arrays may be read-only and shared between processes: never
+    write to them. Raises `RaynasError` for arrays that do not fit together.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Dataset:
             raise RaynasError(
                 f"mean and std of {self.name} do not fit its images",
                 got=f"mean {self.mean}, std {self.std}",
-                expected=f"{channels} numbers each, one a channel, std above 0",
+                expected=f"{channels} numbers each, one per channel, std above 0",
             )
 
     @property
@@ -203,7 +203,7 @@ def _check(name: str, part: str, images: Pixels, labels: NDArray[np.int64], clas
     if labels.shape != (len(images),) or labels.dtype != np.int64:
         got = f"{labels.dtype} {labels.shape}"
         raise RaynasError(
-            f"{part} labels of {name}", got=got, expected=f"int64 ({len(images)},), one an image"
+            f"{part} labels of {name}", got=got, expected=f"int64 ({len(images)},), one per image"
         )
     if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
         got = f"{labels.min()} to {labels.max()}"

@@ -168,7 +168,7 @@ class ImageFeed:
 
 
 def _along_rows(values: tuple[float, ...], width: int) -> Tensor:
-    """Return a number a channel on the scale of the pixels as [C, 1, W], laid out in memory as a row is.
+    """Return a number per channel on the scale of the pixels as [C, 1, W], laid out in memory as a row is.
 
     With a stride of 0 along the row, arithmetic on channels-last images of few channels is 4 times as slow.
     """

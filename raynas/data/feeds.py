@@ -1,4 +1,4 @@
-"""The feeds of a pack, one a search, whatever they deal out, and their batches side by side."""
+"""The feeds of a pack, one per search, whatever they deal out, and their batches side by side."""
 
 from collections.abc import Iterator, Sequence
 
@@ -29,8 +29,8 @@ def content_of(data: Data, device: torch.device) -> Content:
 class Feeds:
     """What one part of the data, ``indices`` int64 [n], gives the searches of a pack.
 
-    ``count`` is how many there are. ``generators``, one a search, shuffle images and draw their augmentation
-    by ``recipe``; a text is read in order, and the same by all searches.
+    ``count`` is how many there are. ``generators``, one per search, shuffle images and draw their
+    augmentation by ``recipe``; a text is read in order, and the same by all searches.
     """
 
     def __init__(

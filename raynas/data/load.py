@@ -14,11 +14,12 @@ from raynas.data.catalogue import (
     check_data,
     data_path,
     is_text,
+    runs_code,
 )
 from raynas.data.corpus import Corpus, load_text
 from raynas.data.dataset import Dataset, Pixels, channel_statistics, from_arrays
 from raynas.data.folder import ImageFiles, image_files_of, list_images
-from raynas.data.functions import find_function, is_function
+from raynas.data.functions import find_function
 from raynas.data.split import stratified
 from raynas.data.tree import class_folders, find_tree
 from raynas.errors import FileProblems, RaynasError
@@ -46,7 +47,7 @@ def load_data(config: DataConfig) -> Dataset | Corpus:
         return load_text(config)
     if config.name == "folder":
         return _folder(config)
-    if is_function(config.name):
+    if runs_code(config.name):
         dataset = _from_function(config)
     elif config.name == "digits":
         dataset = _digits()

@@ -55,13 +55,13 @@ def read_text(path: Path) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise RaynasError(
-            "the file is no UTF-8 text",
+            "the file is not UTF-8 text",
             got=f"{path}: byte {error.start} is 0x{data[error.start]:02x}",
             next_step="name a text file; others become UTF-8 with `iconv -t utf-8`",
         ) from None
     if "\0" in text:
         raise RaynasError(
-            "the file is no text: it holds zero bytes", got=path, next_step="name a text file in data.path"
+            "the file is not a text: it holds zero bytes", got=path, next_step="name a text file in data.path"
         )
     return text
 

@@ -82,7 +82,7 @@ def find_tree(root: Path) -> Tree:
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """Return the sub-folders of ``folder`` in order of name, without hidden ones; none if it is no folder.
+    """Return the sub-folders of ``folder`` in order of name, without hidden ones; none if it is not a folder.
 
     Raises `RaynasError` for a folder that cannot be listed, and for a link that leads nowhere.
     """

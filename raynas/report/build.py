@@ -198,7 +198,7 @@ def _table_words(facts: Facts) -> str:
 
 
 def _counts(facts: Facts) -> dict[str, Any] | None:
-    """Return how many edges an operation holds in the derived cells, a number a kind of cell, by method."""
+    """Return how many edges an operation holds in the derived cells, a number per kind of cell, by method."""
     genotypes: dict[str, list[Genotype]] = {}
     for record in facts.ranked:
         if record.deciding:

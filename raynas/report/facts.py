@@ -309,7 +309,7 @@ def provenance(facts: Facts) -> dict[str, str]:
         "versions": versions or _pairs(sweep.versions),
         "device": _distinct(str(start.get("device", "")) for start in starts),
         "host": _distinct(str(start.get("host", "")) for start in starts),
-        "CPU threads a trial": _distinct(str(start.get("threads", "")) for start in starts),
+        "CPU threads per trial": _distinct(str(start.get("threads", "")) for start in starts),
         "git": _git(sweep.git),
         "data": _distinct(record.config.data.name for record in facts.records),
         "words in the vocabulary" if things == "tokens" else "classes": classes,

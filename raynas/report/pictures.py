@@ -44,7 +44,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Multiple:
-    """Panels of one measure, one a method, ``columns`` side by side, with the legend they share."""
+    """Panels of one measure, one per method, ``columns`` side by side, with the legend they share."""
 
     title: str
     panels: tuple[Picture, ...]
@@ -166,15 +166,15 @@ def _line_multiple(
     for place, method, count, (curves, bands) in found:
         name = _name(stem, "", place, method)
         svg = figures.line_panel(name, curves, frame, label, _columns(facts), bands)
-        shown = f"{count} lines summed up" if bands else "one line a trial"
+        shown = f"{count} lines summed up" if bands else "one line per trial"
         panels.append(Picture(name, method, f"{title} over epochs, {method}, {shown}", svg))
     return Multiple(title, tuple(panels), _strength_legend(facts), _columns(facts))
 
 
 def _summed_up(curves: list[Curve], most: int, *, counts: bool) -> tuple[list[Curve], list[Band]]:
-    """Return curves as they are, or where there are more than ``most`` a band a colour and the chosen one.
+    """Return curves as they are, or where there are more than ``most`` a band per colour and the chosen one.
 
-    With more colours than hues all become one band a style.
+    With more colours than hues all become one band per style.
     """
     if len(curves) <= most:
         return curves, []

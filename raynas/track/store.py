@@ -173,7 +173,7 @@ def _alone(file: Path) -> Iterator[None]:
 def _empty(file: Path) -> bool:
     """Tell whether a sqlite store holds no run yet; it may then be half made as well.
 
-    What is no database is left to MLflow, which says so.
+    What is not a database is left to MLflow, which says so.
     """
     if not file.exists():
         return True
