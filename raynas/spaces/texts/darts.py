@@ -49,7 +49,7 @@ class DartsText:
 
     ``inputs`` is how many states such a cell reads, ``each`` how many each node reads where pairs do not say
     for which node they are. With ``partial`` some nodes may not be output, or be absent, with ``repeats`` an
-    edge may have several operations; after `cells`, ``outputs`` has the nodes of kinds that do not output all.
+    edge may have several operations; after `cells`, ``outputs`` has the nodes of kinds that output only some.
     """
 
     def __init__(
