@@ -201,7 +201,7 @@ def with_row(row: object) -> dict[str, object]:
     [
         ([], ["not a genotype", "list"]),
         (changed(format="other"), ["not a genotype", "'other'", "raynas.genotype"]),
-        (changed(version=2), ["later raynas", "version 2", "pip install --upgrade raynas"]),
+        (changed(version=3), ["later raynas", "version 3", "pip install --upgrade raynas"]),
         (changed(version="1"), ["version is not a whole number"]),
         (changed(version=True), ["version is not a whole number"]),
         ({"format": "raynas.genotype", "version": 1, "space": "x"}, ["lacks nodes, cells"]),
