@@ -185,7 +185,7 @@ def test_every_verb_takes_whatever_says_a_cell(
 ) -> None:
     (here / "genotypes.py").write_text(f"A = {DARTS_V2}\nB = {FAIR_B}\n")
     (here / "log.txt").write_bytes(f"x genotype = {DARTS_V2}\r\n".encode("utf-16"))
-    (here / "cells.json").write_text(json.dumps({"normal": [["noise", 0]] * 2, "reduce": [["noise", 0]] * 2}))
+    (here / "cells.json").write_text(json.dumps({"normal": [["noise", 2]] * 2, "reduce": [["noise", 0]] * 2}))
     for cell in (DARTS_V2, "genotypes.py:A", "./genotypes.py:1", "log.txt"):
         found = json.loads(raynas(capsys, "size", cell, "--json", "--cells", "3", "--channels", "4").out)
         assert (found["cell"], found["channels"]) == (V2.digest(), 4)
@@ -196,7 +196,7 @@ def test_every_verb_takes_whatever_says_a_cell(
     assert several.code == 2
     assert "A (line 1), B (line 2)" in several.err
     assert "next:     name it, as genotypes.py:A" in several.err
-    assert "cells.json: two operations on one edge" in raynas(capsys, "size", "cells.json").err
+    assert "cells.json: node 2 cannot read state 2" in raynas(capsys, "size", "cells.json").err
     assert "no file 'gone.py'" in raynas(capsys, "size", "gone.py").err
     assert "no sweep" in raynas(capsys, "draw", "gone").err
     long = raynas(capsys, "lookup", DARTS_V2, "--table", "none.csv")

@@ -43,8 +43,14 @@ def derive_above(
 
 
 def genotype_in(space: Space, cells: Mapping[str, Iterable[Choice]]) -> Genotype:
-    """Return the genotype that consists of these choices, by kind of cell, of a space."""
-    return skeletons.checked(Genotype.of(space.name, space.nodes, cells, space.skeleton, space.trunk))
+    """Return the genotype that consists of these choices, by kind of cell, of a space.
+
+    Raises `RaynasError` for what no search of the space may derive.
+    """
+    genotype = skeletons.checked(Genotype.of(space.name, space.nodes, cells, space.skeleton, space.trunk))
+    if wrong := "; ".join(skeletons.of(space).unsearchable(space, genotype)):
+        raise RaynasError(f"no search of {space.name} derives this cell", got=wrong)
+    return genotype
 
 
 def _tables(space: Space, weights: Mapping[str, Rows]) -> dict[str, list[list[float]]]:

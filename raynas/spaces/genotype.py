@@ -15,7 +15,8 @@ from raynas.spaces.operations import OPERATIONS
 from raynas.spaces.trunk import Trunk
 
 FORMAT = "raynas.genotype"
-VERSION = 1
+VERSION = 2
+"""The latest version of the data: 2 has outputs, which an earlier raynas would pass over; all else is 1."""
 SPACE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
@@ -27,7 +28,8 @@ class Genotype:
     Construction raises `RaynasError` for what is no graph: unknown operations, edges that lead back. What
     its skeleton demands is checked wherever genotypes enter (`raynas.spaces.reading`, `derive`) and where
     networks are built of them. Cells are ordered by kind, choices by target, then source, then operation. A
-    chain's has its ``trunk`` as well.
+    chain's has its ``trunk`` as well. ``outputs`` gives the states that a kind of cell outputs, in order,
+    where they are not those of the skeleton's rule.
     """
 
     space: str
@@ -35,6 +37,7 @@ class Genotype:
     cells: tuple[tuple[str, tuple[Choice, ...]], ...]
     skeleton: str = DEFAULT_SKELETON
     trunk: Trunk | None = None
+    outputs: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.space, str) or re.fullmatch(SPACE_NAME, self.space) is None:
@@ -54,6 +57,15 @@ class Genotype:
             raise RaynasError("a genotype has one cell of each kind", got=", ".join(self.kinds))
         ordered = tuple(sorted((kind, _in_order(kind, choices)) for kind, choices in self.cells))
         object.__setattr__(self, "cells", ordered)
+        for kind, states in self.outputs:
+            if kind not in self.kinds:
+                raise unknown("kind of cell", kind, self.kinds)
+            if not states or min(states) < 0 or len(set(states)) != len(states):
+                raise RaynasError(
+                    f"the outputs of the {kind} cell are not states, each once", got=short(repr(states))
+                )
+        chosen = tuple(sorted((kind, tuple(sorted(states))) for kind, states in self.outputs))
+        object.__setattr__(self, "outputs", chosen)
 
     @classmethod
     def of(
@@ -63,10 +75,12 @@ class Genotype:
         cells: Mapping[str, Iterable[Choice]],
         skeleton: str = DEFAULT_SKELETON,
         trunk: Trunk | None = None,
+        outputs: Mapping[str, Iterable[int]] | None = None,
     ) -> Self:
-        """Build a genotype from a mapping of kind to choices, in any order."""
+        """Build a genotype from mappings of kind to choices, and to outputs, in any order."""
         chosen = tuple((kind, tuple(choices)) for kind, choices in cells.items())
-        return cls(space, nodes, chosen, skeleton, trunk)
+        states = tuple((kind, tuple(states)) for kind, states in (outputs or {}).items())
+        return cls(space, nodes, chosen, skeleton, trunk, states)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -86,6 +100,7 @@ class Genotype:
         parts = [data["nodes"], data["cells"]]
         parts += [] if self.skeleton == DEFAULT_SKELETON else [self.skeleton]
         parts += [data["trunk"]] if self.trunk else []
+        parts += [{"outputs": data["outputs"]}] if self.outputs else []
         text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
@@ -94,12 +109,13 @@ class Genotype:
         cells = {kind: [[c.op, c.source, c.target] for c in choices] for kind, choices in self.cells}
         return {
             "format": FORMAT,
-            "version": VERSION,
+            "version": VERSION if self.outputs else 1,
             "space": self.space,
             **({} if self.skeleton == DEFAULT_SKELETON else {"skeleton": self.skeleton}),
             "nodes": self.nodes,
             **({"trunk": self.trunk.model_dump(mode="json")} if self.trunk else {}),
             "cells": cells,
+            **({"outputs": {kind: list(states) for kind, states in self.outputs}} if self.outputs else {}),
         }
 
     def save(self, path: Path | str) -> None:

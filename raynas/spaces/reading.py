@@ -47,6 +47,7 @@ def genotype_from_json(data: object) -> Genotype:
         {kind: [_choice(kind, row) for row in rows] for kind, rows in cells.items()},
         data.get("skeleton", DEFAULT_SKELETON),
         None if data.get("trunk") is None else _trunk(data["trunk"]),
+        _outputs(data.get("outputs", {})),
     )
     return skeletons.checked(genotype)
 
@@ -103,8 +104,8 @@ def genotype_from_text(text: str, space: str | None = None, name: str | None = N
     for snippet, skeleton in found.items():
         try:
             written = skeleton.from_text(snippet)
-            nodes, trunk = written.nodes, written.trunk
-            cell = Genotype.of(space or written.space, nodes, written.cells, skeleton.name, trunk)
+            name_of, (nodes, chosen, trunk, outputs) = space or written.space, written[1:]
+            cell = Genotype.of(name_of, nodes, chosen, skeleton.name, trunk, outputs)
             cells.add(skeletons.checked(cell))
         except RaynasError as error:
             if len(found) == 1:
@@ -130,6 +131,18 @@ def _trunk(data: object) -> Trunk:
         first = error.errors()[0]
         place = ".".join(["trunk", *map(str, first["loc"])])
         raise RaynasError("the genotype's trunk is malformed", got=f"{place}: {first['msg']}") from None
+
+
+def _outputs(data: object) -> dict[str, list[int]]:
+    if isinstance(data, dict) and all(
+        isinstance(states, list) and all(type(state) is int for state in states) for states in data.values()
+    ):
+        return data
+    raise RaynasError(
+        "the genotype's outputs are not lists of states by kind",
+        got=short(repr(data)),
+        expected='{"normal": [2, 3, 5]}',
+    )
 
 
 def _choice(kind: str, row: object) -> Choice:

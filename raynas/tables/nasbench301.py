@@ -110,9 +110,12 @@ def _fits(genotype: Genotype) -> bool:
     return (
         genotype.skeleton == "darts"
         and genotype.nodes == NODES
+        and not genotype.outputs
         and all({c.op for c in choices} <= OPERATIONS for _, choices in genotype.cells)
         and all(
-            sum(choice.target == node for choice in choices) == EDGES
+            len({choice.source for choice in choices if choice.target == node})
+            == sum(choice.target == node for choice in choices)
+            == EDGES
             for _, choices in genotype.cells
             for node in skeletons.of(genotype).targets(genotype.nodes)
         )

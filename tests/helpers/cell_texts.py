@@ -100,13 +100,13 @@ READ = {
     "edge_all": EDGE_ALL,
     "GDAS_V1": GDAS_V1,
     "ResNet": RESNET,
+    "NASNet": NASNET,
+    "AmoebaNet": AMOEBANET,
+    "RelativeNAS": RELATIVE,
 }
 REFUSED = {
-    "NASNet": (NASNET, "two operations on one edge of the normal cell, 0->3"),
-    "AmoebaNet": (AMOEBANET, "normal_concat is not all nodes: the output leaves out node 2, 3"),
-    "FairDARTS_a": (FAIR_A, "node 3 of the normal cell reads nothing"),
+    "FairDARTS_a": (FAIR_A, "node 3 of the normal cell reads nothing, and is output"),
     "weighted": (WEIGHTED, "an edge with a weight of its own, 0.9"),
-    "RelativeNAS": (RELATIVE, "two operations on one edge of the normal cell, 1->3"),
     "graphs": (GRAPHS, "unknown operation 'edge_conv'"),
     "sharp": (SHARP, "unknown operation 'choke_conv_3x3'"),
     "raw weights": (WEIGHTS, "layout is not 'cell'"),

@@ -19,6 +19,7 @@ class EdgeCell(nn.Module):
     def __init__(self, genotype: Genotype, cell: CellPlan, affine: bool) -> None:
         super().__init__()
         self.choices = genotype.cell(cell.kind)
+        self.outputs = skeletons.of(genotype).gathered(genotype, cell.kind)
         self.targets = skeletons.of(genotype).targets(genotype.nodes)
         reads = skeletons.of(genotype).inputs
         self.inputs = nn.ModuleList(
@@ -40,7 +41,7 @@ class EdgeCell(nn.Module):
         return plain(op, channels, stride, affine)
 
     def forward(self, before: Tensor, previous: Tensor) -> Tensor:
-        """Return the concatenated nodes [N, nodes·channels, H', W'], or the last one."""
+        """Return the nodes that are output, concatenated [N, nodes·channels, H', W'], or the last one."""
         states = [module(x) for module, x in zip(self.inputs, (before, previous), strict=False)] or [previous]
         for node in self.targets:
             incoming = [
@@ -48,8 +49,9 @@ class EdgeCell(nn.Module):
                 for choice, operation in zip(self.choices, self.operations, strict=True)
                 if choice.target == node
             ]
-            states.append(torch.stack(incoming).sum(0))
-        return states[-1] if self.last else torch.cat(states[self.targets[0] :], 1)
+            # A node that is not there is read by nothing, and not output.
+            states.append(torch.stack(incoming).sum(0) if incoming else states[0])
+        return states[-1] if self.last else torch.cat([states[state] for state in self.outputs], 1)
 
 
 class LastCell(EdgeCell):

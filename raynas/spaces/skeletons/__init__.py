@@ -11,6 +11,7 @@ A skeleton names its layers (``builder``, ``layer``), which are in `raynas.nets.
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from typing import Any, TypeVar
 
@@ -101,11 +102,21 @@ Graph = TypeVar("Graph", Space, Genotype)
 
 
 def checked(graph: Graph) -> Graph:
-    """Return a space or a genotype that is what its skeleton demands; raises `RaynasError`."""
+    """Return a space or a genotype that is what its skeleton demands; raises `RaynasError`.
+
+    Outputs of a genotype that are those of the skeleton's rule are left out of it: one cell, one genotype.
+    """
     skeleton = of(graph)
     if isinstance(graph, Genotype):
         skeleton.check(graph)
-    elif wrong := "; ".join(skeleton.problems(graph)):
+        if not graph.outputs:
+            return graph
+        usual = replace(graph, outputs=())
+        outputs = tuple(
+            (kind, states) for kind, states in graph.outputs if states != skeleton.gathered(usual, kind)
+        )
+        return graph if outputs == graph.outputs else replace(graph, outputs=outputs)
+    if wrong := "; ".join(skeleton.problems(graph)):
         raise RaynasError("the space is not what its skeleton demands", got=wrong)
     return graph
 

@@ -14,7 +14,6 @@ from typing import ClassVar, NamedTuple
 from raynas.errors import RaynasError, short, unknown
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Cell, Choice, Decision, Group
-from raynas.spaces.isomorphism import Arrow, first_text
 from raynas.spaces.operations import OPERATIONS
 from raynas.spaces.skeletons.plan import Plan, Usual
 from raynas.spaces.space import Space, graph_problems
@@ -36,6 +35,7 @@ class Written(NamedTuple):
     nodes: int
     cells: Mapping[str, list[Choice]]
     trunk: Trunk | None = None
+    outputs: Mapping[str, Sequence[int]] | None = None
 
 
 class Skeleton(ABC):
@@ -47,7 +47,9 @@ class Skeleton(ABC):
     methods do to edges needs that. ``extras`` says that its supernet can be built with partial channels and
     auxiliary skips; with ``skips`` every edge has one more skip by itself, in the supernet and in the
     discrete network. Two choices may share source and target where edges may be ``parallel``, and a node may
-    read nothing where it may be ``loose``. Its cells read images or, where it says so, ``texts``;
+    read nothing where it may be ``loose``. With ``partial`` a cell may output some of its nodes only, and a
+    node that reads nothing and is read by nothing may be absent; with ``repeats`` an edge may have several
+    operations, though no search derives that. Its cells read images or, where it says so, ``texts``;
     ``gathering`` says what becomes of the states in `gathered`, ``epsilon`` what batch norms add to the
     variance. ``notation`` says whose text form `to_text`
     writes (``DARTS’``). Where there are tables of accuracies, ``table_key`` is the column that names a cell,
@@ -74,6 +76,8 @@ class Skeleton(ABC):
     skips: ClassVar[bool] = False
     parallel: ClassVar[bool] = False
     loose: ClassVar[bool] = False
+    partial: ClassVar[bool] = False
+    repeats: ClassVar[bool] = False
     has_trunk: ClassVar[bool] = False
     texts: ClassVar[bool] = False
     gathering: ClassVar[str] = "concatenated"
@@ -186,6 +190,15 @@ class Skeleton(ABC):
                 got=", ".join(genotype.kinds) or "no cell",
             )
         targets = self.targets(genotype.nodes)
+        for kind, states in genotype.outputs:
+            if not self.partial or not set(states) <= set(targets):
+                raise RaynasError(
+                    f"the {kind} cell cannot output {', '.join(map(str, states))}",
+                    got=f"a cell of the {self.name} skeleton with {genotype.nodes} nodes",
+                    expected=f"some of the nodes {targets[0]} to {targets[-1]}"
+                    if self.partial
+                    else "no outputs: its skeleton says what it outputs",
+                )
         for kind, choices in genotype.cells:
             for choice in choices:
                 if choice.target not in targets:
@@ -206,7 +219,9 @@ class Skeleton(ABC):
                     expected=", ".join(op for op in OPERATIONS if self.takes(op)),
                 )
         for one, other in pairwise(choices):
-            if (one.source, one.target) == (other.source, other.target) and not self.parallel:
+            if (one.source, one.target) == (other.source, other.target) and not (
+                self.parallel or self.repeats
+            ):
                 raise RaynasError(
                     f"two operations on one edge of the {kind} cell",
                     got=f"{one.op} and {other.op} on {one.source}->{one.target}",
@@ -214,8 +229,38 @@ class Skeleton(ABC):
                 )
         reached = {choice.target for choice in choices}
         for node in self.targets(genotype.nodes):
-            if node not in reached and not self.loose:
+            absent = self.partial and not self._needs(genotype, kind, node)
+            if node not in reached and not self.loose and not absent:
                 raise RaynasError(f"node {node} of the {kind} cell has no incoming edge")
+
+    def _needs(self, genotype: Genotype, kind: str, node: int) -> bool:
+        """Tell whether a cell outputs a node, or another of its nodes reads it."""
+        read = {choice.source for choice in genotype.cell(kind)}
+        return node in read or node in self.gathered(genotype, kind)
+
+    def unsearchable(self, space: Space, genotype: Genotype) -> Iterator[str]:
+        """Yield why no search of a space can derive a genotype of this skeleton; nothing if one can."""
+        if genotype.skeleton != space.skeleton:
+            yield f"its skeleton is {genotype.skeleton}, and the space's is {space.skeleton}"
+            return
+        if genotype.nodes != space.nodes or genotype.trunk != space.trunk:
+            yield f"it has {genotype.nodes} nodes or a trunk that are not the space's"
+            return
+        for kind, states in genotype.outputs:
+            yield f"its {kind} cell outputs {', '.join(map(str, states))} only: a search has all outputs"
+        for cell in space.cells:
+            choices = genotype.cell(cell.kind)
+            allowed = {(e.source, e.target): set(e.ops) - set(space.exclude) for e in cell.edges}
+            edges = [(choice.source, choice.target) for choice in choices]
+            for choice, edge in zip(choices, edges, strict=True):
+                if choice.op not in allowed.get(edge, set()):
+                    yield f"the space has no {choice.op} to choose on {edge[0]}->{edge[1]} ({cell.kind})"
+                if edges.count(edge) > 1 and not self.parallel:
+                    yield f"the {cell.kind} cell has several operations on {edge[0]}->{edge[1]}"
+            reading = {target for _, target in edges}
+            absent = [node for node in space.targets if node not in reading and not self.loose]
+            if absent:
+                yield f"the {cell.kind} cell lacks node {', '.join(map(str, absent))}"
 
     def operations(self, genotype: Genotype, kind: str) -> tuple[str, ...]:
         """Return the operations of one kind of cell: one an edge, or one a block where blocks have them."""
@@ -334,23 +379,4 @@ def impossible(kind: str, choice: Choice, targets: range) -> RaynasError:
         f"an impossible edge in the {kind} cell",
         got=f"{choice.source}->{choice.target}",
         expected=f"a target from {targets[0]} to {targets[-1]}, and a source from 0 to the target less one",
-    )
-
-
-def canonical_edges(genotype: Genotype, targets: range) -> str:
-    """Return a text of all cells' edges without their nodes' numbers; states that cells read keep theirs.
-
-    Operations that compute the same are the same, and `none` adds nothing.
-    """
-    return "\n".join(
-        first_text(
-            range(targets[0]),
-            targets,
-            [
-                Arrow(OPERATIONS[choice.op].computes, choice.source, choice.target)
-                for choice in genotype.cell(kind)
-                if OPERATIONS[choice.op].family != "none"
-            ],
-        )
-        for kind in genotype.kinds
     )

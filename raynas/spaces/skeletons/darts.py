@@ -6,7 +6,8 @@ from typing import ClassVar
 from raynas.errors import RaynasError
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Choice
-from raynas.spaces.skeletons.base import Written, canonical_edges
+from raynas.spaces.skeletons.base import Written
+from raynas.spaces.skeletons.canonical import canonical_edges
 from raynas.spaces.skeletons.edges import EdgeSkeleton
 from raynas.spaces.skeletons.plan import Plan, Usual, reducing_cells
 from raynas.spaces.texts import darts as darts_text
@@ -22,13 +23,15 @@ class Darts(EdgeSkeleton):
     kinds: ClassVar[tuple[str, ...]] = ("normal", "reduce")
     inputs = 2
     extras = True
+    partial = True
+    repeats = True
     usual_large = Usual(224, 1000, 48, 14)
     builder = "raynas.nets.supernets.edges:EdgeBuilder"
     layer = "raynas.nets.networks.edges:EdgeCell"
 
     def gathered(self, genotype: Genotype, kind: str) -> tuple[int, ...]:
-        """Return all nodes."""
-        return tuple(self.targets(genotype.nodes))
+        """Return all nodes, or those that the genotype names."""
+        return dict(genotype.outputs).get(kind, tuple(self.targets(genotype.nodes)))
 
     def to_text(self, genotype: Genotype) -> str:
         """Return ``Genotype(normal=[('sep_conv_3x3', 1), …], …)``.
@@ -48,7 +51,9 @@ class Darts(EdgeSkeleton):
                         next_step="save the genotype as JSON instead",
                     )
             pairs = ", ".join(f"({choice.op!r}, {choice.source})" for choice in choices)
-            fields.append(f"{kind}=[{pairs}], {kind}_concat={self.targets(genotype.nodes)}")
+            outputs = self.gathered(genotype, kind)
+            states = list(outputs) if kind in dict(genotype.outputs) else self.targets(genotype.nodes)
+            fields.append(f"{kind}=[{pairs}], {kind}_concat={states}")
         if self.skips:
             fields.append(f"skeleton={self.name!r}")
         return f"Genotype({', '.join(fields)})"
@@ -59,8 +64,10 @@ class Darts(EdgeSkeleton):
 
     def from_text(self, text: Snippet) -> Written:
         """Parse DARTS' text form; nothing is evaluated."""
-        nodes, cells = DartsText(text, self.kinds, self.inputs).cells()
-        return Written("darts", nodes, {kind: [Choice(*edge) for edge in cells[kind]] for kind in cells})
+        read = DartsText(text, self.kinds, self.inputs, partial=self.partial, repeats=self.repeats)
+        nodes, cells = read.cells()
+        chosen = {kind: [Choice(*edge) for edge in cells[kind]] for kind in cells}
+        return Written("darts", nodes, chosen, outputs=read.outputs)
 
     def canonical(self, genotype: Genotype) -> str:
         """Return a text without the nodes' numbers: all are put out, so their order is that of channels."""
@@ -68,7 +75,9 @@ class Darts(EdgeSkeleton):
 
     def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: Genotype | None) -> Plan:
         """Stack cells with reductions (Liu et al. 2019, A.1.1 and A.3), all nodes put out."""
-        states = dict.fromkeys(self.kinds, nodes)
+        states = {
+            kind: nodes if genotype is None else len(self.gathered(genotype, kind)) for kind in self.kinds
+        }
         return reducing_cells(side, cells, channels, states, searched=genotype is None)
 
 
@@ -91,6 +100,7 @@ class Skipping(Darts):
     notation = "DARTS’ (with raynas’ own `skeleton`)"
     skips = True
     layer = "raynas.nets.networks.edges:SkippingCell"
+    repeats = False  # is the skip one of the edge, or one of each operation? No source says
 
     def reads(self, text: str) -> bool:
         """Tell whether the text names the skeleton."""

@@ -7,7 +7,8 @@ from raynas.errors import RaynasError
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Choice
 from raynas.spaces.operations import OPERATIONS
-from raynas.spaces.skeletons.base import Written, canonical_edges
+from raynas.spaces.skeletons.base import Written
+from raynas.spaces.skeletons.canonical import canonical_edges
 from raynas.spaces.skeletons.edges import EdgeSkeleton
 from raynas.spaces.skeletons.plan import Usual
 from raynas.spaces.texts import darts as darts_text

@@ -20,7 +20,7 @@ from raynas.spaces.texts.snippet import Snippet, Span, Triple, enclosed
 
 _MARK = re.compile(r"Genotype[ \t]*\(|\{\s*[\"'](?:normal|reduce|recurrent)(?:_concat)?[\"']\s*:")
 _BEFORE = re.compile(r"[\w.]*$")
-_LATER = "which a genotype of raynas cannot say yet"
+_LATER = "which raynas computes in no such cell"
 
 
 def spans(text: str) -> Iterator[Span]:
@@ -48,11 +48,22 @@ class DartsText:
     """One text of that form; ``kinds`` are the kinds of cell that it must have.
 
     ``inputs`` is how many states such a cell reads, ``each`` how many each node reads where pairs do not say
-    for which node they are.
+    for which node they are. With ``partial`` some nodes may not be output, or be absent, with ``repeats`` an
+    edge may have several operations; after `cells`, ``outputs`` has the nodes of kinds that output only some.
     """
 
-    def __init__(self, snippet: Snippet, kinds: tuple[str, ...], inputs: int, each: int = 2) -> None:
+    def __init__(
+        self,
+        snippet: Snippet,
+        kinds: tuple[str, ...],
+        inputs: int,
+        each: int = 2,
+        partial: bool = False,
+        repeats: bool = False,
+    ) -> None:
         self.kinds, self.inputs, self.each = kinds, inputs, each
+        self.partial, self.repeats = partial, repeats
+        self.outputs: dict[str, list[int]] = {}
         self.concat = {kind: "concat" if kind == "recurrent" else f"{kind}_concat" for kind in kinds}
         wanted = [name for kind in kinds for name in (kind, self.concat[kind])]
         notation = f"Genotype({', '.join(f'{name}=...' for name in wanted)})"
@@ -106,7 +117,7 @@ class DartsText:
         last = self._last(gathered)
         if items and all(self._width(item) == 3 for item in items):
             edges = [(self._triple(item), item) for item in items]
-            nodes = last or max(target for (_, _, target), _ in edges) - self.inputs + 1
+            nodes = max(last or 0, *(target - self.inputs + 1 for (_, _, target), _ in edges))
         else:
             groups = self._groups(items, last, tree)
             nodes = len(groups)
@@ -207,6 +218,9 @@ class DartsText:
         listed = gathered[: MOST_NODES + self.inputs + 1] if isinstance(gathered, range) else gathered
         if sorted(listed) == list(whole):
             return
+        if self.partial and listed and set(listed) < set(whole) and len(set(listed)) == len(listed):
+            self.outputs[kind] = sorted(listed)
+            return
         out = [str(node) for node in whole if node not in listed]
         inner = set(listed) <= set(whole)
         reason = (
@@ -220,7 +234,7 @@ class DartsText:
         seen: Counter[tuple[int, int]] = Counter()
         for (_, source, target), item in edges:
             seen[source, target] += 1
-            if seen[source, target] > 1:
+            if seen[source, target] > 1 and not self.repeats:
                 raise self.literal.error(
                     f"two operations on one edge of the {kind} cell, {source}->{target}, {_LATER}",
                     item,
@@ -229,9 +243,12 @@ class DartsText:
             if target >= self.inputs + nodes:
                 raise self.literal.error(f"no node {target} in the {kind} cell", item, f"{nodes} nodes")
         for node in range(self.inputs, self.inputs + nodes):
-            if not any(target == node for (_, _, target), _ in edges):
+            output = node in self.outputs.get(kind, [node])
+            read = any(source == node for (_, source, _), _ in edges)
+            absent = self.partial and not output and not read
+            if not absent and not any(target == node for (_, _, target), _ in edges):
                 raise self.literal.error(
-                    f"node {node} of the {kind} cell reads nothing, {_LATER}",
+                    f"node {node} of the {kind} cell reads nothing, and is {'output' if output else 'read'}",
                     self.fields[kind],
                     "an edge into every node",
                 )
