@@ -25,10 +25,9 @@ from raynas.errors import RaynasError
 from raynas.launch.driver import next_attempt, this_attempt
 from raynas.launch.recover import Member, Team, teams
 from raynas.search.checkpoint import dump
-from raynas.search.loop import Diverged, Pack
+from raynas.search.loop import Pack
+from raynas.search.report import Diverged
 from raynas.sweep.folder import TrialFolder
-
-Ended = Literal["finished", "diverged", "failed"]
 
 
 def run_trials(
@@ -268,7 +267,12 @@ def _finish(trial: TrialFolder, reason: str, live: list[TrialFolder]) -> None:
     _end(trial, "finished", reason, live)
 
 
-def _end(trial: TrialFolder, status: Ended, reason: str, live: list[TrialFolder]) -> None:
+def _end(
+    trial: TrialFolder,
+    status: Literal["finished", "diverged", "failed"],
+    reason: str,
+    live: list[TrialFolder],
+) -> None:
     if reason:
         _log(trial.log, reason)
     trial.spool.append("end", status=status, reason=reason)
