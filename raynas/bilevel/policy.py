@@ -202,7 +202,7 @@ class Dice:
         return -(-torch.log1p(-drawn)).clamp_min(floor).log().to(like)
 
     def each(self, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
-        """Return one draw a lane, stacked."""
+        """Return one draw [...] per lane, stacked to [lanes, ...]."""
         return torch.stack([draw(generator) for generator in self.generators])
 
 
@@ -304,17 +304,23 @@ class Policy:
         return self.store.logits(alphas, self.layout, self.memory)
 
     def relax(self, flat: Tensor) -> Tables:
-        """Return each group's relaxed weights, without modifiers."""
+        """Return each group's relaxed weights [lanes, rows, options] at flat logits [lanes, numbers].
+
+        Modifiers are left out.
+        """
         tables = self.layout.tables(flat)
         return {name: self.relaxation(logits, self._masks[name]) for name, logits in tables.items()}
 
     def mean(self, flat: Tensor) -> Draw:
-        """Return what the policy stands for without chance: for validation, derivation and curvature."""
+        """Return what the policy stands for without chance, at flat logits [lanes, numbers].
+
+        For validation, derivation and curvature.
+        """
         draw = Draw(self.relax(flat)) if self.sampler.random else self.sampler(self, flat)
         return self.finish(draw, flat)
 
     def draw(self, alphas: Tensor, sampler: Sampler | None = None, loss: Losses | None = None) -> Draw:
-        """Return what a step multiplies in, by its own sampler or the policy's."""
+        """Return what a step multiplies in at flat α [lanes, numbers], by its own sampler or the policy's."""
         flat = self.logits(alphas)
         return self.finish((sampler or self.sampler)(self, flat, loss), flat)
 
@@ -331,7 +337,10 @@ class Policy:
         return Draw(weights, active(weights), alone=True)
 
     def finish(self, draw: Draw, flat: Tensor) -> Draw:
-        """Let the modifiers weigh edges, and leave out of the computation what is not alive."""
+        """Let the modifiers weigh edges, and leave out of the computation what is not alive.
+
+        ``flat`` are the logits [lanes, numbers] the draw was made at.
+        """
         for modifier in self.modifiers:
             draw = modifier.weigh(draw, self, flat)
         if draw.active is not None:

@@ -24,7 +24,7 @@ Weights = Mapping[str, Tensor]
 
 
 def active(weights: Weights) -> dict[str, Tensor]:
-    """Return the mask of weights other than 0, as `Pass.active` takes it; waits for a GPU to know them."""
+    """Return the mask [lanes, edges, operations] of weights other than 0, on the CPU; waits for a GPU."""
     return {kind: (rows.detach() != 0).cpu() for kind, rows in weights.items()}
 
 
