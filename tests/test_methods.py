@@ -16,7 +16,6 @@ from raynas.parts.schedules import Linear
 from raynas.parts.stages.deepen_widen import Widen
 from raynas.parts.stages.perturb_and_project import PerturbAndProject
 from raynas.parts.stops import AnyOf, SkipCount
-from raynas.search.look import Evaluator
 from raynas.search.loop import Pack, Search
 from raynas.spaces.library import load_space
 from raynas.spaces.library import names as library_names
@@ -227,15 +226,17 @@ def test_a_search_in_python_has_its_methods_defaults_and_rejections(make_search_
         Search(wrong, *build(wrong))
 
 
-def test_adaptive_regularisation_goes_back_twice_and_then_no_more(make_search_config, build, monkeypatch):
-    """The largest eigenvalue doubles in every epoch, so that the stop rule always fires."""
+def growing(config, setting):
+    """Return a search whose largest eigenvalue doubles in every epoch, so that its stop rule always fires."""
+    search = Search(config, *setting)
+    pack = search.pack
+    pack.measure_curvature = lambda: [Curvature(eig_max=2.0**pack.epoch, eig_min=0, eig_gap=0, trace=0)]
+    return search
 
-    def doubled(self, epoch):
-        return [Curvature(eig_max=2.0**epoch, eig_min=0.0, eig_gap=0.0, trace=0.0)]
 
-    monkeypatch.setattr(Evaluator, "measure_curvature", doubled)
+def test_adaptive_regularisation_goes_back_twice_and_then_no_more(make_search_config, build):
     config = make_search_config(method=ADA, epochs=4, hessian={"every": 1})
-    search = Search(config, *build(config))
+    search = growing(config, build(config))
     search.advance()
     kept = search.state_dict()
     report = search.advance()
@@ -249,7 +250,7 @@ def test_adaptive_regularisation_goes_back_twice_and_then_no_more(make_search_co
     assert [(each.epoch, each.restart) for each in rest] == [(1, 1), (1, 2), (2, 2), (3, 2)]
     assert float(search.pack.trainer.sgd.weight_decay) == pytest.approx(100 * config.weight_decay)
     assert rest[-1].ended is None
-    again = Search(config, *build(config))
+    again = growing(config, build(config))
     again.load_state_dict(middle)
     assert list(again) == rest
 
@@ -258,10 +259,10 @@ def test_no_rule_ends_a_search_after_its_last_epoch(make_search_config, build):
     stop = {key: value for key, value in ADA["stop"].items() if key != "then"}
     method = {"base": "r-darts-es", "stop": {**stop, "after": 1}}
     config = make_search_config(method=method, epochs=4, hessian={"every": 1})
-    reports = list(Search(config, *build(config)))
+    reports = list(growing(config, build(config)))
     assert (reports[-1].epoch, reports[-1].ended.epoch) == (2, 1)
-    last = Search(config, *build(config))
-    last.measure_curvature = lambda: [Curvature(2.0 ** (last.epoch == 3), 0.0, 0.0, 0.0)]
+    last = growing(config, build(config))
+    last.pack.measure_curvature = lambda: [Curvature(2.0 ** (last.pack.epoch == 3), 0.0, 0.0, 0.0)]
     reports = list(last)
     assert (reports[-1].epoch, reports[-1].ended) == (3, None)
 
@@ -270,7 +271,7 @@ def test_early_stopping_returns_the_cell_from_before(make_search_config, build):
     stop = {key: value for key, value in ADA["stop"].items() if key != "then"}
     method = {"base": "r-darts-es", "stop": stop}
     config = make_search_config(method=method, epochs=4, hessian={"every": 1})
-    reports = list(Search(config, *build(config)))
+    reports = list(growing(config, build(config)))
     assert [report.epoch for report in reports] == [0, 1]
     assert reports[-1].ended.epoch == 0
 

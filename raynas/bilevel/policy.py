@@ -187,6 +187,7 @@ class Dice:
 
     def uniform(self, like: Tensor) -> Tensor:
         """Return numbers in (0, 1), up to rounding, shaped as ``like`` [lanes, ...]."""
+        # In float64 whatever α is: a float32 has 2²⁴ values in [0, 1), so one in 17 million draws would be 0.
         drawn = self.each(lambda g: torch.rand(like.shape[1:], generator=g, dtype=torch.float64))
         return drawn.clamp_min(torch.finfo(torch.float64).tiny).to(like)
 
@@ -264,6 +265,7 @@ class Policy:
         """Let only these options [lanes, rows, options] live from now on; padding never does."""
         self.alive = {name: alive[name].cpu() & self.layout.masks[name] for name in self.layout.shapes}
         self._masks = {name: mask.to(self.alphas.device) for name, mask in self.alive.items()}
+        # Asked once, for masks on the CPU: to ask at every step would make the host wait for a GPU each time.
         self._whole = all(bool((mask == self.layout.masks[name]).all()) for name, mask in self.alive.items())
         self._live = None if self._whole or not self.store.entrywise else self._movable()
 
@@ -363,6 +365,7 @@ class Policy:
             self.alive[name][lane] = mask
         self.prune(self.alive)
         for name, tensor in state["memory"].items():
+            # A search that is restored before its first step has no memory yet of what steps leave in it.
             known = self.memory.setdefault(name, torch.zeros(self.lanes, *tensor.shape).to(self.alphas))
             known[lane] = tensor
         self.dice.generators[lane].set_state(state["dice"])
