@@ -175,7 +175,7 @@ def lines_per_method() -> float:
 
 
 def entered(work: Callable[[], object], room: str = "") -> tuple[set[Path], int]:
-    """Return the files of the package, or of a room, that a piece of work enters; and the functions' lines."""
+    """Return the files of the package, or of a room, that some work enters, and its functions' lines."""
     codes: set[CodeType] = set()
 
     def note(frame: FrameType, event: str, argument: object) -> None:
