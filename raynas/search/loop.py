@@ -28,7 +28,7 @@ from raynas.nets.ops.lanes import Statistics
 from raynas.parts.updaters import clip_norm
 from raynas.search.look import Looker, Pair
 from raynas.search.memory import peak_memory, reset_peak_memory
-from raynas.search.report import Diverged, EpochOutcome, Losses, derive, diverged, report_of
+from raynas.search.report import Diverged, EpochLosses, EpochOutcome, cell_of, diverged, report_of
 from raynas.search.rollback import judge
 from raynas.search.searches import Searches
 from raynas.spaces.space import Space
@@ -59,7 +59,7 @@ class Pack(Searches):
         mean = self.problem.mean()
         valid = self.evaluator.validate(self.epoch)
         finite = [all(map(math.isfinite, (*a, *b))) for a, b in zip(train, valid, strict=True)]
-        genotypes = [derive(self.method, self.space, mean, lane) if finite[lane] else None for lane in lanes]
+        genotypes = [cell_of(self.method, self.space, mean, lane) if finite[lane] else None for lane in lanes]
         derived = self.problem.policy.one_hot(genotypes)
         discrete = self.evaluator.look(derived, Statistics.BATCH, "discrete", self.epoch)
         due = self.calendar.curvature_due(self.epoch) and any(finite)
@@ -68,8 +68,9 @@ class Pack(Searches):
         outcomes: list[EpochOutcome] = []
         for lane, genotype in enumerate(genotypes):
             if genotype is None:
-                losses = (train[lane][0], valid[lane][0])
-                outcomes.append(diverged(self.configs[lane], self.epoch, *losses, rates[lane]))
+                outcomes.append(
+                    diverged(self.configs[lane], self.epoch, train[lane], valid[lane], rates[lane])
+                )
                 continue
             report = report_of(
                 self.problem,
@@ -78,7 +79,7 @@ class Pack(Searches):
                 progress,
                 mean=mean,
                 genotype=genotype,
-                losses=Losses(train[lane], valid[lane], discrete[lane]),
+                losses=EpochLosses(train[lane], valid[lane], discrete[lane]),
                 rate=rates[lane],
                 measured=measured[lane],
                 restart=self.state.restarts[lane],

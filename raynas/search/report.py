@@ -28,7 +28,7 @@ EpochOutcome = EpochReport | Diverged
 """What an epoch ends with, for one search of a pack."""
 
 
-class Losses(NamedTuple):
+class EpochLosses(NamedTuple):
     """Mean loss and accuracy of one search: in training, of what it validates, of its derived cell alone."""
 
     train: Pair
@@ -36,17 +36,17 @@ class Losses(NamedTuple):
     discrete: Pair
 
 
-def diverged(config: SearchConfig, epoch: int, train: float, valid: float, rate: float) -> Diverged:
-    """Return what to say of a search whose mean losses in an epoch were these."""
+def diverged(config: SearchConfig, epoch: int, train: Pair, valid: Pair, rate: float) -> Diverged:
+    """Return what to say of a search whose mean losses and accuracies in an epoch were these."""
     return Diverged(
         f"the search diverged in epoch {epoch}",
-        got=f"training loss {train:.6g}, validation loss {valid:.6g} at learning rate {rate:.4g}",
+        got=f"training loss {train[0]:.6g}, validation loss {valid[0]:.6g} at learning rate {rate:.4g}",
         expected="finite losses",
         next_step=f"lower learning_rate ({config.learning_rate}) or clip ({config.clip})",
     )
 
 
-def derive(method: Method, space: Space, mean: Draw, lane: int) -> Genotype:
+def cell_of(method: Method, space: Space, mean: Draw, lane: int) -> Genotype:
     """Return the cell that a method reads from a lane's mean weights."""
     return method.derivation(space, _of_lane(mean, lane))
 
@@ -59,7 +59,7 @@ def report_of(
     *,
     mean: Draw,
     genotype: Genotype,
-    losses: Losses,
+    losses: EpochLosses,
     rate: float,
     measured: Curvature | None,
     restart: int,
@@ -86,7 +86,7 @@ def report_of(
 
 
 def _extra(
-    problem: Bilevel, method: Method, lane: int, progress: Progress, losses: Losses
+    problem: Bilevel, method: Method, lane: int, progress: Progress, losses: EpochLosses
 ) -> dict[str, float]:
     """Return the values of the method's schedules, a text's perplexities, and what is alive.
 
