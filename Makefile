@@ -3,7 +3,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint types pytest quick drills format wheel clean
+.PHONY: help setup quickstart test lint types pytest quick drills lowest format wheel clean
 BIN := .venv/bin
 # As many processes as cores, 4 at most; clusters and servers keep to one of them per file, and drills come last
 # (tests/conftest.py).
@@ -34,6 +34,11 @@ quick: setup ## Run the tests that take no search to its end and start no cluste
 drills: setup ## Run what takes clusters, kills and long waits
 	$(PYTEST) -m drill $(ARGS)
 
+lowest: setup ## Run the quick tests with the lowest versions that pyproject.toml allows
+	$(BIN)/python -m uv venv --quiet --clear .lowest
+	$(BIN)/python -m uv pip install --quiet --python .lowest --resolution lowest-direct --editable '.[test]'
+	$(subst $(BIN),.lowest/bin,$(PYTEST)) -m "not slow" $(ARGS)
+
 format: setup ## Rewrite the code in its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -47,5 +52,5 @@ setup: ## Make .venv when it is missing or pyproject.toml changed
 	@.ci/setup
 
 clean: ## Remove the environment and everything built; runs/ stays
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .lowest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -21,7 +21,7 @@ from raynas.data.load import load_data
 from raynas.data.split import split
 from raynas.nets.ops.flat import column, flatten
 from raynas.parts.estimators import FirstOrder, SecondOrder
-from raynas.search.loop import Search
+from raynas.search.loop import Pack
 from raynas.spaces.library import load_space
 
 STEPS = (0, 60)
@@ -41,27 +41,27 @@ def run(setting: Setting) -> Iterator[Line]:
     size = setting.size
     shape = {"channels": size.channels, "cells": size.cells, "batch": size.batch}
     config = SearchConfig(space=SPACE, method="darts-2nd", data="digits", **shape)
-    search = Search(
-        config,
+    pack = Pack(
+        [config],
         load_space(SPACE),
         split(load_data(config.data), config.data),
         setting.device,
         dtype=torch.float64,
     )
-    rates = column([config.learning_rate], search.problem.values)
+    rates = column([config.learning_rate], pack.problem.values)
     done = 0
     for steps in STEPS:
-        batches = search.batches()
+        batches = pack.batches()
         while done < steps:
             for train, valid in batches:
-                search.trainer.step(train, valid, rates, move_alphas=True)
+                pack.step(train, valid, rates, move_alphas=True)
                 done += 1
-            batches = search.batches()
-        yield from _compare(search, *next(batches), rates, done)
+            batches = pack.batches()
+        yield from _compare(pack, *next(batches), rates, done)
 
 
-def _compare(search: Search, train: Batch, valid: Batch, rates: Tensor, done: int) -> Iterator[Line]:
-    problem, sgd = search.problem, search.trainer.sgd
+def _compare(pack: Pack, train: Batch, valid: Batch, rates: Tensor, done: int) -> Iterator[Line]:
+    problem, sgd = pack.problem, pack.trainer.sgd
     found = {name: each(problem, train, valid, sgd, rates) for name, each in ESTIMATORS.items()}
     apart = (found["difference"] - found["exact"]).norm() / found["exact"].norm()
     yield Line(f"after {done} steps: |difference - exact| / |exact|", float(apart), "share")

@@ -94,8 +94,8 @@ def stepper(pack: Pack) -> Callable[[], None]:
     rates = column([config.learning_rate for config in pack.configs], pack.problem.values)
 
     def step() -> None:
-        pack.trainer.step_alphas(train, valid, rates)
-        pack.trainer.step_weights(train, rates)
+        pack.step_alphas(train, valid, rates)
+        pack.step_weights(train, rates)
 
     return step
 

@@ -467,11 +467,11 @@ def test_proxyless_searches_its_own_space(make_search_config, build):
     config = small(make_search_config, method=METHODS["proxyless"], **changes)
     space, splits = build(config)
     search = Search(config, space, splits)
-    before = search.problem.alphas.clone()
+    before = search.pack.problem.alphas.clone()
     [report] = list(search)
     assert report.genotype.space == "proxyless"
     assert len(report.genotype.cell("normal")) == 21
-    assert not torch.equal(search.problem.alphas, before)
+    assert not torch.equal(search.pack.problem.alphas, before)
 
 
 def test_a_drawing_has_a_line_for_each_stage_and_a_box_for_each_block(tmp_path):

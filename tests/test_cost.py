@@ -280,11 +280,11 @@ def test_the_methods_that_publish_a_cost_term_have_theirs(make_search_config, bu
     assert describe("proxyless")["parts"]["penalties"][0]["use"] == "cost"
     config = make_search_config(method={"base": "darts", "add": {"penalties": ["cost"]}}, epochs=1)
     search = Search(config, *build(config))
-    [costs] = search.problem._costs
+    [costs] = search.pack.problem._costs
     assert torch.equal(
-        costs["normal"], option_costs(search.space, search.problem.supernet, "flops")["normal"]
+        costs["normal"], option_costs(search.pack.space, search.pack.problem.supernet, "flops")["normal"]
     )
-    assert not list(reasons(search.method, search.space, config.model_dump()))
+    assert not list(reasons(search.pack.method, search.pack.space, config.model_dump()))
 
 
 @pytest.mark.slow
@@ -292,9 +292,9 @@ def test_a_rebuilt_supernet_is_counted_anew(make_search_config, build):
     method = {"base": "p-darts", "add": {"penalties": ["cost"]}}
     config = make_search_config(method=method, epochs=3, cells=5)
     search, totals = Search(config, *build(config)), []
-    while search.epoch < search.epochs:
+    while search.pack.epoch < search.pack.epochs:
         search.advance()
-        totals.append(float(search.problem._costs[0]["normal"].sum()))
+        totals.append(float(search.pack.problem._costs[0]["normal"].sum()))
     assert totals[0] == totals[1] < totals[2]
 
 

@@ -221,38 +221,39 @@ def test_every_method_can_be_described_and_written_again():
 def test_a_search_in_python_has_its_methods_defaults_and_rejections(make_search_config, build):
     config = make_search_config(method="drnas")
     search = Search(config, *build(config))
-    assert (search.config.learning_rate, search.config.batch) == (0.1, config.batch)
+    assert (search.pack.config.learning_rate, search.pack.config.batch) == (0.1, config.batch)
     assert next(iter(search)).learning_rate == 0.1
     wrong = make_search_config(method={"base": "darts-2nd", "sampler": "gumbel"})
     with pytest.raises(RaynasError, match="second order needs a sampler without chance"):
         Search(wrong, *build(wrong))
 
 
-class Growing(Search):
-    """A search whose largest eigenvalue doubles in every epoch, so that its stop rule always fires."""
-
-    def measure_curvature(self):
-        return [Curvature(eig_max=2.0**self.epoch, eig_min=0.0, eig_gap=0.0, trace=0.0)]
+def growing(config, setting):
+    """Return a search whose largest eigenvalue doubles in every epoch, so that its stop rule always fires."""
+    search = Search(config, *setting)
+    pack = search.pack
+    pack.measure_curvature = lambda: [Curvature(eig_max=2.0**pack.epoch, eig_min=0, eig_gap=0, trace=0)]
+    return search
 
 
 @pytest.mark.slow
 def test_adaptive_regularisation_goes_back_twice_and_then_no_more(make_search_config, build):
     config = make_search_config(method=ADA, epochs=4, hessian={"every": 1})
-    search = Growing(config, *build(config))
+    search = growing(config, build(config))
     search.advance()
     kept = search.state_dict()
-    [report] = search.advance()
+    report = search.advance()
     # Epoch 1 doubled epoch 0: back to the end of epoch 0, with ten times the weight decay.
-    assert (report.epoch, report.restart, search.epoch) == (1, 0, 1)
-    assert torch.equal(search.problem.alphas[0], kept["policy"]["alphas"])
-    assert torch.equal(search.trainer.sgd.velocity[0], kept["sgd"]["velocity"])
-    assert float(search.trainer.sgd.weight_decay) == pytest.approx(10 * config.weight_decay)
+    assert (report.epoch, report.restart, search.pack.epoch) == (1, 0, 1)
+    assert torch.equal(search.pack.problem.alphas[0], kept["policy"]["alphas"])
+    assert torch.equal(search.pack.trainer.sgd.velocity[0], kept["sgd"]["velocity"])
+    assert float(search.pack.trainer.sgd.weight_decay) == pytest.approx(10 * config.weight_decay)
     middle = search.state_dict()
     rest = list(search)
     assert [(each.epoch, each.restart) for each in rest] == [(1, 1), (1, 2), (2, 2), (3, 2)]
-    assert float(search.trainer.sgd.weight_decay) == pytest.approx(100 * config.weight_decay)
+    assert float(search.pack.trainer.sgd.weight_decay) == pytest.approx(100 * config.weight_decay)
     assert rest[-1].ended is None
-    again = Growing(config, *build(config))
+    again = growing(config, build(config))
     again.load_state_dict(middle)
     assert list(again) == rest
 
@@ -261,10 +262,10 @@ def test_no_rule_ends_a_search_after_its_last_epoch(make_search_config, build):
     stop = {key: value for key, value in ADA["stop"].items() if key != "then"}
     method = {"base": "r-darts-es", "stop": {**stop, "after": 1}}
     config = make_search_config(method=method, epochs=4, hessian={"every": 1})
-    reports = list(Growing(config, *build(config)))
+    reports = list(growing(config, build(config)))
     assert (reports[-1].epoch, reports[-1].ended.epoch) == (2, 1)
-    last = Growing(config, *build(config))
-    last.measure_curvature = lambda: [Curvature(2.0 ** (last.epoch == 3), 0.0, 0.0, 0.0)]
+    last = growing(config, build(config))
+    last.pack.measure_curvature = lambda: [Curvature(2.0 ** (last.pack.epoch == 3), 0.0, 0.0, 0.0)]
     reports = list(last)
     assert (reports[-1].epoch, reports[-1].ended) == (3, None)
 
@@ -273,7 +274,7 @@ def test_early_stopping_returns_the_cell_from_before(make_search_config, build):
     stop = {key: value for key, value in ADA["stop"].items() if key != "then"}
     method = {"base": "r-darts-es", "stop": stop}
     config = make_search_config(method=method, epochs=4, hessian={"every": 1})
-    reports = list(Growing(config, *build(config)))
+    reports = list(growing(config, build(config)))
     assert [report.epoch for report in reports] == [0, 1]
     assert reports[-1].ended.epoch == 0
 

@@ -78,17 +78,17 @@ def test_a_search_runs_resumes_bit_for_bit_and_curvature_leaves_it_alone(setting
     config = tiny(quick(name))
     whole = Search(config, *setting)
     reports = list(whole)
-    assert reports[-1].epoch == whole.epochs - 1 or reports[-1].ended
+    assert reports[-1].epoch == whole.pack.epochs - 1 or reports[-1].ended
     assert all(math.isfinite(report.valid_loss) and report.entropy["normal"] >= 0 for report in reports)
     json.dumps([report.to_json() for report in reports], allow_nan=False)
-    assert whole.method.validated == ("cells" if name in CELLS else "mixture")
+    assert whole.pack.method.validated == ("cells" if name in CELLS else "mixture")
     assert reports[-1].valid_loss == pytest.approx(plainly_validated(whole), rel=1e-4)
     if len(reports) == 1:
         return
     first = Search(config, *setting)
-    begun = [first.advance()[0]]
+    begun = [first.advance()]
     before = first.state_dict()
-    first.measure_curvature()
+    first.pack.measure_curvature()
     assert same_states(before, first.state_dict())
     (tmp_path / "checkpoint.pt").write_bytes(dump(before))
     second = Search(config, *setting)
@@ -114,23 +114,23 @@ def test_two_in_a_pack_give_what_each_gives_alone(setting, name):
 @pytest.mark.parametrize("name", METHODS)
 def test_a_step_moves_its_own_variables_only(setting, name):
     search = Search(tiny(quick(name)), *setting, dtype=torch.float64)
-    trainer, problem = search.trainer, search.problem
-    train, valid = next(search.batches())
+    trainer, problem = search.pack.trainer, search.pack.problem
+    train, valid = next(search.pack.batches())
     rates = torch.full((1, 1), 0.025, dtype=torch.float64)
     alphas, values = problem.alphas.clone(), problem.values.clone()
     buffers = {key: buffer.clone() for key, buffer in problem.supernet.named_buffers()}
-    if search.method.order == "joint":
-        trainer.step_both(train, rates)
+    if search.pack.method.order == "joint":
+        search.pack.step_both(train, rates)
         assert not torch.equal(problem.alphas, alphas)
         assert not torch.equal(problem.values, values)
         return
-    trainer.step_alphas(train, valid, rates)
+    search.pack.step_alphas(train, valid, rates)
     assert torch.equal(problem.values, values)
     assert all(torch.equal(buffers[key], buffer) for key, buffer in problem.supernet.named_buffers())
     assert bool((trainer.sgd.velocity == 0).all())
-    assert torch.equal(problem.alphas, alphas) == (search.method.estimator is None)
+    assert torch.equal(problem.alphas, alphas) == (search.pack.method.estimator is None)
     moved = problem.alphas.clone()
-    trainer.step_weights(train, rates)
+    search.pack.step_weights(train, rates)
     assert torch.equal(problem.alphas, moved)
     assert not torch.equal(problem.values, values)
     assert all(parameter.grad is None for parameter in problem.parameters)

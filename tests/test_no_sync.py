@@ -25,8 +25,8 @@ def pack_of(method, lanes, device, space="tiny"):
 def step(pack):
     train, valid = next(iter(pack.batches()))
     rates = column([config.learning_rate for config in pack.configs], pack.problem.values)
-    pack.trainer.step_alphas(train, valid, rates)
-    pack.trainer.step_weights(train, rates)
+    pack.step_alphas(train, valid, rates)
+    pack.step_weights(train, rates)
 
 
 FEW = {"darts", "darts-2nd", "drnas", "pc-darts", "snas"} & set(FREE)

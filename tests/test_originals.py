@@ -21,6 +21,7 @@ from raynas.data.split import split
 from raynas.nets.ops.lanes import Statistics
 from raynas.parts.stages import perturb_and_project as projection
 from raynas.search.loop import Search
+from raynas.search.report import cell_of
 from raynas.spaces.library import load_space
 
 DOUBLE = torch.float64
@@ -45,11 +46,11 @@ def prepared(space, method, cells=3, **more):
     size = {"channels": 4, "cells": cells, "batch": IMAGES}
     config = SearchConfig(space=space, method=method, **size, **more)
     search = Search(config, load_space(space), split(data, config.data), dtype=DOUBLE)
-    problem = search.problem
+    problem = search.pack.problem
     problem.values.copy_(wave(problem.values.numel(), 1.7, 0.3, 0.5))
     problem.publish()
     problem.alphas.copy_(wave(problem.alphas.numel(), 2.3, 1.0, 0.3))
-    search.trainer.sgd.velocity = wave(problem.values.numel(), 0.7, 2.0, 0.01)[None].clone()
+    search.pack.trainer.sgd.velocity = wave(problem.values.numel(), 0.7, 2.0, 0.01)[None].clone()
     return search
 
 
@@ -115,18 +116,18 @@ GENOTYPES = {
 def test_a_step_is_that_of_the_authors(space, method, losses, norm, slopes, alphas, weights):
     """Validation loss, gradient of α, α after it, training loss at that α, the weights after their step."""
     search = prepared(space, method, hessian={"every": 0})
-    problem, trainer = search.problem, search.trainer
+    problem, trainer = search.pack.problem, search.pack.trainer
     train, valid, rates = batch(0.0), batch(1.0), torch.full((1, 1), 0.025, dtype=DOUBLE)
     assert problem.losses(valid, problem.alphas).item() == pytest.approx(losses[0], abs=1e-11)
-    gradient = search.method.estimator(problem, train, valid, trainer.sgd, rates)[0]
+    gradient = search.pack.method.estimator(problem, train, valid, trainer.sgd, rates)[0]
     assert float(gradient.norm()) == pytest.approx(norm, abs=1e-10)
     assert gradient[[0, 3, -1]].tolist() == pytest.approx(slopes, abs=1e-10)
-    seen = trainer.step(train, valid, rates, move_alphas=True)
+    seen = search.pack.step(train, valid, rates, move_alphas=True)
     assert problem.alphas[0, [0, 3, -1]].tolist() == pytest.approx(alphas, abs=1e-11)
     assert float(seen[0]) == pytest.approx(losses[1], abs=1e-11)
     values = problem.values[0]
     assert float(values @ wave(len(values), 1.0, 0.0)) == pytest.approx(weights, abs=1e-10)
-    genotype = search._derive(problem.mean(), 0)
+    genotype = cell_of(search.pack.method, problem.space, problem.mean(), 0)
     chosen = {kind: genotype.cell(kind) for kind in ("normal", "reduce")}
     assert GENOTYPES[space] == {
         kind: ", ".join(f"{each.op} {each.source}" for each in choices) for kind, choices in chosen.items()
@@ -135,11 +136,11 @@ def test_a_step_is_that_of_the_authors(space, method, losses, norm, slopes, alph
 
 def test_curvature_is_that_of_the_authors_without_their_decay():
     """Of automl/RobustDARTS' whole matrix, whose diagonal is larger by α's weight decay of 1e-3."""
-    problem = (search := prepared("s2", "darts-2nd", hessian={"every": 0})).problem
+    problem = (search := prepared("s2", "darts-2nd", hessian={"every": 0})).pack.problem
     [found] = curvature(
         lambda flat: problem.loss_at_logits(batch(1.0), flat),
         problem.alphas,
-        search.evaluator.basis,
+        search.pack.evaluator.basis,
         [torch.Generator().manual_seed(0)],
         zeros=problem.policy.layout.rows,
     )
@@ -153,7 +154,7 @@ def test_projection_on_nas_bench_201_is_that_of_the_authors(monkeypatch):
     stages = {"use": "perturb-and-project", "interval": 2, "criterion": "loss"}
     more = {"epochs": 3, "weight_decay": 5e-4, "hessian": {"every": 0}}
     search = prepared("nas-bench-201", {"base": "darts-pt", "stages": stages}, cells=1, **more)
-    problem, policy, controller = search.problem, search.problem.policy, search.method.stages
+    problem, policy, controller = search.pack.problem, search.pack.problem.policy, search.pack.method.stages
     train, valid, rates = batch(0.0), batch(1.0), torch.full((1, 1), 0.0025, dtype=DOUBLE)
     drawn = iter(range(1, 7))
     monkeypatch.setattr(projection._Trial, "_pick", lambda self, lane, n: (2 * next(drawn) + 1) % n)
@@ -164,8 +165,8 @@ def test_projection_on_nas_bench_201_is_that_of_the_authors(monkeypatch):
         scores.append(float(cross_entropy(logits, valid.labels)))
         return cross_entropy(logits, valid.labels), accuracy(logits, valid.labels)
 
-    search.trainer.forget_momentum()
-    epochs = search.stages[1].epochs
+    search.pack.trainer.forget_momentum()
+    epochs = search.pack.stages[1].epochs
     for epoch in range(3, 3 + epochs):
         problem.begin(Progress(epoch, 3, 1, 3, 3 + epochs))
         before = policy.alive["normal"][0].sum(-1)
@@ -173,7 +174,7 @@ def test_projection_on_nas_bench_201_is_that_of_the_authors(monkeypatch):
             policy.prune(alive)
         rows = ((before > 1) & (policy.alive["normal"][0].sum(-1) == 1)).nonzero().flatten().tolist()
         decided += [(row, int(policy.alive["normal"][0, row].nonzero())) for row in rows]
-        losses.append(float(search.trainer.step(train, valid, rates, move_alphas=True)[0]))
+        losses.append(float(search.pack.step(train, valid, rates, move_alphas=True)[0]))
     assert scores[:5] == pytest.approx(
         [1.532859654511, 1.542245805457, 1.533178184012, 1.519318511905, 1.549473061630], abs=1e-11
     )

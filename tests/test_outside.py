@@ -116,7 +116,8 @@ def test_drawings_show_an_operation_of_a_known_family_in_a_colour_of_its_own(
     """One line of the catalogue is all that it takes."""
     from raynas.report import figures
     from raynas.report.draw import draw_cell
-    from raynas.spaces.genotype import Choice, Genotype
+    from raynas.spaces.genotype import Genotype
+    from raynas.spaces.graph import Choice
 
     added = operations.Operation("sep_conv_9x9", "separable", "sep 9×9", "depthwise-separable 9×9", 9)
     monkeypatch.setattr(operations.OPERATIONS, "_others", {added.name: added})

@@ -161,10 +161,10 @@ def test_a_search_learns_from_the_curvature_of_its_own_loss(make_search_config, 
     config = make_search_config(method="bayes-nas", epochs=2, warmup=1, batch=16)
     search = Search(config, *build(config), dtype=torch.float64)
     search.advance()
-    problem, evaluator = search.problem, search.evaluator
+    problem, evaluator = search.pack.problem, search.pack.evaluator
     before = search.state_dict()
-    bends = evaluator.bends(1)
-    assert torch.equal(evaluator.bends(1), bends)
+    bends = evaluator.hessian_diagonal(1)
+    assert torch.equal(evaluator.hessian_diagonal(1), bends)
     flat = problem.alphas.clone()
     for entry in (1, 7, 26):
 

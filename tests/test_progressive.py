@@ -122,30 +122,30 @@ def test_p_darts_starts_anew_in_every_stage_and_what_died_stays_dead(setting):  
     search = Search(tiny("p-darts", epochs=6, cells=5), *setting)
     cells, alive, options = [], [], []
     for report in search:
-        cells.append(len(search.problem.supernet.cells))
-        alive.append({name: mask.clone() for name, mask in search.problem.policy.alive.items()})
+        cells.append(len(search.pack.problem.supernet.cells))
+        alive.append({name: mask.clone() for name, mask in search.pack.problem.policy.alive.items()})
         options.append(report.extra["alive"])
         if report.epoch in (2, 4):  # the first epoch of a stage: one epoch of steps from the start
-            assert float(search.problem.alphas.abs().max()) < 0.05
-            assert float(search.trainer.updater.state(0)["steps"]) == search.train.steps_per_epoch
+            assert float(search.pack.problem.alphas.abs().max()) < 0.05
+            assert float(search.pack.trainer.updater.state(0)["steps"]) == search.pack.train.steps_per_epoch
     assert cells == [3, 3, 3, 3, 5, 5]
     assert options[:4] == [40, 40, 30, 30]
     assert 20 <= options[4] == options[5] < 30  # two an edge, and `none` where it outweighs one of them
     for before, after in pairwise(alive):
         assert all(bool((before[name] | ~after[name]).all()) for name in before)
-    rates = [report.learning_rate for report in search.history[0]]
+    rates = [report.learning_rate for report in search.pack.history[0]]
     assert rates[0] == rates[2] == rates[4] == 0.025
-    assert search.method.derivation.most == 2
+    assert search.pack.method.derivation.most == 2
 
 
 def test_widening_takes_over_weights_momentum_and_alpha(setting):  # noqa: F811
     search = Search(tiny(WIDER, epochs=3), *setting, dtype=torch.float64)
     search.advance()
-    trainer, problem = search.trainer, search.problem
+    trainer, problem = search.pack.trainer, search.pack.problem
     before, alphas = problem.supernet, problem.alphas.clone()
     velocity, moments = trainer.sgd.velocity.clone(), trainer.updater.state(0)
-    search.epoch = 1
-    search._begin()
+    search.pack.state.epoch = 1
+    search.pack.begin()
     assert (before.partial, problem.supernet.partial) == (4, 2)
     assert torch.equal(problem.alphas, alphas)
     assert same_states(trainer.updater.state(0), moments)
@@ -170,7 +170,7 @@ def test_resuming_at_any_epoch_of_any_stage_is_bit_identical(setting, tmp_path, 
     assert len(reports) == 5
     first = Search(config, *setting)
     for done in range(1, 5):
-        assert first.advance()[0] == reports[done - 1]
+        assert first.advance() == reports[done - 1]
         (tmp_path / "checkpoint.pt").write_bytes(dump(first.state_dict()))
         second = Search(config, *setting)
         second.load_state_dict(load(tmp_path / "checkpoint.pt"))

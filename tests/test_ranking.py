@@ -106,7 +106,7 @@ def test_it_resumes_and_packs_like_any_method(make_search_config, build):
     whole = list(Search(configs[1], space, splits))
     assert len(whole) == 3
     first, second = (Search(configs[1], space, splits) for _ in range(2))
-    begun = [first.advance()[0], first.advance()[0]]
+    begun = [first.advance(), first.advance()]
     second.load_state_dict(first.state_dict())
     assert begun + list(second) == whole
     together = [outcomes[1] for outcomes in Pack(configs, space, splits, dtype=torch.float64)]

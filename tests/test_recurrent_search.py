@@ -19,9 +19,9 @@ from raynas.methods import names, reasons, resolve, with_defaults
 from raynas.nets.ops.lanes import Statistics
 from raynas.report.build import build_report
 from raynas.search.checkpoint import dump, load
-from raynas.search.look import perplexity
 from raynas.search.loop import Pack, Search
 from raynas.search.measure import measure, measure_faster_forms
+from raynas.search.report import perplexity
 from raynas.spaces.library import load_space
 from raynas.spaces.space_file import SpaceFile
 from raynas.sweep.file.load import load_sweep
@@ -102,7 +102,7 @@ def test_a_search_runs_resumes_bit_for_bit_and_curvature_leaves_it_alone(small, 
     config = search(quick(name))
     whole = Search(config, small, splits)
     reports = list(whole)
-    assert reports[-1].epoch == whole.epochs - 1 or reports[-1].ended
+    assert reports[-1].epoch == whole.pack.epochs - 1 or reports[-1].ended
     for report in reports:
         assert report.extra["perplexity"] == math.exp(report.valid_loss)
         assert report.extra["discrete_perplexity"] == math.exp(report.discrete_loss)
@@ -111,9 +111,9 @@ def test_a_search_runs_resumes_bit_for_bit_and_curvature_leaves_it_alone(small, 
     if len(reports) == 1:
         return
     first = Search(config, small, splits)
-    begun = [first.advance()[0]]
+    begun = [first.advance()]
     before = first.state_dict()
-    first.measure_curvature()
+    first.pack.measure_curvature()
     assert same_states(before, first.state_dict())
     (tmp_path / "checkpoint.pt").write_bytes(dump(before))
     second = Search(config, small, splits)
@@ -121,11 +121,11 @@ def test_a_search_runs_resumes_bit_for_bit_and_curvature_leaves_it_alone(small, 
     assert begun + list(second) == reports
 
 
-def grown(found):
+def grown(pack):
     """Enlarge the first weights: six units vary so little that normalising them would amplify rounding."""
-    found.problem.values.mul_(10)
-    found.problem.publish()
-    return found
+    pack.problem.values.mul_(10)
+    pack.problem.publish()
+    return pack
 
 
 @pytest.mark.slow
@@ -136,7 +136,7 @@ def test_two_in_a_pack_give_what_each_gives_alone(small, splits, name):
     more["hessian"] = {"every": int("r-darts" in name), "steps": 4}
     configs = [search(quick(name), **more), search(quick(name), seed=3, **{**more, "learning_rate": 0.05})]
     [*_, outcomes] = grown(Pack(configs, small, splits, dtype=torch.float64))
-    [*_, report] = grown(Search(configs[1], small, splits, dtype=torch.float64))
+    [*_, [report]] = grown(Pack(configs[1:], small, splits, dtype=torch.float64))
     assert outcomes[1].train_loss == pytest.approx(report.train_loss, rel=1e-7)
     assert outcomes[1].valid_loss == pytest.approx(report.valid_loss, rel=1e-5)
     assert outcomes[1].discrete_loss == pytest.approx(report.discrete_loss, rel=1e-7)
@@ -146,19 +146,19 @@ def test_two_in_a_pack_give_what_each_gives_alone(small, splits, name):
 @pytest.mark.parametrize("name", FITTING)
 def test_a_step_moves_its_own_variables_only(small, splits, name):
     found = Search(search(quick(name)), small, splits, dtype=torch.float64)
-    trainer, problem = found.trainer, found.problem
-    train, valid = next(found.batches())
+    problem = found.pack.problem
+    train, valid = next(found.pack.batches())
     rates = torch.full((1, 1), 0.5, dtype=torch.float64)
-    if found.method.order == "joint":
+    if found.pack.method.order == "joint":
         return
     values, alphas = problem.values.clone(), problem.alphas.clone()
     buffers = {key: buffer.clone() for key, buffer in problem.supernet.named_buffers()}
-    trainer.step_alphas(train, valid, rates)
+    found.pack.step_alphas(train, valid, rates)
     assert torch.equal(problem.values, values)
     assert all(torch.equal(buffers[key], buffer) for key, buffer in problem.supernet.named_buffers())
-    assert torch.equal(problem.alphas, alphas) == (found.method.estimator is None)
+    assert torch.equal(problem.alphas, alphas) == (found.pack.method.estimator is None)
     moved = problem.alphas.clone()
-    trainer.step_weights(train, rates)
+    found.pack.step_weights(train, rates)
     assert torch.equal(problem.alphas, moved)
     assert not torch.equal(problem.values, values)
 
@@ -166,9 +166,9 @@ def test_a_step_moves_its_own_variables_only(small, splits, name):
 def test_training_carries_the_hidden_state_from_the_weights_own_pass(small, splits):
     found = Search(search("darts", arch_learning_rate=1e-9), small, splits)
     hidden = []
-    for train, valid in found.batches():
+    for train, valid in found.pack.batches():
         hidden.append((train.carried.now, valid.carried.now))
-        found.trainer.step(train, valid, torch.full((1, 1), 1e-9), move_alphas=True)
+        found.pack.step(train, valid, torch.full((1, 1), 1e-9), move_alphas=True)
         assert train.carried.ahead.shape == valid.carried.ahead.shape == (1, 4, 6)
         after = (train.carried.ahead, valid.carried.ahead)
         if len(hidden) == 2:
@@ -199,11 +199,11 @@ def test_a_search_learns_more_than_how_frequent_words_are(small):
 def test_the_validation_loss_is_that_of_one_long_pass_over_each_stream(small, splits):
     found = Search(search("darts"), small, splits, dtype=torch.float64)
     found.advance()
-    problem = found.problem
-    feed = found.valid.each[0]
+    problem = found.pack.problem
+    feed = found.pack.valid.each[0]
     whole = Batch(feed.tokens[None], feed.labels[None])
     losses = cross_entropy(problem.forward(whole, problem.mean(), Statistics.RUNNING), whole.labels)
-    [(looked, _)] = found.evaluator.look(problem.mean(), Statistics.RUNNING, "validate", 0)
+    [(looked, _)] = found.pack.evaluator.look(problem.mean(), Statistics.RUNNING, "validate", 0)
     assert looked == pytest.approx(float(losses.detach()), rel=1e-12)
 
 

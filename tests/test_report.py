@@ -12,7 +12,7 @@ import yaml
 from helpers import cli_folders, track_folders
 from helpers.simulated_sweep import EPOCHS, LAST, Life, Scribe, losses, plan, simulate, sweep_of
 
-from raynas.bilevel.records import Ended
+from raynas.bilevel.records import End
 from raynas.cli import tables as cli_tables
 from raynas.config import SearchConfig
 from raynas.errors import RaynasError
@@ -415,7 +415,7 @@ def test_the_epoch_that_counts_is_stated_everywhere_with_the_skips_of_any_kind_o
         track_folders.start(folder, trial)
         for epoch, loss in enumerate((2.5, 2.3137 + place, 2.61)):
             changes = {**cli_folders.TINY, "skips": {"body": epoch + 4}, "valid_loss": loss}
-            ended = Ended(1, "went back") if epoch == 2 else None
+            ended = End(1, "went back") if epoch == 2 else None
             track_folders.epochs(folder, trial, track_folders.report(epoch, ended=ended, **changes))
         track_folders.end(folder, trial, "finished")
     html, markdown = build(folder)

@@ -12,7 +12,8 @@ from raynas.bilevel.records import EpochReport
 from raynas.errors import RaynasError
 from raynas.search.checkpoint import dump, load
 from raynas.search.look import Evaluator
-from raynas.search.loop import Diverged, Pack, Search
+from raynas.search.loop import Pack, Search
+from raynas.search.report import Diverged
 
 EXACT = {"base": "darts-2nd", "estimator": {"use": "second-order", "mixed": "exact"}}
 METHODS = ["darts", "darts-2nd", EXACT]
@@ -35,7 +36,7 @@ def test_a_resumed_search_is_bit_identical(make_search_config, build, tmp_path, 
         (tmp_path / "checkpoint.pt").write_bytes(dump(first.state_dict()))
         second = Search(config, space, splits)
         second.load_state_dict(load(tmp_path / "checkpoint.pt"))
-        assert second.epoch == stop
+        assert second.pack.epoch == stop
         assert begun + list(second) == whole
 
 
@@ -116,20 +117,22 @@ def test_equal_seeds_give_equal_searches_and_other_seeds_other_ones(make_search_
 def test_alpha_rests_during_warmup_and_moves_after_it(make_search_config, build):
     config = make_search_config(warmup=1, epochs=2, **SHORT)
     search = Search(config, *build(config))
-    start = search.problem.alphas.clone()
+    start = search.pack.problem.alphas.clone()
     iterator = iter(search)
     next(iterator)
-    assert torch.equal(search.problem.alphas, start)
+    assert torch.equal(search.pack.problem.alphas, start)
     next(iterator)
-    assert not torch.equal(search.problem.alphas, start)
+    assert not torch.equal(search.pack.problem.alphas, start)
 
 
 def test_the_clip_norm_counts_weights_only(make_search_config, build):
     """α is no parameter of the supernet, so it can be in no optimiser of the weights and in no clip norm."""
     config = make_search_config()
     search = Search(config, *build(config))
-    assert search.problem.values.shape[1] == sum(p.numel() for p in search.problem.supernet.parameters())
-    names = " ".join(name for name, _ in search.problem.supernet.named_parameters())
+    assert search.pack.problem.values.shape[1] == sum(
+        p.numel() for p in search.pack.problem.supernet.parameters()
+    )
+    names = " ".join(name for name, _ in search.pack.problem.supernet.named_parameters())
     assert "alpha" not in names
 
 
@@ -247,7 +250,7 @@ def test_nothing_draws_from_the_global_generator(make_search_config, build):
 def test_no_look_leaves_a_single_image_over(make_search_config, build, images, batch):
     config = make_search_config(data={"limit": 2 * images}, hessian={"every": 0})
     search = Search(config, *build(config))
-    evaluator = search.evaluator
+    evaluator = search.pack.evaluator
     evaluator.config = config.model_copy(update={"batch": batch})
     sizes = [each.labels.shape[1] for each in evaluator.feeds.plain(evaluator._batch())]
     assert sum(sizes) == images
@@ -260,8 +263,8 @@ def test_looking_at_drawn_cells_moves_no_stream(make_search_config, build):
     search = Search(config, *build(config))
     search.advance()
     before = dump(search.state_dict())
-    assert search.evaluator.validate(0) == search.evaluator.validate(0)
-    assert search.evaluator.validate(0) != search.evaluator.validate(1)
+    assert search.pack.evaluator.validate(0) == search.pack.evaluator.validate(0)
+    assert search.pack.evaluator.validate(0) != search.pack.evaluator.validate(1)
     assert dump(search.state_dict()) == before
 
 
@@ -272,11 +275,11 @@ def test_the_chance_of_cutout_grows_to_one_in_the_last_epoch(make_search_config,
     search = Search(config, *build(config))
     shares = []
     for _ in range(3):
-        search._begin()
-        pairs = list(search.batches())
+        search.pack.begin()
+        pairs = list(search.pack.batches())
         blank = [(each.images == 0).flatten(2).all(2) for pair in pairs for each in pair]
         shares.append(float(torch.cat(blank, 1).double().mean()))
-        search.epoch += 1
+        search.pack.state.epoch += 1
     assert shares[0] == 0
     assert 0.2 < shares[1] < 0.8
     assert shares[2] == 1

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from helpers.track_folders import OPS, diverged, end, epochs, make_sweep, play, report, start
 
-from raynas.bilevel.records import Ended
+from raynas.bilevel.records import End
 from raynas.errors import RaynasError
 from raynas.spaces.reading import genotype_from_json, genotype_from_text
 from raynas.sweep.folder import SweepFolder
@@ -274,7 +274,7 @@ def test_what_a_search_took_back_stays_apart_from_what_counts(tmp_path: Path, ur
 def test_the_cell_that_counts_is_the_runs(tmp_path: Path, uri: str) -> None:
     folder = make_sweep(tmp_path / "counts", seeds=1, epochs=3)
     start(folder, "darts-s0")
-    ended = Ended(epoch=0, reason="why")
+    ended = End(epoch=0, reason="why")
     epochs(folder, "darts-s0", report(0), report(1, OPS[1]), report(2, OPS[1], ended=ended))
     end(folder, "darts-s0")
     track(folder, uri)

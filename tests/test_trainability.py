@@ -144,15 +144,15 @@ def test_weights_are_never_updated_and_every_edge_and_node_is_decided(make_searc
     method = {"base": "te-nas", "stages": {"prunes": 2, **FEW}}
     config = make_search_config(method=method, epochs=9)
     search = Search(config, *build(config))
-    values, alphas = search.problem.values.clone(), search.problem.alphas.clone()
+    values, alphas = search.pack.problem.values.clone(), search.pack.problem.alphas.clone()
     reports = list(search)
     assert [report.epoch for report in reports] == [0, 1]
-    assert torch.equal(search.problem.values, values)
-    views = unflatten(values, search.problem.parameters)
-    assert all(torch.equal(p, q) for p, q in zip(search.problem.parameters, views, strict=True))
-    assert torch.equal(search.problem.alphas, alphas)
-    assert not search.trainer.sgd.velocity.any()
-    counts = torch.cat([mask[0].sum(-1) for mask in search.problem.policy.alive.values()])
+    assert torch.equal(search.pack.problem.values, values)
+    views = unflatten(values, search.pack.problem.parameters)
+    assert all(torch.equal(p, q) for p, q in zip(search.pack.problem.parameters, views, strict=True))
+    assert torch.equal(search.pack.problem.alphas, alphas)
+    assert not search.pack.trainer.sgd.velocity.any()
+    counts = torch.cat([mask[0].sum(-1) for mask in search.pack.problem.policy.alive.values()])
     assert counts.tolist().count(1) == 8
     assert counts.max() == 1
     assert reports[-1].extra["alive"] == 8
@@ -216,8 +216,8 @@ def test_weights_are_drawn_with_the_spread_of_what_a_layer_reads_or_gives():
 def test_a_search_measures_every_candidate_of_a_round_on_the_same_draws(make_search_config, build):
     config = make_search_config(space="nas-bench-201", method="te-nas", cells=1, epochs=9)
     search = Search(config, *build(config))
-    measure, mean = search.evaluator.trainability, search.problem.mean()
-    alive = {name: mask.clone() for name, mask in search.problem.policy.alive.items()}
+    measure, mean = search.pack.evaluator.trainability, search.pack.problem.mean()
+    alive = {name: mask.clone() for name, mask in search.pack.problem.policy.alive.items()}
     alive["normal"][0, 0, 3] = False
     less = Draw({name: mask / mask.sum(-1, keepdim=True) for name, mask in alive.items()}, alive)
     first = measure(mean, Sample(0, 5, 400), 0)

@@ -41,7 +41,7 @@ def run(where: Where) -> Iterator[Line]:
         rates = torch.full_like(pack.problem.values[:, :1], pack.config.learning_rate)
         yield from _of_step(
             f"{method} alone",
-            lambda: pack.trainer.step(train, valid, rates, move_alphas=True),  # noqa: B023 - called at once
+            lambda: pack.step(train, valid, rates, move_alphas=True),  # noqa: B023 - called at once
             where,
             setting,
         )
@@ -94,7 +94,7 @@ def _first_step(setting: Setting, changes: Mapping[str, Any]) -> list[torch.Tens
     train, valid = next(iter(pack.batches()))
     rates = torch.full_like(pack.problem.values[:, :1], pack.config.learning_rate)
     before = pack.problem.values.clone()
-    seen = pack.trainer.step(train, valid, rates, move_alphas=True)
+    seen = pack.step(train, valid, rates, move_alphas=True)
     return [seen[0], pack.problem.values - before]
 
 

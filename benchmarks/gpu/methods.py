@@ -46,5 +46,5 @@ def _stepped(pack: Pack) -> list[Tensor]:
     train, valid = next(iter(pack.batches()))
     rates = column([config.learning_rate for config in pack.configs], pack.problem.values)
     alphas, values = pack.problem.alphas.clone(), pack.problem.values.clone()
-    seen = pack.trainer.step(train, valid, rates, move_alphas=pack.method.estimator is not None)
+    seen = pack.step(train, valid, rates, move_alphas=pack.method.estimator is not None)
     return [seen[0], pack.problem.alphas - alphas, pack.problem.values - values]

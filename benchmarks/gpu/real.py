@@ -12,7 +12,8 @@ from raynas.config import SearchConfig
 from raynas.data.catalogue import Recipe
 from raynas.data.split import split
 from raynas.launch.trial import make_deterministic
-from raynas.search.loop import Diverged, Pack
+from raynas.search.loop import Pack
+from raynas.search.report import Diverged
 from raynas.spaces.library import load_space
 
 EPOCHS = 50

@@ -97,6 +97,7 @@ class Dice:
 
     def uniform(self, like: Tensor) -> Tensor:
         """Return numbers in (0, 1), up to rounding, shaped as ``like`` [lanes, ...]."""
+        # In float64 whatever α is: a float32 has 2²⁴ values in [0, 1), so one in 17 million draws would be 0.
         drawn = self.each(lambda g: torch.rand(like.shape[1:], generator=g, dtype=torch.float64))
         return drawn.clamp_min(torch.finfo(torch.float64).tiny).to(like)
 
@@ -112,7 +113,7 @@ class Dice:
         return -(-torch.log1p(-drawn)).clamp_min(floor).log().to(like)
 
     def each(self, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
-        """Return one draw a lane, stacked."""
+        """Return one draw [...] per lane, stacked to [lanes, ...]."""
         return torch.stack([draw(generator) for generator in self.generators])
 
 
@@ -174,6 +175,7 @@ class Policy:
         """Let only these options [lanes, rows, options] live from now on; padding never does."""
         self.alive = {name: alive[name].cpu() & self.layout.masks[name] for name in self.layout.shapes}
         self._masks = {name: mask.to(self.alphas.device) for name, mask in self.alive.items()}
+        # Asked once, for masks on the CPU: to ask at every step would make the host wait for a GPU each time.
         self._whole = all(bool((mask == self.layout.masks[name]).all()) for name, mask in self.alive.items())
         self._live = None if self._whole or not self.store.entrywise else self._movable()
 
@@ -214,17 +216,23 @@ class Policy:
         return self.store.logits(alphas, self.layout, self.memory)
 
     def relax(self, flat: Tensor) -> Tables:
-        """Return each group's relaxed weights, without modifiers."""
+        """Return each group's relaxed weights [lanes, rows, options] at flat logits [lanes, numbers].
+
+        Modifiers are left out.
+        """
         tables = self.layout.tables(flat)
         return {name: self.relaxation(logits, self._masks[name]) for name, logits in tables.items()}
 
     def mean(self, flat: Tensor) -> Draw:
-        """Return what the policy stands for without chance: for validation, derivation and curvature."""
+        """Return what the policy stands for without chance, at flat logits [lanes, numbers].
+
+        For validation, derivation and curvature.
+        """
         draw = Draw(self.relax(flat)) if self.sampler.random else self.sampler(self, flat)
         return self.finish(draw, flat)
 
     def draw(self, alphas: Tensor, sampler: Sampler | None = None, loss: AttackedLoss | None = None) -> Draw:
-        """Return what a step multiplies in, by its own sampler or the policy's."""
+        """Return what a step multiplies in at flat α [lanes, numbers], by its own sampler or the policy's."""
         flat = self.logits(alphas)
         return self.finish((sampler or self.sampler)(self, flat, loss), flat)
 
@@ -241,7 +249,10 @@ class Policy:
         return Draw(weights, active(weights), alone=True)
 
     def finish(self, draw: Draw, flat: Tensor) -> Draw:
-        """Let the modifiers weigh edges, and leave out of the computation what is not alive."""
+        """Let the modifiers weigh edges, and leave out of the computation what is not alive.
+
+        ``flat`` are the logits [lanes, numbers] the draw was made at.
+        """
         for modifier in self.modifiers:
             draw = modifier.weigh(draw, self, flat)
         if draw.active is not None:
@@ -264,6 +275,7 @@ class Policy:
             self.alive[name][lane] = mask
         self.prune(self.alive)
         for name, tensor in state["memory"].items():
+            # A search that is restored before its first step has no memory yet of what steps leave in it.
             known = self.memory.setdefault(name, torch.zeros(self.lanes, *tensor.shape).to(self.alphas))
             known[lane] = tensor
         self.dice.generators[lane].set_state(state["dice"])

@@ -29,7 +29,7 @@ class Curvature:
 
 
 @dataclass(frozen=True)
-class Ended:
+class End:
     """A search is over before its last epoch: why, and the epoch whose cell counts."""
 
     epoch: int
@@ -66,7 +66,7 @@ class EpochReport:
     skips: dict[str, int]
     curvature: Curvature | None = None
     extra: dict[str, float] = field(default_factory=dict)
-    ended: Ended | None = None
+    ended: End | None = None
     restart: int = 0
     seconds: float = field(default=0.0, compare=False)
     peak_memory: float = field(default=0.0, compare=False)
@@ -94,7 +94,7 @@ class EpochReport:
                 values["spectrum"] = tuple(values["spectrum"])
             known["curvature"] = Curvature(**values)
         if (ended := data.get("ended")) is not None:
-            known["ended"] = Ended(ended["epoch"], ended["reason"])
+            known["ended"] = End(ended["epoch"], ended["reason"])
         return cls(**known)
 
 

@@ -96,7 +96,10 @@ def redraw(net: nn.Module, generator: torch.Generator, *, forward: bool) -> None
 
 
 def fans(net: nn.Module) -> Iterator[tuple[str, Tensor, int, int]]:
-    """Yield each parameter with its name and what it reads and gives, 0 and 0 where it is no kernel."""
+    """Yield each parameter with its name and what it reads and gives, 0 and 0 where it is not a kernel.
+
+    A kernel is [..., outputs, inputs, k, k], or the head's [lanes, classes, features].
+    """
     for name, parameter in net.named_parameters():
         if parameter.ndim < 3:
             yield name, parameter, 0, 0

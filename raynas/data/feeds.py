@@ -96,7 +96,10 @@ class Feeds:
         return self._everyone(inputs, labels)
 
     def crops(self, count: int, side: int, generator: torch.Generator) -> Tensor:
-        """Return squares cut out of images, as `ImageFeed.crops` does; raises `RaynasError` for a text."""
+        """Return squares [count, 1, side, side] cut out of images, as `ImageFeed.crops` does.
+
+        Raises `RaynasError` for a text.
+        """
         feed = self.each[0]
         if isinstance(feed, TextFeed):
             raise RaynasError("a text has no squares to cut out")

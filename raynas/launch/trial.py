@@ -25,10 +25,9 @@ from raynas.errors import RaynasError
 from raynas.launch.driver import next_attempt, this_attempt
 from raynas.launch.recover import Member, Team, teams
 from raynas.search.checkpoint import dump
-from raynas.search.loop import Diverged, Pack
+from raynas.search.loop import Pack
+from raynas.search.report import Diverged
 from raynas.sweep.folder import TrialFolder
-
-Ended = Literal["finished", "diverged", "failed"]
 
 
 def run_trials(
@@ -59,6 +58,7 @@ def run_trials(
                 if unfit.refused:
                     _fail(unfit.member.trial, unfit.refused, live)
                 rest = [member for member in team[1] if member.trial in live]
+                # In front and in order: they are next in the plan.
                 waiting.extendleft(reversed(_again(rest, device, forms)))
     except RaynasError:
         raise
@@ -182,7 +182,7 @@ def _take_up(pack: Pack, state: dict[str, Any], lane: int, member: Member) -> No
     except RaynasError as error:
         raise _Unfit(member, error) from None
     except torch.OutOfMemoryError:
-        raise
+        raise  # a RuntimeError, too, but the checkpoint is sound: set aside, all its epochs would be lost
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         member.put_aside(member.trial.checkpoint, error)
         raise _Unfit(member, None) from None
@@ -218,6 +218,8 @@ def _advance(
 
 def _save(trials: Sequence[TrialFolder], states: Sequence[dict[str, Any]]) -> None:
     """Replace the checkpoints of all members or of none, whenever a kill may come."""
+    # A trial alone needs one rename, which is all or nothing. K renames are not, so what comes next is first
+    # whole on disk for all: a kill between them leaves each with its old or new state beside the other's new.
     for trial, state in zip(trials, states, strict=True):
         write_atomic(trial.checkpoint if len(trials) == 1 else trial.following, dump(state))
     if len(trials) > 1:
@@ -268,7 +270,12 @@ def _finish(trial: TrialFolder, reason: str, live: list[TrialFolder]) -> None:
     _end(trial, "finished", reason, live)
 
 
-def _end(trial: TrialFolder, status: Ended, reason: str, live: list[TrialFolder]) -> None:
+def _end(
+    trial: TrialFolder,
+    status: Literal["finished", "diverged", "failed"],
+    reason: str,
+    live: list[TrialFolder],
+) -> None:
     if reason:
         _log(trial.log, reason)
     trial.spool.append("end", status=status, reason=reason)

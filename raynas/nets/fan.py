@@ -24,7 +24,7 @@ Weights = Mapping[str, Tensor]
 
 
 def active(weights: Weights) -> dict[str, Tensor]:
-    """Return the mask of weights other than 0, as `Pass.active` takes it; waits for a GPU to know them."""
+    """Return the mask [lanes, edges, operations] of weights other than 0, on the CPU; waits for a GPU."""
     return {kind: (rows.detach() != 0).cpu() for kind, rows in weights.items()}
 
 
@@ -170,6 +170,8 @@ class Mixture(nn.Module):
         return torch.split(cut, [plan.targets for plan in self.plans], 1)
 
     def _whole(self, weights: Tensor, channels: int) -> list[FanWeights]:
+        # One gather and three splits for all 35 rows of a cell of DARTS (7 operations out of 5 states), where
+        # a slice for each would be as many calls, forward and backward: small supernets are bound by calls.
         flat = weights.flatten().index_select(0, self.index)
         shared, own = torch.split(flat, [sum(self.shared_sizes), sum(self.own_sizes)])
         tables = iter(torch.split(shared, self.shared_sizes))
@@ -196,6 +198,7 @@ class Mixture(nn.Module):
         return found
 
     def _paths(self, weights: Tensor, channels: int, mask: Tensor) -> list[FanWeights]:
+        # 112 bytes per lane in the space of DARTS (14 edges, 8 operations), where `_choose` walks 35 rows.
         key = (mask.numpy().tobytes(), weights.device)
         if self._chosen is None or self._chosen[0] != key:  # passes in a row often take the same paths
             self._chosen = (key, self._choose(mask, weights.device))

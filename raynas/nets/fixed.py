@@ -45,7 +45,7 @@ class NoStem(nn.Module):
     """Hands the images to the first layer."""
 
     def forward(self, x: Tensor, run: Pass) -> tuple[Tensor, Tensor]:
-        """Return the images twice, as the two states that the first layer reads."""
+        """Return the images [N, lanes·colours, H, W] twice, as the two states that the first layer reads."""
         return x, x
 
 

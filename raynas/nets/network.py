@@ -23,7 +23,7 @@ class Halve(nn.Module):
         )
 
     def forward(self, before: Tensor, previous: Tensor) -> Tensor:
-        """Halve the resolution of the state before."""
+        """Halve the resolution of the last state, to [N, channels, H/2, W/2], rounded up."""
         return self.layer(previous)  # type: ignore[no-any-return]
 
 

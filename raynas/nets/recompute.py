@@ -17,7 +17,7 @@ from raynas.nets.ops.lanes import Norm, Pass
 
 
 def recomputed(cell: nn.Module, before: Tensor, previous: Tensor, weights: Any, run: Pass) -> Tensor:
-    """Return ``cell(before, previous, weights, run)``, keeping none of its activations.
+    """Return ``cell(before, previous, weights, run)``, [N, lanes·channels, H, W], keeping no activations.
 
     The result can be differentiated once or twice, and more than once.
     """

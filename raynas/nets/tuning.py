@@ -49,7 +49,10 @@ def measure_forms(supernet: Supernet | RecurrentSupernet, images: Tensor, runs: 
 
 
 def shapes(supernet: Supernet, images: Tensor) -> dict[str, int]:
-    """Return the shapes of a supernet's separable convolutions, each with the most edges it occurs on."""
+    """Return the shapes of a supernet's separable convolutions, each with the most edges it occurs on.
+
+    ``images`` are [lanes, N, channels, height, width].
+    """
     seen: dict[str, int] = {}
     pairs = [module for module in supernet.modules() if isinstance(module, SeparablePair)]
     before = [pair.forms for pair in pairs]
@@ -66,7 +69,7 @@ def shapes(supernet: Supernet, images: Tensor) -> dict[str, int]:
 
 
 def zero_weights(space: Space, images: Tensor) -> Mapping[str, Tensor]:
-    """Return weights of 0 for every option of every group, in the images' type."""
+    """Return weights of 0 for every group, [lanes, rows, options], in the type of ``images`` [lanes, ...]."""
     return {
         group.name: images.new_zeros(len(images), len(group.rows), group.width)
         for group in skeletons.groups(space)

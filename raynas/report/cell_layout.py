@@ -32,7 +32,8 @@ LEAD, TAIL = 8, 18
 """Line before the longest label of a column, and between label and node."""
 
 STARTS = 12
-"""Orders of the places to start from when looking for few crossings."""
+"""Orders of the places to start from when looking for few crossings. Of 50 random cells of DARTS one order
+leaves 1.76 on average, 3 leave 1.46, 12 leave 1.42 in 3 ms per cell, and so do 48."""
 
 MOST_LINES = 1_000
 """Edges of the largest cell that is drawn: a page of 100 columns, beyond what anybody can follow."""

@@ -3,8 +3,6 @@
 Every look draws from streams of its own purpose and epoch, so that looking more often changes no search.
 """
 
-import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +14,7 @@ import torch
 from torch import Tensor
 
 from raynas.bilevel.bilevel import Bilevel, accuracy, cross_entropy
-from raynas.bilevel.exchange import Draw, Sample, Tables
+from raynas.bilevel.exchange import Draw, Sample
 from raynas.bilevel.hessian import curvature, diagonal, shift_free_basis
 from raynas.bilevel.policy import Dice
 from raynas.bilevel.records import Curvature
@@ -27,8 +25,6 @@ from raynas.data.feeds import Feeds
 from raynas.errors import RaynasError
 from raynas.nets.ops.lanes import Statistics
 from raynas.search.streams import stream
-from raynas.spaces import skeletons
-from raynas.spaces.space import Space
 
 Pair = tuple[float, float]
 """A mean loss and an accuracy."""
@@ -177,7 +173,7 @@ class Evaluator:
         seconds = self._clock() - started
         return [replace(each, seconds=seconds) for each in measured]
 
-    def bends(self, epoch: int) -> Tensor:
+    def hessian_diagonal(self, epoch: int) -> Tensor:
         """Return the diagonal of the Hessian in the logits on the probe images, [lanes, numbers].
 
         It takes a product for every option that is alive in some lane; all others have 0.
@@ -185,7 +181,7 @@ class Evaluator:
         policy = self.problem.policy
         flat = policy.logits(policy.alphas).detach()
         entries = torch.cat([mask.any(0).flatten() for mask in policy.alive.values()])
-        with self._noise("bends", epoch):
+        with self._noise("bends", epoch):  # the stream's name decides numbers, so it outlives the method's
             at = entries.nonzero()[:, 0].tolist()
             return diagonal(lambda logits: self.problem.loss_at_logits(self.probe, logits), flat, at)
 
@@ -248,39 +244,9 @@ class Looker:
 
     def bends(self) -> Tensor:
         """Return the diagonal of the Hessian in the logits, [lanes, numbers]."""
-        return self.evaluator.bends(self.epoch)
+        return self.evaluator.hessian_diagonal(self.epoch)
 
 
 def pairs(totals: Tensor) -> list[Pair]:
     """Return each lane's numbers of a [2, lanes] tensor."""
     return [(float(loss), float(right)) for loss, right in totals.T.tolist()]
-
-
-def perplexity(loss: float) -> float:
-    """Return e^loss, or the largest number there is."""
-    return math.exp(min(loss, math.log(sys.float_info.max)))
-
-
-def rows_of(space: Space, tables: Tables, lane: int) -> dict[str, list[list[float]]]:
-    """Return a lane's weights by group, each row cut to the options it has."""
-    return {
-        group.name: [
-            values[: len(row.options)]
-            for values, row in zip(tables[group.name][lane].tolist(), group.rows, strict=True)
-        ]
-        for group in skeletons.groups(space)
-    }
-
-
-def entropy_of(tables: Tables, lane: int) -> dict[str, float]:
-    """Return the mean entropy of a lane's rows by group, in nats; rows that do not sum to 1 are scaled."""
-    return {
-        name: float(torch.special.entr(_shares(table[lane])).sum(-1).mean()) for name, table in tables.items()
-    }
-
-
-def _shares(rows: Tensor) -> Tensor:
-    total = rows.clamp_min(0).sum(-1, keepdim=True)
-    scaled = rows.clamp_min(0) / torch.where(total > 0, total, 1.0)
-    # A row that sums to 1 but for rounding stays as it is, bit for bit.
-    return torch.where((rows.sum(-1, keepdim=True) - 1).abs() < 1e-5, rows.clamp_min(0), scaled)

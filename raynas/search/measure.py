@@ -251,7 +251,7 @@ def random_pack(
     data = first.data.model_copy(update={"valid": 0.5, "limit": None})
     update = {"data": data, "warmup": 0}
     pack = Pack([config.model_copy(update=update) for config in configs], space, split(dataset, data), device)
-    pack.trainer.stand_in(len(pack.stages) - 1)
+    pack.trainer.take_shape_of(len(pack.stages) - 1)
     pack.evaluator.draws = 1  # such halves are a batch or two, which are to count once
     return pack
 

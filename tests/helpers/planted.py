@@ -72,7 +72,7 @@ class PlantedFeatures(Planted):
 
 def planted_search(monkeypatch, net, method, **changes):
     """Search the small space for the best operation of a planted supernet; return the last report."""
-    for place in ("raynas.search.step", "raynas.bilevel.sketches"):
+    for place in ("raynas.search.trainer", "raynas.bilevel.sketches"):
         monkeypatch.setattr(f"{place}.Supernet", net)
     images = np.random.default_rng(0).integers(0, 256, (64, 4, 4, 1), dtype=np.uint8)
     dataset = from_arrays("planted", images, np.zeros(64, dtype=np.int64), classes=2)

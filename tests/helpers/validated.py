@@ -20,8 +20,8 @@ NOISY |= {"vim-nas", "vim-nas-s", "vim-nas-l", "vim-nas-d"}
 
 def plainly_validated(search):
     """Return the validation loss of a search as it stands after its last epoch."""
-    name, problem, config = search.method.name, search.problem, search.config
-    [(images, labels)] = search.valid.each[0].plain(len(search.splits.valid))
+    name, problem, config = search.pack.method.name, search.pack.problem, search.pack.config
+    [(images, labels)] = search.pack.valid.each[0].plain(len(search.pack.splits.valid))
     if name not in CELLS | NOISY:
         whole = Batch(images[None], labels[None])  # running statistics know no batches
         logits = problem.forward(whole, problem.mean(), Statistics.RUNNING)
@@ -30,7 +30,7 @@ def plainly_validated(search):
     parts = [order[start : start + config.batch] for start in order[:: config.batch]]
     policy = problem.policy
     if name in CELLS:
-        epoch = search.history[0][-1].epoch
+        epoch = search.pack.history[0][-1].epoch
         policy.dice = Dice([stream(config.seed, f"dice/validate/{epoch}")])
         parts *= -(-8 // len(parts)) if name != "nasp" else 1
     total = count = 0

@@ -33,7 +33,10 @@ class BlocksCell(nn.Module):
         )
 
     def forward(self, before: Tensor, previous: Tensor) -> Tensor:
-        """Return the output's parents concatenated, plus the projected input where it reads that."""
+        """Map the state before, [N, inputs, H, W], to [N, channels, H, W].
+
+        That is the output's parents concatenated, plus the projected input where it reads that.
+        """
         states = [previous]
         last = len(self.matrix) - 1
         for vertex, operation in enumerate(self.operations, start=1):

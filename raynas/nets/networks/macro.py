@@ -37,7 +37,7 @@ class MacroLayers(nn.Module):
                 channels *= 2
 
     def forward(self, before: Tensor, previous: Tensor) -> Tensor:
-        """Return the last layer's output."""
+        """Map the stem's output [N, channels, H, W] to the last layer's [N, features, H', W']."""
         states = {0: previous}
         layers = zip(self.operations, self.norms, self.skips, strict=True)
         for layer, (operation, norm, skips) in enumerate(layers, start=1):

@@ -46,6 +46,8 @@ def convolve_twice(
 ) -> Tensor:
     """Convolve as `torch.conv2d` does, for passes whose gradient will itself be differentiated.
 
+    ``x`` is [N, inputs, H, W], ``weight`` [outputs, inputs/groups, k, k], the result [N, outputs, H', W'].
+
     With ``weight_twice`` False the second differentiation does not reach the weight, which halves its work:
     the gradient in the weight must then be taken with ``create_graph`` and differentiated in other tensors.
     """

@@ -113,7 +113,7 @@ class Maps:
 
 
 def from_phases(x: Tensor, step: int) -> Tensor:
-    """Undo `Maps.phases`."""
+    """Undo `Maps.phases`: from [step²·N, C, H/step, W/step] to [N, C, H, W]."""
     n, channels, height, width = x.shape
     cut = nhwc(x).reshape(step, step, n // step**2, height, width, channels).permute(2, 3, 0, 4, 1, 5)
     return nchw(cut.reshape(-1, height * step, width * step, channels))
@@ -183,7 +183,10 @@ class _OfRepeated(Function):
 
 
 def cropped(depthwise: Tensor, dilation: int, size: Sequence[int]) -> Tensor:
-    """Cut off taps that are as far from the centre as the map is wide, or farther: they only meet padding."""
+    """Cut taps that only meet padding off depthwise kernels [..., k, k]; the maps' ``size`` is (H, W).
+
+    They are as far from the centre as the map is wide, or farther.
+    """
     radius = depthwise.shape[-1] // 2
     useful = min(radius, (max(size) - 1) // dilation)
     if useful == radius:

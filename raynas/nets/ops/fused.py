@@ -83,7 +83,7 @@ class Shared(FusedOperation):
         """Return the unweighted result [N, groups·channels, H', W'], once for each map that is read."""
 
     def forward(self, source: Source, scale: Tensor, path: Path) -> Tensor:
-        """Repeat and weight it for each pair."""
+        """Repeat the result for each pair and weight it, [N, pairs·channels, H', W']."""
         return pick(self.once(source, path), path.groups, path.spread) * scale.view(1, -1, 1, 1)
 
 
@@ -104,7 +104,7 @@ class Pool(Shared):
         self.norm = Norm(lanes, channels) if normed else None
 
     def once(self, source: Source, path: Path) -> Tensor:
-        """Pool each channel; padding does not count in an average."""
+        """Pool each channel, [N, groups·channels, H', W']; padding does not count in an average."""
         x = pick(source.x, self.lanes, path.maps)
         window = (self.kernel, self.stride, self.kernel // 2)
         pooled = (
@@ -118,7 +118,7 @@ class Identity(Shared):
     """A skip connection at stride 1."""
 
     def once(self, source: Source, path: Path) -> Tensor:
-        """Return the state itself."""
+        """Return the state itself, [N, groups·channels, H, W]."""
         return pick(source.x, self.lanes, path.maps)
 
 
@@ -132,7 +132,7 @@ class Reduce(FusedOperation):
         self.norm = Norm(lanes, edges * channels)
 
     def forward(self, source: Source, scale: Tensor, path: Path) -> Tensor:
-        """Halve the resolution, keeping information from both halves of the pixels."""
+        """Map to [N, pairs·channels, H', W'] with half the resolution, from both halves of the pixels."""
         x = source.rectified(path).x
         halves = [
             source.run.convolve(view, chosen(weight, path).flatten(0, -4), stride=2, groups=path.groups)
@@ -146,7 +146,7 @@ class SuperNoise(FusedOperation):
     """Standard normal noise of the input's (strided) shape, fresh on every edge and at every call."""
 
     def forward(self, source: Source, scale: Tensor, path: Path) -> Tensor:
-        """Draw from each lane's own generator, so that lanes do not disturb each other."""
+        """Draw [N, pairs·channels, H', W'] from each lane's own generator, as it would alone."""
         n, _, height, width = source.x.shape
         side = (-(-height // self.stride), -(-width // self.stride))
         drawn = [
@@ -175,7 +175,7 @@ class SeparablePair(nn.Module):
         self.pointwise = lanes.uniform(edges, channels, channels, 1, 1, fan_in=channels)
 
     def fan_out(self, run: Pass, maps: Maps, stride: int, path: Path) -> Tensor:
-        """Convolve the path's maps, each for all of its edges."""
+        """Convolve the path's maps, each for all of its edges, to [N, pairs·channels, H', W']."""
         shape = Shape(self.kernel, self.dilation, stride, self.channels, *maps.x.shape[2:])
         form = form_for(shape, self.forms)
         depth, point = chosen(self.depthwise, path), chosen(self.pointwise, path)
@@ -195,7 +195,7 @@ class Dilated(FusedOperation):
         self.norm = Norm(lanes, edges * channels)
 
     def forward(self, source: Source, scale: Tensor, path: Path) -> Tensor:
-        """Convolve the shared, rectified input for every edge."""
+        """Convolve the shared, rectified input for every edge, to [N, pairs·channels, H', W']."""
         z = self.pair.fan_out(source.run, source.rectified(path), self.stride, path)
         return self._normalise(self.norm, z, source, path, scale)
 
@@ -211,7 +211,10 @@ class Separable(FusedOperation):
         self.norm_second = Norm(lanes, edges * channels)
 
     def forward(self, source: Source, scale: Tensor, path: Path) -> Tensor:
-        """Convolve the shared, rectified input for every edge, then each edge's own map."""
+        """Convolve the shared, rectified input for every edge, then each edge's own map.
+
+        The result is [N, pairs·channels, H', W'].
+        """
         z = self.first.fan_out(source.run, source.rectified(path), self.stride, path)
         z = F.relu(self._normalise(self.norm_first, z, source, path))
         z = self.second.per_edge(source.run, z, path)
@@ -228,7 +231,7 @@ class Convolution(FusedOperation):
         self.norm = Norm(lanes, edges * channels)
 
     def forward(self, source: Source, scale: Tensor, path: Path) -> Tensor:
-        """Convolve the shared, rectified input for every edge."""
+        """Convolve the shared, rectified input for every edge, to [N, pairs·channels, H', W']."""
         x = source.rectified(path).x
         return self._normalise(self.norm, self._convolve(source, x, path), source, path, scale)
 
@@ -248,7 +251,10 @@ class Crossed(FusedOperation):
         self.norm = Norm(lanes, edges * channels)
 
     def forward(self, source: Source, scale: Tensor, path: Path) -> Tensor:
-        """Convolve the shared, rectified input for every edge, then each edge's own map."""
+        """Convolve the shared, rectified input for every edge, then each edge's own map.
+
+        The result is [N, pairs·channels, H', W'].
+        """
         x, run, far = source.rectified(path).x, source.run, self.kernel // 2
         across, down = (chosen(weight, path).flatten(0, -4) for weight in (self.across, self.down))
         z = run.convolve(x, across, (1, self.stride), (0, far), groups=path.groups)
@@ -260,7 +266,10 @@ class Rectified(Convolution):
     """Convolution, batch normalisation, ReLU."""
 
     def forward(self, source: Source, scale: Tensor, path: Path) -> Tensor:
-        """Convolve the shared input, as it is, for every edge; a weight may be negative, so it comes last."""
+        """Convolve the shared input, as it is, for every edge, to [N, pairs·channels, H', W'].
+
+        A weight may be negative, so it comes after the ReLU.
+        """
         x = pick(source.x, self.lanes, path.maps)
         z = self._normalise(self.norm, self._convolve(source, x, path), source, path)
         return F.relu(z) * scale.view(1, -1, 1, 1)

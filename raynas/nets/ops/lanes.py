@@ -71,7 +71,7 @@ class Pass:
         dilation: Sides = 1,
         groups: int = 1,
     ) -> Tensor:
-        """Convolve in the way that suits the pass."""
+        """Convolve ``x`` [N, inputs, H, W] with ``weight`` [outputs, inputs/groups, k, k]."""
         if self.twice:
             return convolve_twice(x, weight, stride, padding, dilation, groups, weight_twice=False)
         return F.conv2d(x, weight, None, stride, padding, dilation, groups)
@@ -79,8 +79,9 @@ class Pass:
     def survivors(self, chance: float, size: Sequence[int], like: Tensor) -> Tensor:
         """Draw which entries are not dropped: 0 with ``chance``, else 1/(1 − chance).
 
-        ``size`` is that of one lane, (N, H, W, targets, channels), of which any may be 1; the result has the
-        lanes before the targets. Each lane draws from its own of ``drops``, so it draws what it would alone.
+        ``size`` is that of one lane, (N, H, W, targets, channels), of which any may be 1; the result is
+        [N, H, W, lanes, targets, channels]. Each lane draws from its own of ``drops``, so it draws what it
+        would alone.
         """
         drawn = [
             torch.rand(*size, generator=g, device=g.device, dtype=torch.float32) >= chance for g in self.drops
@@ -160,7 +161,7 @@ class _KeepFormat(Function):
 
 
 def keep_format(x: Tensor) -> Tensor:
-    """Return ``x``, whose gradient will be channels-last as ``x`` is.
+    """Return ``x`` [N, C, H, W], whose gradient will be channels-last as ``x`` is.
 
     Sums over edges and slices of channels hand back gradients in another memory format, in which the
     backward pass of batch normalisation takes several times as long as the copy made here.
@@ -180,7 +181,7 @@ def nchw(x: Tensor) -> Tensor:
 
 
 def interleave(parts: Sequence[Tensor], groups: int) -> Tensor:
-    """Concatenate channels group by group: (group, part, channel) from parts ordered (group, channel)."""
+    """Concatenate maps [N, groups·channels, H, W] group by group, to [N, groups·parts·channels, H, W]."""
     if len(parts) == 1:
         return parts[0]
     if groups == 1:
@@ -190,7 +191,7 @@ def interleave(parts: Sequence[Tensor], groups: int) -> Tensor:
 
 
 def shifted(x: Tensor) -> Tensor:
-    """Move the image one pixel up and left, so that a stride of 2 reads the other half of the pixels.
+    """Move images [N, C, H, W] one pixel up and left, so that a stride of 2 reads the pixels in between.
 
     Odd sides are padded by a zero, so that both halves have the same size.
     """

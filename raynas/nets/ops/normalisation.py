@@ -17,7 +17,9 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 MOMENTUM = 0.1
+"""PyTorch's, and so that of DARTS' code: a batch's share of the running statistics."""
 EPSILON = 1e-5
+"""PyTorch's; skeletons whose source has another say so."""
 
 
 def normalise_twice(
@@ -72,7 +74,7 @@ class _Gradient(Function):
     def forward(
         ctx: Any, gradient: Tensor, x: Tensor, scale: Tensor | None, mean: Tensor, inverse: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        ctx.set_materialize_grads(False)
+        ctx.set_materialize_grads(False)  # else absent ones were zeros, one a map as large as x
         gradient = _laid_out(gradient, x)
         found = _derivative(gradient, x, scale, mean, inverse, ctx.needs_input_grad[1])
         ctx.save_for_backward(gradient, x, scale, mean, inverse, *found[1:])
@@ -84,7 +86,7 @@ class _Gradient(Function):
     def backward(ctx: Any, u: Tensor | None, s: Tensor | None, t: Tensor | None) -> Any:
         gradient, x, scale, mean, inverse, of_scale, of_shift = ctx.saved_tensors
         _, needs_x, needs_scale, *_ = ctx.needs_input_grad
-        if ctx.table is None:  # once, however many products with the same Hessian are asked for
+        if ctx.table is None:  # once for the 17 products with one Hessian that a measurement takes on average
             ctx.table = _table(x.numel() // x.shape[1], scale, mean, inverse, of_scale, of_shift)
         table, by_u, by_u_in_x, zero = ctx.table
         s, t = zero if s is None else s, zero if t is None else t

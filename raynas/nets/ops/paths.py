@@ -93,7 +93,10 @@ def chosen(parameter: Tensor, path: Path) -> Tensor:
 def normalise(
     norm: Norm, x: Tensor, run: Pass, path: Path, channels: int, scale: Tensor | None = None
 ) -> Tensor:
-    """Apply ``norm`` to the path's part of its channels; running statistics of the others stay."""
+    """Apply ``norm`` to ``x`` [N, pairs·channels, H, W], the path's part of its channels.
+
+    ``scale`` holds pairs·channels numbers. Running statistics of the other edges stay.
+    """
     if path.own is None or run.statistics is Statistics.BATCH:
         return norm(x, run, scale)  # type: ignore[no-any-return]
     everyone = {name: buffer.view(-1, channels) for name, buffer in norm.named_buffers()}

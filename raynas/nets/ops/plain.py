@@ -85,7 +85,7 @@ class Noise(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """Ignore the values of ``x``."""
+        """Return noise [N, C, H', W'] for ``x`` [N, C, H, W], whose values do not matter."""
         return torch.randn_like(x[:, :, :: self.stride, :: self.stride])
 
 
@@ -97,7 +97,7 @@ class Zero(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """Ignore the values of ``x``."""
+        """Return zeros [N, C, H', W'] for ``x`` [N, C, H, W], whose values do not matter."""
         return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
 
 

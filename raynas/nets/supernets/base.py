@@ -38,7 +38,7 @@ def priced_fan(group: str, first: int, fan: Fan) -> Iterator[Priced]:
 
 
 class Layer(nn.Module):
-    """One layer of a supernet's stack; it reads what the two layers before put out.
+    """One layer of a supernet's stack; it reads the output of the two layers before.
 
     ``searched`` says that it has weights of α, and is worth computing twice to save memory.
     """
@@ -68,7 +68,7 @@ class SuperHalve(Layer):
         self.block = SuperResidualBlock(lanes, plan.inputs, plan.channels) if plan.residual else None
 
     def forward(self, before: Tensor, previous: Tensor, mix: Any, run: Pass) -> Tensor:
-        """SuperHalve the resolution of the last state; nothing here is weighted by the ``mix``."""
+        """Halve the last state's resolution, [N, lanes·channels, H', W']; the ``mix`` weighs nothing here."""
         if self.block is None:
             return F.max_pool2d(previous, 2, padding=1)
         return self.block(previous, run)  # type: ignore[no-any-return]

@@ -43,7 +43,7 @@ class SuperMacroLayers(Layer):
                 channels *= 2
 
     def forward(self, before: Tensor, previous: Tensor, mix: Weights, run: Pass) -> Tensor:
-        """Return the last layer's output; ``mix`` holds a tensor for each group of α."""
+        """Return the last layer's output [N, lanes·channels, H', W']; ``mix`` has a tensor per group of α."""
         states, bit = {0: previous}, 0
         layers = zip(self.operations, self.norms, self.skips, strict=True)
         for layer, (operation, norm, skips) in enumerate(layers, start=1):

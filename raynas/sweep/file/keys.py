@@ -113,6 +113,7 @@ def check_value(key: str, value: Any, path: str) -> tuple[Entry | None, list[Pro
 
 def _is_plain(value: object) -> bool:
     """Tell whether JSON gives the value back as it is (dates, infinities and numbered keys do not)."""
+    # sweep.json holds it so: what came back as something else would be another search on a resume.
     try:
         return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
     except (TypeError, ValueError, RecursionError):

@@ -1,33 +1,34 @@
-"""One step of training: how α and the weights of K searches move, and everything that every step changes."""
+"""The trainer: the two sets of variables of K searches, what moves them, and the stages that rebuild them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import grad
 
-from raynas.bilevel.bilevel import Bilevel, accuracy
+from raynas.bilevel.bilevel import Bilevel
 from raynas.bilevel.exchange import Stage
 from raynas.bilevel.policy import Policy
 from raynas.config import SearchConfig
-from raynas.data.batch import Batch
 from raynas.data.split import Data
 from raynas.methods.record import Method
 from raynas.nets.ops.flat import column, flatten
 from raynas.nets.ops.forms import Forms
-from raynas.nets.ops.lanes import Statistics
 from raynas.nets.supernet import Supernet
 from raynas.nets.supernets.recurrent import AnySupernet, RecurrentSupernet
 from raynas.nets.widen import widen
-from raynas.parts.updaters import Sgd, clip_norm
+from raynas.parts.updaters import Sgd
 from raynas.search.streams import stream
 from raynas.spaces import skeletons
 from raynas.spaces.space import Space
 
 
 class Trainer:
-    """The bilevel problem of K like-shaped searches with what moves its two sets of variables."""
+    """The bilevel problem of K like-shaped searches with what moves its two sets of variables.
+
+    ``sgd`` moves the weights, whose gradients ``clip`` [lanes, 1] bounds; ``updater`` moves α; ``stage`` is
+    the number of the stage that the supernet was built for.
+    """
 
     def __init__(
         self,
@@ -45,7 +46,7 @@ class Trainer:
         self.stages, self.stage = stages, 0
         self.problem = self._build_problem()
         self.sgd = self._start_sgd(self._column("weight_decay"))
-        self._clip = self._column("clip")
+        self.clip = self._column("clip")
         self._start_alphas()
 
     def _start_sgd(self, decay: Tensor) -> Sgd:
@@ -93,8 +94,8 @@ class Trainer:
         if velocity is not None:
             self.sgd.velocity = velocity
 
-    def stand_in(self, number: int) -> None:
-        """Have the shapes of a stage, so that a state of it can be restored."""
+    def take_shape_of(self, number: int) -> None:
+        """Have the shapes of a stage, given by its number, so that a state of it can be restored."""
         different = self.stages[number].build != self.stages[self.stage].build
         self.stage = number
         if different:
@@ -138,50 +139,6 @@ class Trainer:
 
     def _column(self, name: str) -> Tensor:
         return column([getattr(config, name) for config in self.configs], self.problem.values)
-
-    def step(self, train: Batch, valid: Batch, rates: Tensor, *, move_alphas: bool) -> Tensor:
-        """Move the weights, and α where it is due, in the method's order; return as `step_weights` does."""
-        order = self.method.order
-        if move_alphas and order == "joint":
-            return self.step_both(train, rates)
-        if move_alphas and order == "alphas-first":
-            self.step_alphas(train, valid, rates)
-        seen = self.step_weights(train, rates)
-        if move_alphas and order == "weights-first":
-            self.step_alphas(train, valid, rates)
-        return seen
-
-    @torch.no_grad()
-    def watch(self, train: Batch) -> Tensor:
-        """Move nothing but running statistics; return as `step_weights` does."""
-        losses, logits = self.problem.weight_loss(train)
-        return torch.stack([losses, accuracy(logits, train.labels)])
-
-    def step_alphas(self, train: Batch, valid: Batch, rates: Tensor) -> None:
-        """Move α once; ``rates`` [lanes, 1] are the weights' learning rates, for methods that look ahead."""
-        if self.method.estimator is not None:
-            self.updater.step(self.method.estimator(self.problem, train, valid, self.sgd, rates))
-
-    def step_weights(self, train: Batch, rates: Tensor) -> Tensor:
-        """Move the weights once; return each lane's loss and accuracy before the step, [2, lanes]."""
-        losses, logits = self.problem.weight_loss(train)
-        # What no lane has computed gets a gradient of 0, so that a lane does not depend on its company.
-        gradient = flatten(grad(losses.sum(), self.problem.parameters, materialize_grads=True))
-        self._move_weights(gradient, rates)
-        return torch.stack([losses.detach(), accuracy(logits, train.labels)])
-
-    def step_both(self, train: Batch, rates: Tensor) -> Tensor:
-        """Move α and the weights once, along the gradients of one loss on the training batch."""
-        alphas = self.problem.alphas.detach().clone().requires_grad_()
-        losses, logits = self.problem.outcome(train, alphas, Statistics.UPDATE)
-        slope, *slopes = grad(losses.sum(), [alphas, *self.problem.parameters], materialize_grads=True)
-        self.updater.step(slope)
-        self._move_weights(flatten(slopes), rates)
-        return torch.stack([losses.detach(), accuracy(logits, train.labels)])
-
-    def _move_weights(self, gradient: Tensor, rates: Tensor) -> None:
-        self.sgd.step(self.problem.values, clip_norm(gradient, self._clip), rates)
-        self.problem.publish()
 
     def forget_momentum(self) -> None:
         """Let the weights start anew without velocity."""

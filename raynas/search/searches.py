@@ -1,0 +1,135 @@
+"""What a pack is made of: the searches' one problem, their data, their looks at it, and where they stand."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import torch
+
+from raynas.bilevel.records import Curvature, EpochReport
+from raynas.config import SearchConfig, check_alike
+from raynas.data.batch import Batch
+from raynas.data.feeds import Content, Feeds, content_of
+from raynas.data.split import Splits
+from raynas.errors import RaynasError
+from raynas.methods import check_search, lay_out, resolve, with_defaults
+from raynas.search.abilities import check_abilities
+from raynas.search.calendar import Calendar
+from raynas.search.look import Evaluator
+from raynas.search.state import State
+from raynas.search.trainer import Trainer
+from raynas.spaces import skeletons
+from raynas.spaces.space import Space
+
+
+class Searches:
+    """K searches of one shape, put together and checked; `Pack` makes them advance.
+
+    ``images`` may be shared with other packs of the process. ``clock`` returns seconds. Raises `RaynasError`
+    when the searches differ in what `check_alike` forbids, when the device lacks what they ask for, and when
+    the method cannot search the space. ``forms`` says how each shape of convolution is computed (see
+    `raynas.nets.ops.forms`); it decides about rounding only, so a resumed search needs the same.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[SearchConfig],
+        space: Space,
+        splits: Splits,
+        device: torch.device | str = "cpu",
+        *,
+        images: Content | None = None,
+        forms: Mapping[str, str] | None = None,
+        dtype: torch.dtype = torch.float32,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        configs = tuple(with_defaults(config) for config in configs)
+        check_alike(configs)
+        check_abilities(configs[0], torch.device(device))
+        check_search(configs[0], space)
+        self.configs, self.space, self.splits = configs, space, splits
+        self.config = configs[0]
+        self.device, self.dtype, self.clock = torch.device(device), dtype, clock
+        self.forms = forms
+        self.method = resolve(self.config.method, space)
+        if self.method.solo and len(configs) > 1:
+            raise RaynasError(
+                f"searches with {self.method.name} cannot advance in one pack", got=len(configs)
+            )
+        self.stages = lay_out(self.method, space, self.config.model_dump())
+        self.calendar = Calendar(self.config, self.method, self.stages)
+        self.progress = self.calendar.progress(0)
+        self.trainer = Trainer(
+            configs, self.method, space, splits.dataset, self.device, dtype, forms, self.stages
+        )
+        self.problem = self.trainer.problem
+        self.problem.begin(self.progress)
+        self.state = State(configs, space, splits, self.trainer, self.calendar)
+        self.images = content_of(splits.dataset, self.device) if images is None else images
+        self.train = self._feeds(splits.train, "train")
+        self.valid = self._feeds(splits.valid, "valid")
+        self.evaluator = Evaluator(
+            self.problem, self.configs, self.valid, self.method.relaxation.shift_free, clock
+        )
+        smallest = min(self.train.smallest, self.valid.smallest, self.config.hessian.batch or 2)
+        if smallest == 1 and not skeletons.of(space).texts:
+            self.evaluator.check_statistics(self.problem.mean())
+
+    def _feeds(self, indices: Any, name: str) -> Feeds:
+        more = (self.config, self.state.streams[name], self.dtype)
+        return Feeds(self.images, self.splits.dataset.recipe, indices, *more)
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs are over, and so the number of the next, from 0; a search may go back."""
+        return self.state.epoch
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs a search has that is not ended early, fine tuning included."""
+        return self.calendar.epochs
+
+    @property
+    def history(self) -> Sequence[Sequence[EpochReport]]:
+        """Each search's reports so far, without those of epochs that it has gone back behind."""
+        return self.state.history
+
+    @property
+    def parameters_count(self) -> int:
+        """How many weights one search's supernet has now."""
+        return self.problem.values.shape[1]
+
+    def batches(self) -> Iterator[tuple[Batch, Batch]]:
+        """Yield one epoch's pairs of a training and a validation batch, all lanes' side by side."""
+        steps = self.train.steps_per_epoch
+        cutout = math.prod(modifier.cutout() for modifier in self.problem.policy.modifiers)
+        return zip(self.train.epoch(steps, cutout), self.valid.epoch(steps, cutout), strict=True)
+
+    def measure_curvature(self) -> list[Curvature]:
+        """Measure the validation loss's curvature in α on the probe images; changes nothing."""
+        return self.evaluator.measure_curvature(self.epoch)
+
+    def state_dict(self, lane: int = 0) -> dict[str, Any]:
+        """Return everything one search needs to go on from here, as tensors and plain values."""
+        return self.state.state_dict(lane)
+
+    def load_state_dict(self, state: Mapping[str, Any], lane: int = 0) -> None:
+        """Put one search back to where ``state`` was taken; raises `RaynasError` if it is another's."""
+        self.state.load_state_dict(state, lane)
+
+    def keep(self, lanes: Sequence[int]) -> Self:
+        """Return a pack of some of these searches, each going on from where it stands."""
+        pack = type(self)(
+            [self.configs[lane] for lane in lanes],
+            self.space,
+            self.splits,
+            self.device,
+            images=self.images,
+            forms=self.forms,
+            dtype=self.dtype,
+            clock=self.clock,
+        )
+        for place, lane in enumerate(lanes):
+            pack.load_state_dict(self.state_dict(lane), place)
+        return pack
