@@ -201,6 +201,18 @@ def test_no_modules_import_each_other() -> None:
     assert [circle for circle in circles(graph) if not circle <= LEFT] == []
 
 
+def test_a_class_of_spaces_and_nets_is_defined_once() -> None:
+    """The layers of the supernet are called Super…, those of the discrete network are not."""
+    classes = [
+        node.name
+        for module in modules()
+        for node in tree(module).body
+        if part_of(module) in {"spaces", "nets"} and isinstance(node, ast.ClassDef)
+    ]
+    twice = {name for name in classes if classes.count(name) > 1 and not name.startswith("_")}
+    assert not twice
+
+
 def test_spaces_are_data_without_torch() -> None:
     within = [dotted_name(module) for module in modules() if part_of(module) == "spaces"]
     assert "torch" not in imported_by("import " + ", ".join(within))

@@ -98,10 +98,10 @@ def fingerprint(space: Space) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
 
 
-Graph = TypeVar("Graph", Space, Genotype)
+_Checked = TypeVar("_Checked", Space, Genotype)
 
 
-def checked(graph: Graph) -> Graph:
+def checked(graph: _Checked) -> _Checked:
     """Return a space or a genotype that is what its skeleton demands; raises `RaynasError`.
 
     Outputs of a genotype that are those of the skeleton's rule are left out of it: one cell, one genotype.

@@ -104,7 +104,7 @@ def read_structure(snippet: Snippet) -> list[Triple]:
                 raise literal.error(f"node {target} cannot read it", edge, f"a source from 0 to {target - 1}")
             if (source, target) in {triple[1:] for triple in triples}:
                 raise literal.error(
-                    f"two operations on one edge, {source}->{target}, which a genotype cannot say yet",
+                    f"two operations on one edge, {source}->{target}, which no cell of NAS-Bench-201 has",
                     edge,
                     "every edge at most once",
                 )
