@@ -11,7 +11,7 @@ from raynas.bilevel.records import EpochReport
 from raynas.config import SearchConfig
 from raynas.errors import RaynasError
 from raynas.spaces.genotype import Genotype
-from raynas.sweep.file.ids import method_label
+from raynas.sweep.file.resolve import method_label
 
 Status = Literal["waiting", "running", "finished", "diverged", "failed"]
 

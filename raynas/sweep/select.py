@@ -13,7 +13,7 @@ from statistics import correlation, fmean, stdev
 from typing import Any
 
 from raynas.errors import RaynasError
-from raynas.sweep.file.ids import short_hash
+from raynas.sweep.file.resolve import short_hash
 from raynas.sweep.plan import Benchmark, Criterion, Select
 from raynas.sweep.record import VALIDATED, TrialRecord
 from raynas.tables.table import Yardstick

@@ -1,18 +1,24 @@
-"""The keys of a search in a sweep file, flat with dots (``data.valid``), checked one value at a time."""
+"""What a sweep file may say: the keys of a search, those of a sweep, and the overrides from the command line.
 
+The keys of a search are flat with dots (``data.valid``), checked one value at a time.
+"""
+
+import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, PositiveInt, ValidationError, field_validator
 
-from raynas.config import Frozen, SearchConfig
+from raynas.config import Frozen, SearchConfig, folder_name
 from raynas.disk import expanded
 from raynas.errors import Problem, RaynasError, nearest, quoted
 from raynas.spaces.library import explain, locate
+from raynas.sweep.plan import MOST_TRIALS, Benchmark, Resources, Select, Strategy, Track
+from raynas.yaml_text import NotYaml, parse_value
 
 _GROUPS: dict[str, type[Frozen]] = {
     name: field.annotation
@@ -160,3 +166,131 @@ def _portable_space(name: str) -> str:
         return name  # reported, once, by the check of the space itself
     packaged = Path(str(files("raynas.search_spaces"))).resolve() / f"{name}.yaml"
     return name if path == packaged else str(path)
+
+
+_REFUSED = {
+    "asha": "it stops trials by early accuracy, which hides the late collapse that a search is watched for",
+    "pbt": "it copies α between trials, so seed, method and genotype lose their identity",
+}
+
+
+class SweepConfig(Frozen):
+    """A sweep file: the keys of a search in ``base``, and what a sweep adds to them."""
+
+    name: str = Field(description="of the sweep and its folder")
+    base: dict[str, Any] = Field(default_factory=dict, description="what all searches share")
+    grid: dict[str, Any] = Field(default_factory=dict, description="lists; every combination is a trial")
+    zip: dict[str, Any] = Field(default_factory=dict, description="lists that advance together")
+    sample: dict[str, Any] = Field(default_factory=dict, description="ranges that values are drawn from")
+    samples: PositiveInt | None = Field(None, le=MOST_TRIALS, description="how many points are drawn")
+    strategy: Strategy = Field("grid", description="grid, random-paired or optuna")
+    resources: Resources = Field(default_factory=Resources)
+    select: Select = Field(default_factory=Select)
+    track: Track = Field(default_factory=Track)
+    benchmark: Benchmark | None = Field(None, description="the table that each epoch's cell is looked up in")
+
+    @field_validator("name")
+    @classmethod
+    def _name_of_a_folder(cls, value: str) -> str:
+        return folder_name(value)
+
+    @field_validator("strategy", mode="before")
+    @classmethod
+    def _known_strategy(cls, value: object) -> object:
+        names = ("grid", "random-paired", "optuna")
+        if value in names:
+            return value
+        if reason := _REFUSED.get(str(value).lower()):
+            raise ValueError(f"{value} is not offered: {reason}; choose one of {', '.join(names)}")
+        near = nearest(value, names)
+        raise ValueError(
+            f"unknown strategy {quoted(value)}; " + (f"nearest: {near}" if near else ", ".join(names))
+        )
+
+
+SWEEP_KEYS = tuple(key for key in SweepConfig.model_fields if key != "base")
+
+
+AXES = ("grid", "zip", "sample")
+_SECTIONS = ("resources", "select", "track", "benchmark")
+_PLAIN = ("name", "samples", "strategy")
+
+
+def apply_overrides(raw: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
+    """Return a copy of the file's data with the overrides in it, and what is wrong with the overrides.
+
+    An override replaces whatever the file says of that key, wherever it says it: ``seed=0`` takes the seed
+    out of the grid, ``grid.seed=[0,1]`` puts it there instead of at the top level.
+    """
+    data = copy.deepcopy(dict(raw))
+    problems = []
+    for text in overrides:
+        key, equals, value_text = text.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            problems.append(Problem(text, "an override is written key=value, as in seed=0"))
+            continue
+        try:
+            value = parse_value(value_text)
+        except NotYaml as error:
+            problems.append(Problem(key, f"not a YAML value: {quoted(value_text)}: {error}"))
+            continue
+        problems += _apply(data, key, value)
+    return data, problems
+
+
+def _apply(data: dict[str, Any], key: str, value: Any) -> list[Problem]:
+    head, _, rest = key.partition(".")
+    if key in (*AXES, *_SECTIONS, *_PLAIN):
+        data[key] = value
+    elif head in AXES:
+        _remove(data, rest)
+        _section(data, head)[rest] = value
+    elif head in _SECTIONS:
+        _section(data, head)[rest] = value
+    elif head == "method" and rest:
+        return _override_method(data, key, rest, value)
+    elif key in KEYS or key.startswith("data.options."):
+        _remove(data, key)
+        _set(data, key, value)
+    else:
+        return [unknown_key(key, (*KEYS, *AXES, *_SECTIONS, *_PLAIN), key)]
+    return []
+
+
+def _section(data: dict[str, Any], name: str) -> dict[str, Any]:
+    if not isinstance(data.get(name), dict):
+        data[name] = {}
+    section: dict[str, Any] = data[name]
+    return section
+
+
+def _remove(data: dict[str, Any], key: str) -> None:
+    """Take a key out of the top level and of every axis."""
+    head, _, rest = key.partition(".")
+    data.pop(key, None)
+    if rest and isinstance(data.get(head), dict):
+        data[head].pop(rest, None)
+    for name in AXES:
+        if isinstance(data.get(name), dict):
+            data[name].pop(key, None)
+
+
+def _set(data: dict[str, Any], key: str, value: Any) -> None:
+    *groups, last = key.split(".")
+    target = data
+    if groups and isinstance(data.get(groups[0]), str):
+        leaves = flatten(groups[0], data[groups[0]])
+        data[groups[0]] = {leaf.partition(".")[2]: item for leaf, item in leaves.items()}
+    for group in groups:
+        target = _section(target, group)
+    target[last] = value
+
+
+def _override_method(data: dict[str, Any], key: str, part: str, value: Any) -> list[Problem]:
+    if any(isinstance(data.get(name), dict) and "method" in data[name] for name in AXES):
+        message = "the method varies in this file; override it whole: method=NAME or grid.method=[...]"
+        return [Problem(key, message)]
+    method = data.get("method", "darts")
+    data["method"] = {**(method if isinstance(method, dict) else {"base": method}), part: value}
+    return []
