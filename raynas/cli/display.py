@@ -12,11 +12,11 @@ from rich.text import Text
 from raynas.cli.progress import MARK, MethodLine, Progress, rising, skips
 from raynas.cli.tables import with_log
 from raynas.errors import printable
-from raynas.launch.driver import ENDED
 from raynas.launch.observer import Observer
 from raynas.report.text import MISSING, duration, number, percent, spread
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
+from raynas.sweep.status import ENDED
 
 MOST_ROWS = 16
 """Running trials shown at once, on a terminal high enough."""

@@ -8,14 +8,12 @@ from statistics import fmean
 
 from raynas.bilevel.records import EpochReport
 from raynas.errors import RaynasError
-from raynas.launch.driver import ENDED
 from raynas.report.stats import Spread
 from raynas.sweep.plan import Sweep
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import Ranked, judge_of, select
+from raynas.sweep.status import ENDED, STATUSES
 from raynas.tables.table import Yardstick
-
-STATUSES = ("finished", "running", "waiting", "failed", "diverged")
 
 RISE = 1.3
 """λmax above this many times the mean of the earlier epochs is marked as rising (R-DARTS' threshold)."""

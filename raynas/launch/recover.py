@@ -13,11 +13,12 @@ from raynas.bilevel.records import EpochReport
 from raynas.config import shape_of
 from raynas.disk import replace, set_aside
 from raynas.errors import RaynasError
-from raynas.launch.driver import OVER, only_writer
+from raynas.launch.driver import only_writer
 from raynas.search.checkpoint import load
 from raynas.sweep.folder import SweepFolder, TrialFolder
 from raynas.sweep.packs import PackEntry, damage, write_packs
 from raynas.sweep.plan import Trial
+from raynas.sweep.status import OVER
 
 
 def mend(folder: SweepFolder) -> list[str]:

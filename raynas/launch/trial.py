@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -27,8 +27,7 @@ from raynas.launch.recover import Member, Team, teams
 from raynas.search.checkpoint import dump
 from raynas.search.loop import Diverged, Pack
 from raynas.sweep.folder import TrialFolder
-
-Ended = Literal["finished", "diverged", "failed"]
+from raynas.sweep.status import End
 
 
 def run_trials(
@@ -268,7 +267,7 @@ def _finish(trial: TrialFolder, reason: str, live: list[TrialFolder]) -> None:
     _end(trial, "finished", reason, live)
 
 
-def _end(trial: TrialFolder, status: Ended, reason: str, live: list[TrialFolder]) -> None:
+def _end(trial: TrialFolder, status: End, reason: str, live: list[TrialFolder]) -> None:
     if reason:
         _log(trial.log, reason)
     trial.spool.append("end", status=status, reason=reason)

@@ -21,6 +21,7 @@ from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Benchmark, Sweep
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import Selection, select
+from raynas.sweep.status import BROKEN
 from raynas.tables.table import Yardstick
 
 MEASURES = {
@@ -284,10 +285,10 @@ def failures(facts: Facts) -> list[Failure]:
     """Return what went wrong, in plan order: the last words of every trial and of every failed attempt."""
     found = []
     for record in facts.records:
-        if record.status in ("failed", "diverged") or record.errors or record.damage:
+        if record.status in BROKEN or record.errors or record.damage:
             messages = {f"damage {number}": what for number, what in enumerate(record.damage, start=1)}
             messages |= {f"attempt {number}": words for number, words in enumerate(record.errors, start=1)}
-            if record.status in ("failed", "diverged"):
+            if record.status in BROKEN:
                 messages["in the end"] = record.reason or "no reason was given"
             log = f"trials/{record.id}/log.txt" if record.id in facts.logs else None
             found.append(Failure(record, messages, log))

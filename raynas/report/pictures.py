@@ -10,6 +10,7 @@ from raynas.report.figures import Band, Curve, Frame
 from raynas.report.stats import Alike, alike, mean_shares
 from raynas.report.text import slug
 from raynas.sweep.record import TrialRecord
+from raynas.sweep.status import BROKEN
 
 MOST_LINES = 40
 """Most lines of a panel: more cannot be told apart, and what was drawn last hides the others."""
@@ -191,7 +192,7 @@ def _curve(facts: Facts, record: TrialRecord, name: str, *, dashed: bool = False
     epochs, heights = zip(*points, strict=True)
     winner = facts.selection.winner
     end = "chosen" if winner and winner.trial.id == record.id else ""
-    if record.status in ("diverged", "failed"):
+    if record.status in BROKEN:
         end = "stopped"
     strength = facts.setting(record).strength
     colour = figures.strength_colour(facts.strengths.index(strength), len(facts.strengths))

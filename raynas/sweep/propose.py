@@ -12,6 +12,7 @@ from raynas.sweep.identity import check_unchanged
 from raynas.sweep.plan import Distribution, Trial
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import judge_of, value_of
+from raynas.sweep.status import ENDED
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -139,7 +140,7 @@ class Proposer:
         self._folder.trial(trial_id).let_go()
 
     def _note(self, record: TrialRecord) -> None:
-        if record.status in ("finished", "diverged", "failed"):
+        if record.status in ENDED:
             self._ended[record.id] = value_of(record, self._sweep.select.by, self._judge)
 
     def _filled(self, trial: Trial) -> Trial:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,8 +12,7 @@ from raynas.config import SearchConfig
 from raynas.errors import RaynasError
 from raynas.spaces.genotype import Genotype
 from raynas.sweep.file.resolve import method_label
-
-Status = Literal["waiting", "running", "finished", "diverged", "failed"]
+from raynas.sweep.status import ENDED, OVER, Status
 
 FOREIGN = "its records were written by another version of raynas; go on with that version"
 
@@ -169,7 +168,7 @@ class Fold:
             case "start":
                 _Start.model_validate(event)
                 self._start = dict(event)
-                if self._status not in ("finished", "diverged"):
+                if self._status not in OVER:
                     self._status, self._reason = "running", ""
             case "epoch":
                 self._report(self._parsed(event["report"]), event)
@@ -177,9 +176,9 @@ class Fold:
                 self._errors.append(str(event["message"]))
             case "end":
                 status, reason = event["status"], str(event["reason"])
-                if status not in ("finished", "diverged", "failed"):
+                if status not in ENDED:
                     raise ValueError(f"ended {status!r}")
-                if self._status not in ("finished", "diverged"):
+                if self._status not in OVER:
                     self._status, self._reason = status, reason
             case "damage":
                 self._damage[event["why"]] = None
