@@ -11,7 +11,7 @@ from rich.console import Console
 
 from raynas.bilevel.records import Curvature
 from raynas.cli.display import LINE_EVERY, LiveDisplay, ProgressView
-from raynas.cli.progress import MARK, Progress, rising
+from raynas.cli.progress import MARK, SweepProgress, rising
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
 
@@ -71,7 +71,7 @@ def test_the_head_counts_every_planned_trial(folder: SweepFolder) -> None:
     play(folder, IDS[0], [0.9, 0.7, 0.6, 0.5])
     play(folder, IDS[1], [0.9, 0.8], status=None)
     play(folder, IDS[2], [0.9], status="failed", reason="out of memory")
-    head = " ".join(lines_of(ProgressView(Progress(folder.sweep(), folder.records()), 75.0), 120))
+    head = " ".join(lines_of(ProgressView(SweepProgress(folder.sweep(), folder.records()), 75.0), 120))
     for part in (
         "four · 1 of 4 done",
         "1 running",
@@ -88,11 +88,11 @@ def test_gpu_shares_are_those_of_the_running_trials(tmp_path: Path) -> None:
     folder = make_sweep(tmp_path / "runs", ["resources.gpu=0.25"])
     for trial in IDS[:3]:
         play(folder, trial, [0.5], status=None)
-    assert Progress(folder.sweep(), folder.records()).shares() == "0.75 GPU"
+    assert SweepProgress(folder.sweep(), folder.records()).shares() == "0.75 GPU"
 
 
 def test_time_left_is_the_epochs_left_at_the_pace_of_the_epochs_so_far(folder: SweepFolder) -> None:
-    progress = Progress(folder.sweep(), folder.records(), now=1000.0)
+    progress = SweepProgress(folder.sweep(), folder.records(), now=1000.0)
     assert progress.seconds_left(1010.0) is None
     for trial in IDS[:2]:
         play(folder, trial, [0.9, 0.8], status=None)
@@ -125,7 +125,7 @@ def test_an_eigenvalue_rises_above_1_3_times_the_mean_before(values: list[float]
 def test_rows_fit_the_terminal(folder: SweepFolder, width: int) -> None:
     play(folder, IDS[0], [0.9, 0.8, 0.7], eigenvalues=[0.5, 0.5, 0.9], status=None)
     (record,) = [one for one in folder.records() if one.status == "running"]
-    progress = Progress(folder.sweep(), many_running(record, 30))
+    progress = SweepProgress(folder.sweep(), many_running(record, 30))
     shown = lines_of(ProgressView(progress, 60.0), width)
     rows = [line for line in shown if line.startswith(LONG[:12])]
     assert len(rows) == 16
@@ -138,7 +138,9 @@ def test_rows_fit_the_terminal(folder: SweepFolder, width: int) -> None:
 def test_a_low_terminal_gets_fewer_rows(folder: SweepFolder) -> None:
     play(folder, IDS[0], [0.9], status=None)
     (record,) = [one for one in folder.records() if one.status == "running"]
-    shown = lines_of(ProgressView(Progress(folder.sweep(), many_running(record, 30)), 60.0), 80, height=12)
+    shown = lines_of(
+        ProgressView(SweepProgress(folder.sweep(), many_running(record, 30)), 60.0), 80, height=12
+    )
     assert len(shown) <= 12
     assert "+ 24 more" in shown
 
@@ -147,7 +149,7 @@ def test_finished_trials_fold_into_a_line_a_method(tmp_path: Path) -> None:
     folder = make_sweep(tmp_path / "runs", ["grid.method=[darts, darts-2nd]", "weight_decay=0.001"])
     for trial, loss in zip(folder.trials(), (0.5, 0.7, 0.9, 1.0), strict=True):
         play(folder, trial.id, [loss])
-    shown = lines_of(ProgressView(Progress(folder.sweep(), folder.records()), 60.0), 120)
+    shown = lines_of(ProgressView(SweepProgress(folder.sweep(), folder.records()), 60.0), 120)
     # The sample deviations of (0.5, 0.7) and (0.9, 1.0) are 0.2/√2 and 0.1/√2.
     assert "darts  2 done  mean 0.6000 ± 0.1414  best 0.5000 darts-s0" in shown
     assert "darts-2nd  2 done  mean 0.9500 ± 0.0707  best 0.9000 darts-2nd-s0" in shown

@@ -29,7 +29,7 @@ from raynas.launch.trial import run_trials
 from raynas.launch.tune import cluster as tune_cluster
 from raynas.launch.tune.cluster import Ask, concurrency
 from raynas.launch.tune.launcher import RayLauncher
-from raynas.launch.tune.plan import Plan, Watch
+from raynas.launch.tune.plan import TunePlan, Watch
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.propose import Proposer
 
@@ -304,7 +304,9 @@ def test_says_when_nothing_starts_and_what_to_change(
 ) -> None:
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
     folder = make_sweep(tmp_path / "s", ["a"])
-    watch = Watch(folder, Plan(folder, Proposer(folder), 0, Packs(folder, slots=1)), Memory(), Ask(1, 0.5))
+    watch = Watch(
+        folder, TunePlan(folder, Proposer(folder), 0, Packs(folder, slots=1)), Memory(), Ask(1, 0.5)
+    )
     pending, running = SimpleNamespace(status="PENDING"), SimpleNamespace(status="RUNNING")
 
     def after(seconds: float, *trials: Any) -> list[str]:

@@ -110,6 +110,8 @@ def test_two_kinds_of_validation_loss_have_a_best_each_and_are_said_not_to_compa
     assert "Only training both cells from scratch, or a table" in text
     assert "best other setting" not in text  # darts and gdas are not held against each other
     assert both.to_json()["best_of_kinds"] == {"mixture": "darts-s0", "cells": "gdas-s1"}
+    assert both.margin == pytest.approx(0.1)
+    assert select([*records[:1], *records[4:5]], Select()).margin is None
     # The derived cells of these records lose exactly 1 more than their supernets.
     assert "Rank correlation of this loss with that of the derived cell alone: +1.00 (4 trials" in text
     assert text.count("Rank correlation") == 1

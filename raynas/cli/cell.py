@@ -14,7 +14,7 @@ from raynas.errors import RaynasError, short
 if TYPE_CHECKING:
     from raynas.spaces.genotype import Genotype
 
-Cell = Annotated[
+CellArgument = Annotated[
     str,
     typer.Argument(
         metavar="CELL",
@@ -35,7 +35,7 @@ class FoundCell(NamedTuple):
 
 
 def find_cell(cell: str, runs: Path) -> FoundCell:
-    """Return the cell that a `Cell` means.
+    """Return the cell that a `CellArgument` means.
 
     In order: standard input, a file, a file and a name, a text, a sweep. Raises `RaynasError`.
     """

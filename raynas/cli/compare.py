@@ -62,7 +62,7 @@ def _curvature_every(name: str) -> int:
     return int(str(methods.defaults_of(name).get("hessian.every", 0)))
 
 
-def print_method(facts: Mapping[str, Any]) -> None:
+def print_compared(facts: Mapping[str, Any]) -> None:
     """Print a method, and below it what was measured."""
     print_parts({key: value for key, value in facts.items() if key != "measured"})
     if (found := facts["measured"]) is None:

@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from raynas.cli.progress import MARK, MethodLine, Progress, rising, skips
+from raynas.cli.progress import MARK, MethodLine, SweepProgress, rising, skips
 from raynas.cli.tables import with_log
 from raynas.errors import printable
 from raynas.launch.observer import Observer
@@ -18,7 +18,7 @@ from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.status import ENDED
 
-MOST_ROWS = 16
+MOST_RUNNING_ROWS = 16
 """Running trials shown at once, on a terminal high enough."""
 
 LINE_EVERY = 5.0
@@ -42,14 +42,14 @@ class LiveDisplay(Observer):
         self._clock = clock
         self._interactive = console.is_terminal and not (console.no_color or console.is_dumb_terminal)
         self._live: Live | None = None
-        self._progress: Progress | None = None
+        self._progress: SweepProgress | None = None
         self._folder: SweepFolder | None = None
         self._line_at = float("-inf")
 
     def on_start(self, folder: SweepFolder) -> None:
         records = [trial.record() for trial in folder.trials()]
         self._folder = folder
-        self._progress = Progress(folder.sweep(), records, self._clock())
+        self._progress = SweepProgress(folder.sweep(), records, self._clock())
         if not self._interactive:
             self._print(_heads(self._progress, self._clock(), self._console.width))
             return
@@ -117,7 +117,7 @@ class LiveDisplay(Observer):
 class ProgressView:
     """The whole display at one moment; fits its rows to the terminal's width and height."""
 
-    def __init__(self, progress: Progress, now: float) -> None:
+    def __init__(self, progress: SweepProgress, now: float) -> None:
         self._progress = progress
         self._now = now
 
@@ -125,7 +125,7 @@ class ProgressView:
         methods = self._progress.methods()
         running = self._progress.running()
         # Six lines are the head, the table's own head, "+ n more", and air.
-        room = min(MOST_ROWS, max(1, console.height - len(methods) - 6))
+        room = min(MOST_RUNNING_ROWS, max(1, console.height - len(methods) - 6))
         yield Group(*_heads(self._progress, self._now, options.max_width))
         if running:
             yield _rows(running[:room], options.max_width)
@@ -135,7 +135,7 @@ class ProgressView:
             yield Text(_method(line), style="green", no_wrap=True, overflow="ellipsis")
 
 
-def _heads(progress: Progress, now: float, width: int) -> list[Text]:
+def _heads(progress: SweepProgress, now: float, width: int) -> list[Text]:
     """Return the head line, broken between its parts where the width asks for it."""
     counts = progress.count()
     left = progress.seconds_left(now)

@@ -31,7 +31,7 @@ class MethodLine:
     best: Ranked
 
 
-class Progress:
+class SweepProgress:
     """A sweep's plan and the newest record of each trial that has one."""
 
     def __init__(self, sweep: Sweep, records: Iterable[TrialRecord], now: float = 0.0) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from raynas.cli.output import say, show_table, table
-from raynas.cli.progress import MARK, Progress, record_json, rising, skips
+from raynas.cli.progress import MARK, SweepProgress, record_json, rising, skips
 from raynas.data.catalogue import is_text
 from raynas.disk import holder
 from raynas.errors import short
@@ -31,7 +31,7 @@ def standing(folder: SweepFolder) -> dict[str, Any]:
     ``state`` is ``running`` while a driver holds the sweep; else ``done`` when every planned trial ended, and
     ``stopped`` when not.
     """
-    progress = Progress(folder.sweep(), folder.records())
+    progress = SweepProgress(folder.sweep(), folder.records())
     counts = progress.count()
     held_by = short(holder(folder.path / ".driver.lock") or "") or None
     trials = [

@@ -20,7 +20,7 @@ from raynas.sweep.propose import dealt
 PATIENCE = 0.03
 """Part of a sweep's estimated time that measuring may take."""
 
-FEWEST_STEPS = 8
+FEWEST_STEPS_LEFT = 8
 """With less patience than these steps of one search nothing is measured."""
 
 
@@ -143,7 +143,7 @@ class Packs:
         return {
             shape: replace(task, most=min(most, task.count))
             for shape, task in tasks.items()
-            if task.patience >= FEWEST_STEPS
+            if task.patience >= FEWEST_STEPS_LEFT
         }
 
     def record(self, found: Mapping[str, tuple[Task, Steps]]) -> None:
@@ -151,7 +151,7 @@ class Packs:
         if not found:
             return
         groups = {shape: (task.count, task.steps, steps) for shape, (task, steps) in found.items()}
-        self._sizes |= choose(groups, self._slots)
+        self._sizes |= choose_packs(groups, self._slots)
         self._steps |= {shape: steps for shape, (_, steps) in found.items()}
         write_packs(
             self._file,
@@ -169,7 +169,7 @@ def _solo(config: SearchConfig) -> bool:
         return False  # the trials themselves will say what is wrong
 
 
-def choose(groups: Mapping[str, tuple[int, int, Steps]], slots: int) -> dict[str, int]:
+def choose_packs(groups: Mapping[str, tuple[int, int, Steps]], slots: int) -> dict[str, int]:
     """Return the size of each group's packs that ends all groups soonest on ``slots`` slots.
 
     A group is (searches, steps of each, what was measured). A larger pack has more throughput, but fewer

@@ -241,6 +241,7 @@ def _start(member: Member, pack: Pack, company: Sequence[str], forms: Mapping[st
         "start",
         trial=trial.id,
         attempt=next_attempt(trial.record()),
+        config=trial.config().model_dump(mode="json"),
         host=socket.gethostname(),
         pid=os.getpid(),
         threads=torch.get_num_threads(),

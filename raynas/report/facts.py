@@ -242,7 +242,10 @@ def _note(record: TrialRecord, why: str) -> str:
 
 @dataclass(frozen=True)
 class SettingRow:
-    """One setting's measures over its ranked seeds; ``best`` marks the smallest mean of what selects."""
+    """One setting's measures over its ranked seeds; ``best`` marks the smallest mean of what selects.
+
+    Of validation losses, which compare within a kind only, the smallest of each kind.
+    """
 
     setting: Setting
     ranked: int
@@ -255,7 +258,7 @@ def setting_rows(facts: Facts) -> list[SettingRow]:
     """Return mean and sd over seeds of every setting: methods in plan order, strengths by size."""
     ranked = {entry.trial.id: entry.value for entry in facts.selection.ranking}
     rows: list[tuple[Setting, int, int, dict[str, Spread | None]]] = []
-    means = []
+    means: list[tuple[str, float]] = []
     for setting in _ordered_settings(facts):
         members = [r for r, s in zip(facts.records, facts.settings, strict=True) if s == setting]
         counted = [record for record in members if record.id in ranked]
@@ -264,9 +267,13 @@ def setting_rows(facts: Facts) -> list[SettingRow]:
             for name in facts.measures
         }
         rows.append((setting, len(counted), len(members), values))
-        means.append(fmean(ranked[record.id] for record in counted) if counted else inf)
-    smallest = min(means, default=inf)
-    return [SettingRow(*row, best=mean == smallest < inf) for row, mean in zip(rows, means, strict=True)]
+        kind = counted[0].validated if counted and facts.selection.by == "valid_loss" else ""
+        means.append((kind, fmean(ranked[record.id] for record in counted) if counted else inf))
+    smallest = {kind: min(mean for its, mean in means if its == kind) for kind, _ in means}
+    return [
+        SettingRow(*row, best=mean == smallest[kind] < inf)
+        for row, (kind, mean) in zip(rows, means, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def _sweep_names(runs: Path) -> list[str]:
 
 
 def _sweeps(runs: Path) -> list[dict[str, Any]]:
-    from raynas.cli.progress import Progress
+    from raynas.cli.progress import SweepProgress
     from raynas.report.text import number
     from raynas.sweep.folder import SweepFolder
     from raynas.sweep.packs import damage
@@ -166,7 +166,7 @@ def _sweeps(runs: Path) -> list[dict[str, Any]]:
         folder = SweepFolder(runs / name)
         try:
             records = [trial.glance() for trial in folder.trials()]
-            progress = Progress(folder.sweep(), records)
+            progress = SweepProgress(folder.sweep(), records)
             damaged = folder.lost() or any(record.damage for record in records) or damage(folder.packs)
         except RaynasError as error:
             rows.append({"name": name, "created": "", "searches": "", "state": error.what, "best": ""})

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from raynas.cli.cell import Cell, find_cell
+from raynas.cli.cell import CellArgument, find_cell
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs, SweepName
 from raynas.cli.output import next_step, print_json, runs_option, say
 from raynas.errors import RaynasError
@@ -96,7 +96,7 @@ def report(
 
 
 def draw(
-    cell: Cell,
+    cell: CellArgument,
     to: Annotated[
         Path | None, typer.Option("--to", metavar="DIR", help="The folder for the drawings; beside the cell.")
     ] = None,

@@ -179,12 +179,12 @@ def run(
 
 
 def _conclude(folder: "SweepFolder", report: "ReportWriter", runs: Path, again: "Sequence[str]") -> int:
-    from raynas.cli.progress import Progress
+    from raynas.cli.progress import SweepProgress
     from raynas.cli.tables import print_selection
     from raynas.sweep.select import judge_of, select
 
     planned = folder.sweep()
-    progress = Progress(planned, folder.records())
+    progress = SweepProgress(planned, folder.records())
     judge = judge_of(planned.select, planned.benchmark)
     print_selection(select(list(progress.records.values()), planned.select, judge))
     for label, path in report.results(folder):
@@ -203,9 +203,9 @@ def _conclude(folder: "SweepFolder", report: "ReportWriter", runs: Path, again: 
 
 
 def _say_interrupted(folder: "SweepFolder", words: "Sequence[str]") -> None:
-    from raynas.cli.progress import Progress
+    from raynas.cli.progress import SweepProgress
 
-    progress = Progress(folder.sweep(), folder.records())
+    progress = SweepProgress(folder.sweep(), folder.records())
     counts = progress.count()
     ended = progress.planned - counts["running"] - counts["waiting"]
     say(f"interrupted: {ended} of {plural(progress.planned, 'search', 'searches')} ended")

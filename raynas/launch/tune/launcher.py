@@ -25,7 +25,7 @@ from raynas.launch.packs import Packs, Steps, Task, measure_task
 from raynas.launch.recover import mend
 from raynas.launch.trial import run_trials
 from raynas.launch.tune.cluster import Ask, cluster, concurrency
-from raynas.launch.tune.plan import Plan, Watch
+from raynas.launch.tune.plan import TunePlan, Watch
 from raynas.launch.tune.trainable import storage_digest, train
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.propose import Proposer
@@ -83,7 +83,7 @@ class RayLauncher:
             # Where nodes come as they are needed, what counts is the work each of them gets done.
             packs = Packs(folder, slots=1 if grows else at_once)
             _measure(packs, configs, datasets, ask)
-            plan = Plan(folder, proposer, resources.retries, packs)
+            plan = TunePlan(folder, proposer, resources.retries, packs)
             trainable = tune.with_resources(
                 tune.with_parameters(
                     train,
@@ -126,7 +126,9 @@ def _result(steps: ray.ObjectRef) -> Steps:
     return found
 
 
-def _tuner(trainable: object, plan: Plan, watch: Watch, at_once: int, scratch: Path, ask: Ask) -> tune.Tuner:
+def _tuner(
+    trainable: object, plan: TunePlan, watch: Watch, at_once: int, scratch: Path, ask: Ask
+) -> tune.Tuner:
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
@@ -148,7 +150,7 @@ def _tuner(trainable: object, plan: Plan, watch: Watch, at_once: int, scratch: P
     )
 
 
-def _fitted(tuner: tune.Tuner, plan: Plan, watch: Watch) -> bool:
+def _fitted(tuner: tune.Tuner, plan: TunePlan, watch: Watch) -> bool:
     """Run a Tuner; return whether all is done. A kill by Ray's memory monitor ends a Tuner, not the sweep."""
     try:
         tuner.fit()

@@ -1,4 +1,4 @@
-"""What Ray Tune asks while it runs: which trial comes next (`Plan`), what follows from an event (`Watch`)."""
+"""What Ray Tune asks while it runs: which trial is next (`TunePlan`), what an event entails (`Watch`)."""
 
 import logging
 import re
@@ -26,7 +26,7 @@ from raynas.sweep.status import ENDED, OVER
 log = logging.getLogger(__name__)
 
 
-class Plan(Searcher):  # type: ignore[misc]
+class TunePlan(Searcher):  # type: ignore[misc]
     """The packs still to run, in the order in which they are handed out; one that crashed is next again.
 
     It outlives a Tuner: when Ray ends one early, the next Tuner goes on with the same plan.
@@ -121,7 +121,7 @@ class Watch(Callback):  # type: ignore[misc]
     ``unfit`` is set, and the Tuner ended, once a node says that no trial can run on it.
     """
 
-    def __init__(self, folder: SweepFolder, plan: Plan, observer: Observer, ask: Ask) -> None:
+    def __init__(self, folder: SweepFolder, plan: TunePlan, observer: Observer, ask: Ask) -> None:
         self._folder = folder
         self._plan = plan
         self._observer = observer
@@ -169,7 +169,7 @@ class Watch(Callback):  # type: ignore[misc]
         self._mind_the_wait(trials, now)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # as for `Plan`
+        return {}  # as for `TunePlan`
 
     def _look(self, pack: list[str]) -> None:
         for trial in map(self._folder.trial, pack):

@@ -10,10 +10,10 @@ from itertools import product
 from typing import Any
 
 from raynas.errors import MOST_PROBLEMS, Problem, RaynasError, nearest, quoted, short
-from raynas.sweep.file.keys import KEYS, LEAVES, Entry, check_value, defaults, unknown_key
+from raynas.sweep.file.keys import LEAVES, SEARCH_KEYS, KeyValue, check_value, defaults, unknown_key
 from raynas.sweep.plan import MOST_TRIALS, Distribution
 
-KINDS = ("log", "uniform", "int", "choice")
+DISTRIBUTIONS = ("log", "uniform", "int", "choice")
 
 _FORM = (
     "expected one of {log: [low, high]}, {uniform: [low, high]}, {int: [low, high]}, {choice: [a, b, ...]}"
@@ -27,7 +27,7 @@ class Axis:
     """One key that varies, with its values."""
 
     key: str
-    entries: tuple[Entry, ...]
+    entries: tuple[KeyValue, ...]
 
     @cached_property
     def varies(self) -> bool:
@@ -36,7 +36,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Setting:
+class Combination:
     """One combination of values, for all its seeds: leaves with defaults filled in, and where they stand.
 
     ``axes`` holds the values of the axes that vary (seeds apart).
@@ -51,7 +51,7 @@ class Setting:
 class Draft:
     """The search keys of a sweep file: what is fixed, what varies, what is sampled."""
 
-    base: tuple[Entry, ...]
+    base: tuple[KeyValue, ...]
     grid: tuple[Axis, ...]
     zip: tuple[Axis, ...]
     sample: dict[str, Distribution]
@@ -70,7 +70,7 @@ class Draft:
         return size
 
     @cached_property
-    def settings(self) -> tuple[Setting, ...]:
+    def settings(self) -> tuple[Combination, ...]:
         """Every combination of zip rows and grid values apart from seeds, in file order."""
         start = defaults()
         grid = [axis for axis in self.grid if axis is not self.seeds]
@@ -92,7 +92,7 @@ class Draft:
                 leaves = start | known[mark] | given
                 values = zip(axes, entries, strict=True)
                 varying = {axis.key: entry.value for axis, entry in values if axis.varies}
-                settings.append(Setting(leaves, paths, varying))
+                settings.append(Combination(leaves, paths, varying))
         return tuple(settings)
 
 
@@ -169,8 +169,8 @@ def _read_axes(section: str, values: Mapping[str, Any]) -> tuple[tuple[Axis, ...
         path = f"{section}.{key}"
         if len(problems) >= MOST_PROBLEMS:
             break
-        if key not in KEYS:
-            problems.append(unknown_key(key, KEYS, path))
+        if key not in SEARCH_KEYS:
+            problems.append(unknown_key(key, SEARCH_KEYS, path))
         elif not isinstance(items, list):
             problems.append(Problem(path, f"expected a list of values; got {quoted(items)}"))
         elif not items:
@@ -186,9 +186,9 @@ def _read_axes(section: str, values: Mapping[str, Any]) -> tuple[tuple[Axis, ...
     return tuple(axes), problems
 
 
-def _read_values(key: str, items: list[Any], path: str) -> tuple[list[Entry], list[Problem]]:
+def _read_values(key: str, items: list[Any], path: str) -> tuple[list[KeyValue], list[Problem]]:
     """Check the values of a list one by one, until too many are wrong."""
-    entries: list[Entry] = []
+    entries: list[KeyValue] = []
     problems: list[Problem] = []
     for i, item in enumerate(items):
         entry, wrong = check_value(key, item, f"{path}[{i}]")
@@ -200,8 +200,8 @@ def _read_values(key: str, items: list[Any], path: str) -> tuple[list[Entry], li
     return entries, problems
 
 
-def _without_repeats(entries: list[Entry]) -> tuple[list[Entry], list[Problem]]:
-    first: dict[str, Entry] = {}
+def _without_repeats(entries: list[KeyValue]) -> tuple[list[KeyValue], list[Problem]]:
+    first: dict[str, KeyValue] = {}
     for entry in entries:
         first.setdefault(same(entry.leaves), entry)
     repeats = [(entry, first[same(entry.leaves)]) for entry in entries]
@@ -238,8 +238,8 @@ def read_distribution(key: str, entry: Any) -> tuple[Distribution | None, list[P
     if not isinstance(entry, Mapping) or len(entry) != 1:
         return None, [Problem(path, f"{_FORM}; got {quoted(entry)}")]
     [(kind, values)] = entry.items()
-    if kind not in KINDS:
-        near = nearest(kind, KINDS)
+    if kind not in DISTRIBUTIONS:
+        near = nearest(kind, DISTRIBUTIONS)
         return None, [Problem(f"{path}.{kind}", f"unknown distribution; nearest: {near}" if near else _FORM)]
     if not isinstance(values, list) or not values:
         return None, [Problem(f"{path}.{kind}", f"{_FORM}; got {quoted(values)}")]

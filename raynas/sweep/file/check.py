@@ -8,7 +8,7 @@ from typing import Any
 from raynas.config import LANE_FIELDS, DataConfig
 from raynas.errors import MOST_PROBLEMS, Problem, RaynasError
 from raynas.spaces.library import load_space
-from raynas.sweep.file.axes import Draft, Setting, paired_draws, same
+from raynas.sweep.file.axes import Combination, Draft, paired_draws, same
 from raynas.sweep.file.keys import SweepConfig, nest
 from raynas.sweep.file.uri import resolve_uri
 from raynas.sweep.plan import Benchmark
@@ -73,7 +73,7 @@ def check_benchmark(benchmark: Benchmark, draft: Draft) -> list[Problem]:
 
 def _same_searches(draft: Draft) -> Iterator[Problem]:
     """Find combinations that differ on paper only, as `digits` and `{name: digits}` do."""
-    first: dict[str, Setting] = {}
+    first: dict[str, Combination] = {}
     for setting in draft.settings:
         other = first.setdefault(same(setting.leaves), setting)
         if other is not setting:

@@ -33,12 +33,12 @@ LEAVES: tuple[str, ...] = tuple(
 )
 """Every key that holds one value, in the order of `SearchConfig`."""
 
-KEYS = (*LEAVES, *_GROUPS)
+SEARCH_KEYS = (*LEAVES, *_GROUPS)
 """Every key a sweep file may vary: the leaves, and the groups (``data``, ``hessian``) as a whole."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class KeyValue:
     """One checked value of a key: where it stands in the file, itself, and the leaves it sets."""
 
     path: str
@@ -51,7 +51,7 @@ class Entry:
         return self.path + leaf.removeprefix(self.key) if isinstance(self.value, Mapping) else self.path
 
 
-def flatten(key: str, value: Any) -> dict[str, Any]:
+def leaves_of(key: str, value: Any) -> dict[str, Any]:
     """Return the leaves that ``key`` sets: a group's mapping is taken apart, the rest is one leaf."""
     if key in _GROUPS and isinstance(value, Mapping):
         return {f"{key}.{sub}": item for sub, item in value.items()}
@@ -60,13 +60,13 @@ def flatten(key: str, value: Any) -> dict[str, Any]:
     return {key: value}
 
 
-def flatten_all(config: Mapping[str, Any]) -> dict[str, Any]:
+def all_leaves(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the leaves of a whole configuration."""
-    return {leaf: item for key, value in config.items() for leaf, item in flatten(key, value).items()}
+    return {leaf: item for key, value in config.items() for leaf, item in leaves_of(key, value).items()}
 
 
 def nest(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """Undo `flatten_all`: return the mapping that `SearchConfig` reads."""
+    """Undo `all_leaves`: return the mapping that `SearchConfig` reads."""
     config: dict[str, Any] = {}
     for leaf, value in leaves.items():
         group, _, sub = leaf.partition(".")
@@ -79,7 +79,7 @@ def nest(leaves: Mapping[str, Any]) -> dict[str, Any]:
 
 def defaults() -> dict[str, Any]:
     """Return every leaf that has a default, with it."""
-    return flatten_all(SearchConfig(space="-").model_dump(mode="json", exclude={"space"}))
+    return all_leaves(SearchConfig(space="-").model_dump(mode="json", exclude={"space"}))
 
 
 def unknown_key(key: object, known: tuple[str, ...], path: str) -> Problem:
@@ -89,8 +89,8 @@ def unknown_key(key: object, known: tuple[str, ...], path: str) -> Problem:
     return Problem(path, f"unknown key; known: {', '.join(name for name in known if '.' not in name)}")
 
 
-def check_value(key: str, value: Any, path: str) -> tuple[Entry | None, list[Problem]]:
-    """Check one value of one key (of `KEYS`) by itself: its entry, or what is wrong with it.
+def check_value(key: str, value: Any, path: str) -> tuple[KeyValue | None, list[Problem]]:
+    """Check one value of one key (of `SEARCH_KEYS`) by itself: its entry, or what is wrong with it.
 
     Numbers written as text (YAML reads ``3e-4`` as text) become numbers, and files named relative to the
     folder of the driver become absolute, because a trial runs in a folder of its own.
@@ -103,7 +103,7 @@ def check_value(key: str, value: Any, path: str) -> tuple[Entry | None, list[Pro
         return None, [
             Problem(path, f"expected a method's name or a mapping with `base:`; got {quoted(value)}")
         ]
-    given = flatten(key, value)
+    given = leaves_of(key, value)
     try:
         config = SearchConfig.model_validate({"space": "-", **nest(given)})
     except ValidationError as error:
@@ -111,7 +111,7 @@ def check_value(key: str, value: Any, path: str) -> tuple[Entry | None, list[Pro
         return None, [Problem(path + p.path.removeprefix(key), p.message) for p in problems]
     leaves = {leaf: _portable(leaf, _get(config, leaf)) for leaf in given}
     group = key in _GROUPS and isinstance(value, Mapping)
-    entry = Entry(path, key, nest(leaves).get(key, {}) if group else next(iter(leaves.values())), leaves)
+    entry = KeyValue(path, key, nest(leaves).get(key, {}) if group else next(iter(leaves.values())), leaves)
     wrong = ((leaf, _implausible(leaf, given[leaf], leaves[leaf])) for leaf in leaves)
     problems = [Problem(entry.path_of(leaf), message) for leaf, message in wrong if message is not None]
     return (None, problems) if problems else (entry, [])
@@ -250,11 +250,11 @@ def _apply(data: dict[str, Any], key: str, value: Any) -> list[Problem]:
         _section(data, head)[rest] = value
     elif head == "method" and rest:
         return _override_method(data, key, rest, value)
-    elif key in KEYS or key.startswith("data.options."):
+    elif key in SEARCH_KEYS or key.startswith("data.options."):
         _remove(data, key)
         _set(data, key, value)
     else:
-        return [unknown_key(key, (*KEYS, *AXES, *_SECTIONS, *_PLAIN), key)]
+        return [unknown_key(key, (*SEARCH_KEYS, *AXES, *_SECTIONS, *_PLAIN), key)]
     return []
 
 
@@ -280,7 +280,7 @@ def _set(data: dict[str, Any], key: str, value: Any) -> None:
     *groups, last = key.split(".")
     target = data
     if groups and isinstance(data.get(groups[0]), str):
-        leaves = flatten(groups[0], data[groups[0]])
+        leaves = leaves_of(groups[0], data[groups[0]])
         data[groups[0]] = {leaf.partition(".")[2]: item for leaf, item in leaves.items()}
     for group in groups:
         target = _section(target, group)

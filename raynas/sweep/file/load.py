@@ -11,8 +11,8 @@ from raynas.errors import MOST_PROBLEMS, FileProblems, Problem, short
 from raynas.spaces.library import explain, read_yaml
 from raynas.sweep.file.axes import read_draft, too_many
 from raynas.sweep.file.check import check_benchmark, check_meaning, check_sections
-from raynas.sweep.file.keys import KEYS, SWEEP_KEYS, SweepConfig, apply_overrides, unknown_key
-from raynas.sweep.file.resolve import resolve
+from raynas.sweep.file.keys import SEARCH_KEYS, SWEEP_KEYS, SweepConfig, apply_overrides, unknown_key
+from raynas.sweep.file.resolve import resolve_sweep
 from raynas.sweep.plan import Sweep
 from raynas.sweep.select import NO_BENCHMARK
 
@@ -37,17 +37,17 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, command: str | None
         problems.append(Problem("space", "is missing: a search space's name (`raynas ls spaces`) or a file"))
     if problems:
         raise FileProblems(str(path), problems)
-    return resolve(config, draft, command or shlex.join(["raynas", "sweep", str(path), *overrides]))
+    return resolve_sweep(config, draft, command or shlex.join(["raynas", "sweep", str(path), *overrides]))
 
 
 def _read(data: Mapping[str, Any], stem: str) -> tuple[SweepConfig, list[Problem]]:
     """Check the shell of the file; a part that is wrong is reported and left at its default."""
-    known = (*SWEEP_KEYS, *KEYS)
+    known = (*SWEEP_KEYS, *SEARCH_KEYS)
     strange = [key for key in data if key not in known]
     problems = [unknown_key(key, known, short(str(key))) for key in strange[:MOST_PROBLEMS]]
     if more := strange[MOST_PROBLEMS:]:
         problems.append(Problem("", f"and {len(more)} more unknown keys"))
-    shell: dict[str, Any] = {"name": stem, "base": {key: data[key] for key in data if key in KEYS}}
+    shell: dict[str, Any] = {"name": stem, "base": {key: data[key] for key in data if key in SEARCH_KEYS}}
     for key in SWEEP_KEYS:
         if key in data and not (key in ("grid", "zip", "sample") and data[key] is None):
             shell[key] = data[key]

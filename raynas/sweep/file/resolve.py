@@ -17,15 +17,15 @@ from pathlib import PurePath
 from typing import Any
 
 from raynas.config import SearchConfig
-from raynas.sweep.file.axes import Draft, Setting, paired_draws
-from raynas.sweep.file.keys import LEAVES, SweepConfig, defaults, flatten_all, nest
+from raynas.sweep.file.axes import Combination, Draft, paired_draws
+from raynas.sweep.file.keys import LEAVES, SweepConfig, all_leaves, defaults, nest
 from raynas.sweep.identity import records_of
 from raynas.sweep.plan import Sweep, Trial
 
 PACKAGES = ("raynas", "torch", "torchvision", "ray", "optuna", "mlflow")
 
 
-def resolve(config: SweepConfig, draft: Draft, command: str) -> Sweep:
+def resolve_sweep(config: SweepConfig, draft: Draft, command: str) -> Sweep:
     """Lay out every trial of a draft that has no problems.
 
     The plan takes one draw after another, for each draw every setting, for each setting every seed, so
@@ -44,7 +44,7 @@ def resolve(config: SweepConfig, draft: Draft, command: str) -> Sweep:
         ]
     else:
         draws = paired_draws(draft.sample, config.samples) if config.samples else [{}]
-        groups = [Setting(s.leaves | draw, s.paths, s.axes | draw) for draw in draws for s in settings]
+        groups = [Combination(s.leaves | draw, s.paths, s.axes | draw) for draw in draws for s in settings]
         labels = group_labels([(group.leaves, group.axes) for group in groups])
         trials = [
             Trial(trial_id(label, seed), configure(nest(group.leaves), {"seed": seed}), axes)
@@ -67,7 +67,7 @@ def resolve(config: SweepConfig, draft: Draft, command: str) -> Sweep:
         git=_git(),
         base=base,
         benchmark=config.benchmark,
-        methods=records_of(setting.leaves["method"] for setting in settings),
+        methods=records_of((each.leaves["method"], each.leaves["space"]) for each in settings),
     )
 
 
@@ -82,10 +82,10 @@ def filled(sweep: Sweep, trial: Trial, point: Mapping[str, Any]) -> Trial:
 
 def configure(base: Mapping[str, Any], leaves: Mapping[str, Any]) -> SearchConfig:
     """Return a configuration with some leaves (``hessian.every``) set anew."""
-    return SearchConfig.model_validate(nest(flatten_all(base) | dict(leaves)))
+    return SearchConfig.model_validate(nest(all_leaves(base) | dict(leaves)))
 
 
-def _seeds(draft: Draft, setting: Setting) -> Iterator[tuple[int, dict[str, Any]]]:
+def _seeds(draft: Draft, setting: Combination) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield every seed of a setting with the trial's axes."""
     if draft.seeds is None:
         yield setting.leaves["seed"], setting.axes
