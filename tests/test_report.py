@@ -24,7 +24,7 @@ from raynas.spaces.genotype import Genotype
 from raynas.spaces.library import load_space
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Select, Trial
-from raynas.sweep.select import select
+from raynas.sweep.select import rank
 
 
 @pytest.fixture(scope="module")
@@ -382,7 +382,7 @@ def test_each_kind_of_validation_loss_has_a_best_setting(folder: SweepFolder) ->
     ]
     marked = {}
     for config in (Select(), Select(by="discrete_loss")):
-        found = replace(facts, records=tuple(records), selection=select(records, config))
+        found = replace(facts, records=tuple(records), selection=rank(records, config))
         marked[config.by] = [row.setting.method for row in setting_rows(found) if row.best]
     assert marked["valid_loss"] == ["darts", "drnas"]
     assert len(marked["discrete_loss"]) == 1

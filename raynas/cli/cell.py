@@ -134,11 +134,11 @@ def _read(text: str, file: str | None, name: str | None) -> "Genotype":
 
 def _best(cell: str, runs: Path) -> FoundCell:
     from raynas.sweep.folder import SweepFolder
-    from raynas.sweep.select import judge_of, select
+    from raynas.sweep.select import judge_of, rank
 
     folder = SweepFolder.find(runs, cell)
     sweep = folder.sweep()
-    winner = select(folder.records(), sweep.select, judge_of(sweep.select, sweep.benchmark)).winner
+    winner = rank(folder.records(), sweep.select, judge_of(sweep.select, sweep.benchmark)).winner
     if winner is None or winner.trial.deciding is None:
         raise RaynasError(
             f"the sweep {cell!r} has no best cell: no trial finished", next_step=f"raynas status {cell}"

@@ -275,7 +275,7 @@ def print_trials(trials: list[dict[str, Any]]) -> None:
     show_table(shown)
 
 
-def sweep(name: str, runs: Path) -> dict[str, Any]:
+def planned_sweep(name: str, runs: Path) -> dict[str, Any]:
     """Return how a sweep stands: the same as `raynas status`."""
     from raynas.cli.tables import standing
     from raynas.sweep.folder import SweepFolder

@@ -20,7 +20,7 @@ from raynas.spaces.space import Space
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Benchmark, Sweep
 from raynas.sweep.record import TrialRecord
-from raynas.sweep.select import Selection, select
+from raynas.sweep.select import Selection, rank
 from raynas.sweep.status import BROKEN
 from raynas.tables.table import Yardstick
 
@@ -147,7 +147,7 @@ def gather(folder: SweepFolder, benchmark: Benchmark | None = None) -> Facts:
         settings=settings,
         strength_axes=axes,
         strengths=_strengths(records, axes),
-        selection=select(records, sweep.select, judge),
+        selection=rank(records, sweep.select, judge),
         unplanned=len(sweep.trials) - len(records),
         as_of=max(times, default=None),
         space=spaces.pop() if len(spaces) == 1 else None,

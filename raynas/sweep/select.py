@@ -90,7 +90,7 @@ def judge_of(config: Select, benchmark: Benchmark | None) -> Yardstick | None:
     return benchmark.open().judge()
 
 
-def select(records: Sequence[TrialRecord], config: Select, judge: Yardstick | None = None) -> Selection:
+def rank(records: Sequence[TrialRecord], config: Select, judge: Yardstick | None = None) -> Selection:
     """Rank finished trials by their value at the last epoch, lowest first; ties go to the earlier trial.
 
     Trials that did not finish, or whose value is not a finite number, are left out with the reason; so are,

@@ -41,8 +41,7 @@ def select(
     """Rank a sweep's trials and say why the winner won."""
     from raynas.cli.tables import print_damage, print_selection
     from raynas.sweep.folder import SweepFolder
-    from raynas.sweep.select import judge_of
-    from raynas.sweep.select import select as rank
+    from raynas.sweep.select import judge_of, rank
 
     folder = SweepFolder.find(runs, name)
     sweep = folder.sweep()

@@ -181,12 +181,12 @@ def run(
 def _conclude(folder: "SweepFolder", report: "ReportWriter", runs: Path, again: "Sequence[str]") -> int:
     from raynas.cli.progress import SweepProgress
     from raynas.cli.tables import print_selection
-    from raynas.sweep.select import judge_of, select
+    from raynas.sweep.select import judge_of, rank
 
     planned = folder.sweep()
     progress = SweepProgress(planned, folder.records())
     judge = judge_of(planned.select, planned.benchmark)
-    print_selection(select(list(progress.records.values()), planned.select, judge))
+    print_selection(rank(list(progress.records.values()), planned.select, judge))
     for label, path in report.results(folder):
         say(f"{label:<10}{path}")
     counts = progress.count()

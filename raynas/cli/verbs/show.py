@@ -14,9 +14,9 @@ from raynas.cli.verbs.files import find
 from raynas.cli.verbs.ls import LISTINGS
 from raynas.errors import RaynasError, unknown
 
-Shelf = Literal["space", "method", "op", "data", "trial", "sweep"]
+ShownKind = Literal["space", "method", "op", "data", "trial", "sweep"]
 
-_LISTS: dict[Shelf, str] = {
+_LISTS: dict[ShownKind, str] = {
     "space": "spaces",
     "method": "methods",
     "op": "ops",
@@ -29,7 +29,7 @@ _LISTS: dict[Shelf, str] = {
 def show(
     name: Annotated[str, typer.Argument(help="A name from `raynas ls`, or the path of a YAML file.")],
     kind: Annotated[
-        Shelf | None, typer.Option("--kind", help="Which, where several things share the name.")
+        ShownKind | None, typer.Option("--kind", help="Which, where several things share the name.")
     ] = None,
     measure: Annotated[
         bool,
@@ -77,7 +77,9 @@ def show(
         _next(first, name, runs)
 
 
-def _check_measure(name: str, found: Mapping[Shelf, str], measure: bool, size: Mapping[str, object]) -> None:
+def _check_measure(
+    name: str, found: Mapping[ShownKind, str], measure: bool, size: Mapping[str, object]
+) -> None:
     if measure and not {"space", "trial", "method"} & set(found):
         raise RaynasError(
             "only spaces, methods and trial files can be measured", got=f"{name} ({', '.join(found)})"
@@ -91,14 +93,14 @@ def _check_measure(name: str, found: Mapping[Shelf, str], measure: bool, size: M
         )
 
 
-def _matches(name: str, kind: Shelf | None, runs: Path) -> dict[Shelf, str]:
+def _matches(name: str, kind: ShownKind | None, runs: Path) -> dict[ShownKind, str]:
     """Return every kind of thing that ``name`` stands for, each with what its reader takes."""
     if (Path(name) / "sweep.json").is_file():
         return {"sweep": name}
     if Path(name).suffix in {".yaml", ".yml"}:
         path, held = find(name)
         return {held: str(path)}
-    wanted: tuple[Shelf, ...] = get_args(Shelf) if kind is None else (kind,)
+    wanted: tuple[ShownKind, ...] = get_args(ShownKind) if kind is None else (kind,)
     known = {each: LISTINGS[_LISTS[each]].names(runs) for each in wanted}
     found = {each: name for each, names in known.items() if name in names}
     if not found:
@@ -109,7 +111,7 @@ def _matches(name: str, kind: Shelf | None, runs: Path) -> dict[Shelf, str]:
     return found
 
 
-def _data(kind: Shelf, name: str, measure: bool, size: Mapping[str, Any], runs: Path) -> dict[str, Any]:
+def _data(kind: ShownKind, name: str, measure: bool, size: Mapping[str, Any], runs: Path) -> dict[str, Any]:
     match kind:
         case "space":
             return describe.space(name, measure)
@@ -123,10 +125,10 @@ def _data(kind: Shelf, name: str, measure: bool, size: Mapping[str, Any], runs: 
         case "trial":
             return describe.trial_file(name, measure)
         case "sweep":
-            return describe.sweep(name, runs)
+            return describe.planned_sweep(name, runs)
 
 
-_PRINTERS: dict[Shelf, Callable[[dict[str, Any]], None]] = {
+_PRINTERS: dict[ShownKind, Callable[[dict[str, Any]], None]] = {
     "space": describe.print_space,
     "method": compare.print_compared,
     "op": describe.print_fields,
@@ -136,7 +138,7 @@ _PRINTERS: dict[Shelf, Callable[[dict[str, Any]], None]] = {
 }
 
 
-def _next(kind: Shelf, name: str, runs: Path) -> None:
+def _next(kind: ShownKind, name: str, runs: Path) -> None:
     match kind:
         case "space":
             next_step("cp", name, f"my-{Path(name).stem}.yaml")
