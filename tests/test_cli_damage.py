@@ -75,7 +75,7 @@ def test_another_trials_records_are_told_and_the_rest_goes_on(capsys: Capture, f
     facts = json.loads(raynas(capsys, "status", "four", "--json").out)
     assert (facts["counts"]["finished"], facts["counts"]["waiting"]) == (3, 1)
     [told] = facts["damage"]
-    assert told == f"{IDS[1]}: events.jsonl holds the records of another search: of trial '{IDS[0]}'"
+    assert told == f"{IDS[1]}: events.jsonl holds the records of another search: trial '{IDS[0]}'"
     ranked = raynas(capsys, "select", "four")
     assert f"winner: {IDS[0]}" in ranked.out
     assert f"left out: {IDS[1]}: waiting" in ranked.out

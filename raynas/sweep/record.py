@@ -236,11 +236,11 @@ def _another(start: Mapping[str, Any], trial_id: str, config: SearchConfig) -> s
     Those of raynas 0.1.0 name the trial and its pack, and not the configuration.
     """
     if (named := start.get("trial", trial_id)) != trial_id:
-        return f"of trial {quoted(named)}"
+        return f"trial {quoted(named)}"
     pack = start.get("pack")
     names = pack if isinstance(pack, list) and all(isinstance(each, str) for each in pack) else []
     if names and trial_id not in names:
-        return f"of the pack {', '.join(map(quoted, names))}"
+        return f"pack {', '.join(map(quoted, names))}"
     return differs(start.get("config"), config)
 
 
