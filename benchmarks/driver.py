@@ -31,6 +31,7 @@ from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Choice
 from raynas.spaces.space import Space
 from raynas.sweep.folder import SweepFolder, TrialFolder
+from raynas.sweep.identity import records_of
 from raynas.sweep.plan import Resources, Select, Sweep, Track, Trial
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -134,6 +135,7 @@ def plan(count: int, epochs: int, store: str | None) -> Sweep:
         command="python -m benchmarks.driver",
         versions={},
         git=None,
+        methods=records_of((each.config.method, each.config.space) for each in trials if each.config),
     )
 
 

@@ -6,7 +6,7 @@ changes the numbers may live elsewhere (which is why the thread count is here an
 
 import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 
@@ -15,7 +15,7 @@ from raynas.errors import RaynasError, quoted
 MOST_EPOCHS, MOST_BATCH, MOST_THREADS, MOST_SEED = 100_000, 100_000, 256, 2**63 - 1
 """Every count has a bound: a slip of the hand is told at once, and does not fill a machine first."""
 
-LONGEST_NAME = 80
+LONGEST_FOLDER_NAME = 80
 """Letters of a name that becomes a folder's; file systems end at 255, and a trial's id is added to it."""
 
 _WINDOWS = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
@@ -25,8 +25,8 @@ def folder_name(value: str) -> str:
     """Return a name that every file system takes as a folder's; raises `ValueError` for any other."""
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value) is None:
         raise ValueError(f"expected letters, digits, '.', '-' and '_' only; got {quoted(value)}")
-    if len(value) > LONGEST_NAME:
-        raise ValueError(f"expected at most {LONGEST_NAME} letters; got {len(value)}: {quoted(value)}")
+    if len(value) > LONGEST_FOLDER_NAME:
+        raise ValueError(f"expected at most {LONGEST_FOLDER_NAME} letters; got {len(value)}: {quoted(value)}")
     if _WINDOWS.fullmatch(value) or value.endswith("."):
         raise ValueError(f"Windows, which may share the folder, can hold no {value!r}; add a letter")
     return value
@@ -98,6 +98,10 @@ class HessianConfig(Frozen):
     spectrum: bool = Field(False, description="also compute every eigenvalue, exactly")
 
 
+LANE = "may differ between the searches of a pack"
+"""Marks such a field where it is declared."""
+
+
 class SearchConfig(Frozen):
     """One differentiable search: space, method, data and the numbers of the bilevel loop.
 
@@ -108,7 +112,7 @@ class SearchConfig(Frozen):
     method: str | dict[str, Any] = Field(
         "darts", description="a method's name (`raynas ls methods`), or a mapping: base and overrides"
     )
-    seed: NonNegativeInt = Field(
+    seed: Annotated[NonNegativeInt, LANE] = Field(
         0, le=MOST_SEED, description="seed of weights, α, data order and augmentation"
     )
     data: DataConfig = Field(default_factory=DataConfig)
@@ -125,13 +129,15 @@ class SearchConfig(Frozen):
         le=1000,
         description="cells in the supernet (of `nas-bench-201`: in each stage); the space's own",
     )
-    learning_rate: float = Field(0.025, gt=0, description="of the weights, at the start")
-    learning_rate_min: float = Field(0.001, ge=0, description="of the weights, at the end of the cosine")
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(3e-4, ge=0, description="L2 strength on the weights")
-    clip: float = Field(5.0, gt=0, description="largest norm of the weights' gradient")
-    arch_learning_rate: float = Field(3e-4, gt=0, description="Adam's, on α")
-    arch_weight_decay: float = Field(1e-3, ge=0, description="L2 strength on α")
+    learning_rate: Annotated[float, LANE] = Field(0.025, gt=0, description="of the weights, at the start")
+    learning_rate_min: Annotated[float, LANE] = Field(
+        0.001, ge=0, description="of the weights, at the end of the cosine"
+    )
+    momentum: Annotated[float, LANE] = Field(0.9, ge=0, lt=1)
+    weight_decay: Annotated[float, LANE] = Field(3e-4, ge=0, description="L2 strength on the weights")
+    clip: Annotated[float, LANE] = Field(5.0, gt=0, description="largest norm of the weights' gradient")
+    arch_learning_rate: Annotated[float, LANE] = Field(3e-4, gt=0, description="Adam's, on α")
+    arch_weight_decay: Annotated[float, LANE] = Field(1e-3, ge=0, description="L2 strength on α")
     hessian: HessianConfig = Field(default_factory=HessianConfig)
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
@@ -161,18 +167,7 @@ class SearchConfig(Frozen):
         return value
 
 
-LANE_FIELDS = frozenset(
-    {
-        "seed",
-        "learning_rate",
-        "learning_rate_min",
-        "momentum",
-        "weight_decay",
-        "clip",
-        "arch_learning_rate",
-        "arch_weight_decay",
-    }
-)
+LANE_FIELDS = frozenset(name for name, field in SearchConfig.model_fields.items() if LANE in field.metadata)
 """What searches of one pack may differ in; everything else decides a shape or the course of the loop."""
 
 

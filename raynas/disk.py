@@ -246,6 +246,11 @@ def disk_error(error: OSError, path: Path) -> RaynasError:
         return DiskFull("disk full", got=path, next_step="free some space, then do the same again")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         what, step = "no permission to write", "choose another folder with `--runs`"
+    elif error.errno in (errno.EEXIST, errno.ENOTDIR):
+        there = Path(error.filename or path)
+        path = next((each for each in (there, *there.parents) if os.path.lexists(each)), path)
+        what = "cannot write: this is not a folder, where one is needed"
+        step = f"move {path} away, or put the folder back; then do the same again"
     else:
         what, step = f"cannot write: {error.strerror or error}", None
     return RaynasError(what, got=path, next_step=step)

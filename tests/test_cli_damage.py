@@ -69,6 +69,33 @@ def test_reading_goes_on(capsys: Capture, folder: SweepFolder, file: str, damage
     assert (folder.path / "target").read_text() == "mine"
 
 
+def test_another_trials_records_are_told_and_the_rest_goes_on(capsys: Capture, folder: SweepFolder) -> None:
+    best, other = (folder.path / f"trials/{IDS[place]}/events.jsonl" for place in (0, 1))
+    other.write_bytes(best.read_bytes())
+    facts = json.loads(raynas(capsys, "status", "four", "--json").out)
+    assert (facts["counts"]["finished"], facts["counts"]["waiting"]) == (3, 1)
+    [told] = facts["damage"]
+    assert told == f"{IDS[1]}: events.jsonl holds the records of another search: trial '{IDS[0]}'"
+    ranked = raynas(capsys, "select", "four")
+    assert f"winner: {IDS[0]}" in ranked.out
+    assert f"left out: {IDS[1]}: waiting" in ranked.out
+    assert "raynas resume four" in ranked.out
+
+
+@pytest.mark.parametrize("kind", ["file", "loose link"])
+def test_what_is_no_folder_is_said_with_what_to_do(capsys: Capture, folder: SweepFolder, kind: str) -> None:
+    for name, words in (("best", ["report", "four"]), ("trials", ["resume", "four", "--local"])):
+        path = folder.path / name
+        if path.exists():
+            path.rename(folder.path / "moved")
+        path.write_text("mine") if kind == "file" else path.symlink_to("nowhere")
+        outcome = raynas(capsys, *words)
+        assert outcome.code == 2
+        for what in ("this is not a folder, where one is needed", str(path), f"move {path} away"):
+            assert what in " ".join(outcome.err.split())
+        path.unlink()
+
+
 def test_the_report_is_written_and_names_what_is_damaged(capsys: Capture, folder: SweepFolder) -> None:
     spoil(folder, "events.jsonl", "garbage")
     outcome = raynas(capsys, "report", "four")

@@ -23,6 +23,7 @@ from raynas.parts.relaxations import Softmax
 from raynas.parts.samplers import Gumbel, Mean
 from raynas.parts.schedules import Linear
 from raynas.sweep.folder import SweepFolder
+from raynas.sweep.identity import check_unchanged, records_of
 from raynas.sweep.propose import Proposer
 
 Capture = pytest.CaptureFixture[str]
@@ -201,3 +202,40 @@ def test_a_sweep_records_its_methods(
     assert "a method that it has still to run computes something else" in outcome.err
     assert recorded[json.dumps(methods[1])]["fingerprint"] in outcome.err
     assert "darts:" not in outcome.err
+
+
+def test_what_counts_is_the_method_on_the_spaces_that_are_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    darts = resolve("darts")
+    now = [replace(darts, on={"tiny": {"order": "joint"}, "residual": {"every": 2}})]
+    monkeypatch.setattr("raynas.methods.resolve", lambda *given: now[0])
+    sweep = make_sweep(tmp_path / "runs", ["method=darts"]).sweep()
+    begun = [(trial.config.method, trial.config.space) for trial in sweep.trials if trial.config]
+    unsuited = {"method": "darts", "fingerprint": now[0].fingerprint, "record": record_of(now[0])}
+    for methods in (sweep.methods, (unsuited,)):  # of sweeps that are begun now, and that were begun before
+        recorded = replace(sweep, methods=methods)
+        for same in (now[0], replace(darts, on={"tiny": {"order": "joint"}, "residual": {"every": 3}})):
+            monkeypatch.setattr("raynas.methods.resolve", lambda *given, found=same: found)
+            check_unchanged(recorded, "four", "four.yaml", begun)
+        for other in (
+            darts,
+            replace(darts, order="joint", every=2),
+            replace(darts, on={"tiny": {"order": "joint", "defaults": {"warmup": 1}}}),
+            replace(darts, on={"tiny": {"order": "joint", "sampler": Gumbel(Linear(10, 1))}}),
+            replace(darts, on={"tiny": {"order": "weights-first"}}),
+        ):
+            monkeypatch.setattr("raynas.methods.resolve", lambda *given, found=other: found)
+            with pytest.raises(
+                RaynasError, match="a method that it has still to run computes something else"
+            ):
+                check_unchanged(recorded, "four", "four.yaml", begun)
+
+
+def test_a_method_has_a_record_for_each_form_that_it_takes() -> None:
+    spaces = ("tiny", "nas-bench-201", "darts")
+    one, other = records_of(("drnas", space) for space in spaces)
+    assert (one["spaces"], other["spaces"]) == (["tiny", "darts"], ["nas-bench-201"])
+    assert (one["record"]["without"], other["record"]["without"]) == (["none"], [])
+    assert one["fingerprint"] != other["fingerprint"]

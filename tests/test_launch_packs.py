@@ -13,7 +13,7 @@ from raynas.errors import RaynasError
 from raynas.launch.device import memory_share
 from raynas.launch.driver import waiting_configs
 from raynas.launch.local import LocalLauncher
-from raynas.launch.packs import Packs, Steps, Task, choose_sizes
+from raynas.launch.packs import Packs, Steps, Task, choose_packs
 from raynas.launch.recover import restore_packs
 from raynas.search.abilities import check_abilities
 from raynas.search.measure import measure_faster_forms, measure_packs
@@ -35,15 +35,14 @@ def test_searches_are_dealt_out_evenly(count: int, most: int, sizes: list[int]) 
 
 def test_the_plan_that_ends_soonest_is_chosen() -> None:
     cheap = Steps("cpu", {1: 1.0, 2: 1.1, 4: 1.2, 8: 1.3})
-    assert choose_sizes({"a": (8, 10, cheap)}, slots=1) == {"a": 8}
-    assert choose_sizes({"a": (8, 10, cheap)}, slots=2) == {
-        "a": 4
-    }  # two packs of 4 beat one of 8 and an idle slot
-    assert choose_sizes({"a": (8, 10, cheap)}, slots=8) == {"a": 1}
+    assert choose_packs({"a": (8, 10, cheap)}, slots=1) == {"a": 8}
+    # Two packs of 4 beat one of 8 and an idle slot.
+    assert choose_packs({"a": (8, 10, cheap)}, slots=2) == {"a": 4}
+    assert choose_packs({"a": (8, 10, cheap)}, slots=8) == {"a": 1}
     dear = Steps("cpu", {1: 1.0, 2: 2.0, 4: 4.4})
-    assert choose_sizes({"a": (4, 10, dear), "b": (4, 10, cheap)}, slots=1) == {"a": 1, "b": 4}
-    assert choose_sizes({"a": (4, 10, Steps("cpu"))}, slots=2) == {"a": 1}
-    assert choose_sizes({}, slots=2) == {}
+    assert choose_packs({"a": (4, 10, dear), "b": (4, 10, cheap)}, slots=1) == {"a": 1, "b": 4}
+    assert choose_packs({"a": (4, 10, Steps("cpu"))}, slots=2) == {"a": 1}
+    assert choose_packs({}, slots=2) == {}
 
 
 def test_seconds_between_the_measured_sizes() -> None:

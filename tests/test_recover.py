@@ -16,6 +16,7 @@ from raynas.launch.driver import only_driver, only_writer
 from raynas.launch.local import LocalLauncher
 from raynas.search.checkpoint import dump, load
 from raynas.sweep.folder import SweepFolder, TrialFolder
+from raynas.sweep.plan import Trial
 
 GARBAGE = b"\x00\x00 no event\n"
 CUT = {
@@ -143,13 +144,90 @@ def test_what_would_not_come_again_is_begun_anew_and_says_so(tmp_path):
     assert [event["kind"] for event in pack[0].spool.events()[0]].count("epoch") == 3
 
 
-def test_a_checkpoint_of_another_search_fails_its_trial_alone(tmp_path):
+def test_a_checkpoint_of_another_trial_is_set_aside_and_the_search_repeated(tmp_path):
+    configs = [config_of(seed) for seed in range(2)]
+    whole, pack = make_pack(tmp_path / "whole", configs), make_pack(tmp_path / "mixed", configs)
+    run(*whole)
+    with pytest.raises(Crash):
+        run(*pack, heartbeat=crash_at(1))
+    pack[0].checkpoint.write_bytes(pack[1].checkpoint.read_bytes())
+    assert run(*pack) == ["finished", "finished"]
+    assert [each.record().reports for each in pack] == [each.record().reports for each in whole]
+    assert "that of another search: seed 1 there, 0 here; set aside as checkpoint-damaged-1.pt" in mended(
+        pack[0]
+    )
+
+
+def test_another_trials_next_state_does_not_cost_the_own_one(whole):
+    expected, trial = whole
+    state = load(trial.checkpoint)
+    theirs = {**state, "epoch": 3, "identity": {**state["identity"], "epochs": 7}}
+    trial.following.write_bytes(dump(theirs))
+    assert run(trial) == "finished"
+    assert trial.record().start["from_epoch"] == 2
+    assert trial.record().reports == expected
+    assert "epochs 7 there, 3 here; set aside as checkpoint.next-damaged-1.pt" in mended(trial)
+
+
+@pytest.mark.parametrize("changed", ["data", "its own file"])
+def test_a_checkpoint_that_may_be_its_own_fails_its_trial_alone(tmp_path, changed):
+    """Other data would be learned from without a word; a changed configuration may be meant or not."""
     pack = make_pack(tmp_path, [config_of(seed) for seed in range(2)])
     with pytest.raises(Crash):
         run(*pack, heartbeat=crash_at(0))
-    pack[0].checkpoint.write_bytes(pack[1].checkpoint.read_bytes())
+    trial = pack[0]
+    if changed == "data":
+        state = load(trial.checkpoint)
+        state["identity"]["data_fingerprint"] = "another"
+        trial.checkpoint.write_bytes(dump(state))
+    else:
+        planned = trial.known
+        trial.write(Trial(trial.id, config_of(5), {}), trial.space())
+        pack[0] = TrialFolder(trial.path, lambda: planned)
     assert run(*pack) == ["failed", "finished"]
     assert "belongs to another search" in pack[0].record().reason
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [
+        ('"trial":"one"', '"trial":"two"'),
+        ('"pack":["one"]', '"pack":["two","three"]'),
+        ('"seed":0', '"seed":1'),
+        ('"channels":2', '"channels":4'),
+    ],
+)
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_records_of_another_search_are_set_aside(whole, mine, theirs, goes_on):
+    """They lie in the trial's folder instead of its own, or before them."""
+    expected, trial = whole
+    own = trial.spool.path.read_text()
+    assert mine in own
+    trial.spool.path.write_text(own.replace(mine, theirs, 1) + (own if goes_on else ""))
+    assert (trial.record().status, len(trial.record().reports)) == (
+        ("running", 2) if goes_on else ("waiting", 0)
+    )
+    assert any("holds the records of another search" in what for what in trial.record().damage)
+    assert trial.glance() == trial.record()
+    assert run(trial) == "finished"
+    record = trial.record()
+    assert (record.reports, record.damage) == (expected, ())
+    assert "events-damaged-1.jsonl" in mended(trial)
+
+
+def test_a_start_that_says_less_is_believed(whole):
+    """As those of raynas 0.1.0, and of a configuration with keys that have come since or are no more."""
+    _, trial = whole
+    first, *rest = trial.spool.path.read_text().splitlines(keepends=True)
+    for change in (
+        {"config": None},
+        {"config": {"space": "tiny", "seed": "?"}},
+        {"pack": []},
+        {"trial": "one"},
+    ):
+        trial.spool.path.write_text(json.dumps({**json.loads(first), **change}) + "\n" + "".join(rest))
+        trial.forget()
+        assert (len(trial.record().reports), trial.record().damage) == (2, ())
 
 
 def test_another_versions_records_are_left_alone(whole):

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from statistics import fmean, stdev
@@ -18,11 +19,12 @@ from raynas.config import SearchConfig
 from raynas.errors import RaynasError
 from raynas.report import pictures, text
 from raynas.report.build import build_report
-from raynas.report.facts import gather, resolved_yaml
+from raynas.report.facts import gather, resolved_yaml, setting_rows
 from raynas.spaces.library import load_space
 from raynas.spaces.reading import genotype_to_text, load_genotype
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Select, Trial
+from raynas.sweep.select import rank
 
 
 @pytest.fixture(scope="module")
@@ -370,6 +372,20 @@ def test_too_many_cells_give_the_table_without_the_map(
     assert found is not None
     assert found.picture is None
     assert found.alike.within is not None
+
+
+def test_each_kind_of_validation_loss_has_a_best_setting(folder: SweepFolder) -> None:
+    facts = gather(folder)
+    records = [
+        replace(each, start={**(each.start or {}), "validated": "cells" if "drnas" in each.id else "mixture"})
+        for each in facts.records
+    ]
+    marked = {}
+    for config in (Select(), Select(by="discrete_loss")):
+        found = replace(facts, records=tuple(records), selection=rank(records, config))
+        marked[config.by] = [row.setting.method for row in setting_rows(found) if row.best]
+    assert marked["valid_loss"] == ["darts", "drnas"]
+    assert len(marked["discrete_loss"]) == 1
 
 
 @pytest.mark.parametrize(("name", "form"), [("nas-bench-201", "|"), ("nb1shot1-2", "ModelSpec(matrix=")])

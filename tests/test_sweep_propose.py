@@ -8,7 +8,7 @@ from helpers.sweeping import create, run
 
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Distribution
-from raynas.sweep.propose import Proposer, Sample, suggest
+from raynas.sweep.propose import Proposer, Suggestion, suggest
 
 GRID = "name: small\nspace: tiny\ngrid: {weight_decay: [1e-4, 1e-3], seed: [0, 1]}\n"
 OPTUNA = """
@@ -201,10 +201,11 @@ def test_each_method_learns_from_its_own_trials_only(tmp_path: Path) -> None:
 SAMPLE = {"x": Distribution("uniform", (0.0, 1.0)), "kind": Distribution("choice", (None, [1, 2], "a"))}
 
 
-def history(values: list[float | None]) -> list[Sample]:
+def history(values: list[float | None]) -> list[Suggestion]:
     """Return ended samples at even places with these values."""
     return [
-        Sample({"x": (i + 0.5) / len(values), "kind": [1, 2]}, True, value) for i, value in enumerate(values)
+        Suggestion({"x": (i + 0.5) / len(values), "kind": [1, 2]}, True, value)
+        for i, value in enumerate(values)
     ]
 
 
@@ -220,7 +221,7 @@ def test_failed_and_running_samples_are_told_as_what_they_are() -> None:
     """TPE learns nothing from a failed sample, so with failures only it still draws at random."""
     failed = history([None] * 30)
     assert suggest(SAMPLE, failed, 7) == suggest(SAMPLE, [], 7)
-    running = [Sample(sample.point, False, 0.0) for sample in history([0.0] * 30)]
+    running = [Suggestion(sample.point, False, 0.0) for sample in history([0.0] * 30)]
     assert suggest(SAMPLE, [*history([1.0] * 20), *running], 50) != suggest(SAMPLE, history([1.0] * 20), 50)
 
 

@@ -13,9 +13,9 @@ import yaml
 from helpers.sweeping import sweep_of
 
 from raynas.errors import FileProblems
-from raynas.sweep.file.ids import axis_label, group_labels, method_label
+from raynas.sweep.file.axes import paired_draws
 from raynas.sweep.file.load import load_sweep
-from raynas.sweep.file.sampling import paired_draws
+from raynas.sweep.file.resolve import axis_label, group_labels, method_label
 from raynas.sweep.plan import Distribution, Sweep
 
 PACKAGED = sorted(Path(str(files("raynas.trials"))).glob("*.yaml"))

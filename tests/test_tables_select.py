@@ -18,7 +18,7 @@ from raynas.spaces.library import load_space
 from raynas.spaces.reading import genotype_to_text
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Benchmark, Select
-from raynas.sweep.select import judge_of, select
+from raynas.sweep.select import judge_of, rank
 from raynas.tables.file import open_file
 from raynas.tables.table import Yardstick, validation_of
 from raynas.tables.within import _cells, expressible
@@ -65,7 +65,7 @@ def asked(folder: SweepFolder, path: Path | None) -> None:
 def test_a_table_ranks_by_its_validation_accuracies(swept: tuple[SweepFolder, Path]) -> None:
     folder, path = swept
     benchmark = Benchmark(table=str(path), data="cifar10")
-    found = select(folder.records(), Select(by="table"), judge_of(Select(by="table"), benchmark))
+    found = rank(folder.records(), Select(by="table"), judge_of(Select(by="table"), benchmark))
     assert found.winner is not None
     assert found.winner.trial.id == max(LAST, key=lambda trial: LAST[trial])
     assert found.winner.value == pytest.approx(0.01)
@@ -87,7 +87,7 @@ def test_without_validation_accuracies_it_says_that_it_chooses_on_the_test_set(
     lines = [line.rpartition(",")[0] for line in path.read_text().splitlines()]
     path.write_text("\n".join(lines[:-1]))
     judge = judge_of(Select(by="table"), Benchmark(table=str(path), data="cifar10"))
-    found = select(folder.records(), Select(by="table"), judge)
+    found = rank(folder.records(), Select(by="table"), judge)
     assert "chooses on the test set" in "\n".join(found.reasons)
 
 
@@ -102,9 +102,9 @@ def test_cells_that_the_table_lacks_are_left_out(swept: tuple[SweepFolder, Path]
     ]
     path.write_text("\n".join(kept))
     judge = judge_of(Select(by="table"), Benchmark(table=str(path), data="cifar10"))
-    found = select(folder.records(), Select(by="table"), judge)
+    found = rank(folder.records(), Select(by="table"), judge)
     assert dict(found.left_out)[folder.records()[0].id] == "its cell is not in table.csv"
-    gone = select(folder.records(), Select(by="table"), None)
+    gone = rank(folder.records(), Select(by="table"), None)
     assert gone.winner is None
     assert "the table cannot be read" in dict(gone.left_out).values()
 

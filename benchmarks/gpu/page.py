@@ -17,7 +17,7 @@ UNSEEN = """## Not yet seen on a card
 
 What follows runs on CUDA only and no test reaches it; until this page comes from a card, nobody has seen it.
 
-- the memory fence (`raynas.launch.device.fence`): that a process stays inside its share;
+- the memory fence (`raynas.launch.device.fence_memory`): that a process stays inside its share;
 - running out of CUDA memory: that a pack is halved and its trials finish;
 - cuDNN's deterministic algorithms: that they exist for every operation here, and what they cost;
 - streams: a process uses the default stream alone; several processes share the card by its scheduler;

@@ -17,7 +17,7 @@ from benchmarks.gpu.where import PAPER, Where, synthetic
 from benchmarks.lines import Line, at_least, at_most
 from benchmarks.setting import stepper
 from raynas.data.dataset import Dataset
-from raynas.launch.device import HEADROOM, fence
+from raynas.launch.device import HEADROOM, fence_memory
 from raynas.launch.local import LocalLauncher
 from raynas.sweep.file.load import load_sweep
 from raynas.sweep.folder import SweepFolder
@@ -60,7 +60,7 @@ def _work(where: Where, count: int, barrier: Barrier, results: Any) -> None:
     """Step for the agreed time, all at once."""
     torch.set_num_threads(1)
     if where.cuda and count > 1:
-        fence(1 / count)
+        fence_memory(1 / count)
     step = stepper(where.setting().pack())
     for _ in range(3):
         step()
@@ -112,7 +112,7 @@ def _fences(where: Where) -> Iterator[Line]:
 
 
 def _beyond_the_fence(_: Where) -> dict[str, bool]:
-    fence(1 / 8)
+    fence_memory(1 / 8)
     total = torch.cuda.get_device_properties(0).total_memory
     found = {"inside": False, "beyond": False, "after": False}
     block = torch.empty(int(0.8 * total / 8), dtype=torch.uint8, device="cuda")
@@ -167,7 +167,7 @@ def _sweep_in_a_small_fence(where: Where) -> dict[str, Any]:
     if where.cuda:
         total = torch.cuda.get_device_properties(0).total_memory
         need = growth(stepper(where.setting().pack()), where.device)
-        fence(ROOM * need / (HEADROOM * total))
+        fence_memory(ROOM * need / (HEADROOM * total))
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "halved.yaml"
         file.write_text(SWEEP.format(size=where.size, images=4 * where.size.batch), encoding="utf-8")

@@ -15,7 +15,7 @@ from raynas.spaces.reading import genotype_from_text, load_genotype
 if TYPE_CHECKING:
     from raynas.spaces.genotype import Genotype
 
-Cell = Annotated[
+CellArgument = Annotated[
     str,
     typer.Argument(
         metavar="CELL",
@@ -36,7 +36,7 @@ class FoundCell(NamedTuple):
 
 
 def find_cell(cell: str, runs: Path) -> FoundCell:
-    """Return the cell that a `Cell` means.
+    """Return the cell that a `CellArgument` means.
 
     In order: standard input, a file, a file and a name, a text, a sweep. Raises `RaynasError`.
     """
@@ -134,11 +134,11 @@ def _read(text: str, file: str | None, name: str | None) -> "Genotype":
 
 def _best(cell: str, runs: Path) -> FoundCell:
     from raynas.sweep.folder import SweepFolder
-    from raynas.sweep.select import judge_of, select
+    from raynas.sweep.select import judge_of, rank
 
     folder = SweepFolder.find(runs, cell)
     sweep = folder.sweep()
-    winner = select(folder.records(), sweep.select, judge_of(sweep.select, sweep.benchmark)).winner
+    winner = rank(folder.records(), sweep.select, judge_of(sweep.select, sweep.benchmark)).winner
     if winner is None or winner.trial.deciding is None:
         raise RaynasError(
             f"the sweep {cell!r} has no best cell: no trial finished", next_step=f"raynas status {cell}"

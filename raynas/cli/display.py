@@ -12,13 +12,13 @@ from rich.text import Text
 from raynas.cli.progress import MARK, MethodLine, SweepProgress, rising, skips
 from raynas.cli.tables import with_log
 from raynas.errors import printable
-from raynas.launch.driver import ENDED
 from raynas.launch.observer import Observer
 from raynas.report.text import MISSING, duration, format_number, percent, spread
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
+from raynas.sweep.status import ENDED
 
-MOST_ROWS = 16
+MOST_RUNNING_ROWS = 16
 """Running trials shown at once, on a terminal high enough."""
 
 LINE_EVERY = 5.0
@@ -125,7 +125,7 @@ class ProgressView:
         methods = self._progress.methods()
         running = self._progress.running()
         # Six lines are the head, the table's own head, "+ n more", and air.
-        room = min(MOST_ROWS, max(1, console.height - len(methods) - 6))
+        room = min(MOST_RUNNING_ROWS, max(1, console.height - len(methods) - 6))
         yield Group(*_heads(self._progress, self._now, options.max_width))
         if running:
             yield _rows(running[:room], options.max_width)

@@ -8,14 +8,12 @@ from statistics import fmean
 
 from raynas.bilevel.records import EpochReport
 from raynas.errors import RaynasError
-from raynas.launch.driver import ENDED
 from raynas.report.stats import Spread
 from raynas.sweep.plan import Sweep
 from raynas.sweep.record import TrialRecord
-from raynas.sweep.select import Ranked, judge_of, select
+from raynas.sweep.select import Ranked, judge_of, rank
+from raynas.sweep.status import ENDED, STATUSES
 from raynas.tables.table import Yardstick
-
-STATUSES = ("finished", "running", "waiting", "failed", "diverged")
 
 RISE = 1.3
 """λmax above this many times the mean of the earlier epochs is marked as rising (R-DARTS' threshold)."""
@@ -109,7 +107,7 @@ class SweepProgress:
         """Rank the trials that finished so far, by the sweep's own rule."""
         if self._ranking is None:
             records = [record for record in self._all() if record.status == "finished"]
-            self._ranking = select(records, self.sweep.select, self._judge).ranking if records else ()
+            self._ranking = rank(records, self.sweep.select, self._judge).ranking if records else ()
         return self._ranking
 
     @cached_property

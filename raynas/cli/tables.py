@@ -13,6 +13,7 @@ from raynas.report.text import format_number, percent, spread
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import Selection
+from raynas.sweep.status import BROKEN
 
 MOST_ROWS = 40
 """Trials of which `status` prints a row."""
@@ -96,7 +97,7 @@ def print_standing(facts: Mapping[str, Any]) -> None:
         say(f"+ {more} more; --json has them all")
     for line in facts["methods"]:
         say(f"{line['method']}: {line['count']} done, {facts['by']} {line['text']}, best {line['best']}")
-    broken = [trial for trial in facts["trials"] if trial["status"] in {"failed", "diverged"}]
+    broken = [trial for trial in facts["trials"] if trial["status"] in BROKEN]
     for trial in broken[:MOST_DAMAGE]:
         say(f"{trial['id']} {trial['status']}: {with_log(trial['reason'], trial['log'])}")
     if (more := len(broken) - MOST_DAMAGE) > 0:
@@ -108,7 +109,7 @@ def _rows(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     trials: list[Mapping[str, Any]] = facts["trials"]
     if len(trials) <= MOST_ROWS:
         return trials
-    order = {"running": 0, "stopped": 0, "failed": 1, "diverged": 1}
+    order: dict[str, int] = {"running": 0, "stopped": 0, **dict.fromkeys(BROKEN, 1)}
     best = {facts["best"]["id"]: -1} if facts["best"] else {}
 
     def worth(place: int) -> tuple[int, float, int]:

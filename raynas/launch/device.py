@@ -50,11 +50,11 @@ def trial_device(share: float) -> torch.device:
             next_step="python -c 'import torch; torch.cuda.init()' on that node, or resources.gpu=0",
         )
     if share < 1:
-        fence(share)
+        fence_memory(share)
     return torch.device("cuda:0")
 
 
-def fence(share: float) -> None:
+def fence_memory(share: float) -> None:
     """Limit the tensors of this process to ``share`` of the GPU, less `HEADROOM`'s rest.
 
     Ray only keeps the books: without a fence one greedy trial takes its neighbours' memory. What a process

@@ -13,14 +13,12 @@ from raynas.disk import append_text, holder, lock
 from raynas.errors import RaynasError
 from raynas.sweep.folder import SweepFolder, TrialFolder
 from raynas.sweep.record import TrialRecord
+from raynas.sweep.status import ENDED, OVER
 
 if TYPE_CHECKING:
     import torch
 
     from raynas.data.split import Data
-
-ENDED = frozenset({"finished", "diverged", "failed"})
-OVER = ENDED - {"failed"}
 
 
 class RunTrials(Protocol):
@@ -73,7 +71,7 @@ class Retries:
 def waiting_configs(folder: SweepFolder, retry_failed: bool) -> list[SearchConfig]:
     """Return the configurations of the trials to come; of those not suggested yet what is known."""
     sweep = folder.sweep()
-    ended = ENDED - {"failed"} if retry_failed else ENDED
+    ended = OVER if retry_failed else ENDED
     done = {record.id for record in folder.records() if record.status in ended or record.foreign}
     configs = []
     for trial in sweep.trials:

@@ -21,7 +21,7 @@ PATIENCE = 0.03
 """Part of a sweep's estimated time that measuring may take. A pack of 8 does up to 4.0 times the work of one
 search (size micro of the benchmarks), so it comes back many times where there is anything to gain."""
 
-FEWEST_STEPS = 8
+FEWEST_STEPS_LEFT = 8
 """With less patience than these steps of one search nothing is measured: `measure_packs`
 allows for 7 before it tries a pack of two, so with less there would be nothing to compare with."""
 
@@ -145,7 +145,7 @@ class Packs:
         return {
             shape: replace(task, most=min(most, task.count))
             for shape, task in tasks.items()
-            if task.patience >= FEWEST_STEPS
+            if task.patience >= FEWEST_STEPS_LEFT
         }
 
     def record(self, found: Mapping[str, tuple[Task, Steps]]) -> None:
@@ -153,7 +153,7 @@ class Packs:
         if not found:
             return
         groups = {shape: (task.count, task.steps, steps) for shape, (task, steps) in found.items()}
-        self._sizes |= choose_sizes(groups, self._slots)
+        self._sizes |= choose_packs(groups, self._slots)
         self._steps |= {shape: steps for shape, (_, steps) in found.items()}
         write_packs(
             self._file,
@@ -171,7 +171,7 @@ def _solo(config: SearchConfig) -> bool:
         return False  # the trials themselves will say what is wrong
 
 
-def choose_sizes(groups: Mapping[str, tuple[int, int, Steps]], slots: int) -> dict[str, int]:
+def choose_packs(groups: Mapping[str, tuple[int, int, Steps]], slots: int) -> dict[str, int]:
     """Return the size of each group's packs that ends all groups soonest on ``slots`` slots.
 
     A group is (searches, steps of each, what was measured). A larger pack has more throughput, but fewer

@@ -4,7 +4,7 @@ Nothing is deleted: what cannot be used any more is renamed, and the driver, the
 start event say so.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ from raynas.bilevel.records import EpochReport
 from raynas.config import shape_of
 from raynas.disk import replace, set_aside
 from raynas.errors import RaynasError
-from raynas.launch.driver import OVER, only_writer
+from raynas.launch.driver import only_writer
 from raynas.search.checkpoint import load
 from raynas.sweep.folder import SweepFolder, TrialFolder
 from raynas.sweep.packs import PackEntry, damage, write_packs
 from raynas.sweep.plan import Trial
+from raynas.sweep.record import differs
+from raynas.sweep.status import OVER
 
 
 def mend(folder: SweepFolder) -> list[str]:
@@ -91,6 +93,7 @@ class Member:
             if path.exists() or path.is_symlink():
                 try:
                     state = load(path)
+                    _check_own(state, trial)
                     member.states[int(state["epoch"])] = path, state
                 except (RaynasError, LookupError, TypeError, ValueError) as error:
                     member.put_aside(path, error)
@@ -149,6 +152,16 @@ class Member:
             self.done.append(
                 f"the reports of epochs {epochs} were lost, and are restored from the checkpoint"
             )
+
+
+def _check_own(state: Mapping[str, Any], trial: TrialFolder) -> None:
+    """Raise `RaynasError` when a checkpoint's configuration is not the trial's, for then it is another's.
+
+    Where the trial's own file was changed since the sweep was planned, and where data, space or method are
+    not what they were, it may well be this trial's: then the search refuses it, and nothing is repeated.
+    """
+    if trial.as_planned and (told := differs(state.get("identity"), trial.config())):
+        raise RaynasError(f"it is that of another search: {told}")
 
 
 Team = tuple[int, list[Member]]

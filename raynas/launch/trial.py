@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -28,6 +28,7 @@ from raynas.search.checkpoint import dump
 from raynas.search.loop import Pack
 from raynas.search.report import Diverged
 from raynas.sweep.folder import TrialFolder
+from raynas.sweep.status import End
 
 
 def run_trials(
@@ -244,6 +245,7 @@ def _start(member: Member, pack: Pack, company: Sequence[str], forms: Mapping[st
         "start",
         trial=trial.id,
         attempt=next_attempt(trial.record()),
+        config=trial.config().model_dump(mode="json"),
         host=socket.gethostname(),
         pid=os.getpid(),
         threads=torch.get_num_threads(),
@@ -270,12 +272,7 @@ def _finish(trial: TrialFolder, reason: str, live: list[TrialFolder]) -> None:
     _end(trial, "finished", reason, live)
 
 
-def _end(
-    trial: TrialFolder,
-    status: Literal["finished", "diverged", "failed"],
-    reason: str,
-    live: list[TrialFolder],
-) -> None:
+def _end(trial: TrialFolder, status: End, reason: str, live: list[TrialFolder]) -> None:
     if reason:
         _log(trial.log, reason)
     trial.spool.append("end", status=status, reason=reason)

@@ -20,7 +20,8 @@ from raynas.spaces.space import Space
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Benchmark, Sweep
 from raynas.sweep.record import TrialRecord
-from raynas.sweep.select import Selection, select
+from raynas.sweep.select import Selection, rank
+from raynas.sweep.status import BROKEN
 from raynas.tables.table import Yardstick
 
 MEASURES = {
@@ -146,7 +147,7 @@ def gather(folder: SweepFolder, benchmark: Benchmark | None = None) -> Facts:
         settings=settings,
         strength_axes=axes,
         strengths=_strengths(records, axes),
-        selection=select(records, sweep.select, judge),
+        selection=rank(records, sweep.select, judge),
         unplanned=len(sweep.trials) - len(records),
         as_of=max(times, default=None),
         space=spaces.pop() if len(spaces) == 1 else None,
@@ -241,7 +242,10 @@ def _note(record: TrialRecord, why: str) -> str:
 
 @dataclass(frozen=True)
 class SettingRow:
-    """One setting's measures over its ranked seeds; ``best`` marks the smallest mean of what selects."""
+    """One setting's measures over its ranked seeds; ``best`` marks the smallest mean of what selects.
+
+    Of validation losses, which compare within a kind only, the smallest of each kind.
+    """
 
     setting: MethodSetting
     ranked: int
@@ -254,7 +258,7 @@ def setting_rows(facts: Facts) -> list[SettingRow]:
     """Return mean and sd over seeds of every setting: methods in plan order, strengths by size."""
     ranked = {entry.trial.id: entry.value for entry in facts.selection.ranking}
     rows: list[tuple[MethodSetting, int, int, dict[str, Spread | None]]] = []
-    means = []
+    means: list[tuple[str, float]] = []
     for setting in _ordered_settings(facts):
         members = [r for r, s in zip(facts.records, facts.settings, strict=True) if s == setting]
         counted = [record for record in members if record.id in ranked]
@@ -263,9 +267,13 @@ def setting_rows(facts: Facts) -> list[SettingRow]:
             for name in facts.measures
         }
         rows.append((setting, len(counted), len(members), values))
-        means.append(fmean(ranked[record.id] for record in counted) if counted else inf)
-    smallest = min(means, default=inf)
-    return [SettingRow(*row, best=mean == smallest < inf) for row, mean in zip(rows, means, strict=True)]
+        kind = counted[0].validated if counted and facts.selection.by == "valid_loss" else ""
+        means.append((kind, fmean(ranked[record.id] for record in counted) if counted else inf))
+    smallest = {kind: min(mean for its, mean in means if its == kind) for kind, _ in means}
+    return [
+        SettingRow(*row, best=mean == smallest[kind] < inf)
+        for row, (kind, mean) in zip(rows, means, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -284,10 +292,10 @@ def failures(facts: Facts) -> list[Failure]:
     """Return what went wrong, in plan order: the last words of every trial and of every failed attempt."""
     found = []
     for record in facts.records:
-        if record.status in ("failed", "diverged") or record.errors or record.damage:
+        if record.status in BROKEN or record.errors or record.damage:
             messages = {f"damage {number}": what for number, what in enumerate(record.damage, start=1)}
             messages |= {f"attempt {number}": words for number, words in enumerate(record.errors, start=1)}
-            if record.status in ("failed", "diverged"):
+            if record.status in BROKEN:
                 messages["in the end"] = record.reason or "no reason was given"
             log = f"trials/{record.id}/log.txt" if record.id in facts.logs else None
             found.append(Failure(record, messages, log))

@@ -12,6 +12,7 @@ from raynas.report.stats import Alike, alike, mean_shares
 from raynas.report.text import slug
 from raynas.spaces import skeletons
 from raynas.sweep.record import TrialRecord
+from raynas.sweep.status import BROKEN
 
 MOST_LINES = 40
 """Most lines of a panel: more cannot be told apart, and what was drawn last hides the others."""
@@ -197,7 +198,7 @@ def _curve(facts: Facts, record: TrialRecord, name: str, dashes: int = 0) -> Cur
     epochs, heights = zip(*points, strict=True)
     winner = facts.selection.winner
     end = "chosen" if winner and winner.trial.id == record.id else ""
-    if record.status in ("diverged", "failed"):
+    if record.status in BROKEN:
         end = "stopped"
     strength = facts.setting(record).strength
     colour = figures.strength_colour(facts.strengths.index(strength), len(facts.strengths))

@@ -10,7 +10,7 @@ from raynas.sweep.record import Fold, TrialRecord
 from raynas.sweep.spool import Spool
 
 
-class Feed:
+class SpoolFeed:
     """Follows one trial's spool; ``record`` is what it amounts to as far as it was read, to byte ``offset``.
 
     ``started`` and ``latest`` are the Unix times in seconds of the first and the last event. Threads may

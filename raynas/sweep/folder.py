@@ -17,7 +17,7 @@ from raynas.spaces.library import load_space
 from raynas.sweep import packs
 from raynas.sweep.file.resolve import filled
 from raynas.sweep.file.uri import without_passwords
-from raynas.sweep.plan import VERSION, Sweep, Trial
+from raynas.sweep.plan import SWEEP_VERSION, Sweep, Trial
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.trial_folder import Known, TrialFolder, pretty, read_mapping
 
@@ -147,11 +147,11 @@ class SweepFolder:
         return self._sweep
 
     def _parse(self, data: dict[str, Any]) -> Sweep:
-        if data.get("version") != VERSION:
+        if data.get("version") != SWEEP_VERSION:
             raise RaynasError(
                 "the sweep was written by another version of raynas",
                 got=f"format {data.get('version')} in {self.path}",
-                expected=f"format {VERSION}",
+                expected=f"format {SWEEP_VERSION}",
             )
         sweep = Sweep.from_json(data)
         self._suggested = {

@@ -7,6 +7,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from raynas.errors import RaynasError
+from raynas.spaces.library import load_space
+from raynas.spaces.space import Space
 
 if TYPE_CHECKING:
     from raynas.sweep.plan import Sweep
@@ -14,44 +16,55 @@ if TYPE_CHECKING:
 Given = str | Mapping[str, Any]
 """A method as a trial's configuration has it."""
 
+Searched = tuple[Given, str]
+"""Such a method, and the space that it searches, as the configuration names it."""
 
-def records_of(methods: Iterable[Given]) -> tuple[dict[str, Any], ...]:
-    """Return, for each different method, how it was given, its fingerprint and its record."""
+
+def records_of(searches: Iterable[Searched]) -> tuple[dict[str, Any], ...]:
+    """Return, for each different method, how it was given, its fingerprint and its record, as it is run.
+
+    One that its source has otherwise on some spaces (see `Method.suited`) has a record for each form that it
+    takes; ``spaces`` are those that it belongs to.
+    """
     from raynas.methods import resolve  # brings torch
     from raynas.methods.identity import fingerprint_of, record_of
 
-    different = {_key(method): method for method in methods}
-    found = []
-    for method in different.values():
-        record = record_of(resolve(method))
-        found.append({"method": method, "fingerprint": fingerprint_of(record), "record": record})
-    return tuple(found)
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for method, name in _different(searches):
+        record = record_of(resolve(method).suited(load_space(name)))
+        fingerprint = fingerprint_of(record)
+        new: dict[str, Any] = {"method": method, "spaces": [], "fingerprint": fingerprint, "record": record}
+        found.setdefault((_key(method), fingerprint), new)["spaces"].append(name)
+    return tuple(found.values())
 
 
-def check_unchanged(sweep: "Sweep", typed: str, source: str, methods: Iterable[Given]) -> None:
+def check_unchanged(sweep: "Sweep", typed: str, source: str, searches: Iterable[Searched]) -> None:
     """Raise `RaynasError` when a method that has still to run is not what the sweep was begun with.
 
-    ``methods`` are those of the trials to come, ``typed`` is what commands name the sweep by, ``source`` the
-    sweep file in its folder.
+    ``searches`` are those of the trials to come, ``typed`` is what commands name the sweep by, ``source`` the
+    sweep file in its folder. What is compared is what is run: the methods as they are on these spaces.
     """
     from raynas.methods import resolve
-    from raynas.methods.identity import UNRECORDED, changes
+    from raynas.methods.identity import UNRECORDED, changes, fingerprint_of
 
-    begun = {_key(each["method"]): each for each in sweep.methods}
-    lines = []
-    for key, given in {_key(method): method for method in methods}.items():
+    begun: dict[str, list[dict[str, Any]]] = {}
+    for each in sweep.methods:
+        begun.setdefault(_key(each["method"]), []).append(each)
+    found = []
+    for given, name in _different(searches):
         try:
-            method, then = resolve(given), begun.get(key)
+            method = resolve(given)
         except RaynasError:
             continue  # its package has gone: its trials will say so, and the others go on
-        if then and then["fingerprint"] == method.fingerprint:
+        space = _space(sweep, name)
+        method = method.suited(space) if space else method
+        then = _as_run(begun.get(_key(given), []), name, space)
+        was = fingerprint_of(then) if then else UNRECORDED
+        if was == method.fingerprint:
             continue
-        if found := changes(then["record"] if then else None, method):
-            was = then["fingerprint"] if then else UNRECORDED
-            lines.append(
-                f"{method.name}: {'; '.join(found)} (fingerprint {was} then, {method.fingerprint} now)"
-            )
-    if lines:
+        if what := "; ".join(changes(then, method)):
+            found.append(f"{method.name}: {what} (fingerprint {was} then, {method.fingerprint} now)")
+    if lines := list(dict.fromkeys(found)):
         from raynas import __version__
 
         version = sweep.versions.get("raynas")
@@ -74,6 +87,44 @@ def _anew(sweep: "Sweep", source: str) -> str:
     verb, given = (words[0], words[2:]) if words else ("sweep", [])
     kept = [word for word in given if not word.startswith("name=")]
     return shlex.join(["raynas", verb, source, *kept, f"name={sweep.name}-2"])
+
+
+def _as_run(begun: Iterable[Mapping[str, Any]], name: str, space: Space | None) -> Mapping[str, Any] | None:
+    """Return, of a method's records, the one of what a sweep ran on a space; None where it has none.
+
+    A sweep of an earlier version recorded methods as they are before they are suited to a space.
+    """
+    for each in begun:
+        if name in each.get("spaces", [name]):
+            record: Mapping[str, Any] = each["record"]
+            return record if space is None or "spaces" in each else _suited(record, space)
+    return None
+
+
+def _suited(record: Mapping[str, Any], space: Space) -> dict[str, Any]:
+    """Return the record that `Method.suited` makes of the one that a record is of."""
+    on = record.get("on")
+    places = [on.get(place) for place in (space.skeleton, space.name)] if isinstance(on, Mapping) else []
+    parts = [each for each in places if isinstance(each, Mapping)]
+    defaults = {
+        key: value
+        for each in (record, *parts)
+        if isinstance(each.get("defaults"), Mapping)
+        for key, value in each["defaults"].items()
+    }
+    suited = {key: value for each in (record, *parts) for key, value in each.items()}
+    return {**suited, "defaults": defaults, "on": {}}
+
+
+def _space(sweep: "Sweep", name: str) -> Space | None:
+    """Return a space as the sweep holds it, else as it is by now; None where it has gone."""
+    with suppress(RaynasError):
+        return sweep.spaces.get(name) or load_space(name)
+    return None
+
+
+def _different(searches: Iterable[Searched]) -> Iterable[Searched]:
+    return {(_key(method), name): (method, name) for method, name in searches}.values()
 
 
 def _key(method: Given) -> str:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, PositiveFloat, PositiveInt
 
 from raynas.disk import read_json, write_atomic
 
-VERSION = 1
+PACKS_VERSION = 1
 """Of the record."""
 
 
@@ -26,8 +26,8 @@ def read_packs(file: Path) -> list[PackEntry]:
     """Read the record of packs; raises `ValueError` for one that is damaged."""
     try:
         data = read_json(file)
-        if not isinstance(data, dict) or data.get("version") != VERSION:
-            raise ValueError(f"expected a mapping of version {VERSION}")
+        if not isinstance(data, dict) or data.get("version") != PACKS_VERSION:
+            raise ValueError(f"expected a mapping of version {PACKS_VERSION}")
         return [PackEntry.model_validate(entry) for entry in data["shapes"]]
     except FileNotFoundError:
         return []
@@ -46,4 +46,4 @@ def damage(file: Path) -> str:
 
 def write_packs(file: Path, entries: Iterable[PackEntry]) -> None:
     shapes = [entry.model_dump(mode="json") for entry in entries]
-    write_atomic(file, (json.dumps({"version": VERSION, "shapes": shapes}, indent=1) + "\n").encode())
+    write_atomic(file, (json.dumps({"version": PACKS_VERSION, "shapes": shapes}, indent=1) + "\n").encode())

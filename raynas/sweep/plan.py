@@ -20,7 +20,7 @@ Strategy = Literal["grid", "random-paired", "optuna"]
 
 Criterion = Literal["valid_loss", "discrete_loss", "table"]
 
-VERSION = 1
+SWEEP_VERSION = 1
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,250}")
 
@@ -176,6 +176,7 @@ class _Begun(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
 
     method: str | dict[str, Any]
+    spaces: list[str] = []
     fingerprint: str
     record: dict[str, Any]
 
@@ -215,7 +216,7 @@ class Sweep:
         """Return plain JSON data; `from_json` gives back an equal sweep."""
         return {
             "format": "raynas.sweep",
-            "version": VERSION,
+            "version": SWEEP_VERSION,
             "name": self.name,
             "created": self.created,
             "command": self.command,
@@ -250,6 +251,8 @@ class Sweep:
             select=Select.model_validate(data["select"]),
             track=Track.model_validate(data["track"]),
             benchmark=Benchmark.model_validate(data["benchmark"]) if data.get("benchmark") else None,
-            methods=tuple(_Begun.model_validate(each).model_dump() for each in data.get("methods", ())),
+            methods=tuple(
+                _Begun.model_validate(each).model_dump(exclude_unset=True) for each in data.get("methods", ())
+            ),
             spaces={name: sound_space(space) for name, space in data.get("spaces", {}).items()},
         )

@@ -7,20 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from raynas.config import SearchConfig, shape_of
 from raynas.sweep.file.resolve import filled
-from raynas.sweep.folder import SweepFolder
+from raynas.sweep.folder import Slot, SweepFolder
 from raynas.sweep.identity import check_unchanged
 from raynas.sweep.plan import Distribution, Trial
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import judge_of, value_of
+from raynas.sweep.status import ENDED
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-Slot = tuple[str, int]
-
 
 @dataclass(frozen=True)
-class Sample:
+class Suggestion:
     """One point that was suggested in a stratum, and what it came to.
 
     ``value`` is the mean over its finished seeds, None when none finished; it counts once ``ended``.
@@ -74,9 +73,10 @@ class Proposer:
 
     def _check_unchanged(self) -> None:
         queue = self._queue.values()
-        methods = [trial.config.method for trial in queue if trial.config is not None]
-        methods += [self._sweep.base[trial.slot[0]]["method"] for trial in queue if trial.slot is not None]
-        check_unchanged(self._sweep, self._folder.typed, str(self._folder.path / "sweep.yaml"), methods)
+        searches = [(each.config.method, each.config.space) for each in queue if each.config is not None]
+        bases = [self._sweep.base[each.slot[0]] for each in queue if each.slot is not None]
+        searches += [(base["method"], base["space"]) for base in bases]
+        check_unchanged(self._sweep, self._folder.typed, str(self._folder.path / "sweep.yaml"), searches)
 
     def pending(self) -> int:
         """Return how many trials have not ended, handed out or not."""
@@ -139,7 +139,7 @@ class Proposer:
         self._folder.trial(trial_id).let_go()
 
     def _note(self, record: TrialRecord) -> None:
-        if record.status in ("finished", "diverged", "failed"):
+        if record.status in ENDED:
             self._ended[record.id] = value_of(record, self._sweep.select.by, self._judge)
 
     def _filled(self, trial: Trial) -> Trial:
@@ -151,11 +151,11 @@ class Proposer:
         history = [self._sample(earlier) for earlier in sorted(self._points) if earlier[0] == stratum]
         return suggest(self._sweep.sample, history, index)
 
-    def _sample(self, slot: Slot) -> Sample:
+    def _sample(self, slot: Slot) -> Suggestion:
         ids = [trial.id for trial in self._slots[slot]]
         values = [value for trial_id in ids if (value := self._ended.get(trial_id)) is not None]
         ended = all(trial_id in self._ended for trial_id in ids)
-        return Sample(self._points[slot], ended, fmean(values) if values else None)
+        return Suggestion(self._points[slot], ended, fmean(values) if values else None)
 
 
 def dealt(count: int, most: int) -> list[int]:
@@ -170,7 +170,7 @@ def dealt(count: int, most: int) -> list[int]:
     return sizes
 
 
-def suggest(sample: Mapping[str, Distribution], history: Sequence[Sample], index: int) -> dict[str, Any]:
+def suggest(sample: Mapping[str, Distribution], history: Sequence[Suggestion], index: int) -> dict[str, Any]:
     """Ask Optuna's TPE sampler for the point number ``index``, given the samples before it.
 
     The same arguments give the same point. The seed is the index alone, so the first points, drawn before

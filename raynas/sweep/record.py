@@ -3,18 +3,17 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from raynas.bilevel.records import EpochReport
 from raynas.config import SearchConfig
-from raynas.errors import RaynasError
+from raynas.errors import RaynasError, quoted
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.reading import genotype_from_json
-from raynas.sweep.file.ids import method_label
-
-Status = Literal["waiting", "running", "finished", "diverged", "failed"]
+from raynas.sweep.file.resolve import method_label
+from raynas.sweep.status import ENDED, OVER, Status
 
 FOREIGN = "its records were written by another version of raynas; go on with that version"
 
@@ -122,10 +121,13 @@ class Fold:
         self._foreign = False
         self._genotype: tuple[object, Genotype] | None = None
         self._times: dict[tuple[int, int], float] = {}
+        self._strange = False
         self.started = self.latest = 0.0
 
     def take(self, event: Mapping[str, Any]) -> bool:
-        """Take in the next event; return whether it is a whole one."""
+        """Take in the next event; return whether it is a whole one of this trial."""
+        if self._of_another(event):
+            return False
         try:
             self._take(event)
             time = float(event.get("time", 0.0))
@@ -135,9 +137,19 @@ class Fold:
         self.started, self.latest = self.started or time, time or self.latest
         return bool(event["kind"] != "damage")
 
+    def _of_another(self, event: Mapping[str, Any]) -> bool:
+        """Tell whether another search wrote an event: it says so at its start, which holds up to the next."""
+        kind = event.get("kind")
+        if kind == "start":
+            told = _another(event, self._id, self._config)
+            self._strange = bool(told)
+            if told:
+                self._damage[f"events.jsonl holds the records of another search: {told}"] = None
+        return self._strange and kind != "damage"
+
     @property
     def damage(self) -> tuple[str, ...]:
-        """What could not be read."""
+        """What could not be read, and what is another search's."""
         return tuple(self._damage)
 
     def time(self, report: EpochReport) -> float:
@@ -170,7 +182,7 @@ class Fold:
             case "start":
                 _Start.model_validate(event)
                 self._start = dict(event)
-                if self._status not in ("finished", "diverged"):
+                if self._status not in OVER:
                     self._status, self._reason = "running", ""
             case "epoch":
                 self._report(self._parsed(event["report"]), event)
@@ -178,9 +190,9 @@ class Fold:
                 self._errors.append(str(event["message"]))
             case "end":
                 status, reason = event["status"], str(event["reason"])
-                if status not in ("finished", "diverged", "failed"):
+                if status not in ENDED:
                     raise ValueError(f"ended {status!r}")
-                if self._status not in ("finished", "diverged"):
+                if self._status not in OVER:
                     self._status, self._reason = status, reason
             case "damage":
                 self._damage[event["why"]] = None
@@ -217,6 +229,37 @@ def fold(
     for event in events:
         folded.take(event)
     return folded.record()
+
+
+def _another(start: Mapping[str, Any], trial_id: str, config: SearchConfig) -> str:
+    """Say by what a start event is not that of a trial; empty where it is, as far as it says.
+
+    Those of raynas 0.1.0 name the trial and its pack, and not the configuration.
+    """
+    if (named := start.get("trial", trial_id)) != trial_id:
+        return f"trial {quoted(named)}"
+    pack = start.get("pack")
+    names = pack if isinstance(pack, list) and all(isinstance(each, str) for each in pack) else []
+    if names and trial_id not in names:
+        return f"pack {', '.join(map(quoted, names))}"
+    return differs(start.get("config"), config)
+
+
+def differs(theirs: object, config: SearchConfig) -> str:
+    """Say in which key another configuration, as JSON data, is not this one; empty where in none.
+
+    A key that it lacks counts as its default; what is no configuration is not judged.
+    """
+    if not isinstance(theirs, Mapping):
+        return ""
+    given = {key: theirs[key] for key in SearchConfig.model_fields if key in theirs}
+    try:
+        found = SearchConfig.model_validate(given).model_dump(mode="json")
+    except ValidationError:
+        return ""
+    mine = config.model_dump(mode="json")
+    different = (key for key in mine if found[key] != mine[key])
+    return next((f"{key} {quoted(found[key])} there, {quoted(mine[key])} here" for key in different), "")
 
 
 def _lacking(record: TrialRecord) -> str:

@@ -13,7 +13,7 @@ from statistics import correlation, fmean, stdev
 from typing import Any
 
 from raynas.errors import RaynasError
-from raynas.sweep.file.ids import short_hash
+from raynas.sweep.file.resolve import short_hash
 from raynas.sweep.plan import Benchmark, Criterion, Select
 from raynas.sweep.record import VALIDATED, TrialRecord
 from raynas.tables.table import Yardstick
@@ -23,8 +23,8 @@ _NAMES = {
     "discrete_loss": "validation loss of the derived cell alone",
     "table": "error of its cell in the table",
 }
-DECIDES = "Only training both cells from scratch, or a table (select: {by: table}), decides between them."
-FEWEST = 4
+UNDECIDED = "Only training both cells from scratch, or a table (select: {by: table}), decides between them."
+FEWEST_RANKED = 4
 """Trials below which a rank correlation says nothing."""
 
 NO_BENCHMARK = "ranking by the table needs one: the sweep has no `benchmark: {table: ..., data: ...}`"
@@ -43,7 +43,8 @@ class Selection:
     """The ranking of a sweep, best first, and the reasons for its winner.
 
     ``top`` is the first `Select.top` of the ranking, ``left_out`` holds (trial id, why) of those that were
-    not ranked, ``margin`` is the second's value minus the winner's (None with fewer than two).
+    not ranked, ``margin`` is the value of the best of the others that compare with the winner, minus
+    the winner's (None where none does): validation losses of two kinds do not.
     """
 
     by: str
@@ -60,7 +61,8 @@ class Selection:
     @property
     def margin(self) -> float | None:
         """How much lower the winner's value is than the second's."""
-        return self.ranking[1].value - self.ranking[0].value if len(self.ranking) > 1 else None
+        alike = comparable(self.ranking, self.by)
+        return alike[1].value - alike[0].value if len(alike) > 1 else None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data; trials by their id."""
@@ -88,7 +90,7 @@ def judge_of(config: Select, benchmark: Benchmark | None) -> Yardstick | None:
     return benchmark.open().judge()
 
 
-def select(records: Sequence[TrialRecord], config: Select, judge: Yardstick | None = None) -> Selection:
+def rank(records: Sequence[TrialRecord], config: Select, judge: Yardstick | None = None) -> Selection:
     """Rank finished trials by their value at the last epoch, lowest first; ties go to the earlier trial.
 
     Trials that did not finish, or whose value is not a finite number, are left out with the reason; so are,
@@ -163,14 +165,16 @@ def _reasons(ranking: Sequence[Ranked], by: Criterion, lacking: str) -> list[str
     if len(ranking) == 1:
         reasons.append("It is the only trial that could be ranked.")
         return reasons
+    ranking = comparable(ranking, by)
+    if len(ranking) == 1:
+        reasons.append("No other trial has a validation loss of its kind.")
+        return reasons
     second = ranking[1]
     if second.value == winner.value:
         reasons.append(f"{second.trial.id} has exactly the same; the earlier trial of the plan wins.")
     else:
         margin = second.value - winner.value
         reasons.append(f"The second, {second.trial.id}, has {second.value:.4f}: a margin of {margin:.4f}.")
-    if by == "valid_loss":  # of the other kind no loss compares
-        ranking = [each for each in ranking if each.trial.validated == winner.trial.validated]
     return reasons + _group_reasons(ranking)
 
 
@@ -190,6 +194,13 @@ def _group_reasons(ranking: Sequence[Ranked]) -> list[str]:
     return reasons
 
 
+def comparable(ranking: Sequence[Ranked], by: str) -> Sequence[Ranked]:
+    """Return those whose values compare with the first's: of validation losses, those of its kind."""
+    if by != "valid_loss":
+        return ranking
+    return [each for each in ranking if each.trial.validated == ranking[0].trial.validated]
+
+
 def best_of_kinds(ranking: Sequence[Ranked]) -> dict[str, Ranked]:
     """Return the best trial of each kind of validation loss; only trials of one kind compare."""
     best: dict[str, Ranked] = {}
@@ -204,7 +215,7 @@ def _validated_reasons(ranking: Sequence[Ranked]) -> list[str]:
     if len(best) < 2:
         return [f"Its validation loss is {VALIDATED[kind]}." for kind in best]
     each = "; ".join(f"{VALIDATED[kind]}: {r.trial.id} with {r.value:.4f}" for kind, r in best.items())
-    return [f"Two kinds of validation loss are ranked that do not compare. Best of each: {each}. {DECIDES}"]
+    return [f"Two kinds of validation loss are ranked that do not compare. Best of each: {each}. {UNDECIDED}"]
 
 
 def _agreement(ranking: Sequence[Ranked]) -> list[str]:
@@ -216,7 +227,7 @@ def _agreement(ranking: Sequence[Ranked]) -> list[str]:
             for each in ranking
             if each.trial.validated == kind and each.trial.deciding
         ]
-        if len(pairs) >= FEWEST and (rho := _rank_correlation(pairs)) is not None:
+        if len(pairs) >= FEWEST_RANKED and (rho := _rank_correlation(pairs)) is not None:
             found.append(
                 f"Rank correlation of this loss with that of the derived cell alone: {rho:+.2f} "
                 f"({len(pairs)} trials, {VALIDATED[kind]})."

@@ -21,13 +21,13 @@ from raynas.disk import (
 )
 from raynas.errors import RaynasError
 
-VERSION = 1
+SPOOL_VERSION = 1
 """Of the line format; readers leave lines of a later one alone."""
 
 _EPOCH = re.compile(rb'\{"v":1,"kind":"epoch","time":[^,]+,"report":\{"epoch":(\d{1,9}),.*\}\}$')
 """A line of an epoch, and its number."""
 
-MOST = 2**30
+MOST_SPOOL = 2**30
 """Bytes that are read at once; a search of 600 epochs writes some 10 MB."""
 
 
@@ -43,7 +43,7 @@ class Spool:
 
     def append(self, kind: str, **fields: Any) -> None:
         """Add one event, on disk when this returns; a full disk raises `RaynasError` and adds nothing."""
-        event = {"v": VERSION, "kind": kind, "time": time.time(), **fields}
+        event = {"v": SPOOL_VERSION, "kind": kind, "time": time.time(), **fields}
         line = json.dumps(event, separators=(",", ":")).encode() + b"\n"
         try:
             new = not self.path.exists()
@@ -121,8 +121,8 @@ class Spool:
     def _read(self, offset: int) -> bytes:
         with os.fdopen(open_own(self.path, os.O_RDONLY), "rb") as file:
             size = os.fstat(file.fileno()).st_size
-            if size - offset > MOST:
-                raise ValueError(f"it is larger than {MOST:,} bytes")
+            if size - offset > MOST_SPOOL:
+                raise ValueError(f"it is larger than {MOST_SPOOL:,} bytes")
             file.seek(offset)
             return file.read(size - offset)
 
@@ -133,7 +133,7 @@ class Spool:
             version, kind = event["v"], event["kind"]
         except (ValueError, LookupError, TypeError):
             return _damage(where, f"no event: {line[:60]!r}")
-        if version != VERSION:
+        if version != SPOOL_VERSION:
             return _damage(
                 where, f"written by another version of raynas (format {version!r:.20})", foreign=True
             )
@@ -141,7 +141,7 @@ class Spool:
 
 
 def _damage(where: str, why: str, *, foreign: bool = False) -> dict[str, Any]:
-    return {"v": VERSION, "kind": "damage", "time": 0.0, "why": f"{where}: {why}", "foreign": foreign}
+    return {"v": SPOOL_VERSION, "kind": "damage", "time": 0.0, "why": f"{where}: {why}", "foreign": foreign}
 
 
 def _parse(line: bytes) -> Any:

@@ -14,7 +14,7 @@ from raynas.errors import RaynasError
 from raynas.spaces.library import load_space
 from raynas.spaces.space import Space
 from raynas.spaces.space_file import sound_space
-from raynas.sweep.feed import Feed
+from raynas.sweep.feed import SpoolFeed
 from raynas.sweep.plan import Trial
 from raynas.sweep.record import Fold, TrialRecord
 from raynas.sweep.spool import Spool
@@ -91,10 +91,19 @@ class TrialFolder:
                 raise
             return replace(planned, damage=" ".join(f"{error.what}: {error.got}".split()))
 
+    @property
+    def as_planned(self) -> bool:
+        """Whether the trial has the configuration that its sweep gives it, where that can say."""
+        try:
+            planned = self._planned()
+        except RaynasError:
+            return True
+        return planned is None or planned.config == self.config()
+
     @cached_property
-    def feed(self) -> Feed:
+    def feed(self) -> SpoolFeed:
         """The trial's events as far as they were read; raises as `known`."""
-        return Feed(self.id, self.spool, self.known.config, self.known.axes)
+        return SpoolFeed(self.id, self.spool, self.known.config, self.known.axes)
 
     def own(self) -> Known | None:
         """Return what the trial's own file says; None when it is missing or damaged."""

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from raynas.bilevel.records import EpochReport
-from raynas.sweep.feed import Feed
+from raynas.sweep.feed import SpoolFeed
 from raynas.track.content import pictured, turns, write_history, write_json
 from raynas.track.store import MlflowStore, Run
 
@@ -43,7 +43,7 @@ class Files:
 
 
 def send_files(
-    store: MlflowStore, run: Run, files: Files, log: Path, feed: Feed, ended: bool, drawer: "Drawer"
+    store: MlflowStore, run: Run, files: Files, log: Path, feed: SpoolFeed, ended: bool, drawer: "Drawer"
 ) -> int:
     """Write what the run still lacks, and with ``ended`` what sums it up; returns how many files."""
     record = feed.record

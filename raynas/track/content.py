@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from raynas.bilevel.records import EpochReport
 from raynas.config import SearchConfig
 from raynas.sweep.record import TrialRecord
+from raynas.sweep.status import BROKEN
 from raynas.tables.table import Yardstick
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def tags(record: TrialRecord, sweep: str) -> dict[str, str]:
         found["raynas.diverged"] = "true"
     if record.status == "finished" and len(record.reports) < record.epochs:
         found["raynas.stopped"] = record.reason[:500] or "early"
-    if record.status in {"diverged", "failed"}:
+    if record.status in BROKEN:
         found["raynas.reason"] = record.reason[:500]
     if record.status != "running":
         found["mlflow.note.content"] = note(record)
@@ -148,7 +149,7 @@ def run_status(record: TrialRecord, closing: bool) -> Status:
     """
     if record.status == "finished":
         return "FINISHED"
-    if record.status in {"diverged", "failed"}:
+    if record.status in BROKEN:
         return "FAILED"
     return "KILLED" if closing else "RUNNING"
 

@@ -10,7 +10,7 @@ from raynas import __version__
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Sweep
 from raynas.sweep.record import TrialRecord
-from raynas.sweep.select import Selection, select
+from raynas.sweep.select import Selection, rank
 from raynas.tables.table import Yardstick
 from raynas.track.content import Status, metrics
 from raynas.track.store import MlflowStore, Run
@@ -79,7 +79,7 @@ def send_results(
                 shutil.copy(source, Path(scratch) / name)
         store.upload(run, Path(scratch))
     judge = yardstick.judge() if yardstick else None
-    selection = select(folder.records(), folder.sweep().select, judge)
+    selection = rank(folder.records(), folder.sweep().select, judge)
     if selection.winner is not None:
         _send_winner(store, run, folder, selection, selection.winner.trial, yardstick)
 

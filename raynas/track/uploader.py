@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from raynas.config import SearchConfig
-from raynas.sweep.feed import Feed
+from raynas.sweep.feed import SpoolFeed
 from raynas.sweep.folder import SweepFolder
 from raynas.tables.table import Yardstick
 from raynas.track import content, parent
@@ -167,7 +167,7 @@ class Uploader:
         self._parents[name] = found
         return found
 
-    def _child(self, feed: Feed, tags: dict[str, str]) -> _Child:
+    def _child(self, feed: SpoolFeed, tags: dict[str, str]) -> _Child:
         record = feed.record
         child = self._children.get(record.id)
         if child is None:
@@ -199,7 +199,7 @@ class Uploader:
             run=child.run.id, epochs=len(child.epochs), status=child.run.status
         )
 
-    def _send_epochs(self, child: _Child, there: set[int], feed: Feed, tags: dict[str, str]) -> None:
+    def _send_epochs(self, child: _Child, there: set[int], feed: SpoolFeed, tags: dict[str, str]) -> None:
         rows = [
             (step, feed.time(report), content.finite(content.metrics(report, self._yardstick)))
             for step, report in enumerate(feed.record.ran)

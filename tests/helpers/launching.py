@@ -133,7 +133,8 @@ def make_sweep(
     sweep = Sweep(
         path.name, tuple(trials), strategy, samples, sample_keys, Resources(**resources), Select(),
         Track(mlflow=None), {}, "2026-01-01T00:00:00+00:00", "raynas sweep", {}, None,
-        base if strategy == "optuna" else {}, methods=records_of(name for name in methods if name in names()),
+        base if strategy == "optuna" else {},
+        methods=records_of((name, keys.get("space", "darts")) for name in methods if name in names()),
     )  # fmt: skip
     folder = SweepFolder(path)
     folder.create(sweep, "")

@@ -11,7 +11,8 @@ from raynas.spaces.graph import Choice
 from raynas.sweep.file.load import load_sweep
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Sweep
-from raynas.sweep.record import Status, TrialRecord
+from raynas.sweep.record import TrialRecord
+from raynas.sweep.status import Status
 
 CELL = (Choice("skip_connect", 0, 2), Choice("sep_conv_3x3", 1, 2))
 GENOTYPE = Genotype.of("tiny", 1, {"normal": CELL, "reduce": CELL})

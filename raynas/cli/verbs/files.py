@@ -14,7 +14,7 @@ from raynas.errors import RaynasError, unknown
 if TYPE_CHECKING:
     from raynas.sweep.plan import Sweep
 
-Kind = Literal["space", "trial"]
+FileKind = Literal["space", "trial"]
 
 _NAME_LINE = re.compile(r"^name:[^\n#]*?(?=\s*(#|$))", re.MULTILINE)
 
@@ -23,7 +23,7 @@ def cp(
     name: Annotated[str, typer.Argument(help="A space or a trial file, by name.")],
     file: Annotated[Path, typer.Argument(help="Where to; `.yaml` is added if it is missing.")],
     kind: Annotated[
-        Kind | None, typer.Option("--kind", help="Which, where a space and a trial share it.")
+        FileKind | None, typer.Option("--kind", help="Which, where a space and a trial share it.")
     ] = None,
 ) -> None:
     """Copy a space or a trial file to edit it; its `name:` becomes the new file's."""
@@ -81,7 +81,7 @@ def check(
     next_step(*words)
 
 
-def find(name: str, kind: Kind | None = None) -> tuple[Path, Kind]:
+def find(name: str, kind: FileKind | None = None) -> tuple[Path, FileKind]:
     """Return the file behind a name or a path, and what it holds; raises `RaynasError` with the nearest."""
     from raynas.spaces import library
 
@@ -93,7 +93,9 @@ def find(name: str, kind: Kind | None = None) -> tuple[Path, Kind]:
             kind = "space" if "nodes" in data or isinstance(data.get("cells"), dict) else "trial"
         return path, kind
     spaces, trials = library.names("search_spaces"), library.names("trials")
-    kinds: list[Kind] = [each for each in get_args(Kind) if name in (spaces if each == "space" else trials)]
+    kinds: list[FileKind] = [
+        each for each in get_args(FileKind) if name in (spaces if each == "space" else trials)
+    ]
     if kind is not None:
         kinds = [each for each in kinds if each == kind]
     if not kinds:
@@ -156,7 +158,7 @@ def _validated(sweep: "Sweep") -> str:
     """Say what the loss that selects is of, and where those of the methods do not compare."""
     from raynas.methods import resolve
     from raynas.sweep.record import VALIDATED
-    from raynas.sweep.select import DECIDES
+    from raynas.sweep.select import UNDECIDED
 
     if sweep.select.by != "valid_loss":
         return ""
@@ -167,7 +169,7 @@ def _validated(sweep: "Sweep") -> str:
     said = [f"{VALIDATED[kind]} ({', '.join(dict.fromkeys(names))})" for kind, names in kinds.items()]
     if len(kinds) < 2:
         return f"; selected by the validation loss, {said[0]}" if said else ""
-    return f"; careful: their validation losses do not compare, {' against '.join(said)}. {DECIDES}"
+    return f"; careful: their validation losses do not compare, {' against '.join(said)}. {UNDECIDED}"
 
 
 def held_out(sweep: "Sweep") -> str:
@@ -194,7 +196,7 @@ def _is_path(name: str) -> bool:
     return Path(name).suffix in {".yaml", ".yml"} or len(Path(name).parts) > 1
 
 
-def _guess(name: str) -> Kind | None:
+def _guess(name: str) -> FileKind | None:
     from raynas.spaces import library
 
     # A name that both shelves have means the trial file: that is what `sweep` would run.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raynas.cli.cell import Cell, find_cell
+from raynas.cli.cell import CellArgument, find_cell
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs
 from raynas.cli.output import next_step, print_json, say, show_table, table
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def lookup(
-    cell: Cell,
+    cell: CellArgument,
     file: Annotated[
         Path,
         typer.Option(

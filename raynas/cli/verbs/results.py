@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from raynas.cli.cell import Cell, find_cell
+from raynas.cli.cell import CellArgument, find_cell
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs, SweepName
 from raynas.cli.output import next_step, print_json, runs_option, say
 from raynas.errors import RaynasError
@@ -41,8 +41,7 @@ def select(
     """Rank a sweep's trials and say why the winner won."""
     from raynas.cli.tables import print_damage, print_selection
     from raynas.sweep.folder import SweepFolder
-    from raynas.sweep.select import judge_of
-    from raynas.sweep.select import select as rank
+    from raynas.sweep.select import judge_of, rank
 
     folder = SweepFolder.find(runs, name)
     sweep = folder.sweep()
@@ -96,7 +95,7 @@ def report(
 
 
 def draw(
-    cell: Cell,
+    cell: CellArgument,
     to: Annotated[
         Path | None, typer.Option("--to", metavar="DIR", help="The folder for the drawings; beside the cell.")
     ] = None,

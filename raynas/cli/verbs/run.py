@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,20 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from raynas.cli.observers import ReportWriter
+    from raynas.launch.launcher import Launcher
     from raynas.launch.observer import Observer
     from raynas.sweep.folder import SweepFolder
     from raynas.sweep.plan import Sweep
 
 MOST_NAMED = 12
 """Trial ids that an error names; `raynas show FILE` has them all."""
-
-
-class Launcher(Protocol):
-    """Runs what a sweep still has to run and tells the observers."""
-
-    def run(
-        self, folder: "SweepFolder", observers: "Sequence[Observer]", retry_failed: bool = False
-    ) -> None: ...
 
 
 def search(
@@ -141,7 +134,7 @@ def _say_changed(folder: "SweepFolder") -> None:
         say(", ".join(changed) + rounding)
 
 
-def _first_run(folder: "SweepFolder", launcher: Launcher, runs: Path, again: "Sequence[str]") -> int:
+def _first_run(folder: "SweepFolder", launcher: "Launcher", runs: Path, again: "Sequence[str]") -> int:
     """Run a sweep that was just written; what fails before its first trial leaves its name free."""
     try:
         return run(folder, launcher, runs, again=again)
@@ -152,7 +145,7 @@ def _first_run(folder: "SweepFolder", launcher: Launcher, runs: Path, again: "Se
 
 def run(
     folder: "SweepFolder",
-    launcher: Launcher,
+    launcher: "Launcher",
     runs: Path,
     *,
     again: "Sequence[str]" = (),
@@ -189,12 +182,12 @@ def run(
 def _conclude(folder: "SweepFolder", report: "ReportWriter", runs: Path, again: "Sequence[str]") -> int:
     from raynas.cli.progress import SweepProgress
     from raynas.cli.tables import print_selection
-    from raynas.sweep.select import judge_of, select
+    from raynas.sweep.select import judge_of, rank
 
     planned = folder.sweep()
     progress = SweepProgress(planned, folder.records())
     judge = judge_of(planned.select, planned.benchmark)
-    print_selection(select(list(progress.records.values()), planned.select, judge))
+    print_selection(rank(list(progress.records.values()), planned.select, judge))
     for label, path in report.results(folder):
         say(f"{label:<10}{path}")
     counts = progress.count()

@@ -14,9 +14,9 @@ from raynas.cli.verbs.files import find
 from raynas.cli.verbs.ls import LISTINGS
 from raynas.errors import RaynasError, unknown
 
-Kind = Literal["space", "method", "part", "op", "data", "trial", "sweep"]
+ShownKind = Literal["space", "method", "part", "op", "data", "trial", "sweep"]
 
-_LISTS: dict[Kind, str] = {
+_LISTS: dict[ShownKind, str] = {
     "space": "spaces",
     "method": "methods",
     "part": "parts",
@@ -30,7 +30,7 @@ _LISTS: dict[Kind, str] = {
 def show(
     name: Annotated[str, typer.Argument(help="A name from `raynas ls`, or the path of a YAML file.")],
     kind: Annotated[
-        Kind | None, typer.Option("--kind", help="Which, where several things share the name.")
+        ShownKind | None, typer.Option("--kind", help="Which, where several things share the name.")
     ] = None,
     measure: Annotated[
         bool,
@@ -78,7 +78,9 @@ def show(
         _next(first, name, runs)
 
 
-def _check_measure(name: str, found: Mapping[Kind, str], measure: bool, size: Mapping[str, object]) -> None:
+def _check_measure(
+    name: str, found: Mapping[ShownKind, str], measure: bool, size: Mapping[str, object]
+) -> None:
     if measure and not {"space", "trial", "method"} & set(found):
         raise RaynasError(
             "only spaces, methods and trial files can be measured", got=f"{name} ({', '.join(found)})"
@@ -92,14 +94,14 @@ def _check_measure(name: str, found: Mapping[Kind, str], measure: bool, size: Ma
         )
 
 
-def _matches(name: str, kind: Kind | None, runs: Path) -> dict[Kind, str]:
+def _matches(name: str, kind: ShownKind | None, runs: Path) -> dict[ShownKind, str]:
     """Return every kind of thing that ``name`` stands for, each with what its reader takes."""
     if (Path(name) / "sweep.json").is_file():
         return {"sweep": name}
     if Path(name).suffix in {".yaml", ".yml"}:
         path, held = find(name)
         return {held: str(path)}
-    wanted: tuple[Kind, ...] = get_args(Kind) if kind is None else (kind,)
+    wanted: tuple[ShownKind, ...] = get_args(ShownKind) if kind is None else (kind,)
     known = {each: LISTINGS[_LISTS[each]].names(runs) for each in wanted}
     found = {each: name for each, names in known.items() if name in names}
     if not found:
@@ -110,7 +112,7 @@ def _matches(name: str, kind: Kind | None, runs: Path) -> dict[Kind, str]:
     return found
 
 
-def _data(kind: Kind, name: str, measure: bool, size: Mapping[str, Any], runs: Path) -> dict[str, Any]:
+def _data(kind: ShownKind, name: str, measure: bool, size: Mapping[str, Any], runs: Path) -> dict[str, Any]:
     match kind:
         case "space":
             return describe.space(name, measure)
@@ -129,7 +131,7 @@ def _data(kind: Kind, name: str, measure: bool, size: Mapping[str, Any], runs: P
             return describe.sweep_facts(name, runs)
 
 
-_PRINTERS: dict[Kind, Callable[[dict[str, Any]], None]] = {
+_PRINTERS: dict[ShownKind, Callable[[dict[str, Any]], None]] = {
     "space": describe.print_space,
     "method": compare.print_compared,
     "part": describe.print_part,
@@ -140,7 +142,7 @@ _PRINTERS: dict[Kind, Callable[[dict[str, Any]], None]] = {
 }
 
 
-def _next(kind: Kind, name: str, runs: Path) -> None:
+def _next(kind: ShownKind, name: str, runs: Path) -> None:
     match kind:
         case "space":
             next_step("cp", name, f"my-{Path(name).stem}.yaml")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raynas.cli.cell import Cell, find_cell, named
+from raynas.cli.cell import CellArgument, find_cell, named
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs
 from raynas.cli.output import next_step, print_json, say
 from raynas.spaces import skeletons
@@ -22,7 +22,7 @@ def _option(name: str, metavar: str, least: int, what: str) -> Any:
 
 
 def size(
-    cell: Cell,
+    cell: CellArgument,
     image: Annotated[int | None, _option("--image", "PIXELS", 4, "Side of the images")] = None,
     channels: Annotated[int | None, _option("--channels", "N", 1, "Channels, or units")] = None,
     cells: Annotated[int | None, _option("--cells", "N", 1, "Cells, as the skeleton counts them")] = None,

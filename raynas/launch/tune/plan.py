@@ -14,13 +14,14 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
 
 from raynas.errors import RaynasError
-from raynas.launch.driver import ENDED, OVER, Retries, give_up
+from raynas.launch.driver import Retries, give_up
 from raynas.launch.observer import Observer
 from raynas.launch.packs import Packs
 from raynas.launch.tune.cluster import Ask, too_small
 from raynas.launch.tune.trainable import UNFIT
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.propose import Proposer
+from raynas.sweep.status import ENDED, OVER
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +169,7 @@ class Watch(Callback):  # type: ignore[misc]
         self._mind_the_wait(trials, now)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # as for `Plan`
+        return {}  # as for `TunePlan`
 
     def _look(self, pack: list[str]) -> None:
         for trial in map(self._folder.trial, pack):

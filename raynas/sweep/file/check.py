@@ -1,20 +1,34 @@
 """Checks of a sweep file that go beyond types: do the names exist, do the numbers fit together."""
 
+import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from raynas.config import DataConfig
+from raynas.config import LANE_FIELDS, DataConfig
 from raynas.errors import MOST_PROBLEMS, Problem, RaynasError
 from raynas.spaces import skeletons
 from raynas.spaces.library import load_space
-from raynas.sweep.file.draft import Draft, Setting, same
-from raynas.sweep.file.keys import nest
-from raynas.sweep.plan import Benchmark
+from raynas.spaces.outside import offered
+from raynas.sweep.file.axes import Combination, Draft, paired_draws, same
+from raynas.sweep.file.keys import SweepConfig, nest, unknown_key
+from raynas.sweep.file.uri import resolve_uri, without_passwords
+from raynas.sweep.plan import TRACKERS_GROUP, Benchmark
 from raynas.tables.open import open_table
 from raynas.tables.table import column_of
 
 Check = Callable[[dict[str, Any]], Iterator[Problem]]
+
+
+def check_sections(config: SweepConfig, draft: Draft) -> list[Problem]:
+    """Check what a sweep adds to its searches: strategy, tracker, packs, and what it asks of the device."""
+    return [
+        *_strategy_problems(config, draft),
+        *_track_problems(config),
+        *_pack_problems(config, draft),
+        *_device_problems(config, draft),
+    ]
 
 
 def check_meaning(draft: Draft) -> list[Problem]:
@@ -25,7 +39,7 @@ def check_meaning(draft: Draft) -> list[Problem]:
     }
     problems: dict[Problem, None] = dict.fromkeys(_same_searches(draft))
     seen: set[str] = set()
-    for setting in draft.settings():
+    for setting in draft.settings:
         leaves = setting.leaves | sampled
         for check, keys in _CHECKS.items():
             subject = {leaf: leaves[leaf] for leaf in leaves if leaf in keys or leaf.split(".")[0] in keys}
@@ -50,7 +64,7 @@ def check_benchmark(benchmark: Benchmark, draft: Draft) -> list[Problem]:
         column_of(table.columns, benchmark.data)
     except RaynasError as error:
         problems[Problem("benchmark.data", str(error))] = None
-    for name in {setting.leaves["space"] for setting in draft.settings() if "space" in setting.leaves}:
+    for name in {setting.leaves["space"] for setting in draft.settings if "space" in setting.leaves}:
         try:
             reason = table.misfit(load_space(name))
         except RaynasError:
@@ -62,8 +76,8 @@ def check_benchmark(benchmark: Benchmark, draft: Draft) -> list[Problem]:
 
 def _same_searches(draft: Draft) -> Iterator[Problem]:
     """Find combinations that differ on paper only, as `digits` and `{name: digits}` do."""
-    first: dict[str, Setting] = {}
-    for setting in draft.settings():
+    first: dict[str, Combination] = {}
+    for setting in draft.settings:
         other = first.setdefault(same(setting.leaves), setting)
         if other is not setting:
             different = [key for key, value in setting.axes.items() if value != other.axes[key]]
@@ -155,3 +169,86 @@ _CHECKS: dict[Check, tuple[str, ...]] = {
     _data: ("data",),
     _reads: ("space", "data.name", "recompute"),
 }
+
+
+def _strategy_problems(config: SweepConfig, draft: Draft) -> list[Problem]:
+    if config.strategy == "grid":
+        message = "only strategy random-paired or optuna draws samples"
+        return [Problem(key, message) for key in ("sample", "samples") if getattr(config, key)]
+    problems = []
+    if not config.sample:
+        problems.append(
+            Problem("sample", f"strategy {config.strategy} needs `sample`, the ranges to draw from")
+        )
+    if config.samples is None:
+        problems.append(Problem("samples", f"strategy {config.strategy} needs `samples`, how many to draw"))
+    elif config.strategy == "random-paired" and draft.sample:
+        count = len(paired_draws(draft.sample, config.samples))
+        if count < config.samples:
+            message = f"only {count} different points were found in `sample`; got {config.samples}"
+            problems.append(Problem("samples", message))
+    return problems
+
+
+def _pack_problems(config: SweepConfig, draft: Draft) -> list[Problem]:
+    """Find a wish for packs that no two searches can share."""
+    if config.resources.pack in (1, "auto") or draft.size * (config.samples or 1) == 1:
+        return []
+    shapes = Counter(
+        same({leaf: value for leaf, value in setting.leaves.items() if leaf not in LANE_FIELDS})
+        for setting in draft.settings
+    )
+    seeds = len(draft.seeds.entries) if draft.seeds else 1
+    samples = (config.samples or 1) if set(draft.sample) <= LANE_FIELDS else 1
+    if not shapes or max(shapes.values()) * seeds * samples > 1:
+        return []
+    varied = [axis.key for axis in (*draft.grid, *draft.zip)] + list(draft.sample)
+    shaping = ", ".join(key for key in varied if key not in LANE_FIELDS)
+    return [
+        Problem(
+            "resources.pack",
+            f"no two searches can share a pack, for each differs in {shaping}; those of a pack may differ "
+            f"in {', '.join(sorted(LANE_FIELDS))}",
+        )
+    ]
+
+
+def _device_problems(config: SweepConfig, draft: Draft) -> list[Problem]:
+    """Find options that the device cannot do, as far as this machine can tell."""
+    entries = [*draft.base, *(entry for axis in (*draft.grid, *draft.zip) for entry in axis.entries)]
+    wishes = [
+        (entry.path, wish)
+        for entry in entries
+        for wish in ("precision", "compile")
+        if entry.leaves.get(wish) in ("bfloat16", True)
+    ]
+    if not wishes:
+        return []
+    from raynas.search.abilities import lacks_bfloat16, lacks_compiler  # brings torch
+
+    lacks = {"precision": lacks_bfloat16, "compile": lacks_compiler}
+    kind = "cuda" if config.resources.gpu else "cpu"
+    found = ((path, lacks[wish](kind)) for path, wish in wishes)
+    return [Problem(path, reason) for path, reason in found if reason]
+
+
+def _track_problems(config: SweepConfig) -> list[Problem]:
+    problems = []
+    for name, setting in config.track.model_dump().items():
+        if name != "mlflow" and name not in offered(TRACKERS_GROUP):
+            problems.append(unknown_key(name, ("mlflow", *offered(TRACKERS_GROUP)), f"track.{name}"))
+        elif setting is not None and (why := _unfit(name, setting)):
+            problems.append(Problem(f"track.{name}", why))
+    return problems
+
+
+def _unfit(tracker: str, setting: Any) -> str | None:
+    """Say why a tracker's setting is wrong, as far as that is known without the tracker."""
+    if tracker == "mlflow":
+        try:
+            resolve_uri(setting)
+        except RaynasError as error:
+            return str(error)
+    elif without_passwords(text := json.dumps(setting)) != text:
+        return "holds a password, which the sweep's folder would show; let the tracker find it elsewhere"
+    return None

@@ -1,18 +1,24 @@
-"""The keys of a search in a sweep file, flat with dots (``data.valid``), checked one value at a time."""
+"""What a sweep file may say: the keys of a search, those of a sweep, and the overrides from the command line.
 
+The keys of a search are flat with dots (``data.valid``), checked one value at a time.
+"""
+
+import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, PositiveInt, ValidationError, field_validator
 
-from raynas.config import Frozen, SearchConfig
+from raynas.config import Frozen, SearchConfig, folder_name
 from raynas.disk import expanded
 from raynas.errors import Problem, RaynasError, nearest, quoted
 from raynas.spaces.library import explain, locate
+from raynas.sweep.plan import MOST_TRIALS, Benchmark, Resources, Select, Strategy, Track
+from raynas.yaml_text import NotYaml, parse_value
 
 _GROUPS: dict[str, type[Frozen]] = {
     name: field.annotation
@@ -27,12 +33,12 @@ LEAVES: tuple[str, ...] = tuple(
 )
 """Every key that holds one value, in the order of `SearchConfig`."""
 
-KEYS = (*LEAVES, *_GROUPS)
+SEARCH_KEYS = (*LEAVES, *_GROUPS)
 """Every key a sweep file may vary: the leaves, and the groups (``data``, ``hessian``) as a whole."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class KeyValue:
     """One checked value of a key: where it stands in the file, itself, and the leaves it sets."""
 
     path: str
@@ -45,7 +51,7 @@ class Entry:
         return self.path + leaf.removeprefix(self.key) if isinstance(self.value, Mapping) else self.path
 
 
-def flatten(key: str, value: Any) -> dict[str, Any]:
+def leaves_of(key: str, value: Any) -> dict[str, Any]:
     """Return the leaves that ``key`` sets: a group's mapping is taken apart, the rest is one leaf."""
     if key in _GROUPS and isinstance(value, Mapping):
         return {f"{key}.{sub}": item for sub, item in value.items()}
@@ -54,13 +60,13 @@ def flatten(key: str, value: Any) -> dict[str, Any]:
     return {key: value}
 
 
-def flatten_all(config: Mapping[str, Any]) -> dict[str, Any]:
+def all_leaves(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the leaves of a whole configuration."""
-    return {leaf: item for key, value in config.items() for leaf, item in flatten(key, value).items()}
+    return {leaf: item for key, value in config.items() for leaf, item in leaves_of(key, value).items()}
 
 
 def nest(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """Undo `flatten_all`: return the mapping that `SearchConfig` reads."""
+    """Undo `all_leaves`: return the mapping that `SearchConfig` reads."""
     config: dict[str, Any] = {}
     for leaf, value in leaves.items():
         group, _, sub = leaf.partition(".")
@@ -73,7 +79,7 @@ def nest(leaves: Mapping[str, Any]) -> dict[str, Any]:
 
 def defaults() -> dict[str, Any]:
     """Return every leaf that has a default, with it."""
-    return flatten_all(SearchConfig(space="-").model_dump(mode="json", exclude={"space"}))
+    return all_leaves(SearchConfig(space="-").model_dump(mode="json", exclude={"space"}))
 
 
 def unknown_key(key: object, known: tuple[str, ...], path: str) -> Problem:
@@ -83,8 +89,8 @@ def unknown_key(key: object, known: tuple[str, ...], path: str) -> Problem:
     return Problem(path, f"unknown key; known: {', '.join(name for name in known if '.' not in name)}")
 
 
-def check_value(key: str, value: Any, path: str) -> tuple[Entry | None, list[Problem]]:
-    """Check one value of one key (of `KEYS`) by itself: its entry, or what is wrong with it.
+def check_value(key: str, value: Any, path: str) -> tuple[KeyValue | None, list[Problem]]:
+    """Check one value of one key (of `SEARCH_KEYS`) by itself: its entry, or what is wrong with it.
 
     Numbers written as text (YAML reads ``3e-4`` as text) become numbers, and files named relative to the
     folder of the driver become absolute, because a trial runs in a folder of its own.
@@ -97,7 +103,7 @@ def check_value(key: str, value: Any, path: str) -> tuple[Entry | None, list[Pro
         return None, [
             Problem(path, f"expected a method's name or a mapping with `base:`; got {quoted(value)}")
         ]
-    given = flatten(key, value)
+    given = leaves_of(key, value)
     try:
         config = SearchConfig.model_validate({"space": "-", **nest(given)})
     except ValidationError as error:
@@ -105,7 +111,7 @@ def check_value(key: str, value: Any, path: str) -> tuple[Entry | None, list[Pro
         return None, [Problem(path + p.path.removeprefix(key), p.message) for p in problems]
     leaves = {leaf: _portable(leaf, _get(config, leaf)) for leaf in given}
     group = key in _GROUPS and isinstance(value, Mapping)
-    entry = Entry(path, key, nest(leaves).get(key, {}) if group else next(iter(leaves.values())), leaves)
+    entry = KeyValue(path, key, nest(leaves).get(key, {}) if group else next(iter(leaves.values())), leaves)
     wrong = ((leaf, _implausible(leaf, given[leaf], leaves[leaf])) for leaf in leaves)
     problems = [Problem(entry.path_of(leaf), message) for leaf, message in wrong if message is not None]
     return (None, problems) if problems else (entry, [])
@@ -161,3 +167,131 @@ def _portable_space(name: str) -> str:
         return name  # reported, once, by the check of the space itself
     packaged = Path(str(files("raynas.search_spaces"))).resolve() / f"{name}.yaml"
     return name if path == packaged else str(path)
+
+
+_REFUSED = {
+    "asha": "it stops trials by early accuracy, which hides the late collapse that a search is watched for",
+    "pbt": "it copies α between trials, so seed, method and genotype lose their identity",
+}
+
+
+class SweepConfig(Frozen):
+    """A sweep file: the keys of a search in ``base``, and what a sweep adds to them."""
+
+    name: str = Field(description="of the sweep and its folder")
+    base: dict[str, Any] = Field(default_factory=dict, description="what all searches share")
+    grid: dict[str, Any] = Field(default_factory=dict, description="lists; every combination is a trial")
+    zip: dict[str, Any] = Field(default_factory=dict, description="lists that advance together")
+    sample: dict[str, Any] = Field(default_factory=dict, description="ranges that values are drawn from")
+    samples: PositiveInt | None = Field(None, le=MOST_TRIALS, description="how many points are drawn")
+    strategy: Strategy = Field("grid", description="grid, random-paired or optuna")
+    resources: Resources = Field(default_factory=Resources)
+    select: Select = Field(default_factory=Select)
+    track: Track = Field(default_factory=Track)
+    benchmark: Benchmark | None = Field(None, description="the table that each epoch's cell is looked up in")
+
+    @field_validator("name")
+    @classmethod
+    def _name_of_a_folder(cls, value: str) -> str:
+        return folder_name(value)
+
+    @field_validator("strategy", mode="before")
+    @classmethod
+    def _known_strategy(cls, value: object) -> object:
+        names = ("grid", "random-paired", "optuna")
+        if value in names:
+            return value
+        if reason := _REFUSED.get(str(value).lower()):
+            raise ValueError(f"{value} is not offered: {reason}; choose one of {', '.join(names)}")
+        near = nearest(value, names)
+        raise ValueError(
+            f"unknown strategy {quoted(value)}; " + (f"nearest: {near}" if near else ", ".join(names))
+        )
+
+
+SWEEP_KEYS = tuple(key for key in SweepConfig.model_fields if key != "base")
+
+
+AXES = ("grid", "zip", "sample")
+_SECTIONS = ("resources", "select", "track", "benchmark")
+_PLAIN = ("name", "samples", "strategy")
+
+
+def apply_overrides(raw: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
+    """Return a copy of the file's data with the overrides in it, and what is wrong with the overrides.
+
+    An override replaces whatever the file says of that key, wherever it says it: ``seed=0`` takes the seed
+    out of the grid, ``grid.seed=[0,1]`` puts it there instead of at the top level.
+    """
+    data = copy.deepcopy(dict(raw))
+    problems = []
+    for text in overrides:
+        key, equals, value_text = text.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            problems.append(Problem(text, "an override is written key=value, as in seed=0"))
+            continue
+        try:
+            value = parse_value(value_text)
+        except NotYaml as error:
+            problems.append(Problem(key, f"not a YAML value: {quoted(value_text)}: {error}"))
+            continue
+        problems += _apply(data, key, value)
+    return data, problems
+
+
+def _apply(data: dict[str, Any], key: str, value: Any) -> list[Problem]:
+    head, _, rest = key.partition(".")
+    if key in (*AXES, *_SECTIONS, *_PLAIN):
+        data[key] = value
+    elif head in AXES:
+        _remove(data, rest)
+        _section(data, head)[rest] = value
+    elif head in _SECTIONS:
+        _section(data, head)[rest] = value
+    elif head == "method" and rest:
+        return _override_method(data, key, rest, value)
+    elif key in SEARCH_KEYS or key.startswith("data.options."):
+        _remove(data, key)
+        _set(data, key, value)
+    else:
+        return [unknown_key(key, (*SEARCH_KEYS, *AXES, *_SECTIONS, *_PLAIN), key)]
+    return []
+
+
+def _section(data: dict[str, Any], name: str) -> dict[str, Any]:
+    if not isinstance(data.get(name), dict):
+        data[name] = {}
+    section: dict[str, Any] = data[name]
+    return section
+
+
+def _remove(data: dict[str, Any], key: str) -> None:
+    """Take a key out of the top level and of every axis."""
+    head, _, rest = key.partition(".")
+    data.pop(key, None)
+    if rest and isinstance(data.get(head), dict):
+        data[head].pop(rest, None)
+    for name in AXES:
+        if isinstance(data.get(name), dict):
+            data[name].pop(key, None)
+
+
+def _set(data: dict[str, Any], key: str, value: Any) -> None:
+    *groups, last = key.split(".")
+    target = data
+    if groups and isinstance(data.get(groups[0]), str):
+        leaves = leaves_of(groups[0], data[groups[0]])
+        data[groups[0]] = {leaf.partition(".")[2]: item for leaf, item in leaves.items()}
+    for group in groups:
+        target = _section(target, group)
+    target[last] = value
+
+
+def _override_method(data: dict[str, Any], key: str, part: str, value: Any) -> list[Problem]:
+    if any(isinstance(data.get(name), dict) and "method" in data[name] for name in AXES):
+        message = "the method varies in this file; override it whole: method=NAME or grid.method=[...]"
+        return [Problem(key, message)]
+    method = data.get("method", "darts")
+    data["method"] = {**(method if isinstance(method, dict) else {"base": method}), part: value}
+    return []

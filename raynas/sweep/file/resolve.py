@@ -1,32 +1,37 @@
-"""From a checked draft to a sweep: every trial with its id and configuration, and where it came from."""
+"""From a checked draft to a sweep: every trial with its id and configuration, and where it came from.
 
+An id is short, readable, safe in paths and URLs, and unique: the method, what varies, the seed.
+"""
+
+import hashlib
+import json
 import platform
+import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import PurePath
 from typing import Any
 
 from raynas.config import SearchConfig
-from raynas.sweep.file.config import SweepConfig
-from raynas.sweep.file.draft import Draft, Setting
-from raynas.sweep.file.ids import group_labels, trial_id
-from raynas.sweep.file.keys import LEAVES, defaults, flatten_all, nest
-from raynas.sweep.file.sampling import paired_draws
+from raynas.sweep.file.axes import Combination, Draft, paired_draws
+from raynas.sweep.file.keys import LEAVES, SweepConfig, all_leaves, defaults, nest
 from raynas.sweep.identity import records_of
 from raynas.sweep.plan import Sweep, Trial
 
 PACKAGES = ("raynas", "torch", "torchvision", "ray", "optuna", "mlflow")
 
 
-def resolve(config: SweepConfig, draft: Draft, command: str) -> Sweep:
+def resolve_sweep(config: SweepConfig, draft: Draft, command: str) -> Sweep:
     """Lay out every trial of a draft that has no problems.
 
     The plan takes one draw after another, for each draw every setting, for each setting every seed, so
     that what has finished at any time can be compared.
     """
-    settings = list(draft.settings())
+    settings = draft.settings
     base: dict[str, dict[str, Any]] = {}
     if config.strategy == "optuna":
         labels = group_labels([(setting.leaves, setting.axes) for setting in settings])
@@ -39,7 +44,7 @@ def resolve(config: SweepConfig, draft: Draft, command: str) -> Sweep:
         ]
     else:
         draws = paired_draws(draft.sample, config.samples) if config.samples else [{}]
-        groups = [Setting(s.leaves | draw, s.paths, s.axes | draw) for draw in draws for s in settings]
+        groups = [Combination(s.leaves | draw, s.paths, s.axes | draw) for draw in draws for s in settings]
         labels = group_labels([(group.leaves, group.axes) for group in groups])
         trials = [
             Trial(trial_id(label, seed), configure(nest(group.leaves), {"seed": seed}), axes)
@@ -62,7 +67,7 @@ def resolve(config: SweepConfig, draft: Draft, command: str) -> Sweep:
         git=_git(),
         base=base,
         benchmark=config.benchmark,
-        methods=records_of(setting.leaves["method"] for setting in settings),
+        methods=records_of((each.leaves["method"], each.leaves["space"]) for each in settings),
     )
 
 
@@ -77,10 +82,10 @@ def filled(sweep: Sweep, trial: Trial, point: Mapping[str, Any]) -> Trial:
 
 def configure(base: Mapping[str, Any], leaves: Mapping[str, Any]) -> SearchConfig:
     """Return a configuration with some leaves (``hessian.every``) set anew."""
-    return SearchConfig.model_validate(nest(flatten_all(base) | dict(leaves)))
+    return SearchConfig.model_validate(nest(all_leaves(base) | dict(leaves)))
 
 
-def _seeds(draft: Draft, setting: Setting) -> Iterator[tuple[int, dict[str, Any]]]:
+def _seeds(draft: Draft, setting: Combination) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield every seed of a setting with the trial's axes."""
     if draft.seeds is None:
         yield setting.leaves["seed"], setting.axes
@@ -94,7 +99,7 @@ def _echo(config: SweepConfig, draft: Draft) -> dict[str, Any]:
     axes = (*draft.grid, *draft.zip)
     varied = {leaf for axis in axes for entry in axis.entries for leaf in entry.leaves} | set(draft.sample)
     given = {leaf: value for entry in draft.base for leaf, value in entry.leaves.items()}
-    every = [setting.leaves for setting in draft.settings()]
+    every = [setting.leaves for setting in draft.settings]
     # What a method brings along is written out where all methods of the sweep agree on it.
     fixed = {leaf: value for leaf, value in (defaults() | every[0]).items() if _agreed(leaf, every)} | given
     fields = {
@@ -142,3 +147,82 @@ def _git() -> dict[str, Any] | None:
 def _run_git(*arguments: str) -> str:
     done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
     return done.stdout.strip()
+
+
+ABBREVIATIONS = {
+    "arch_learning_rate": "alr",
+    "arch_weight_decay": "awd",
+    "batch": "b",
+    "cells": "n",
+    "channels": "c",
+    "data": "",
+    "data.name": "",
+    "epochs": "e",
+    "learning_rate": "lr",
+    "space": "",
+    "weight_decay": "wd",
+}
+"""How a key is written in a trial's id; any other key is written as its last dotted part."""
+
+_LONGEST = 120
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def method_label(method: str | Mapping[str, Any]) -> str:
+    """Return a method's name, or for a mapping its base with its ``name`` (or a short hash)."""
+    if isinstance(method, str):
+        return _safe(method)
+    base, name = str(method["base"]), method.get("name")
+    if name is None:
+        return _safe(f"{base}-{short_hash(method)}")
+    return _safe(name if str(name).startswith(base) else f"{base}-{name}")
+
+
+def axis_label(key: str, value: object) -> str:
+    """Return an axis' value as it stands in an id: ``wd0.0003`` for ``weight_decay`` 0.0003."""
+    if key == "method" and isinstance(value, str | Mapping):
+        return method_label(value)
+    prefix = ABBREVIATIONS.get(key, key.rpartition(".")[2])
+    if isinstance(value, float):
+        text = f"{value:.6g}".replace("+", "")
+    elif key == "space":
+        text = PurePath(str(value)).name.removesuffix(".yaml").removesuffix(".yml")
+    elif isinstance(value, Mapping):
+        name = value.get("name") if key == "data" else None
+        text = str(name) if name is not None else short_hash(value)
+    else:
+        text = str(value).lower() if value is None or isinstance(value, bool) else str(value)
+    return _safe(prefix + text)
+
+
+def group_labels(groups: Sequence[tuple[Mapping[str, Any], Mapping[str, object]]]) -> list[str]:
+    """Name groups of trials that differ only by their seed: one (configuration, axes) each, all different.
+
+    Labels are ``<method>-<axis><value>…``; different configurations (the seed apart) that would get the
+    same label get a hash of their own.
+    """
+    labels = []
+    for config, axes in groups:
+        parts = [axis_label(key, value) for key, value in axes.items() if key not in ("method", "seed")]
+        labels.append("-".join([method_label(config["method"]), *parts]))
+    hashes = [short_hash({key: config[key] for key in config if key != "seed"}) for config, _ in groups]
+    clashes = Counter(label for label, _ in set(zip(labels, hashes, strict=True)))
+    return [
+        f"{label[:_LONGEST]}-{digest}" if clashes[label] > 1 or len(label) > _LONGEST else label
+        for label, digest in zip(labels, hashes, strict=True)
+    ]
+
+
+def trial_id(group: str, seed: int) -> str:
+    """Return the id of one seed of a group."""
+    return f"{group}-s{seed}"
+
+
+def short_hash(value: object) -> str:
+    """Return 8 hex digits that depend on the value alone, not on the order of its keys."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _safe(text: object) -> str:
+    return _UNSAFE.sub("-", str(text)).strip("-.") or "x"

@@ -1,16 +1,25 @@
-"""A sweep file's search keys, checked value by value, and every setting that they combine to."""
+"""What a sweep file varies: its values, checked one by one, its ranges, and all settings they combine to."""
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from typing import Any
 
-from raynas.errors import MOST_PROBLEMS, Problem, RaynasError, quoted, short
-from raynas.sweep.file.keys import KEYS, Entry, check_value, defaults, unknown_key
-from raynas.sweep.file.sampling import read_distribution
+from raynas.errors import MOST_PROBLEMS, Problem, RaynasError, nearest, quoted, short
+from raynas.sweep.file.keys import LEAVES, SEARCH_KEYS, KeyValue, check_value, defaults, unknown_key
 from raynas.sweep.plan import MOST_TRIALS, Distribution
+
+DISTRIBUTIONS = ("log", "uniform", "int", "choice")
+
+_FORM = (
+    "expected one of {log: [low, high]}, {uniform: [low, high]}, {int: [low, high]}, {choice: [a, b, ...]}"
+)
+_TRIES = 1000
+_IN_A_ROW = 100_000
 
 
 @dataclass(frozen=True)
@@ -18,7 +27,7 @@ class Axis:
     """One key that varies, with its values."""
 
     key: str
-    entries: tuple[Entry, ...]
+    entries: tuple[KeyValue, ...]
 
     @cached_property
     def varies(self) -> bool:
@@ -27,7 +36,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Setting:
+class Combination:
     """One combination of values, for all its seeds: leaves with defaults filled in, and where they stand.
 
     ``axes`` holds the values of the axes that vary (seeds apart).
@@ -42,7 +51,7 @@ class Setting:
 class Draft:
     """The search keys of a sweep file: what is fixed, what varies, what is sampled."""
 
-    base: tuple[Entry, ...]
+    base: tuple[KeyValue, ...]
     grid: tuple[Axis, ...]
     zip: tuple[Axis, ...]
     sample: dict[str, Distribution]
@@ -60,12 +69,14 @@ class Draft:
             size *= len(axis.entries)
         return size
 
-    def settings(self) -> Iterator[Setting]:
-        """Yield every combination of zip rows and grid values apart from seeds, in file order."""
+    @cached_property
+    def settings(self) -> tuple[Combination, ...]:
+        """Every combination of zip rows and grid values apart from seeds, in file order."""
         start = defaults()
         grid = [axis for axis in self.grid if axis is not self.seeds]
         axes = [*self.zip, *grid]
         known: dict[str, dict[str, Any]] = {}
+        settings = []
         rows = list(zip(*(axis.entries for axis in self.zip), strict=True)) if self.zip else [()]
         for row in rows:
             for picks in product(*(axis.entries for axis in grid)):
@@ -80,7 +91,9 @@ class Draft:
                     known[mark] = _brought(given)
                 leaves = start | known[mark] | given
                 values = zip(axes, entries, strict=True)
-                yield Setting(leaves, paths, {a.key: entry.value for a, entry in values if a.varies})
+                varying = {axis.key: entry.value for axis, entry in values if axis.varies}
+                settings.append(Combination(leaves, paths, varying))
+        return tuple(settings)
 
 
 def _brought(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,8 +169,8 @@ def _read_axes(section: str, values: Mapping[str, Any]) -> tuple[tuple[Axis, ...
         path = f"{section}.{key}"
         if len(problems) >= MOST_PROBLEMS:
             break
-        if key not in KEYS:
-            problems.append(unknown_key(key, KEYS, path))
+        if key not in SEARCH_KEYS:
+            problems.append(unknown_key(key, SEARCH_KEYS, path))
         elif not isinstance(items, list):
             problems.append(Problem(path, f"expected a list of values; got {quoted(items)}"))
         elif not items:
@@ -173,9 +186,9 @@ def _read_axes(section: str, values: Mapping[str, Any]) -> tuple[tuple[Axis, ...
     return tuple(axes), problems
 
 
-def _read_values(key: str, items: list[Any], path: str) -> tuple[list[Entry], list[Problem]]:
+def _read_values(key: str, items: list[Any], path: str) -> tuple[list[KeyValue], list[Problem]]:
     """Check the values of a list one by one, until too many are wrong."""
-    entries: list[Entry] = []
+    entries: list[KeyValue] = []
     problems: list[Problem] = []
     for i, item in enumerate(items):
         entry, wrong = check_value(key, item, f"{path}[{i}]")
@@ -187,8 +200,8 @@ def _read_values(key: str, items: list[Any], path: str) -> tuple[list[Entry], li
     return entries, problems
 
 
-def _without_repeats(entries: list[Entry]) -> tuple[list[Entry], list[Problem]]:
-    first: dict[str, Entry] = {}
+def _without_repeats(entries: list[KeyValue]) -> tuple[list[KeyValue], list[Problem]]:
+    first: dict[str, KeyValue] = {}
     for entry in entries:
         first.setdefault(same(entry.leaves), entry)
     repeats = [(entry, first[same(entry.leaves)]) for entry in entries]
@@ -212,3 +225,84 @@ def _given_twice(draft: Draft) -> list[Problem]:
         ]
         first = place | first
     return problems
+
+
+def read_distribution(key: str, entry: Any) -> tuple[Distribution | None, list[Problem]]:
+    """Check what the file says under ``sample.<key>``: the distribution, or what is wrong with it."""
+    path = f"sample.{key}"
+    if key not in LEAVES:
+        return None, [unknown_key(key, LEAVES, path)]
+    if key in ("method", "space", "seed") or key.startswith("data."):
+        message = "cannot be sampled, since searches are compared across it; list its values under `grid`"
+        return None, [Problem(path, message)]
+    if not isinstance(entry, Mapping) or len(entry) != 1:
+        return None, [Problem(path, f"{_FORM}; got {quoted(entry)}")]
+    [(kind, values)] = entry.items()
+    if kind not in DISTRIBUTIONS:
+        near = nearest(kind, DISTRIBUTIONS)
+        return None, [Problem(f"{path}.{kind}", f"unknown distribution; nearest: {near}" if near else _FORM)]
+    if not isinstance(values, list) or not values:
+        return None, [Problem(f"{path}.{kind}", f"{_FORM}; got {quoted(values)}")]
+    if len(values) > MOST_TRIALS:
+        return None, [Problem(f"{path}.{kind}", f"more than {MOST_TRIALS} values")]
+    checked = [check_value(key, value, f"{path}.{kind}[{i}]") for i, value in enumerate(values)]
+    if problems := [problem for _, wrong in checked for problem in wrong]:
+        return None, problems
+    distribution = Distribution(kind, tuple(entry.value for entry, _ in checked if entry))
+    if (wrong_range := _wrong_range(key, distribution)) is not None:
+        return None, [Problem(f"{path}.{kind}", wrong_range)]
+    return distribution, []
+
+
+def _wrong_range(key: str, distribution: Distribution) -> str | None:
+    kind, values = distribution.kind, distribution.values
+    if kind == "choice":
+        texts = [json.dumps(value) for value in values]
+        return "a choice is listed twice" if len(set(texts)) < len(texts) else None
+    if len(values) != 2 or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+        return f"expected two numbers, [low, high]; got {list(values)}"
+    low, high = values
+    if low >= high:
+        return f"expected low below high; got [{low}, {high}]"
+    if kind == "log" and low <= 0:
+        return f"a logarithmic range starts above 0; got {low}"
+    if kind == "int":
+        return (
+            None if low == int(low) and high == int(high) else f"expected whole numbers; got [{low}, {high}]"
+        )
+    inside = low + 0.381966 * (high - low)  # between whole numbers
+    if check_value(key, inside, key)[1]:
+        return f"`{key}` takes whole numbers only; use {{int: [{low}, {high}]}}"
+    return None
+
+
+def paired_draws(sample: Mapping[str, Distribution], count: int) -> list[dict[str, Any]]:
+    """Draw ``count`` different points, always the same ones, fewer when many in a row are not new.
+
+    Every key has its own stream, so adding a key leaves the other keys' draws alone. Floats have 4
+    significant digits, so an id shows exactly what was run.
+    """
+    streams = {key: random.Random(key) for key in sample}  # noqa: S311 - no secret
+    points: dict[str, dict[str, Any]] = {}
+    tries = 0
+    for _ in range(count * _TRIES):
+        if len(points) == count or tries == _IN_A_ROW:
+            break
+        point = {key: _draw(distribution, streams[key]) for key, distribution in sample.items()}
+        tries = 0 if (text := json.dumps(point)) not in points else tries + 1
+        points.setdefault(text, point)
+    return list(points.values())
+
+
+def _draw(distribution: Distribution, stream: random.Random) -> Any:
+    values = distribution.values
+    match distribution.kind:
+        case "choice":
+            return stream.choice(values)
+        case "int":
+            return stream.randint(int(values[0]), int(values[1]))
+        case "log":
+            value = math.exp(stream.uniform(math.log(values[0]), math.log(values[1])))
+        case "uniform":
+            value = stream.uniform(values[0], values[1])
+    return min(max(float(f"{value:.4g}"), values[0]), values[1])
