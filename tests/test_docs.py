@@ -255,7 +255,7 @@ def _load(data: dict[str, Any], where: Code) -> None:
 def _with_company(data: dict[str, Any]) -> dict[str, Any]:
     """Add to a key that is shown alone what it needs beside it."""
     if data.get("strategy", "grid") != "grid":
-        data |= {"sample": {"weight_decay": {"low": 1e-4, "high": 1e-2}}, "samples": 2}
+        data |= {"sample": {"weight_decay": {"log": [1e-4, 1e-2]}}, "samples": 2}
     if data.get("select") == {"by": "table"}:
         data |= {"benchmark": {"table": "accuracy.csv", "data": "cifar10"}}
     return data
