@@ -32,6 +32,8 @@ OTHERS = {"ray", "export", "mlflow", "tail", "ssh", "git", "docker"}
 THE_READERS = {"data.path", "benchmark", "benchmark.table", "benchmark.data"}
 """Keys that name files which only the reader has; that they are missing here is no mistake of the page."""
 
+THE_READERS_FILES = ("there is no such table of costs", "there is no mymodule.py")
+
 every_page = pytest.mark.parametrize("page", PAGES)
 
 
@@ -203,8 +205,8 @@ def _check_file(file: str, overrides: list[str]) -> None:
 
 
 def _leave_to_the_reader(error: FileProblems) -> None:
-    rest = [problem for problem in error.problems if problem.path not in THE_READERS]
-    if [problem for problem in rest if "there is no such table" not in problem.message]:
+    rest = [problem.message for problem in error.problems if problem.path not in THE_READERS]
+    if [said for said in rest if not any(missing in said for missing in THE_READERS_FILES)]:
         raise error
 
 
