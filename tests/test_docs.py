@@ -108,17 +108,21 @@ def _entry_points() -> set[str]:
 @every_page
 def test_commands_can_be_typed(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    for block in blocks(page):
+    for block in _shown(page):
         if block.language == "yaml":
             for name in _file_names(block):
                 Path(name).write_text(block.text, encoding="utf-8")
-    elsewhere = recipe_blocks()  # which tests/test_recipes.py carries out
     for where, words in commands(page):
-        for part in _ours(words) if where not in elsewhere else ():
+        for part in _ours(words) if where not in recipe_blocks() else ():
             try:
                 _check(part)
             except (Exception, SystemExit) as error:
                 raise AssertionError(f"{where}: {' '.join(part)}\n{error!r}: {error}") from error
+
+
+def _shown(page: str) -> list[Code]:
+    """Return a page's blocks but for the recipes, which tests/test_recipes.py carries out."""
+    return [block for block in blocks(page) if block not in recipe_blocks()]
 
 
 def _file_names(block: Code) -> Iterator[str]:
@@ -221,8 +225,8 @@ BASE = {"space": "tiny", "epochs": 60, "name": "fragment"}
 @every_page
 def test_yaml_loads(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    for block in blocks(page):
-        if block.language == "yaml" and block not in recipe_blocks():
+    for block in _shown(page):
+        if block.language == "yaml":
             for name in _file_names(block):  # a trial may name the space that stands above it
                 Path(name).write_text(block.text, encoding="utf-8")
             for each in _mappings(block):
