@@ -12,6 +12,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import permutations, product
 from pathlib import Path
 from typing import NamedTuple
@@ -59,7 +60,7 @@ class Facts(NamedTuple):
 
 def gather() -> Facts:
     """Read the package and the page."""
-    rooms = {name: _room(name) for floor in FLOORS for name in floor}
+    rooms = {name: _room(name) for floor in FLOORS for name in sorted(floor)}
     graph = {name: set[str]() for name in rooms}
     for module in modules():
         for used in imports(module):
@@ -82,6 +83,7 @@ def _room(name: str) -> Room:
 def _reduced(graph: Mapping[str, set[str]]) -> Iterator[Arrow]:
     """Yield the arrows that do not follow from others."""
 
+    @cache
     def reach(name: str) -> set[str]:
         return graph[name].union(*(reach(each) for each in graph[name]))
 
