@@ -33,7 +33,7 @@ OTHERS = {"ray", "export", "mlflow", "tail", "ssh", "git", "docker"}
 THE_READERS = {"data.path", "benchmark", "benchmark.table", "benchmark.data"}
 """Keys that name files which only the reader has; that they are missing here is no mistake of the page."""
 
-THE_READERS_FILES = ("there is no such table of costs", "there is no mymodule.py")
+THE_READERS_FILES = ("there is no such table of costs", "there is no mymodule.py", "there is no stripes.py")
 
 every_page = pytest.mark.parametrize("page", PAGES)
 

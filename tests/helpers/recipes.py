@@ -3,7 +3,9 @@
 import re
 import shlex
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 from helpers.pages import Code, blocks
 
@@ -29,6 +31,8 @@ def apply(block: Code, root: Path) -> None:
         for hunk in "\n".join(lines).split("\n@@\n"):
             text = _changed(text, hunk.splitlines(), f"{block}, {file.name}")
         file.write_text(text, encoding="utf-8")
+    elif block.language == "toml":
+        _install(tomllib.loads(block.text)["project"], root)
     else:
         match = re.match(r"# (\S+\.\w+)\n", block.text)
         if match is None:
@@ -37,6 +41,19 @@ def apply(block: Code, root: Path) -> None:
         if file.exists():
             raise ValueError(f"{block} would overwrite {match[1]}")
         file.write_text(block.text, encoding="utf-8")
+
+
+def _install(project: dict[str, Any], root: Path) -> None:
+    """Put there what pip leaves of a package: its name and its entry points. Its modules lie in ``root``."""
+    info = root / f"{project['name']}-{project['version']}.dist-info"
+    info.mkdir()
+    metadata = {"Metadata-Version": "2.1", "Name": project["name"], "Version": project["version"]}
+    (info / "METADATA").write_text("".join(f"{key}: {value}\n" for key, value in metadata.items()))
+    points = [
+        f"[{group}]\n" + "".join(f"{name} = {place}\n" for name, place in members.items())
+        for group, members in project["entry-points"].items()
+    ]
+    (info / "entry_points.txt").write_text("\n".join(points))
 
 
 def _changed(text: str, hunk: list[str], where: str) -> str:
