@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 from helpers.pages import PAGES, ROOT, Code, anchors, blocks, commands, links, spans, text_of
 from helpers.recipes import recipe_blocks
 
 from raynas.cli.main import app
 from raynas.cli.options import Settings
-from raynas.errors import FileProblems, RaynasError
+from raynas.errors import FileProblems
 from raynas.methods import names as method_names
 from raynas.spaces import library
-from raynas.spaces.space import SpaceFile
 from raynas.sweep.file.config import SWEEP_KEYS
 from raynas.sweep.file.keys import KEYS
 from raynas.sweep.file.load import load_sweep
@@ -246,18 +246,21 @@ def _mappings(block: Code) -> list[dict[str, Any]]:
 
 
 def _load(data: dict[str, Any], where: Code) -> None:
+    """Load a space, or a trial file; of a fragment what it lacks is added."""
+    is_space = "skeleton" in data or "nodes" in data
+    base = {"name": "fragment", "title": "a fragment"} if is_space else BASE
+    file = Path("fragment.yaml")
+    file.write_text(yaml.safe_dump({**base, **data}, sort_keys=False), encoding="utf-8")
     try:
-        if "skeleton" in data or "nodes" in data:
-            SpaceFile.model_validate({"name": "fragment", "title": "a fragment", **data}).resolve()
-            return
-        file = Path("fragment.yaml")
-        file.write_text(_as_yaml({**BASE, **data}), encoding="utf-8")
-        try:
+        if is_space:
+            library.load_space(str(file))
+        else:
             load_sweep(file)
-        except FileProblems as error:
+    except FileProblems as error:
+        try:
             _leave_to_the_reader(error)
-    except (RaynasError, ValueError) as error:
-        raise AssertionError(f"{where}: {error}") from error
+        except FileProblems:
+            raise AssertionError(f"{where}: {error}") from error
 
 
 def _with_company(data: dict[str, Any]) -> dict[str, Any]:
@@ -267,12 +270,6 @@ def _with_company(data: dict[str, Any]) -> dict[str, Any]:
     if data.get("select") == {"by": "table"}:
         data |= {"benchmark": {"table": "accuracy.csv", "data": "cifar10"}}
     return data
-
-
-def _as_yaml(data: dict[str, Any]) -> str:
-    import yaml
-
-    return yaml.safe_dump(data, sort_keys=False)
 
 
 # Paths and links
