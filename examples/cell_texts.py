@@ -4,7 +4,7 @@ from raynas import Genotype
 
 text = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|nor_conv_3x3~2|"
 cell = Genotype.from_text(text)
-print(cell.space, cell.operations("normal"))
+print(cell.space, *(choice.op for choice in cell.cell("normal")))
 print("written as it was read:", cell.to_text() == text)
 print("through JSON:", Genotype.from_json(cell.to_json()) == cell)
 
