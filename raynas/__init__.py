@@ -1,3 +1,76 @@
-"""raynas: many differentiable architecture searches in parallel, one YAML in, one report out."""
+"""raynas: many differentiable architecture searches in parallel, one YAML in, one report out.
+
+The names below are all that a first search from Python needs; `examples/` shows each at work::
+
+    from raynas import Search, SearchConfig, load_data, load_space, split
+
+    config = SearchConfig(space="tiny", method="darts", data={"name": "digits"}, epochs=3)
+    search = Search(config, load_space(config.space), split(load_data(config.data), config.data))
+    for report in search:
+        print(report.epoch, report.valid_loss, report.genotype)
+
+A name is imported when it is first asked for, so that `import raynas` costs nothing. None is called like a
+module of the package (`raynas.search`): what that means would depend on what was imported before.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from raynas.config import SearchConfig
+    from raynas.data.load import load_data
+    from raynas.data.split import split
+    from raynas.errors import RaynasError
+    from raynas.methods import Method, register_method
+    from raynas.methods import names as method_names
+    from raynas.methods import resolve as load_method
+    from raynas.search.loop import Pack, Search
+    from raynas.spaces.genotype import Genotype
+    from raynas.spaces.library import load_space
+    from raynas.spaces.space import Space
 
 __version__ = "0.2.0.dev0"
+
+__all__ = [
+    "Genotype",
+    "Method",
+    "Pack",
+    "RaynasError",
+    "Search",
+    "SearchConfig",
+    "Space",
+    "load_data",
+    "load_method",
+    "load_space",
+    "method_names",
+    "register_method",
+    "split",
+]
+
+_HOMES = {
+    "Genotype": "raynas.spaces.genotype:Genotype",
+    "Method": "raynas.methods:Method",
+    "Pack": "raynas.search.loop:Pack",
+    "RaynasError": "raynas.errors:RaynasError",
+    "Search": "raynas.search.loop:Search",
+    "SearchConfig": "raynas.config:SearchConfig",
+    "Space": "raynas.spaces.space:Space",
+    "load_data": "raynas.data.load:load_data",
+    "load_method": "raynas.methods:resolve",
+    "load_space": "raynas.spaces.library:load_space",
+    "method_names": "raynas.methods:names",
+    "register_method": "raynas.methods:register_method",
+    "split": "raynas.data.split:split",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, inside = _HOMES[name].partition(":")
+    globals()[name] = found = getattr(import_module(module), inside)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -31,6 +31,11 @@ def quoted(value: object, most: int = 80) -> str:
     return short(printable(repr(value)), most)
 
 
+def plural(count: int, noun: str, several: str | None = None) -> str:
+    """Count a noun: ``1 search``, ``8 searches``."""
+    return f"{count} {noun if count == 1 else several or noun + 's'}"
+
+
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -115,8 +120,7 @@ class FileProblems(RaynasError):
     def __init__(self, file: str, problems: Iterable[Problem]) -> None:
         self.file = file
         self.problems = tuple(problems)
-        count = len(self.problems)
-        super().__init__(f"{file}: {count} problem{'s' if count != 1 else ''}")
+        super().__init__(f"{file}: {plural(len(self.problems), 'problem')}")
 
     def __reduce__(self) -> tuple[object, ...]:
         return (FileProblems, (self.file, self.problems))

@@ -320,6 +320,8 @@ def test_check_counts_the_searches(capsys: Capture, here: Path) -> None:
     data = "digits: 1,438 training images in 10 classes, 359 test images that a search does not look at"
     next_step = "next: raynas sweep four.yaml epochs=7 --dry-run"
     assert outcome.out.splitlines() == [f"ok: {says}", f"data: {data}", next_step]
+    assert "1 epoch each" in raynas(capsys, "check", "four.yaml", "epochs=1").out
+    assert "1/3 epochs each" in raynas(capsys, "check", "four.yaml", "epochs=null", "grid.epochs=[3,1]").out
     outcome = raynas(capsys, "check", "four.yaml", "grid.method=[darts,gdas]")
     assert "their validation losses do not compare" in outcome.out
     assert raynas(capsys, "check", "four.yaml", "select.by=discrete_loss").out.count("selected by") == 0

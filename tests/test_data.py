@@ -121,6 +121,14 @@ def test_check_refuses_settings_that_would_do_nothing():
     assert "takes no options, got a" in found["data.options"]
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("mine:", "does not name a function"), (":", "a module"), ("digits:", "nearest:  digits")],
+)
+def test_check_says_what_a_function_s_name_lacks(name, says):
+    assert says in problems(name=name)["data.name"]
+
+
 def test_check_looks_into_image_folders(tmp_path):
     assert "0 class sub-folders" in problems(name="folder", path=str(tmp_path))["data.path"]
     write_images(tmp_path, {"cat": 2, "dog": 1})
@@ -129,6 +137,12 @@ def test_check_looks_into_image_folders(tmp_path):
     (tmp_path / "eel").mkdir()
     assert "eel holds no images" in problems(name="folder", path=str(tmp_path))["data.path"]
     (tmp_path / "eel").rmdir()
+    for place in ("cat", "dog"):
+        (tmp_path / "none" / place).mkdir(parents=True)
+    assert "no images below" in problems(name="folder", path=str(tmp_path / "none"))["data.path"]
+    loose = problems(name="folder", path=str(tmp_path / "dog"))["data.path"]
+    assert "0 class sub-folders" in loose
+    assert "1 image lies right in it" in loose
     write_images(tmp_path / "train", {"cat": 1, "dog": 1})
     write_images(tmp_path / "test", {"cat": 1, "fox": 1})
     assert "the class 'fox'" in problems(name="folder", path=str(tmp_path))["data.path"]

@@ -119,7 +119,7 @@ def test_every_spelling_of_the_splits_is_known(tmp_path, train):
         (["train/cat", "train/dog", "training/cat", "training/dog"], "train/ and training/"),
         (["Testing/cat", "Testing/dog"], "Testing/ with class folders, and no train/"),
         (["val/cat", "val/dog", "cat", "dog"], "val/ with class folders, and no train/"),
-        (["set/train/cat", "set/train/dog"], "holds 1 class sub-folders"),
+        (["set/train/cat", "set/train/dog"], "holds 1 class sub-folder;"),
     ],
 )
 def test_splits_that_can_be_read_in_two_ways_are_refused(tmp_path, classes, message):

@@ -75,11 +75,6 @@ def table(*headers: str, right: Iterable[str] = ()) -> Table:
     return made
 
 
-def plural(count: int, noun: str, several: str | None = None) -> str:
-    """Count a noun: ``1 search``, ``8 searches``."""
-    return f"{count} {noun if count == 1 else several or noun + 's'}"
-
-
 def _plain(data: object) -> Any:
     if isinstance(data, float) and not math.isfinite(data):
         return None

@@ -11,7 +11,7 @@ from raynas.data.functions import GROUP, find_function, is_function
 from raynas.data.text import PTB_FILES, text_problems
 from raynas.data.tree import IMAGE_SUFFIXES, Count, class_folders, find_tree, image_files
 from raynas.disk import expanded
-from raynas.errors import Problem, RaynasError, nearest, unknown
+from raynas.errors import Problem, RaynasError, nearest, plural, quoted, unknown
 from raynas.spaces.outside import offered
 
 
@@ -171,6 +171,16 @@ def says(config: DataConfig) -> str:
 
 def _function_problems(config: DataConfig) -> Iterator[Problem]:
     yield from _setting_problems(config)
+    module, colon, inside = config.name.partition(":")
+    if colon and not (module and inside):
+        error = RaynasError(
+            f"{quoted(config.name)} does not name a {'function' if module else 'module'}",
+            expected="module:function, as mine:load for the function `load` of mine.py",
+            near=nearest(module, DATA_SETS),
+            next_step=None if module in DATA_SETS else "raynas ls data",
+        )
+        yield Problem("data.name", str(error))
+        return
     if config.path is not None:
         yield Problem("data.path", f"{config.name} gets no path: pass it in data.options")
     try:
@@ -249,10 +259,22 @@ def _folder_problem(root: Path) -> str | None:
     if len(classes) < 2:
         inside = f"; or is it {classes[0]}?" if classes and len(class_folders(classes[0])) > 1 else ""
         wanted = "needs 2 or more, one per class, of images"
-        return f"{tree.train} holds {len(classes)} class sub-folders; {wanted}{inside}"
+        found = plural(len(classes), "class sub-folder")
+        return f"{tree.train} holds {found}; {wanted}{_loose(tree.train, classes)}{inside}"
+    suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+    if not any(counts.values()):
+        return f"there are no images below {root}, in none of {len(counts)} folders ({suffixes} are read)"
     for folder, count in counts.items():
         if not count:
-            return f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})"
+            return f"{folder} holds no images ({suffixes}); add some, or move the folder away"
     if extra := {path.name for path in tested} - {path.name for path in classes}:
         return f"{tree.test} has the class {min(extra)!r}, which {tree.train} has not"
     return None
+
+
+def _loose(folder: Path, classes: list[Path]) -> str:
+    """Say how many images lie in a folder itself, where those of classes were looked for."""
+    if classes or not (count := sum(1 for _ in image_files(folder))):
+        return ""
+    images = plural(count, "image lies", "images lie")
+    return f"; {images} right in it: move those of each class into a folder of its own"

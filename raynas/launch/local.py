@@ -38,7 +38,9 @@ class LocalLauncher:
         self._run_trials = run_trials
         self._data: tuple[str, Data] | None = None
 
-    def run(self, folder: SweepFolder, observers: Sequence[Observer], retry_failed: bool = False) -> None:
+    def run(
+        self, folder: SweepFolder, observers: Sequence[Observer] = (), retry_failed: bool = False
+    ) -> None:
         """Run every trial that has not ended, and with ``retry_failed`` those that failed, to their ends.
 
         Raises `RaynasError` when the sweep is running already or the device is missing. Crashed trials are

@@ -10,7 +10,7 @@ from typing import Any
 
 from raynas.config import SearchConfig
 from raynas.errors import RaynasError
-from raynas.methods.build import PARTS, methods, parts, plain, resolve
+from raynas.methods.build import PARTS, methods, parts, plain, register_method, resolve
 from raynas.methods.compatibility import reasons
 from raynas.methods.layout import lay_out
 from raynas.methods.record import Method
@@ -28,6 +28,7 @@ __all__ = [
     "names",
     "parts",
     "reasons",
+    "register_method",
     "resolve",
     "with_defaults",
 ]

@@ -72,9 +72,33 @@ def _additions(value: Any) -> Mapping[str, Any]:
     return value
 
 
-@cache
+_registered: dict[str, Method] = {}
+
+
+def register_method(method: Method) -> Method:
+    """Make a method of yours known by its name, in this process alone, and return it.
+
+    Registered again, as when a cell of a notebook runs twice, the later one counts. A sweep on Ray runs in
+    other processes: there a method comes from a package, by the entry point ``raynas.methods``. Raises
+    `RaynasError` for a name that raynas or a package has given already.
+    """
+    if method.name in _installed():
+        raise RaynasError(
+            f"there is already a method {quoted(method.name)}",
+            next_step='give yours another name: .with_("my-method", ...)',
+        )
+    _registered[method.name] = method
+    return method
+
+
 def methods() -> Mapping[str, Method]:
-    """Return every method by name: raynas' own, then those of other distributions."""
+    """Return every method by name: raynas' own, those of other distributions, those registered here."""
+    return {**_installed(), **_registered}
+
+
+@cache
+def _installed() -> Mapping[str, Method]:
+    """Return every method but those registered in this process."""
     found = {method.name: method for method in ALL}
     for name, point in offered("raynas.methods").items():
         method = load_point(point)

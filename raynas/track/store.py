@@ -196,17 +196,19 @@ def _make(file: Path) -> None:
         rest.unlink(missing_ok=True)
     # MLflow keeps what it has opened by its name, so each has a name of its own.
     fresh = file.with_name(f".{file.name}.making-{uuid4().hex}")
-    MlflowClient(tracking_uri=f"sqlite:///{fresh}").search_experiments(max_results=1)
-    with closing(sqlite3.connect(fresh)) as database:
-        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    if file.exists() and _schema(file) != _schema(fresh):
-        replace(file, file.with_name(f"{file.name}.half-made"))
-        for tail in ("-journal", "-wal", "-shm"):  # would be taken for the new one's
-            file.with_name(file.name + tail).unlink(missing_ok=True)
-    if not file.exists():
-        replace(fresh, file)
-    for rest in file.parent.glob(f"{fresh.name}*"):
-        rest.unlink(missing_ok=True)
+    try:
+        MlflowClient(tracking_uri=f"sqlite:///{fresh}").search_experiments(max_results=1)
+        with closing(sqlite3.connect(fresh)) as database:
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if file.exists() and _schema(file) != _schema(fresh):
+            replace(file, file.with_name(f"{file.name}.half-made"))
+            for tail in ("-journal", "-wal", "-shm"):  # would be taken for the new one's
+                file.with_name(file.name + tail).unlink(missing_ok=True)
+        if not file.exists():
+            replace(fresh, file)
+    finally:  # after Ctrl-C as well, which no later call would clean up after where the store is whole
+        for rest in file.parent.glob(f"{fresh.name}*"):
+            rest.unlink(missing_ok=True)
 
 
 def _schema(file: Path) -> list[tuple[object, ...]]:

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from raynas.bilevel.slots import Penalty, Relaxation
-from raynas.methods.recipes import DARTS
+from raynas.methods.recipes.mixtures import DARTS
 from raynas.spaces.operations import Family, Operation
 from raynas.spaces.skeletons.residual import Residual
 from raynas.track import Tracker

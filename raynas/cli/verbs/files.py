@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 import typer
 
 from raynas.cli.options import AsJson, Overrides
-from raynas.cli.output import next_step, plural, print_json, say
-from raynas.errors import RaynasError, unknown
+from raynas.cli.output import next_step, print_json, say
+from raynas.errors import RaynasError, plural, unknown
 
 if TYPE_CHECKING:
     from raynas.sweep.plan import Sweep
@@ -115,7 +115,8 @@ def searches(sweep: "Sweep") -> str:
             axes.setdefault(key, set()).add(repr(value))
     varied = " × ".join(f"{len(values)} {key}" for key, values in axes.items() if len(values) > 1)
     epochs = sorted({trial.config.epochs for trial in sweep.trials if trial.config is not None})
-    length = f", {'/'.join(map(str, epochs))} epochs each" if epochs else ""
+    *shorter, longest = map(str, epochs or [0])
+    length = f", {'/'.join([*shorter, plural(int(longest), 'epoch')])} each" if epochs else ""
     drawn = f", values drawn by {sweep.strategy}" if sweep.sample else ""
     return (
         plural(len(sweep.trials), "search", "searches") + (f" ({varied})" if varied else "") + length + drawn

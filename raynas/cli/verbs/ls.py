@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs
-from raynas.cli.output import next_step, plural, print_json, runs_option, say, show_table, table
-from raynas.errors import RaynasError, unknown
+from raynas.cli.output import next_step, print_json, runs_option, say, show_table, table
+from raynas.errors import RaynasError, plural, unknown
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from raynas.cli.options import (
     SweepName,
     TrialFile,
 )
-from raynas.cli.output import console, next_step, plural, runs_option, say
+from raynas.cli.output import console, next_step, runs_option, say
 from raynas.disk import DiskFull
-from raynas.errors import RaynasError, unknown
+from raynas.errors import RaynasError, plural, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,8 +15,8 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from raynas.cli.options import DEFAULT_RUNS, Runs, SweepName
-from raynas.cli.output import next_step, plural, runs_option, say
-from raynas.errors import RaynasError
+from raynas.cli.output import next_step, runs_option, say
+from raynas.errors import RaynasError, plural
 
 if TYPE_CHECKING:
     from raynas.sweep.folder import SweepFolder

@@ -42,7 +42,9 @@ class RayLauncher:
         self._address = address
         self._run_trials = run_trials
 
-    def run(self, folder: SweepFolder, observers: Sequence[Observer], retry_failed: bool = False) -> None:
+    def run(
+        self, folder: SweepFolder, observers: Sequence[Observer] = (), retry_failed: bool = False
+    ) -> None:
         """Run every trial that has not ended, and with ``retry_failed`` those that failed, to their ends.
 
         Raises `RaynasError` when the sweep is running already, when no node can hold a trial, or when a

@@ -3,82 +3,15 @@
 What a source leaves open follows DARTS: Adam (0.5, 0.999) on α, architecture rate 3e-4 and decay 1e-3.
 """
 
-from raynas.methods.recipes.mixtures import (
-    DARTS,
-    DARTS_2ND,
-    DARTS_MINUS,
-    DARTS_NOISE,
-    DARTS_PLUS,
-    DARTS_PT,
-    DARTS_PT_FIXED,
-    FAIR_DARTS,
-    PC_DARTS,
-    R_DARTS_ADA,
-    R_DARTS_DP,
-    R_DARTS_ES,
-    R_DARTS_L2,
-    SDARTS_ADV,
-    SDARTS_RS,
-    SHARP_DARTS,
-)
-from raynas.methods.recipes.pruned import ASAP, BAYES_NAS, DRNAS_PROGRESSIVE, DSO_NAS, P_DARTS, SGAS, TE_NAS
-from raynas.methods.recipes.sampled import (
-    ASNG_NAS,
-    DATA,
-    DRNAS,
-    DSNAS,
-    GDAS,
-    GDAS_ST,
-    NASP,
-    PARSEC,
-    PROXYLESS,
-    SNAS,
-    VIM_NAS,
-    VIM_NAS_D,
-    VIM_NAS_L,
-    VIM_NAS_P,
-    VIM_NAS_S,
-)
+from raynas.methods.recipes import mixtures, pruned, sampled
 from raynas.methods.record import Method
 
-ALL: tuple[Method, ...] = (
-    DARTS,
-    DARTS_2ND,
-    DARTS_NOISE,
-    SDARTS_RS,
-    SDARTS_ADV,
-    SNAS,
-    GDAS,
-    GDAS_ST,
-    DSNAS,
-    PARSEC,
-    DRNAS,
-    VIM_NAS,
-    VIM_NAS_P,
-    VIM_NAS_S,
-    VIM_NAS_L,
-    VIM_NAS_D,
-    PROXYLESS,
-    R_DARTS_L2,
-    R_DARTS_DP,
-    R_DARTS_ES,
-    R_DARTS_ADA,
-    DARTS_PLUS,
-    DARTS_MINUS,
-    FAIR_DARTS,
-    SHARP_DARTS,
-    PC_DARTS,
-    DATA,
-    ASNG_NAS,
-    NASP,
-    DSO_NAS,
-    ASAP,
-    SGAS,
-    DARTS_PT,
-    DARTS_PT_FIXED,
-    P_DARTS,
-    DRNAS_PROGRESSIVE,
-    BAYES_NAS,
-    TE_NAS,
+ALL: tuple[Method, ...] = tuple(
+    {
+        method.name: method
+        for family in (mixtures, sampled, pruned)
+        for method in vars(family).values()
+        if isinstance(method, Method)
+    }.values()
 )
-"""In the order in which they are listed."""
+"""Every record of every family, in the order in which they are written down."""

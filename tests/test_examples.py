@@ -1,0 +1,85 @@
+"""Every file of `examples/` runs, stays short, and takes from the front door what the front door has."""
+
+import ast
+import importlib
+import runpy
+from pathlib import Path
+
+import pytest
+
+import raynas
+from raynas import Genotype
+from raynas.config import DataConfig
+from raynas.data.load import load_data
+from raynas.methods import build
+from raynas.sweep.folder import SweepFolder
+
+FOLDER = Path(__file__).resolve().parents[1] / "examples"
+EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.py"))
+BY_ANOTHER_TEST = {"sweep_from_python", "read_a_sweep"}
+"""The second reads what the first has run."""
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Return a function that runs an example as a script, in an empty folder, and gives what it printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(build, "_registered", {})
+
+    def run(name: str) -> str:
+        runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+SAID = {
+    "cell_texts": "the same network, as a skip hands on what it reads: True",
+    "curvature": "λmax",
+    "draw_a_cell": "cell-reduce.svg",
+    "network_size": "16 channels: 1,288,506 parameters, 184,730,240 multiply-adds",
+    "one_search": "Genotype(normal=[",
+    "own_data": "validation accuracy 100%",
+    "own_method": "{'temperature': 0.5}",
+    "own_part": "0.",
+    "own_space": "reduce: 5 edges, each skip_connect or dil_conv_3x3",
+    "packed_seeds": "mean validation loss",
+    "resume": "the same, to the last bit: True",
+}
+"""What shows that an example came to its end and did what it says."""
+
+
+def test_every_example_is_run():
+    assert set(EXAMPLES) == set(SAID) | BY_ANOTHER_TEST
+    assert len(EXAMPLES) >= 10
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_an_example_runs(name: str, run):
+    assert SAID[name] in run(name)
+
+
+def test_a_sweep_is_run_from_python_and_read(run):
+    assert "report.html" in run("sweep_from_python")
+    folder = SweepFolder.find(Path("runs"), "from-python")
+    assert [record.status for record in folder.records()] == ["finished", "finished"]
+    told = run("read_a_sweep")
+    assert Genotype.load("runs/from-python/best/genotype.json").to_text() in told
+
+
+def test_the_function_of_own_data_is_found_by_a_trial_file(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(FOLDER)
+    monkeypatch.syspath_prepend(FOLDER)
+    assert load_data(DataConfig(name="own_data:stripes")).classes == 2
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_is_short_and_comes_in_by_the_front_door(name: str):
+    text = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 30
+    offered = [getattr(raynas, each) for each in raynas.__all__]
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("raynas."):
+            for alias in node.names:
+                found = getattr(importlib.import_module(node.module), alias.name)
+                assert all(found is not each for each in offered), f"take {alias.name} from raynas itself"

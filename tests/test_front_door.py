@@ -1,0 +1,62 @@
+"""`import raynas`: the names it offers, when they are imported, and methods registered from Python."""
+
+import ast
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import raynas
+from raynas import _HOMES, RaynasError, load_method, method_names, register_method
+from raynas.methods import build
+
+
+def in_a_new_process(script: str) -> str:
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_name_is_what_its_room_has_and_none_is_a_submodule():
+    """A submodule's name would mean the function at first and the module once somebody had imported it."""
+    inside = {module.name for module in pkgutil.walk_packages(raynas.__path__, "raynas.")}
+    assert not {f"raynas.{name}" for name in raynas.__all__} & inside
+    for name in raynas.__all__:
+        module, _, kept = _HOMES[name].partition(":")
+        assert getattr(raynas, name) is getattr(importlib.import_module(module), kept)
+    assert set(raynas.__all__) == set(_HOMES) <= set(dir(raynas))
+
+
+def test_type_checkers_are_told_the_same_homes():
+    tree = ast.parse(Path(raynas.__file__).read_text(encoding="utf-8"))
+    [block] = [node for node in tree.body if isinstance(node, ast.If)]
+    imported = [(line.module, alias) for line in block.body for alias in line.names]
+    told = {alias.asname or alias.name: f"{module}:{alias.name}" for module, alias in imported}
+    assert told == _HOMES
+
+
+def test_nothing_is_imported_before_it_is_asked_for():
+    script = "import raynas, sys; raynas.RaynasError; raynas.SearchConfig; print(*sys.modules)"
+    loaded = {name.partition(".")[0] for name in in_a_new_process(script).split()}
+    assert not loaded & {"torch", "numpy", "ray", "mlflow", "matplotlib", "typer"}
+
+
+def test_what_is_not_there_is_told_as_by_any_module():
+    with pytest.raises(AttributeError, match="has no attribute 'serch'"):
+        raynas.serch  # noqa: B018
+    script = "from raynas import search; import raynas; print(raynas.search is search, search.__name__)"
+    assert in_a_new_process(script).split() == ["True", "raynas.search"]
+
+
+def test_a_registered_method_is_known_until_the_process_ends(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(build, "_registered", {})
+    mine = load_method("darts").with_("mine", "mine")
+    assert register_method(mine) is load_method("mine") is mine
+    again = register_method(mine.with_("mine", "as a cell of a notebook that runs once more"))
+    assert load_method({"base": "mine", "every": 2}).title.startswith(again.title)
+    assert method_names()[-1] == "mine"
+    with pytest.raises(RaynasError, match="already a method 'darts'"):
+        register_method(load_method("gdas").with_("darts", "another"))
