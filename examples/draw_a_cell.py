@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from raynas import Genotype
+from raynas import genotype_from_text
 from raynas.report.draw import write_cells
 
 DARTS_V2 = """Genotype(
@@ -13,5 +13,5 @@ DARTS_V2 = """Genotype(
             ('max_pool_3x3', 0), ('skip_connect', 2), ('skip_connect', 2), ('max_pool_3x3', 1)],
     reduce_concat=[2, 3, 4, 5])"""
 
-for file in write_cells(Genotype.from_text(DARTS_V2), Path("drawings")):
+for file in write_cells(genotype_from_text(DARTS_V2), Path("drawings")):
     print(file)

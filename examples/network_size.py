@@ -1,9 +1,9 @@
 """How large the network of a cell is: its learned numbers, and the multiply-adds of one image."""
 
-from raynas import Genotype
+from raynas import genotype_from_text
 from raynas.nets.size import size_of
 
-cell = Genotype.from_text(
+cell = genotype_from_text(
     "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 )
 for channels in (8, 16, 32):

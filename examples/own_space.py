@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from raynas import Search, SearchConfig, load_data, load_space, split
+from raynas import Search, SearchConfig, genotype_to_text, load_data, load_space, split
 
 file = Path(__file__).with_name("own_space.yaml")
 space = load_space(str(file))
@@ -11,4 +11,4 @@ for cell in space.cells:
 
 config = SearchConfig(space=str(file), data={"name": "digits", "limit": 160}, epochs=1, batch=32)
 for report in Search(config, space, split(load_data(config.data), config.data)):
-    print(report.genotype.to_text())
+    print(genotype_to_text(report.genotype))

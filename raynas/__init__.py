@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from raynas.search.loop import Pack, Search
     from raynas.spaces.genotype import Genotype
     from raynas.spaces.library import load_space
+    from raynas.spaces.reading import genotype_from_text, genotype_to_text, load_genotype
+    from raynas.spaces.skeletons import same_network
     from raynas.spaces.space import Space
 
 __version__ = "0.2.0.dev0"
@@ -39,11 +41,15 @@ __all__ = [
     "Search",
     "SearchConfig",
     "Space",
+    "genotype_from_text",
+    "genotype_to_text",
     "load_data",
+    "load_genotype",
     "load_method",
     "load_space",
     "method_names",
     "register_method",
+    "same_network",
     "split",
 ]
 
@@ -55,11 +61,15 @@ _HOMES = {
     "Search": "raynas.search.loop:Search",
     "SearchConfig": "raynas.config:SearchConfig",
     "Space": "raynas.spaces.space:Space",
+    "genotype_from_text": "raynas.spaces.reading:genotype_from_text",
+    "genotype_to_text": "raynas.spaces.reading:genotype_to_text",
     "load_data": "raynas.data.load:load_data",
+    "load_genotype": "raynas.spaces.reading:load_genotype",
     "load_method": "raynas.methods:resolve",
     "load_space": "raynas.spaces.library:load_space",
     "method_names": "raynas.methods:names",
     "register_method": "raynas.methods:register_method",
+    "same_network": "raynas.spaces.skeletons:same_network",
     "split": "raynas.data.split:split",
 }
 

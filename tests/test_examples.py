@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import raynas
-from raynas import Genotype
+from raynas import genotype_to_text, load_genotype
 from raynas.config import DataConfig
 from raynas.data.load import load_data
 from raynas.methods import build
@@ -64,7 +64,7 @@ def test_a_sweep_is_run_from_python_and_read(run):
     folder = SweepFolder.find(Path("runs"), "from-python")
     assert [record.status for record in folder.records()] == ["finished", "finished"]
     told = run("read_a_sweep")
-    assert Genotype.load("runs/from-python/best/genotype.json").to_text() in told
+    assert genotype_to_text(load_genotype("runs/from-python/best/genotype.json")) in told
 
 
 def test_the_function_of_own_data_is_found_by_a_trial_file(monkeypatch: pytest.MonkeyPatch):
