@@ -25,7 +25,7 @@ from raynas.spaces.space import Space
 from raynas.testing.broken import BrokenContract, claim
 from raynas.testing.parts import check_derivation
 
-SHAPE, CLASSES, IMAGES, WORDS = (3, 8, 8), 3, 4, 5
+SHAPE, CLASSES, CHANNELS, IMAGES, WORDS = (3, 8, 8), 3, 4, 4, 5
 
 
 def check_space(space: Space | str) -> None:
@@ -56,7 +56,11 @@ def check_skeleton(name: str) -> None:
     spaces = [
         space for each in sorted(names("search_spaces")) if (space := load_space(each)).skeleton == name
     ]
-    claim(bool(spaces), f"there is no space of the skeleton {name}", next_step_of(name))
+    claim(
+        bool(spaces),
+        f"there is no space of the skeleton {name}",
+        expected=f"a YAML file with `skeleton: {name}`",
+    )
     for space in spaces:
         genotype = _derived(space)
         claim(
@@ -66,18 +70,13 @@ def check_skeleton(name: str) -> None:
             claim(bool(genotype.cell(kind)), f"{space.name}: nothing is chosen in the {kind} cell")
 
 
-def next_step_of(name: str) -> str:
-    """Return how a skeleton gets a space."""
-    return f"a YAML file in search_spaces/ with `skeleton: {name}`"
-
-
 def _problem(space: Space) -> Bilevel:
     generators = [torch.Generator().manual_seed(0)]
     net: Supernet | RecurrentSupernet
     if skeletons.of(space).texts:
         net = RecurrentSupernet(space, (), WORDS, 4, 1, generators, dtype=torch.float64)
     else:
-        net = Supernet(space, SHAPE, CLASSES, _channels(space), _cells(space), generators, torch.float64)
+        net = Supernet(space, SHAPE, CLASSES, CHANNELS, _cells(space), generators, torch.float64)
     policy = Policy(
         space,
         Table(spread=1.0),
@@ -97,10 +96,6 @@ def _cells(space: Space) -> int:
     cells = 4 if "normal" in space.kinds else 1
     cells = space.nodes if space.trunk else cells
     return skeletons.of(space).most_cells or cells
-
-
-def _channels(space: Space) -> int:
-    return 4
 
 
 def _batch(space: Space) -> Batch:
@@ -144,7 +139,7 @@ def _derived(space: Space) -> Genotype:
 
 
 def _check_network(space: Space, genotype: Genotype) -> None:
-    network = Network(genotype, SHAPE, CLASSES, _channels(space), _cells(space)).double()
+    network = Network(genotype, SHAPE, CLASSES, CHANNELS, _cells(space)).double()
     logits = network(torch.randn(IMAGES, *SHAPE, dtype=torch.float64))
     got = tuple(logits.shape), bool(logits.isfinite().all())
     claim(got == ((IMAGES, CLASSES), True), f"{space.name}: a derived network gives no logits", got)
