@@ -2,10 +2,9 @@
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from raynas.nets.ops.plain import FactorizedReduce, ReluConvNorm, plain
+from raynas.nets.ops.plain import FactorizedReduce, ReluConvNorm, concatenated, plain
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.skeletons.plan import CellPlan
 
@@ -47,8 +46,8 @@ class EdgeCell(nn.Module):
                 for choice, operation in zip(self.choices, self.operations, strict=True)
                 if choice.target == node
             ]
-            states.append(torch.stack(incoming).sum(0))
-        return states[-1] if self.last else torch.cat(states[self.targets[0] :], 1)
+            states.append(sum(incoming[1:], incoming[0]))
+        return states[-1] if self.last else concatenated(states[self.targets[0] :])
 
 
 class LastCell(EdgeCell):
