@@ -1,0 +1,50 @@
+"""Recipes: every packaged one loads, says where it comes from, and is refused where it is wrong."""
+
+import pytest
+
+from raynas.errors import FileProblems, RaynasError
+from raynas.spaces.library import names
+from raynas.train.config import TrainConfig
+from raynas.train.recipe import load_recipe
+
+PACKAGED = sorted(names("recipes"))
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_a_packaged_recipe_loads_and_names_its_source(name):
+    recipe = load_recipe(name)
+    config = recipe.config("darts-v2")
+    assert config.recipe == name
+    assert recipe.departures(config) == {}
+    assert recipe.title
+    assert recipe.source
+
+
+def test_the_defaults_are_darts_own():
+    """quark0/darts f276dd3, cnn/train.py, as its README calls it: --auxiliary --cutout."""
+    config = load_recipe("darts-cifar").config("darts-v2")
+    assert config.model_dump(exclude={"data", "recipe", "channels", "cells"}) == TrainConfig(
+        cell="darts-v2", drop_path=0.2, auxiliary=0.4
+    ).model_dump(exclude={"data", "recipe", "channels", "cells"})
+    assert (config.channels, config.cells, config.data.cutout) == (36, 20, 16)
+
+
+def test_what_a_training_changes_is_told():
+    recipe = load_recipe("darts-cifar")
+    config = recipe.config("darts-v2", epochs=3, data={"name": "digits", "cutout": 0})
+    assert recipe.departures(config) == {"epochs": (600, 3), "data.cutout": (16, 0)}
+    assert recipe.config("darts-v2", data="cifar10").data.cutout == 16
+
+
+def test_a_wrong_recipe_is_refused_with_every_mistake(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("title: mine\nepoch: 3\nbatch: -1\nseed: 4\n")
+    with pytest.raises(FileProblems) as caught:
+        load_recipe(str(path))
+    text = str(caught.value)
+    assert "nearest: epochs" in text
+    assert "batch" in text
+    assert "source" in text
+    assert "seed" in text
+    with pytest.raises(RaynasError, match=r"nearest: +darts-cifar"):
+        load_recipe("dart-cifar")
