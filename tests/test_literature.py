@@ -57,7 +57,8 @@ def test_published_parameters_agree_to_their_rounding():
 def test_a_cell_of_one_s_own_is_found_and_mistakes_are_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cells").mkdir()
-    text = "title: mine\nsource: me\nspace: nas-bench-201\ncell: '|skip_conect~0|+|none~0|none~1|+|none~0|none~1|none~2|'\n"
+    arch = "'|skip_conect~0|+|none~0|none~1|+|none~0|none~1|none~2|'"
+    text = f"title: mine\nsource: me\nspace: nas-bench-201\ncell: {arch}\n"
     (tmp_path / "cells" / "mine.yaml").write_text(text)
     with pytest.raises(FileProblems, match="cell"):
         load_cell("mine")

@@ -43,6 +43,7 @@ class Network(nn.Module):
         affine: bool = True,
     ) -> None:
         super().__init__()
+        self.channels, self.depth = channels, cells
         plan = genotype.form.plan(shape, genotype.nodes, cells, channels, genotype, genotype.trunk)
         self.small = plan.stem != "large"
         self.stem = _stem(plan, shape[0])

@@ -15,7 +15,7 @@ Per = Annotated[float | None, Field(ge=0, le=100)]
 class Published(Frozen):
     """What a cell's authors print: errors in per cent, their deviation over trainings, sizes.
 
-    Sizes are of 36 channels and 20 cells on CIFAR, 48 and 14 on ImageNet, where its note does not say otherwise.
+    Sizes are of 36 channels and 20 cells on CIFAR, 48 and 14 on ImageNet, unless its note says more.
     """
 
     cifar10_error: Per = None
