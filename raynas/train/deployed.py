@@ -71,7 +71,7 @@ class Deployed:
     def __init__(self, card: Card, network: Network, device: torch.device | str = "cpu") -> None:
         self.card, self.device = card, torch.device(device)
         # One layout whatever it was trained in: another one rounds otherwise.
-        self.network = network.to(self.device, memory_format=torch.contiguous_format).eval()
+        self.network = network.to(self.device).to(memory_format=torch.contiguous_format).eval()
 
     @classmethod
     def of(cls, network: Network, genotype: Genotype, dataset: Dataset, **trained: Any) -> "Deployed":
@@ -94,9 +94,7 @@ class Deployed:
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> "Deployed":
         """Load a network from its folder; raises `RaynasError` for what is missing, damaged or unfit."""
         card = read_card(folder)
-        network = Network(
-            Genotype.from_json(card.genotype), card.shape, len(card.class_names), card.channels, card.cells
-        )
+        network = blank(card)
         try:
             network.load_state_dict(load(folder / WEIGHTS))
         except RuntimeError as error:
@@ -146,6 +144,12 @@ class Deployed:
     def predict(self, pixels: NDArray[np.uint8]) -> list[Prediction]:
         """Return what the network says of images uint8 [n, H, W, C]."""
         return [_prediction(row, self.card.class_names) for row in self.probabilities(pixels)]
+
+
+def blank(card: Card) -> Network:
+    """Return the network of a card, its weights drawn anew."""
+    genotype = Genotype.from_json(card.genotype)
+    return Network(genotype, card.shape, len(card.class_names), card.channels, card.cells)
 
 
 def read_card(folder: Path) -> Card:
