@@ -19,18 +19,19 @@ SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8")
 FLOORS = (
     {"errors", "disk", "yaml_text", "cpus"},
     {"config"},
-    {"spaces", "data"},
+    {"spaces", "data", "cells", "recipes"},
     {"nets", "tables"},
     {"bilevel"},
     {"parts"},
     {"methods"},
     {"search"},
     {"testing"},
+    {"train"},
     {"sweep"},
     {"launch", "track", "report"},
     {"cli"},
 )
-GROUND = set().union(*FLOORS[:9])
+GROUND = set().union(*FLOORS[:10])
 SURROUNDINGS = {"ray", "mlflow", "typer", "click", "rich"}
 
 

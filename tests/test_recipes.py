@@ -1,59 +1,50 @@
-"""CONTRIBUTING's recipes do what they say: each is carried out, word for word, in a copy of the code."""
-
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
+"""Recipes: every packaged one loads, says where it comes from, and is refused where it is wrong."""
 
 import pytest
-from helpers.pages import ROOT, Code
-from helpers.recipes import apply, recipe_blocks
 
-COPIED = (
-    "raynas",
-    "tests",
-    "search_spaces",
-    "trials",
-    "docs",
-    "CONTRIBUTING.md",
-    "README.md",
-    "pyproject.toml",
-)
+from raynas.errors import FileProblems, RaynasError
+from raynas.spaces.library import names
+from raynas.train.config import TrainConfig
+from raynas.train.recipe import load_recipe
+
+PACKAGED = sorted(names("recipes"))
 
 
-@pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository in which every block of the recipes has been put where it belongs."""
-    root = tmp_path_factory.mktemp("copy")
-    for name in COPIED:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, root / name)
-    for block in recipe_blocks():
-        if block.language != "sh":
-            apply(block, root)
-    return root
+@pytest.mark.parametrize("name", PACKAGED)
+def test_a_packaged_recipe_loads_and_names_its_source(name):
+    recipe = load_recipe(name)
+    config = recipe.config("darts-v2")
+    assert config.recipe == name
+    assert recipe.departures(config) == {}
+    assert recipe.title
+    assert recipe.source
 
 
-@pytest.mark.slow
-def test_what_the_recipes_add_works(copy: Path):
-    """All in one process: torch is imported once."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(copy), str(copy / "tests")])}
-    command = [sys.executable, "-m", "helpers.recipes"]
-    done = subprocess.run(
-        command, cwd=copy, env=environment, capture_output=True, text=True, check=False, timeout=500
-    )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    for said in ("nor_conv_9x9", "the search space windows", "sharpened(factor=3.0)", "1 done"):
-        assert said in done.stdout, said
+def test_the_defaults_are_darts_own():
+    """quark0/darts f276dd3, cnn/train.py, as its README calls it: --auxiliary --cutout."""
+    config = load_recipe("darts-cifar").config("darts-v2")
+    assert config.model_dump(exclude={"data", "recipe", "channels", "cells"}) == TrainConfig(
+        cell="darts-v2", drop_path=0.2, auxiliary=0.4
+    ).model_dump(exclude={"data", "recipe", "channels", "cells"})
+    assert (config.channels, config.cells, config.data.cutout) == (36, 20, 16)
 
 
-def test_a_block_that_fits_nowhere_is_told(tmp_path: Path):
-    (tmp_path / "a.py").write_text("one\ntwo\none\n")
-    for text in ("--- a.py\n one\n+more\n", "--- a.py\n three\n+more\n"):
-        with pytest.raises(ValueError, match=r"stand there [02] times"):
-            apply(Code("page", 1, "diff", text), tmp_path)
-    apply(Code("page", 1, "diff", "--- a.py\n one\n+more\n two\n@@\n-two\n"), tmp_path)
-    assert (tmp_path / "a.py").read_text() == "one\nmore\none\n"
+def test_what_a_training_changes_is_told():
+    recipe = load_recipe("darts-cifar")
+    config = recipe.config("darts-v2", epochs=3, data={"name": "digits", "cutout": 0})
+    assert recipe.departures(config) == {"epochs": (600, 3), "data.cutout": (16, 0)}
+    assert recipe.config("darts-v2", data="cifar10").data.cutout == 16
+
+
+def test_a_wrong_recipe_is_refused_with_every_mistake(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("title: mine\nepoch: 3\nbatch: -1\nseed: 4\n")
+    with pytest.raises(FileProblems) as caught:
+        load_recipe(str(path))
+    text = str(caught.value)
+    assert "nearest: epochs" in text
+    assert "batch" in text
+    assert "source" in text
+    assert "seed" in text
+    with pytest.raises(RaynasError, match=r"nearest: +darts-cifar"):
+        load_recipe("dart-cifar")

@@ -24,8 +24,9 @@ class Dataset:
     """Images and labels of a training set and, optionally, a test set.
 
     ``images`` are uint8 [n, H, W, C] or files; ``labels`` int64 [n] in 0..classes - 1; ``mean`` and ``std``
-    one number per channel on the 0..1 scale. Arrays may be read-only and shared between processes: never
-    write to them. Raises `RaynasError` for arrays that do not fit together.
+    one number per channel on the 0..1 scale. ``class_names`` are in the order of the labels, empty where they
+    have no names. Arrays may be read-only and shared between processes: never write to them. Raises
+    `RaynasError` for arrays that do not fit together.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Dataset:
     recipe: Recipe = AS_THEY_ARE
     test_images: Pixels | None = None
     test_labels: NDArray[np.int64] | None = None
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check(self.name, "training", self.images, self.labels, self.classes)
@@ -50,6 +52,10 @@ class Dataset:
                 )
         elif self.test_images is not None or self.test_labels is not None:
             raise RaynasError(f"{self.name} has test images or test labels but not both")
+        if self.class_names and len(self.class_names) != self.classes:
+            raise RaynasError(
+                f"the class names of {self.name}", got=len(self.class_names), expected=f"{self.classes}"
+            )
         channels = self.images.shape[3]
         if len(self.mean) != channels or len(self.std) != channels or min(self.std) <= 0:
             raise RaynasError(
@@ -98,6 +104,7 @@ def from_arrays(
     recipe: Recipe = AS_THEY_ARE,
     mean: tuple[float, ...] = (),
     std: tuple[float, ...] = (),
+    class_names: tuple[str, ...] = (),
 ) -> Dataset:
     """Build a data set from arrays, for a ``module:function`` too.
 
@@ -111,7 +118,8 @@ def from_arrays(
     if not mean:
         mean, std = channel_statistics(chunks(pixels))
     tested = None if test is None else (to_pixels(name, test[0]), _to_labels(name, test[1]))
-    return Dataset(name, classes, pixels, targets, mean, std, recipe, *(tested or (None, None)))
+    tests, answers = tested or (None, None)
+    return Dataset(name, classes, pixels, targets, mean, std, recipe, tests, answers, class_names)
 
 
 def to_pixels(name: str, images: Any) -> NDArray[np.uint8]:

@@ -116,6 +116,25 @@ class ImageFeed:
         draws = self._augment.draw(len(order), height, width, self._generator, cutout)
         return self._augmented(self._augment, order, draws)
 
+    @property
+    def count(self) -> int:
+        """How many images there are."""
+        return len(self._indices)
+
+    @property
+    def whole_steps(self) -> int:
+        """Batches in one pass over all images, the last one with the rest."""
+        return -(-len(self._indices) // self.batch)
+
+    def whole_epoch(self) -> Iterator[ImageBatch]:
+        """Yield every image once, in a new random order, augmented; the last batch is the rest."""
+        order = self._indices[torch.randperm(len(self._indices), generator=self._generator)]
+        if self._augment is None:
+            return self._plain(order, self.batch)
+        _, height, width = self._images.shape
+        draws = self._augment.draw(len(order), height, width, self._generator)
+        return self._augmented(self._augment, order, draws)
+
     def plain(self, batch: int | None = None) -> Iterator[ImageBatch]:
         """Yield every image once, in the order of the indices, not augmented; the last batch is the rest."""
         return self._plain(self._indices, batch or self.batch)

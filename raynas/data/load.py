@@ -79,7 +79,12 @@ def _digits() -> Dataset:
     train = np.setdiff1d(np.arange(len(labels)), test)
     recipe = DATA_SETS["digits"].recipe
     return from_arrays(
-        "digits", pixels[train], labels[train], test=(pixels[test], labels[test]), recipe=recipe
+        "digits",
+        pixels[train],
+        labels[train],
+        test=(pixels[test], labels[test]),
+        recipe=recipe,
+        class_names=tuple("0123456789"),
     )
 
 
@@ -91,14 +96,23 @@ def _torchvision(config: DataConfig) -> Dataset:
     takes_split = "split" in inspect.signature(kind).parameters
     parts = [{"split": "train"}, {"split": "test"}] if takes_split else [{"train": True}, {"train": False}]
     try:
-        train, test = (_arrays(kind(root=root, download=config.download, **part)) for part in parts)
+        sources = [kind(root=root, download=config.download, **part) for part in parts]
+        train, test = map(_arrays, sources)
     except (RuntimeError, OSError) as error:
         raise RaynasError(
             f"cannot load {config.name} from {root}",
             got=str(error),
             next_step="delete the damaged files, then set data.path or data.download=true",
         ) from error
-    return from_arrays(entry.name, *train, test=test, recipe=entry.recipe, mean=entry.mean, std=entry.std)
+    return from_arrays(
+        entry.name,
+        *train,
+        test=test,
+        recipe=entry.recipe,
+        mean=entry.mean,
+        std=entry.std,
+        class_names=tuple(map(str, getattr(sources[0], "classes", ()))),
+    )
 
 
 def _arrays(source: Any) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -156,6 +170,7 @@ def _folder(config: DataConfig) -> Dataset:
         recipe=DATA_SETS["folder"].recipe,
         test_images=None if test is None else _read(test, resident),
         test_labels=test_labels,
+        class_names=tuple(classes),
     )
 
 

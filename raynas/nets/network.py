@@ -45,6 +45,7 @@ class Network(nn.Module):
         affine: bool = True,
     ) -> None:
         super().__init__()
+        self.channels, self.depth = channels, cells
         skeletons.checked(genotype)
         plan = skeletons.of(genotype).plan(shape, genotype.nodes, cells, channels, genotype, genotype.trunk)
         self.small = plan.stem != "large"
@@ -65,12 +66,18 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits [N, classes] of images [N, channels, height, width]."""
+        return self.tapped(images, None)[0]
+
+    def tapped(self, images: Tensor, after: int | None) -> tuple[Tensor, Tensor | None]:
+        """Return the logits, and the output [N, C, H', W'] of the cell of index ``after``."""
         before = self.stem[0](images)
         previous = before if self.small else self.stem[1](before)
-        for cell in self.cells:
+        seen = None
+        for index, cell in enumerate(self.cells):
             before, previous = previous, cell(before, previous)
+            seen = previous if index == after else seen
         logits: Tensor = self.head(self.tail(previous).mean((2, 3)))
-        return logits
+        return logits, seen
 
 
 def _stem(plan: Plan, colours: int) -> nn.ModuleList:

@@ -15,7 +15,15 @@ from raynas.spaces.space import Space
 from raynas.spaces.space_file import SpaceFile
 from raynas.yaml_text import MOST_BYTES, NotYaml, parse_yaml
 
-Shelf = Literal["search_spaces", "trials"]
+Shelf = Literal["search_spaces", "trials", "recipes", "cells"]
+
+_WORDS: Mapping[str, tuple[str, str]] = {
+    "search_spaces": ("search space", "spaces"),
+    "trials": ("trial file", "trials"),
+    "recipes": ("recipe", "recipes"),
+    "cells": ("cell", "cells"),
+}
+"""What one thing of a shelf is called, and what `raynas ls` calls the shelf."""
 
 
 def names(shelf: Shelf) -> dict[str, Path]:
@@ -36,11 +44,11 @@ def locate(shelf: Shelf, name: str) -> Path:
             f"no file {quoted(name)}",
             got=f"looked in {Path.cwd()}, where the command runs" if not path.is_absolute() else None,
             expected="a YAML file",
-            next_step=f"raynas ls {_listing(shelf)}",
+            next_step=f"raynas ls {_WORDS[shelf][1]}",
         )
     known = names(shelf)
     if name not in known:
-        raise unknown(_singular(shelf), name, known, next_step=f"raynas ls {_listing(shelf)}")
+        raise unknown(_WORDS[shelf][0], name, known, next_step=f"raynas ls {_WORDS[shelf][1]}")
     return known[name]
 
 
@@ -123,11 +131,3 @@ def _keys(model: type[BaseModel], path: Iterable[int | str]) -> list[str]:
             if isinstance(inner, type) and issubclass(inner, BaseModel):
                 model = inner
     return list(model.model_fields)
-
-
-def _listing(shelf: Shelf) -> str:
-    return "spaces" if shelf == "search_spaces" else "trials"
-
-
-def _singular(shelf: Shelf) -> str:
-    return "search space" if shelf == "search_spaces" else "trial file"

@@ -2,10 +2,9 @@
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from raynas.nets.ops.plain import FactorizedReduce, ReluConvNorm, plain
+from raynas.nets.ops.plain import FactorizedReduce, ReluConvNorm, concatenated, plain
 from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.skeletons.plan import CellPlan
@@ -50,8 +49,8 @@ class EdgeCell(nn.Module):
                 if choice.target == node
             ]
             # A node that is not there is read by nothing, and not output.
-            states.append(torch.stack(incoming).sum(0) if incoming else states[0])
-        return states[-1] if self.last else torch.cat([states[state] for state in self.outputs], 1)
+            states.append(sum(incoming[1:], incoming[0]) if incoming else states[0])
+        return states[-1] if self.last else concatenated([states[state] for state in self.outputs])
 
 
 class LastCell(EdgeCell):

@@ -1,13 +1,46 @@
 """Every operation as an ordinary module on one edge, as the discrete network uses it."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import Function
 
 from raynas.errors import RaynasError
 from raynas.nets.ops.lanes import shifted
 from raynas.spaces.operations import FAMILIES, OPERATIONS, Operation
 from raynas.spaces.outside import load_dotted
+
+
+class _Dense(Function):
+    """The identity, whose gradient is dense in memory."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.layout = (
+            torch.channels_last
+            if x.is_contiguous(memory_format=torch.channels_last)
+            else torch.contiguous_format
+        )
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient.contiguous(memory_format=ctx.layout)
+
+
+def concatenated(parts: Sequence[Tensor]) -> Tensor:
+    """Return feature maps [N, C, H, W] side by side as [N, sum of C, H, W].
+
+    The gradient of each part is made dense: a slice of the whole's is not where channels lie side by side in
+    memory, and batch norm's and ReLU's backward are 3 to 5 times as slow on such (a step of DARTS V2, 16
+    channels, 8 cells, batch 32, one core: 0.80 s against 0.50).
+    """
+    if not torch.is_grad_enabled():
+        return torch.cat(list(parts), 1)
+    return torch.cat([_Dense.apply(part) for part in parts], 1)
 
 
 class ReluConvNorm(nn.Sequential):
@@ -73,7 +106,7 @@ class FactorizedReduce(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, inputs, H, W] to [N, outputs, H/2, W/2]."""
         x = F.relu(x)
-        normed: Tensor = self.norm(torch.cat([self.near(x), self.far(shifted(x))], 1))
+        normed: Tensor = self.norm(concatenated([self.near(x), self.far(shifted(x))]))
         return normed
 
 

@@ -1,0 +1,1 @@
+"""Training protocols as the field uses them, one YAML file each."""

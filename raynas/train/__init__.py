@@ -1,0 +1,1 @@
+"""Training a found cell from scratch: recipes, the loop, the trained network."""

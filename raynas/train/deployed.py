@@ -1,0 +1,180 @@
+"""A trained network as it is used: its weights and everything it needs to be given an image.
+
+A folder holds it: ``network.json`` says what it is (cell, size, class names, how images are normalised) and
+``weights.pt`` holds its state, without the auxiliary head.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, PositiveInt, ValidationError, model_validator
+from torch import Tensor
+
+from raynas.config import Frozen
+from raynas.data.augment import normalise_pixels
+from raynas.data.dataset import Dataset
+from raynas.disk import read_json, write_atomic
+from raynas.errors import FileProblems, RaynasError
+from raynas.nets.network import Network
+from raynas.search.checkpoint import dump, load
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.library import explain
+from raynas.spaces.reading import genotype_from_json
+
+FORMAT = "raynas.network"
+VERSION = 1
+CARD, WEIGHTS = "network.json", "weights.pt"
+
+
+class Card(Frozen):
+    """What a trained network is: all that its weights do not say.
+
+    ``shape`` is (channels, height, width) of an image, ``mean`` and ``std`` one number per channel on the
+    0..1 scale. ``trained`` tells how it came to be: configuration, last report, sweep and trial.
+    """
+
+    genotype: dict[str, Any]
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    class_names: tuple[str, ...] = Field(min_length=2)
+    channels: PositiveInt
+    cells: PositiveInt
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    data: str
+    trained: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Card":
+        if len(self.mean) != self.shape[0] or len(self.std) != self.shape[0] or min(self.std) <= 0:
+            raise ValueError(f"mean and std need {self.shape[0]} numbers each, std above 0")
+        return self
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of one image: the class, its probability, and those of all classes in order."""
+
+    label: int
+    name: str
+    probability: float
+    probabilities: tuple[float, ...]
+
+
+class Deployed:
+    """A network with its card, in evaluation: what it says of an image depends on that image alone."""
+
+    def __init__(self, card: Card, network: Network, device: torch.device | str = "cpu") -> None:
+        self.card, self.device = card, torch.device(device)
+        # One layout whatever it was trained in: another one rounds otherwise.
+        self.network = network.to(self.device).to(memory_format=torch.contiguous_format).eval()
+
+    @classmethod
+    def of(cls, network: Network, genotype: Genotype, dataset: Dataset, **trained: Any) -> "Deployed":
+        """Return the network of one training; ``trained`` is kept on its card."""
+        names = dataset.class_names or tuple(map(str, range(dataset.classes)))
+        card = Card(
+            genotype=genotype.to_json(),
+            shape=dataset.shape,
+            class_names=names,
+            channels=network.channels,
+            cells=network.depth,
+            mean=dataset.mean,
+            std=dataset.std,
+            data=dataset.name,
+            trained=trained,
+        )
+        return cls(card, network)
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device | str = "cpu") -> "Deployed":
+        """Load a network from its folder; raises `RaynasError` for what is missing, damaged or unfit."""
+        card = read_card(folder)
+        network = blank(card)
+        try:
+            network.load_state_dict(load(folder / WEIGHTS))
+        except RuntimeError as error:
+            raise RaynasError(
+                "the weights do not fit the network",
+                got=str(error).splitlines()[-1].strip(),
+                expected=f"those of {folder / CARD}",
+                next_step="export or train the network again",
+            ) from None
+        return cls(card, network, device)
+
+    def save(self, folder: Path) -> None:
+        """Write card and weights, the weights first: a folder with a card is whole."""
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: tensor.detach().cpu() for name, tensor in self.network.state_dict().items()}
+        write_atomic(folder / WEIGHTS, dump(state))
+        card = {"format": FORMAT, "version": VERSION, **self.card.model_dump(mode="json")}
+        write_atomic(folder / CARD, json.dumps(card, indent=1).encode())
+
+    def inputs(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """Return images uint8 [n, H, W, C] as the network reads them: normalised [n, C, H, W].
+
+        Raises `RaynasError` for images of another size or other colours.
+        """
+        channels, height, width = self.card.shape
+        if pixels.ndim != 4 or pixels.shape[1:] != (height, width, channels):
+            raise RaynasError(
+                "the images do not fit the network",
+                got=f"{pixels.shape[1:]} (height, width, channels)",
+                expected=f"{(height, width, channels)}",
+            )
+        mean, std = (
+            torch.tensor(values, dtype=torch.float64).mul(255).float().view(-1, 1, 1).to(self.device)
+            for values in (self.card.mean, self.card.std)
+        )
+        return normalise_pixels(torch.as_tensor(pixels).to(self.device).permute(0, 3, 1, 2), mean, std)
+
+    @torch.no_grad()
+    def probabilities(self, pixels: NDArray[np.uint8], batch: int = 256) -> NDArray[np.float32]:
+        """Return the probabilities [n, classes] of images uint8 [n, H, W, C]."""
+        found = [
+            torch.softmax(self.network(self.inputs(pixels[start : start + batch])), 1).cpu().numpy()
+            for start in range(0, len(pixels), batch)
+        ]
+        return np.concatenate(found) if found else np.zeros((0, len(self.card.class_names)), np.float32)
+
+    def predict(self, pixels: NDArray[np.uint8]) -> list[Prediction]:
+        """Return what the network says of images uint8 [n, H, W, C]."""
+        return [_prediction(row, self.card.class_names) for row in self.probabilities(pixels)]
+
+
+def blank(card: Card) -> Network:
+    """Return the network of a card, its weights drawn anew."""
+    genotype = genotype_from_json(card.genotype)
+    return Network(genotype, card.shape, len(card.class_names), card.channels, card.cells)
+
+
+def read_card(folder: Path) -> Card:
+    """Read a network's card; raises `RaynasError` for a folder that holds none, and for a damaged one."""
+    path = folder / CARD
+    if not path.is_file():
+        raise RaynasError(
+            f"no trained network in {folder}",
+            expected=f"a folder with {CARD} and {WEIGHTS}",
+            next_step="raynas ls sweeps",
+        )
+    try:
+        content = read_json(path)
+    except (OSError, ValueError) as error:
+        raise RaynasError(f"cannot read {path}", got=str(error), expected="a network's card") from None
+    named = isinstance(content, dict) and (content.pop("format", None), content.pop("version", None))
+    if named != (FORMAT, VERSION):
+        raise RaynasError(f"{path} is not a network's card", expected=f"format {FORMAT}, version {VERSION}")
+    try:
+        return Card.model_validate(content)
+    except ValidationError as error:
+        raise FileProblems(str(path), explain(error, Card)) from None
+
+
+def _prediction(row: NDArray[np.float32], names: Sequence[str]) -> Prediction:
+    label = int(row.argmax())
+    return Prediction(label, names[label], float(row[label]), tuple(map(float, row)))

@@ -1,0 +1,198 @@
+"""The formats a trained network is exported to: what each writes, and how it is read back to be compared.
+
+What is exported takes images float32 [N, C, H, W] with values from 0 to 1 and gives logits [N, classes]: the
+normalisation goes with the network. The batch is free in every format.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from raynas.disk import write_atomic
+from raynas.errors import RaynasError
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.operations import OPERATIONS
+from raynas.spaces.reading import genotype_from_json
+from raynas.train.deployed import Deployed, blank
+from raynas.train.export.source import source_of
+
+LARGEST_DIFFERENCE = 1e-4
+"""Between an export's logits and the network's, relative to the largest: 7.8e-7 is the most that was seen
+in a right one, and a lost batch norm or a wrong pooling is off by more than 1e-2."""
+
+MOST_IMAGES = 4096
+"""Images per call that an exported network takes."""
+
+
+class Normalised(nn.Module):
+    """A network behind its normalisation: images with values from 0 to 1."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, deployed: Deployed) -> None:
+        super().__init__()
+        self.network = deployed.network
+        for name, values in (("mean", deployed.card.mean), ("std", deployed.card.std)):
+            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits [N, classes] of images [N, C, H, W]."""
+        logits: Tensor = self.network((images - self.mean) / self.std)
+        return logits
+
+
+Answer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""What an export says of images float32 [N, C, H, W]: logits [N, classes]."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format: the file or folder it becomes, what writes it and returns how to ask it, what it needs."""
+
+    name: str
+    file: str
+    title: str
+    write: Callable[[Deployed, Path], Answer]
+    needs: tuple[str, ...] = ()
+
+
+def export(deployed: Deployed, to: str, folder: Path) -> Path:
+    """Write a network in one format below ``folder``, and compare it with the network on 1, 2 and 7 images.
+
+    Raises `RaynasError` for an unknown format, for a cell whose network is random, and for an export that
+    answers otherwise than the network, which is then removed.
+    """
+    form = FORMATS[to]
+    check_deterministic(genotype_from_json(deployed.card.genotype))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / form.file
+    try:
+        answer = form.write(deployed, path)
+    except ModuleNotFoundError as error:
+        raise RaynasError(
+            f"the export to {to} needs {error.name}",
+            got="it is not installed",
+            next_step="pip install 'raynas[export]'",
+        ) from None
+    _compare(deployed, answer, path)
+    return path
+
+
+def check_deterministic(genotype: Genotype) -> None:
+    """Raise `RaynasError` for a cell with a random operation: no two calls of its network agree."""
+    for kind, choices in genotype.cells:
+        for choice in choices:
+            if OPERATIONS[choice.op].family == "noise":
+                raise RaynasError(
+                    "a network with a random operation cannot be exported",
+                    got=f"{choice.op} in the {kind} cell, {choice.source} → {choice.target}",
+                    expected="operations that give the same output for the same image",
+                    next_step="choose another cell: raynas select SWEEP",
+                )
+
+
+@torch.no_grad()
+def _compare(deployed: Deployed, answer: Answer, path: Path) -> None:
+    network = Normalised(deployed).eval()
+    images = np.random.default_rng(0).random((7, *deployed.card.shape), dtype=np.float32)
+    want = network(torch.from_numpy(images)).numpy()
+    for count in (1, 2, 7):
+        got = answer(images[:count])
+        off = float(np.abs(got - want[:count]).max() / max(np.abs(want).max(), 1e-12))
+        if got.shape != want[:count].shape or not off < LARGEST_DIFFERENCE:
+            path.unlink(missing_ok=True) if path.is_file() else None
+            raise RaynasError(
+                "the export does not compute what the network computes",
+                got=f"logits that differ by {off:.2g} of the largest, for {count} images",
+                expected=f"less than {LARGEST_DIFFERENCE:g}",
+                next_step="export to another format, and report this cell",
+            )
+
+
+def _example(deployed: Deployed) -> Tensor:
+    """Return two images: with one alone, the exporters take the batch for fixed."""
+    return torch.rand(2, *deployed.card.shape, generator=torch.Generator().manual_seed(0))
+
+
+def _batch() -> Any:
+    return ({0: torch.export.Dim("batch", min=1, max=MOST_IMAGES)},)
+
+
+def _write_program(deployed: Deployed, path: Path) -> Answer:
+    program = torch.export.export(Normalised(deployed).eval(), (_example(deployed),), dynamic_shapes=_batch())
+    torch.export.save(program, path)
+    again = torch.export.load(path).module()
+    return lambda images: again(torch.from_numpy(images)).numpy()
+
+
+def _write_onnx(deployed: Deployed, path: Path) -> Answer:
+    import onnxruntime
+    import onnxscript  # noqa: F401 - what torch's exporter needs, asked for here so that it is named
+
+    made = torch.onnx.export(
+        Normalised(deployed).eval(),
+        (_example(deployed),),
+        dynamo=True,
+        dynamic_shapes=_batch(),
+        input_names=["images"],
+        output_names=["logits"],
+        verbose=False,
+    )
+    if made is None:
+        raise RaynasError("PyTorch's exporter returned nothing", next_step="raynas export … --to torch")
+    made.model.metadata_props["classes"] = json.dumps(list(deployed.card.class_names))
+    made.model.metadata_props["genotype"] = json.dumps(deployed.card.genotype)
+    made.save(str(path), external_data=False)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda images: session.run(["logits"], {"images": images})[0]
+
+
+def _write_source(deployed: Deployed, path: Path) -> Answer:
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    from raynas.search.checkpoint import dump
+
+    weights = path.with_name("weights.pt")
+    write_atomic(weights, dump({k: v.detach().cpu() for k, v in deployed.network.state_dict().items()}))
+    write_atomic(path, source_of(deployed, weights.name).encode())
+    spec = spec_from_file_location("raynas_exported_model", path)
+    if spec is None or spec.loader is None:
+        raise RaynasError(f"cannot run {path}")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    network = module.load(str(weights))
+    return lambda images: network(torch.from_numpy(images)).detach().numpy()
+
+
+def _write_safetensors(deployed: Deployed, path: Path) -> Answer:
+    from safetensors.torch import load_file, save_file
+
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in deployed.network.state_dict().items()
+    }
+    card = {key: json.dumps(value) for key, value in deployed.card.model_dump(mode="json").items()}
+    save_file(state, path, metadata=card)
+    again = Normalised(Deployed(deployed.card, blank(deployed.card))).eval()
+    again.network.load_state_dict(load_file(path))
+    return lambda images: again(torch.from_numpy(images)).detach().numpy()
+
+
+FORMATS = {
+    form.name: form
+    for form in (
+        Format("torch", "network.pt2", "a program of torch.export, run without raynas", _write_program),
+        Format("onnx", "network.onnx", "ONNX, for onnxruntime and others", _write_onnx),
+        Format(
+            "model.py", "model.py", "a Python file that needs torch alone, and its weights", _write_source
+        ),
+        Format("safetensors", "network.safetensors", "weights and card, for raynas", _write_safetensors),
+    )
+}

@@ -1,0 +1,298 @@
+"""Training from scratch: one network per lane, each trained as if it were alone.
+
+`Training` advances the networks of one or several like-shaped configurations epoch by epoch, as
+`raynas.search` does searches: the same iteration, the same exact state. Lanes share the data and the process
+and nothing else, so what one gives does not depend on its company, to the bit.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from raynas.data.augment import Augment
+from raynas.data.dataset import Dataset
+from raynas.data.feed import ImageFeed, Images
+from raynas.data.split import permutation
+from raynas.errors import RaynasError
+from raynas.nets.network import Network
+from raynas.search.memory import peak_memory, reset_peak_memory
+from raynas.search.streams import stream
+from raynas.spaces import skeletons
+from raynas.spaces.genotype import Genotype
+from raynas.train.config import TrainConfig
+from raynas.train.network import TrainedNetwork
+from raynas.train.records import TrainReport
+from raynas.train.schedule import drop_path, learning_rate
+
+STATE_VERSION = 1
+
+EVALUATION_BATCH = 500
+"""Images per step when a network is only looked at; the last batch has the rest."""
+
+
+class Diverged(RaynasError):
+    """A training whose loss stopped being a finite number."""
+
+
+class Lane:
+    """One network with its optimiser, its data and its random streams."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        genotype: Genotype,
+        dataset: Dataset,
+        images: Images,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.config, self.device = config, device
+        self.drops = stream(config.seed, "drops", device)
+        network = build(config, genotype, dataset, dtype)
+        trained = TrainedNetwork(network, self.drops, auxiliary=config.auxiliary > 0, shape=dataset.shape).to(
+            device, dtype
+        )
+        self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.trained = trained.to(memory_format=self.layout)
+        self.forward: Any = torch.compile(trained) if config.compile else trained
+        self.optimiser = torch.optim.SGD(
+            trained.parameters(),
+            config.learning_rate,
+            config.momentum,
+            weight_decay=config.weight_decay,
+            nesterov=config.nesterov,
+        )
+        self.order = stream(config.seed, "train")
+        train, held_out = divided(len(dataset.labels), config)
+        augment = Augment.of(dataset.recipe, config.data)
+        self.feed = ImageFeed(images, train, config.batch, self.order, augment, dtype)
+        self.valid = (
+            ImageFeed(images, held_out, EVALUATION_BATCH, self.order, dtype=dtype) if len(held_out) else None
+        )
+
+    def train_epoch(self, epoch: int) -> tuple[float, float]:
+        """Move the weights once per batch; return the mean loss and accuracy over the epoch's images."""
+        config = self.config
+        self.trained.train()
+        self.trained.chance = drop_path(config, epoch)
+        batches, steps = self.feed.whole_epoch(), self.feed.whole_steps
+        seen = torch.zeros(2, dtype=torch.float64, device=self.device)
+        for step, (images, labels) in enumerate(batches):
+            for group in self.optimiser.param_groups:
+                group["lr"] = learning_rate(config, epoch, step / steps)
+            loss, logits = self._step(images, labels)
+            seen += torch.stack([loss * len(labels), (logits.argmax(1) == labels).sum()])
+        loss, accuracy = (seen / self.feed.count).tolist()
+        return loss, accuracy
+
+    def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        config = self.config
+        self.optimiser.zero_grad(set_to_none=True)
+        with self._arithmetic():
+            logits, second = self.forward(images.contiguous(memory_format=self.layout))
+            loss = total = cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+            if second is not None:
+                smoothing = config.label_smoothing
+                total = loss + config.auxiliary * cross_entropy(second, labels, label_smoothing=smoothing)
+        total.backward()  # type: ignore[no-untyped-call]
+        if config.clip is not None:
+            nn.utils.clip_grad_norm_(self.trained.parameters(), config.clip)
+        self.optimiser.step()
+        return loss.detach(), logits.detach()
+
+    @torch.no_grad()
+    def evaluate(self, feed: ImageFeed) -> tuple[float, float]:
+        """Return mean loss and accuracy over all images of a feed, as the deployed network has them."""
+        self.trained.eval()
+        seen = torch.zeros(2, dtype=torch.float64, device=self.device)
+        for images, labels in feed.plain():
+            with self._arithmetic():
+                logits = self.trained.network(images.contiguous(memory_format=self.layout))
+                losses = cross_entropy(logits, labels, reduction="sum")
+            seen += torch.stack([losses, (logits.argmax(1) == labels).sum()])
+        loss, accuracy = (seen / feed.count).tolist()
+        return loss, accuracy
+
+    def _arithmetic(self) -> torch.autocast:
+        low = self.config.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=low)
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that steps change, as tensors."""
+        return {
+            "network": {name: tensor.clone() for name, tensor in self.trained.state_dict().items()},
+            "momentum": [self.optimiser.state[p]["momentum_buffer"].clone() for p in self._moved()],
+            "order": self.order.get_state(),
+            "drops": self.drops.get_state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state` returned."""
+        self.trained.load_state_dict(state["network"])
+        parameters = list(self.trained.parameters())
+        for parameter, buffer in zip(parameters, state["momentum"], strict=bool(state["momentum"])):
+            self.optimiser.state[parameter]["momentum_buffer"] = buffer.to(self.device).clone()
+        self.order.set_state(state["order"])
+        self.drops.set_state(state["drops"])
+
+    def _moved(self) -> Iterator[nn.Parameter]:
+        """Yield the parameters that have momentum: all after a step, none before or without momentum."""
+        return (
+            p for p in self.trained.parameters() if self.optimiser.state[p].get("momentum_buffer") is not None
+        )
+
+
+class Training:
+    """The trainings of K like-shaped configurations of one cell; lanes never influence each other.
+
+    Iterating yields, per epoch, one `TrainReport` or `Diverged` for each in order; the last epoch's report
+    holds what the test images say, which are looked at then and never before. ``images`` and ``tests`` may
+    be shared with other trainings of the process. ``clock`` returns seconds.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[TrainConfig],
+        genotype: Genotype,
+        dataset: Dataset,
+        device: torch.device | str = "cpu",
+        *,
+        images: Images | None = None,
+        dtype: torch.dtype = torch.float32,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.configs, self.config, self.genotype = tuple(configs), configs[0], genotype
+        self.dataset, self.device, self.dtype, self.clock = dataset, torch.device(device), dtype, clock
+        self.images = Images(dataset, self.device) if images is None else images
+        self.lanes = [Lane(config, genotype, dataset, self.images, self.device, dtype) for config in configs]
+        self.epoch, self.epochs = 0, self.config.epochs
+        self.history: list[list[TrainReport]] = [[] for _ in configs]
+
+    @property
+    def parameters_count(self) -> int:
+        """How many weights the deployed network has, without the auxiliary head's."""
+        return sum(p.numel() for p in self.lanes[0].trained.network.parameters())
+
+    def __iter__(self) -> Iterator[list[TrainReport | Diverged]]:
+        while self.epoch < self.epochs:
+            yield self.advance()
+
+    def advance(self) -> list[TrainReport | Diverged]:
+        """Train one epoch; return what each training has to say."""
+        outcomes = [self._advance(number, lane) for number, lane in enumerate(self.lanes)]
+        self.epoch += 1
+        return outcomes
+
+    def _advance(self, number: int, lane: Lane) -> TrainReport | Diverged:
+        started = self.clock()
+        reset_peak_memory(self.device)
+        loss, accuracy = lane.train_epoch(self.epoch)
+        rate = learning_rate(lane.config, self.epoch)
+        if not np.isfinite(loss):
+            return Diverged(
+                f"the training diverged in epoch {self.epoch}",
+                got=f"training loss {loss:.6g} at learning rate {rate:.4g}",
+                expected="a finite loss",
+                next_step=f"lower learning_rate ({lane.config.learning_rate}) or clip ({lane.config.clip})",
+            )
+        report = TrainReport(self.epoch, loss, accuracy, rate, lane.trained.chance, **self._looks(lane))
+        report = replace(report, seconds=self.clock() - started, peak_memory=peak_memory(self.device))
+        self.history[number].append(report)
+        return report
+
+    def _looks(self, lane: Lane) -> dict[str, float]:
+        """Look at the images held out, and after the last epoch at the test images."""
+        found: dict[str, float] = {}
+        if lane.valid is not None:
+            found["valid_loss"], found["valid_accuracy"] = lane.evaluate(lane.valid)
+        if self.epoch == self.epochs - 1 and self.dataset.test_labels is not None:
+            tests = Images(self.dataset, self.device, "test")
+            feed = ImageFeed(tests, np.arange(len(tests)), EVALUATION_BATCH, lane.order, dtype=self.dtype)
+            found["test_loss"], found["test_accuracy"] = lane.evaluate(feed)
+        return found
+
+    def state_dict(self, lane: int = 0) -> dict[str, Any]:
+        """Return everything one training needs to go on from here, as tensors and plain values."""
+        return {
+            "version": STATE_VERSION,
+            "identity": self._identity(lane),
+            "epoch": self.epoch,
+            **self.lanes[lane].state(),
+            "history": [report.to_json() for report in self.history[lane]],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], lane: int = 0) -> None:
+        """Put one training back to where ``state`` was taken; raises `RaynasError` if it is another's."""
+        if state.get("version") != STATE_VERSION:
+            raise _another(f"version: {state.get('version')}", f"version: {STATE_VERSION}")
+        identity, own = state["identity"], self._identity(lane)
+        for key in sorted({*identity, *own}):
+            if identity.get(key) != own.get(key):
+                raise _another(f"{key}: {identity.get(key)}", f"{key}: {own.get(key)}")
+        self.epoch = state["epoch"]
+        self.lanes[lane].restore(state)
+        self.history[lane] = [TrainReport.from_json(report) for report in state["history"]]
+
+    def keep(self, lanes: Sequence[int]) -> "Training":
+        """Return a training of some of these, each going on from where it is."""
+        kept = Training(
+            [self.configs[lane] for lane in lanes],
+            self.genotype,
+            self.dataset,
+            self.device,
+            images=self.images,
+            dtype=self.dtype,
+            clock=self.clock,
+        )
+        for place, lane in enumerate(lanes):
+            kept.load_state_dict(self.state_dict(lane), place)
+        return kept
+
+    def _identity(self, lane: int) -> dict[str, Any]:
+        """Return what must be equal for a checkpoint to fit."""
+        config = self.configs[lane].plain()
+        return {**config, "genotype": self.genotype.digest(), "data_fingerprint": self.dataset.fingerprint()}
+
+
+def build(config: TrainConfig, genotype: Genotype, dataset: Dataset, dtype: torch.dtype) -> Network:
+    """Build a cell's network, its weights drawn for the configuration's seed."""
+    usual = skeletons.of(genotype).usually(genotype, dataset.shape[1])
+    seed = int(stream(config.seed, "weights").initial_seed())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = Network(
+            genotype,
+            dataset.shape,
+            dataset.classes,
+            config.channels or usual.channels,
+            config.cells or usual.cells,
+        )
+    return network.to(dtype)
+
+
+def divided(count: int, config: TrainConfig) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the indices that train and those held out, both ascending; raises where none would train."""
+    held_out = round(count * config.data.valid)
+    if config.data.valid and not 0 < held_out < count:
+        raise RaynasError(
+            f"data.valid={config.data.valid} of {count} training images leaves one part empty",
+            got=f"{count - held_out} to train on and {held_out} held out",
+            expected="1 or more each",
+        )
+    order = permutation(count, config.data.split_seed)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def _another(got: str, expected: str) -> RaynasError:
+    return RaynasError(
+        "the checkpoint is of another training",
+        got=got,
+        expected=expected,
+        next_step="train with the values it was begun with, or in a folder of its own",
+    )

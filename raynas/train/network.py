@@ -1,0 +1,104 @@
+"""A cell's network as it is trained: with the auxiliary head and drop path, which the deployed one lacks.
+
+Both stay out of the network itself: the head is a module beside it and drop path acts on the outputs of its
+operations from outside, so the state of the network loads strictly wherever it is used afterwards.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from raynas.errors import RaynasError
+from raynas.nets.network import Network
+
+POOLED = 5
+"""Side in pixels of the auxiliary head's pooling window, and the least side of the features it reads."""
+
+
+class AuxiliaryHead(nn.Sequential):
+    """A second classifier on the features of ``channels`` at 2/3 of the depth (Liu et al. 2019, A.2.1).
+
+    As quark0/darts f276dd3 has it, cnn/model.py: for small images pooling of stride 3 and a batch norm after
+    both convolutions; for ``large`` ones stride 2, and the second batch norm left out as in the authors'
+    experiments. Features of more than 8 (14) pixels per side are pooled to 2×2 all the same.
+    """
+
+    def __init__(self, channels: int, classes: int, *, large: bool) -> None:
+        super().__init__(
+            nn.ReLU(),
+            nn.AvgPool2d(POOLED, 2 if large else 3, count_include_pad=False),
+            nn.Conv2d(channels, 128, 1, bias=False),
+            nn.BatchNorm2d(128),
+            nn.ReLU(),
+            nn.Conv2d(128, 768, 2, bias=False),
+            *([] if large else [nn.BatchNorm2d(768)]),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(768, classes),
+        )
+
+
+class TrainedNetwork(nn.Module):
+    """A network with what only training needs.
+
+    ``auxiliary`` asks for the second head, after the cell of index 2·cells // 3. ``chance`` is drop path's;
+    the numbers that decide what is dropped come from ``drops``, a generator on the network's device that the
+    caller owns and saves. Raises `RaynasError` where the features are too small for the head.
+    """
+
+    def __init__(
+        self, network: Network, drops: torch.Generator, *, auxiliary: bool, shape: tuple[int, int, int]
+    ) -> None:
+        super().__init__()
+        self.network, self.drops, self.chance = network, drops, 0.0
+        self.after: int | None = None
+        if auxiliary:
+            self.after = 2 * len(network.cells) // 3
+            self.auxiliary = self._head(shape)
+        for operation in dropped(network):
+            operation.register_forward_hook(self._drop)
+
+    def _head(self, shape: tuple[int, int, int]) -> AuxiliaryHead:
+        """Build the head for images of ``shape`` (channels, height, width)."""
+        was_training = self.network.training
+        with torch.no_grad():
+            image = torch.zeros(1, *shape, dtype=self.network.head.weight.dtype)
+            _, seen = self.network.eval().tapped(image, self.after)
+        self.network.train(was_training)
+        side = 0 if seen is None else min(seen.shape[2:])
+        if seen is None or side < POOLED:
+            raise RaynasError(
+                "the images are too small for an auxiliary head",
+                got=f"features of {side} pixels per side at 2/3 of the depth",
+                expected=f"at least {POOLED}",
+                next_step="set auxiliary=0",
+            )
+        return AuxiliaryHead(seen.shape[1], self.network.head.out_features, large=not self.network.small)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the logits [N, classes] of images [N, C, H, W], and in training those of the second head."""
+        if self.after is None or not self.training:
+            return self.network(images), None
+        logits, seen = self.network.tapped(images, self.after)
+        return logits, self.auxiliary(seen)
+
+    def _drop(self, module: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:
+        """Blank an operation's output for some images and scale up the others; None changes nothing."""
+        if not (self.chance and module.training):
+            return None
+        keep = 1 - self.chance
+        drawn = torch.rand(
+            len(output), 1, 1, 1, generator=self.drops, device=output.device, dtype=torch.float32
+        )
+        return output * ((drawn < keep).to(output.dtype) / keep)
+
+
+def dropped(network: nn.Module) -> Iterator[nn.Module]:
+    """Yield the operations that drop path acts on: all of every cell but identities (darts, cnn/model.py)."""
+    for cell in network.modules():
+        operations = getattr(cell, "operations", None)
+        if isinstance(operations, nn.ModuleList):
+            yield from (operation for operation in operations if not isinstance(operation, nn.Identity))

@@ -1,0 +1,70 @@
+"""Recipes: how a field trains its networks, as named values of `TrainConfig`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from raynas.errors import FileProblems, Problem
+from raynas.spaces.library import explain, locate, read_yaml
+from raynas.train.config import TrainConfig
+
+_SAYS = ("title", "source", "note")
+_OWN = frozenset({"cell", "recipe", "seed", "threads", "deterministic", "compile"})
+"""What is not a recipe's to say: it is the training's, or the machine's."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training protocol: its values by the keys of `TrainConfig`, and where they come from."""
+
+    name: str
+    title: str
+    source: str
+    note: str
+    values: Mapping[str, Any]
+
+    def config(self, cell: str, **changes: Any) -> TrainConfig:
+        """Return a training of a cell by this recipe, with ``changes``; raises `pydantic.ValidationError`."""
+        data = {**self.values.get("data", {}), **_as_mapping(changes.pop("data", {}))}
+        return TrainConfig(**{**self.values, "cell": cell, "recipe": self.name, "data": data, **changes})
+
+    def departures(self, config: TrainConfig) -> dict[str, tuple[Any, Any]]:
+        """Return where a training parts from the recipe: key, the recipe's value, the training's."""
+        own = config.model_dump(mode="json")
+        said = {name: value for name, value in self.values.items() if name != "data"}
+        found = {name: (value, own[name]) for name, value in said.items() if own[name] != value}
+        for name, value in self.values.get("data", {}).items():
+            if own["data"][name] != value:
+                found[f"data.{name}"] = (value, own["data"][name])
+        return found
+
+
+def load_recipe(name: str) -> Recipe:
+    """Load a recipe by name or path; raises `FileProblems` with every mistake in its file."""
+    path = locate("recipes", name)
+    content = read_yaml(path)
+    problems = [
+        Problem(key, f"expected a text, got {content.get(key)!r:.40}")
+        for key in ("title", "source")
+        if not isinstance(content.get(key), str)
+    ]
+    values = {key: value for key, value in content.items() if key not in _SAYS}
+    problems += [
+        Problem(key, "is not a recipe's to say: it belongs to a training") for key in values if key in _OWN
+    ]
+    try:
+        TrainConfig(**{"cell": "any", **{key: v for key, v in values.items() if key not in _OWN}})
+    except ValidationError as error:
+        problems += explain(error, TrainConfig)
+    if problems:
+        raise FileProblems(str(path), problems)
+    return Recipe(path.stem, content["title"], content["source"], str(content.get("note") or ""), values)
+
+
+def _as_mapping(data: Any) -> Mapping[str, Any]:
+    """Return a data section that may be a name alone."""
+    if isinstance(data, str):
+        return {"name": data}
+    return data.model_dump() if hasattr(data, "model_dump") else dict(data)

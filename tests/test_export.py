@@ -1,0 +1,143 @@
+"""Exports: every format answers what the network answers, for every skeleton; the wrong ones are not kept."""
+
+import json
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from raynas.config import DataConfig
+from raynas.data.load import load_data
+from raynas.errors import RaynasError
+from raynas.nets.network import Network
+from raynas.spaces import skeletons
+from raynas.spaces.derive import derive
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Choice
+from raynas.spaces.library import load_space, names
+from raynas.spaces.literature import load_cell
+from raynas.train.deployed import Card, Deployed
+from raynas.train.export import formats
+from raynas.train.export.formats import FORMATS, export
+
+NB201 = "|nor_conv_3x3~0|+|avg_pool_3x3~0|nor_conv_1x1~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
+
+
+def deployed(genotype, channels=4, cells=3, shape=(3, 16, 16)):
+    """A network whose norms have random statistics, scales and shifts: one that is lost shows."""
+    torch.manual_seed(0)
+    network = Network(genotype, shape, 5, channels, cells)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for tensor in (module.running_mean, module.bias, module.weight):
+                torch.nn.init.normal_(tensor.data)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    card = Card(
+        genotype=genotype.to_json(),
+        shape=shape,
+        class_names=("ant", "bee", "cat", "dog", "eel"),
+        channels=channels,
+        cells=cells,
+        mean=(0.4, 0.5, 0.6),
+        std=(0.2, 0.3, 0.25),
+        data="nothing",
+    )
+    return Deployed(card, network)
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_every_format_answers_as_the_network_does(tmp_path, to):
+    """`export` itself compares, at 1, 2 and 7 images; here it must pass for two skeletons."""
+    if to == "onnx":
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript")
+    if to == "safetensors":
+        pytest.importorskip("safetensors")
+    path = export(deployed(load_cell("darts-v2").genotype), to, tmp_path)
+    assert path.name == FORMATS[to].file
+    assert path.is_file()
+
+
+@pytest.mark.parametrize("space", sorted(names("search_spaces")))
+def test_model_py_is_the_network_of_every_space(tmp_path, space):
+    loaded = load_space(space)
+    if skeletons.of(loaded).texts:
+        pytest.skip("a cell that reads texts")
+    draw = random.Random(space)
+    rows = {
+        g.name: [[draw.random() for _ in range(g.width)] for _ in g.rows] for g in skeletons.groups(loaded)
+    }
+    genotype = derive(loaded, rows)
+    usual = skeletons.of(genotype).usually(genotype, 16)
+    side = 64 if usual.image >= 96 else 16
+    try:
+        path = export(
+            deployed(
+                genotype,
+                4,
+                usual.cells if skeletons.of(genotype).has_trunk else min(usual.cells, 5),
+                (3, side, side),
+            ),
+            "model.py",
+            tmp_path,
+        )
+    except RaynasError as error:
+        assert "random operation" in str(error)  # noqa: PT017
+        return
+    text = path.read_text()
+    assert "raynas" not in text.split('"""')[2]
+
+
+def test_model_py_runs_where_raynas_is_not(tmp_path):
+    network = deployed(load_cell("darts-v2").genotype)
+    export(network, "model.py", tmp_path)
+    images = np.random.default_rng(1).random((3, 3, 16, 16), dtype=np.float32)
+    np.save(tmp_path / "images.npy", images)
+    script = (
+        "import sys, numpy, torch, model; "
+        "print(model.load('weights.pt')(torch.from_numpy(numpy.load('images.npy'))).tolist()); "
+        "assert 'raynas' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    want = formats.Normalised(network).eval()(torch.from_numpy(images)).tolist()
+    assert np.allclose(json.loads(done.stdout), want, atol=1e-5)
+
+
+def test_a_random_network_is_refused(tmp_path):
+    noisy = [
+        Choice(op, source, target) for target in (2, 3) for op, source in (("noise", 0), ("sep_conv_3x3", 1))
+    ]
+    genotype = Genotype.of("s4", 2, {"normal": noisy, "reduce": noisy})
+    with pytest.raises(RaynasError, match="noise in the normal cell"):
+        export(deployed(genotype), "torch", tmp_path)
+
+
+def test_an_export_that_answers_otherwise_is_not_kept(tmp_path, monkeypatch):
+    """As PyTorch's exporters have done: a network in training mode, say, bakes a batch's statistics in."""
+    network = deployed(load_cell("darts-v2").genotype)
+
+    def wrong(given, path):
+        path.write_text("wrong")
+        return lambda images: np.zeros((len(images), 5), np.float32)
+
+    monkeypatch.setitem(FORMATS, "torch", formats.Format("torch", "network.pt2", "", wrong))
+    with pytest.raises(RaynasError, match="does not compute what the network computes"):
+        export(network, "torch", tmp_path)
+    assert not (tmp_path / "network.pt2").exists()
+
+
+def test_what_an_export_needs_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(RaynasError, match=r"needs onnxruntime(.|\n)*raynas\[export\]"):
+        export(deployed(load_cell("darts-v2").genotype), "onnx", tmp_path)
+
+
+def test_digits_travel_with_their_names():
+    data = load_data(DataConfig(name="digits", limit=20))
+    assert data.class_names[3] == "3"
