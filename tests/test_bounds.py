@@ -164,3 +164,17 @@ def test_a_long_folder_for_temporary_files_is_told(monkeypatch):
 def test_a_sweep_of_many_values_resolves_soon(tmp_path):
     values = ", ".join(f"{i}e-6" for i in range(1, 1001))
     assert len(sweep_of(tmp_path, f"{TEXT}grid: {{weight_decay: [{values}]}}\n").trials) == 1000
+
+
+def test_a_ray_that_does_not_start_is_told_without_a_traceback(monkeypatch):
+    """On a busy machine Ray gives up with an exception of no kind of its own."""
+    from raynas.launch.tune import cluster as tune_cluster
+
+    def slow(**_):
+        raise Exception("The current node timed out during startup.\nThis could happen because ...")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(tune_cluster.ray, "init", slow)
+    with pytest.raises(RaynasError, match="Ray did not start") as caught, tune_cluster.cluster(None):
+        pass
+    assert caught.value.got == "The current node timed out during startup."

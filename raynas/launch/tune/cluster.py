@@ -156,14 +156,24 @@ def _connect(where: str, given: str) -> None:
     if where == "local":
         _check_sockets()
         _keep_token_private()
-        with _loopback_alone():
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                num_cpus=whole_cpus(),  # Ray's own count knows no quota below one CPU
-                _node_ip_address="127.0.0.1",
-                **common,
-            )
+        try:
+            with _loopback_alone():
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    num_cpus=whole_cpus(),  # Ray's own count knows no quota below one CPU
+                    _node_ip_address="127.0.0.1",
+                    **common,
+                )
+        except RaynasError:
+            raise
+        except Exception as error:  # of no kind of its own when Ray's processes take longer than it waits
+            raise RaynasError(
+                "Ray did not start on this machine",
+                got=f"{error}".splitlines()[0] if f"{error}" else type(error).__name__,
+                expected="its processes to answer; on a very busy machine they take longer than Ray waits",
+                next_step="try again when the machine is less busy: nothing was lost",
+            ) from error
         return
     try:
         _check_answers(where)
