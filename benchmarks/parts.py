@@ -13,7 +13,7 @@ from typing import Any
 
 from raynas.disk import disk_error
 from raynas.methods.about import part_facts
-from raynas.methods.build import INNER, PARTS, use_of
+from raynas.methods.kinds import INNER, PARTS, use_of
 from raynas.parts import BASES
 
 INTRODUCTION = """# Parts

@@ -10,8 +10,9 @@ from typing import Any
 
 from raynas.config import SearchConfig
 from raynas.errors import RaynasError
-from raynas.methods.build import PARTS, methods, parts, plain, register_method, resolve
+from raynas.methods.build import methods, plain, register_method, resolve
 from raynas.methods.compatibility import reasons
+from raynas.methods.kinds import PARTS, parts
 from raynas.methods.layout import lay_out
 from raynas.methods.record import Method
 from raynas.spaces.library import load_space

@@ -7,7 +7,8 @@ from dataclasses import MISSING, Field, fields
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from raynas.bilevel.part import Part
-from raynas.methods.build import INNER, PARTS, methods, parts, plain
+from raynas.methods.build import methods, plain
+from raynas.methods.kinds import INNER, PARTS, parts
 
 _SIGNS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 _WORDS: dict[Any, str] = {

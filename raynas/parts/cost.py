@@ -11,8 +11,8 @@ from torch import Tensor
 
 from raynas.bilevel.exchange import Costs, Draw
 from raynas.bilevel.part import Composition
-from raynas.bilevel.policy import Policy
 from raynas.bilevel.slots import Penalty
+from raynas.bilevel.views import PolicyView
 from raynas.disk import expanded
 from raynas.errors import RaynasError, unknown
 from raynas.nets.cost import costs_by_cell, option_costs
@@ -63,7 +63,7 @@ class Cost(Penalty):
         return read_costs(self.table, space)
 
     def __call__(
-        self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
+        self, losses: Tensor, policy: PolicyView, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
         """Charge the present probabilities; raises `RaynasError` where the form has no logarithm to take."""
         if costs is None:
@@ -146,7 +146,7 @@ class Resources(Penalty):
         }
 
     def __call__(
-        self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
+        self, losses: Tensor, policy: PolicyView, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
         """Charge what was drawn, so that α learns through the draw."""
         if costs is None:

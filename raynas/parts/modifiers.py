@@ -15,9 +15,9 @@ from torch import Tensor
 
 from raynas.bilevel.exchange import Draw, Tables
 from raynas.bilevel.part import Composition
-from raynas.bilevel.policy import Policy
 from raynas.bilevel.settings import Chance, Value, number
 from raynas.bilevel.slots import Modifier, Schedule
+from raynas.bilevel.views import PolicyView
 from raynas.parts.schedules import Linear
 from raynas.spaces import skeletons
 from raynas.spaces.space import Space
@@ -39,7 +39,7 @@ class EdgeNormalisation(Modifier):
     for_images: ClassVar[bool] = True
     extras: ClassVar[tuple[str, ...]] = ("edge",)
 
-    def weigh(self, draw: Draw, policy: Policy, flat: Tensor) -> Draw:
+    def weigh(self, draw: Draw, policy: PolicyView, flat: Tensor) -> Draw:
         """Multiply each row's weights by its edge's share; rows that are no edges stay as they are."""
         logits = policy.layout.column(flat, "edge")
         shares: Tables = {

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from raynas.bilevel.exchange import Costs, Draw, Tables
 from raynas.bilevel.part import Composition
-from raynas.bilevel.policy import Policy
 from raynas.bilevel.slots import Penalty
+from raynas.bilevel.views import PolicyView
 from raynas.parts.relaxations import concentration
 from raynas.spaces.space import Space
 
 Strength = Annotated[float, Field(ge=0)]
 
 
-def shares(policy: Policy, flat: Tensor, draw: Draw) -> Tables:
+def shares(policy: PolicyView, flat: Tensor, draw: Draw) -> Tables:
     """Return what penalties charge: the draw's own probabilities, or the relaxed weights."""
     return policy.relax(flat) if draw.shares is None else draw.shares
 
@@ -35,7 +35,7 @@ class ZeroOne(Penalty):
     power: Literal[1, 2] = 2
 
     def __call__(
-        self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
+        self, losses: Tensor, policy: PolicyView, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
         """Average over all weights that are alive."""
         weights = shares(policy, flat, draw)
@@ -62,7 +62,7 @@ class Anchor(Penalty):
     strength: Strength = 1e-3
 
     def __call__(
-        self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
+        self, losses: Tensor, policy: PolicyView, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
         """Sum lgamma(Σβ) − lgamma(n) − Σ lgamma(β) + Σ (β − 1)(ψ(β) − ψ(Σβ)) over rows of n options."""
         for name, logits in policy.layout.tables(flat).items():
@@ -92,7 +92,7 @@ class SampleDistance(Penalty):
     strength: Strength = 0.1
 
     def __call__(
-        self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
+        self, losses: Tensor, policy: PolicyView, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
         """The sample is taken as it is; only the probabilities are pulled."""
         for name, weights in shares(policy, flat, draw).items():

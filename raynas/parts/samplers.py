@@ -16,9 +16,9 @@ from torch.autograd import Function
 
 from raynas.bilevel.exchange import AttackedLoss, Draw, Tables, Validated
 from raynas.bilevel.part import Composition
-from raynas.bilevel.policy import Policy
 from raynas.bilevel.settings import Positive, number
 from raynas.bilevel.slots import Sampler
+from raynas.bilevel.views import PolicyView
 from raynas.nets.fan import active
 from raynas.parts.relaxations import concentration, masked_softmax
 from raynas.spaces import skeletons
@@ -73,7 +73,7 @@ class Mean(Sampler):
         """Why a step with it waits for a GPU; empty when it does not."""
         return CHOICE if self.execute == "chosen" else ""
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
+    def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
         """Return the relaxation at these logits."""
         weights = policy.relax(flat)
         return Draw(weights, active(weights) if self.execute == "chosen" else None)
@@ -98,7 +98,7 @@ class Gaussian(Sampler):
         """The numbers it learns, one a row."""
         return ("log variance",) if self.learned else ()
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
+    def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
         """Draw fresh noise for every entry."""
         logits = flat[:, : policy.layout.entries]
         noise = self.std * policy.dice.normal(logits)
@@ -149,7 +149,7 @@ class Gumbel(Sampler):
         """Why a step with it waits for a GPU; empty when it does not."""
         return CHOICE if self.execute == "chosen" else ""
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
+    def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
         """Draw fresh Gumbel noise for every entry and sample."""
         tables = {
             name: self._sample(policy, weights, policy.masks[name])
@@ -166,7 +166,7 @@ class Gumbel(Sampler):
         offsets = {name: w.masked_fill(chosen[name], 0.0).sum(-1) for name, w in operations.items()}
         return Draw({**tables, **left}, chosen, offsets)
 
-    def _sample(self, policy: Policy, weights: Tensor, mask: Tensor) -> Tensor:
+    def _sample(self, policy: PolicyView, weights: Tensor, mask: Tensor) -> Tensor:
         drawn = []
         for _ in range(self.samples):
             scores = (safe_log(weights) + policy.dice.gumbel(weights)) / number(self.temperature)
@@ -213,12 +213,12 @@ class Dirichlet(Sampler):
     waits = "PyTorch draws Dirichlet samples with a generator on the CPU, from α there"
     random: ClassVar[bool] = True
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
+    def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
         """Draw fresh weights for every row."""
         tables = policy.layout.tables(flat).items()
         return Draw({name: self._sample(policy, name, logits) for name, logits in tables})
 
-    def _sample(self, policy: Policy, name: str, logits: Tensor) -> Tensor:
+    def _sample(self, policy: PolicyView, name: str, logits: Tensor) -> Tensor:
         mask = policy.masks[name]
         considered = policy.layout.alive[name].to(mask.device).expand_as(mask)
         beta = torch.where(mask, concentration(logits), 1.0)
@@ -259,7 +259,7 @@ class Categorical(Sampler):
         """Why a step with it waits for a GPU; empty when it does not."""
         return "" if self.gradient == "straight-through" else CHOICE
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
+    def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
         """Draw by the largest of log p + Gumbel noise, so that what has no probability is never drawn."""
         tables: Tables = {}
         for name, weights in policy.relax(flat).items():
@@ -295,7 +295,7 @@ class Pair(Sampler):
         """Whether every operation computes, and learns, in every step."""
         return False
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
+    def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
         """Take the two largest of log p + Gumbel noise: a draw without replacement."""
         tables: Tables = {}
         pairs: Tables = {}
@@ -328,7 +328,7 @@ class Pair(Sampler):
             yield f"pair needs two options everywhere ({space.name})"
 
 
-def _zeros(policy: Policy, name: str) -> Tensor:
+def _zeros(policy: PolicyView, name: str) -> Tensor:
     """Mark the options [rows, options] of a group that give nothing but zeros."""
     rows, width = policy.layout.options[name], policy.layout.shapes[name][1]
     zeros = {op for op, about in OPERATIONS.items() if about.family == "none"}
@@ -368,7 +368,7 @@ class Projection(Sampler):
         """Why a step with it waits for a GPU; empty when it does not."""
         return CHOICE if self.execute == "chosen" else ""
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
+    def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
         """Project each group's relaxed weights."""
         tables: Tables = {}
         for name, weights in policy.relax(flat).items():
@@ -378,7 +378,7 @@ class Projection(Sampler):
         return Draw(tables, active(tables) if self.execute == "chosen" else None)
 
 
-def _best_rows(policy: Policy, name: str, strengths: Tensor) -> Tensor:
+def _best_rows(policy: PolicyView, name: str, strengths: Tensor) -> Tensor:
     """Mark, for every node, the rows [lanes, rows] of as many edges as it keeps, strongest first."""
     kept = torch.zeros_like(strengths, dtype=torch.bool)
     nodes = policy.layout.nodes[name]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from raynas.bilevel.policy import Layout
+from raynas.bilevel.layout import Layout
 from raynas.bilevel.slots import Store
 
 KERNEL = 3

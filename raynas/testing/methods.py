@@ -12,7 +12,8 @@ from raynas.bilevel.exchange import Draw
 from raynas.bilevel.policy import Policy
 from raynas.data.batch import Batch
 from raynas.methods import Method, reasons, resolve
-from raynas.methods.build import PARTS, plain, use_of
+from raynas.methods.build import plain
+from raynas.methods.kinds import PARTS, use_of
 from raynas.nets.ops.lanes import Statistics
 from raynas.nets.supernet import Supernet
 from raynas.parts.updaters import Sgd
