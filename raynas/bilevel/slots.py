@@ -43,7 +43,7 @@ from raynas.bilevel.layout import Layout
 from raynas.bilevel.part import ModifierTraits, Part, RelaxationTraits, SamplerTraits, StoreTraits
 from raynas.bilevel.progress import Progress
 from raynas.bilevel.records import EpochReport
-from raynas.bilevel.views import PolicyView, Problem
+from raynas.bilevel.views import PolicyView, ProblemView
 from raynas.data.batch import Batch
 from raynas.nets.supernets.recurrent import AnySupernet
 from raynas.spaces.derive import Rows
@@ -151,7 +151,9 @@ class Estimator(Part):
     slots = ("estimator",)
 
     @abstractmethod
-    def __call__(self, problem: Problem, train: Batch, valid: Batch, sgd: Foresight, rates: Tensor) -> Tensor:
+    def __call__(
+        self, problem: ProblemView, train: Batch, valid: Batch, sgd: Foresight, rates: Tensor
+    ) -> Tensor:
         """The gradient [lanes, numbers] in flat α; ``rates`` [lanes, 1] are the weights' learning rates.
 
         Weights, α and running statistics are left as they were.

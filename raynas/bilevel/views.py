@@ -68,7 +68,7 @@ class PolicyView(Protocol):
         """A context in which only these options live."""
 
 
-class Problem(Protocol):
+class ProblemView(Protocol):
     """The bilevel problem as an estimator sees it: the losses, and what they depend on.
 
     ``values`` is the flat matrix [lanes, weights] of the supernet's ``parameters``.

@@ -145,11 +145,11 @@ def _validated(kind: Any, value: Any, where: str) -> Any:
         raise RaynasError(f"{place}: {detail['msg']}", got=quoted(detail["input"])) from None
 
 
-def plain(part: Any) -> Any:
+def as_written(part: Any) -> Any:
     """Return a part as a trial file would write it: `use` and its settings."""
     if isinstance(part, Sequence) and not isinstance(part, str):
-        return [plain(each) for each in part]
+        return [as_written(each) for each in part]
     if not is_dataclass(part) or isinstance(part, type):
         return part
-    settings = {field.name: plain(getattr(part, field.name)) for field in fields(part)}
+    settings = {field.name: as_written(getattr(part, field.name)) for field in fields(part)}
     return {"use": use_of(type(part)) or type(part).__name__, **settings}

@@ -122,7 +122,7 @@ class Cost(Penalty):
 
 
 @dataclass(frozen=True)
-class Resources(Penalty):
+class ResourceCost(Penalty):
     """SNAS: strength·Σ over edges of the mean logarithm of what the drawn operations take.
 
     Three things are taken, in numbers for one image: the weights, the multiply-adds (of pooling, whatever its

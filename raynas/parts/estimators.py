@@ -16,7 +16,7 @@ from torch.autograd import grad
 
 from raynas.bilevel.part import Composition
 from raynas.bilevel.slots import Estimator, Foresight
-from raynas.bilevel.views import Problem
+from raynas.bilevel.views import ProblemView
 from raynas.data.batch import Batch
 from raynas.nets.ops.flat import flatten
 from raynas.spaces.space import Space
@@ -28,7 +28,9 @@ class FirstOrder(Estimator):
 
     use: ClassVar[str] = "first-order"
 
-    def __call__(self, problem: Problem, train: Batch, valid: Batch, sgd: Foresight, rates: Tensor) -> Tensor:
+    def __call__(
+        self, problem: ProblemView, train: Batch, valid: Batch, sgd: Foresight, rates: Tensor
+    ) -> Tensor:
         """Differentiate with respect to α alone; no weight's gradient is computed."""
         alphas = problem.alphas.detach().requires_grad_()
         return grad(problem.losses(valid, alphas).sum(), alphas, materialize_grads=True)[0]
@@ -55,7 +57,9 @@ class SecondOrder(Estimator):
     radius: float = 0.01
     clip: Annotated[float, Field(gt=0)] | None = None
 
-    def __call__(self, problem: Problem, train: Batch, valid: Batch, sgd: Foresight, rates: Tensor) -> Tensor:
+    def __call__(
+        self, problem: ProblemView, train: Batch, valid: Batch, sgd: Foresight, rates: Tensor
+    ) -> Tensor:
         """Use the same training batch for the unrolled step and for the mixed term."""
         before = [generator.get_state() for generator in problem.generators()]
         alphas = problem.alphas.detach().requires_grad_()
@@ -81,7 +85,7 @@ class SecondOrder(Estimator):
         return shorter.clamp_max(1)
 
     def _difference(
-        self, problem: Problem, train: Batch, direction: Tensor, before: Sequence[Tensor]
+        self, problem: ProblemView, train: Batch, direction: Tensor, before: Sequence[Tensor]
     ) -> Tensor:
         """Evaluate both sides with the same chance, or the difference would measure it."""
         # Without a gradient there is no direction: the term is 0, and the radius must not be infinite.

@@ -23,12 +23,13 @@ from raynas.bilevel.records import EpochReport
 from raynas.config import SearchConfig
 from raynas.data.batch import Batch
 from raynas.data.split import Splits
+from raynas.errors import Diverged
 from raynas.nets.ops.flat import column, flatten
 from raynas.nets.ops.lanes import Statistics
 from raynas.parts.updaters import clip_norm
 from raynas.search.look import Looker, Pair
 from raynas.search.memory import peak_memory, reset_peak_memory
-from raynas.search.report import Diverged, EpochLosses, EpochOutcome, cell_of, diverged, report_of
+from raynas.search.report import EpochLosses, EpochOutcome, cell_of, diverged, report_of
 from raynas.search.rollback import judge
 from raynas.search.searches import Searches
 from raynas.spaces.space import Space

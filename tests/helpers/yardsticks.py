@@ -169,9 +169,9 @@ def comments() -> float:
 
 def lines_per_method() -> float:
     """Return how many lines of recipes there are for each method."""
-    from raynas.methods import names
+    from raynas.methods import method_names
 
-    return sum(map(lines, modules("methods/recipes"))) / len(names())
+    return sum(map(lines, modules("methods/recipes"))) / len(method_names())
 
 
 def entered(work: Callable[[], object], room: str = "") -> tuple[set[Path], int]:
