@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from helpers.yardsticks import shapes
+from helpers.yardsticks import judged_by_class, public_names, shapes
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "raynas"
@@ -120,8 +120,8 @@ def test_every_module_is_short_enough_to_read():
 
 
 def test_public_functions_with_a_tensor_state_a_shape():
-    """At least nine of ten, in the letters of `raynas/nets/__init__.py`; parts are not held to it yet."""
-    stated, silent = ([name for name in names if not name.startswith("parts/")] for names in shapes())
+    """At least nine of ten, in the letters of `raynas/nets/__init__.py` and `raynas/bilevel/slots.py`."""
+    stated, silent = shapes()
     assert len(stated) >= 0.9 * len(stated + silent), silent
 
 
@@ -197,16 +197,14 @@ def test_no_modules_import_each_other() -> None:
     assert circles(graph) == []
 
 
-def test_a_class_of_spaces_and_nets_is_defined_once() -> None:
-    """The layers of the supernet are called Super…, those of the discrete network are not."""
-    classes = [
-        node.name
-        for module in modules()
-        for node in tree(module).body
-        if part_of(module) in {"spaces", "nets"} and isinstance(node, ast.ClassDef)
-    ]
-    twice = {name for name in classes if classes.count(name) > 1 and not name.startswith("_")}
-    assert not twice
+def test_a_public_name_is_defined_once() -> None:
+    """One word for one thing; the modules of text forms are one interface, as methods of a class are."""
+    assert {name for name, files in public_names().items() if files > 1} == set()
+
+
+def test_no_method_is_judged_by_the_class_of_its_parts() -> None:
+    """A part says itself what it is, or a part from elsewhere would be taken for none of them."""
+    assert judged_by_class() == 0
 
 
 def test_spaces_are_data_without_torch() -> None:

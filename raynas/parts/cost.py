@@ -65,7 +65,9 @@ class Cost(Penalty):
     def __call__(
         self, losses: Tensor, policy: PolicyView, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
-        """Charge the present probabilities; raises `RaynasError` where the form has no logarithm to take."""
+        """Charge the present probabilities [lanes, rows, options].
+
+        Raises `RaynasError` where the form has no logarithm to take."""
         if costs is None:
             raise TypeError("expected costs need the cost of every operation")
         expected, reference = torch.zeros_like(losses), 0.0
@@ -148,7 +150,7 @@ class ResourceCost(Penalty):
     def __call__(
         self, losses: Tensor, policy: PolicyView, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
-        """Charge what was drawn, so that α learns through the draw."""
+        """Charge what was drawn, [lanes, rows, options], so that α learns through the draw."""
         if costs is None:
             raise TypeError("resources need what every operation takes")
         for name, prices in costs.items():

@@ -31,7 +31,7 @@ class FirstOrder(Estimator):
     def __call__(
         self, problem: ProblemView, train: Batch, valid: Batch, sgd: Foresight, rates: Tensor
     ) -> Tensor:
-        """Differentiate with respect to α alone; no weight's gradient is computed."""
+        """Differentiate in α [lanes, numbers] alone; no weight's gradient is computed."""
         alphas = problem.alphas.detach().requires_grad_()
         return grad(problem.losses(valid, alphas).sum(), alphas, materialize_grads=True)[0]
 
@@ -60,7 +60,7 @@ class SecondOrder(Estimator):
     def __call__(
         self, problem: ProblemView, train: Batch, valid: Batch, sgd: Foresight, rates: Tensor
     ) -> Tensor:
-        """Use the same training batch for the unrolled step and for the mixed term."""
+        """Return [lanes, numbers]; the unrolled step and the mixed term are of the same training batch."""
         before = [generator.get_state() for generator in problem.generators()]
         alphas = problem.alphas.detach().requires_grad_()
         exact = self.mixed == "exact"

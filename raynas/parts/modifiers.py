@@ -40,7 +40,7 @@ class EdgeNormalisation(Modifier):
     extras: ClassVar[tuple[str, ...]] = ("edge",)
 
     def weigh(self, draw: Draw, policy: PolicyView, flat: Tensor) -> Draw:
-        """Multiply each row's weights by its edge's share; rows that are no edges stay as they are."""
+        """Multiply the weights [lanes, rows, options] by each edge's share; rows that are not edges stay."""
         logits = policy.layout.column(flat, "edge")
         shares: Tables = {
             name: self._shares(rows, policy.masks[name].any(-1), policy.layout.nodes[name])

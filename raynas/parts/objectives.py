@@ -26,7 +26,7 @@ class OneDraw(Objective):
     use: ClassVar[str] = "one-draw"
 
     def __call__(self, policy: PolicyView, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
-        """Draw once and run once."""
+        """Draw once and run once; losses [lanes]."""
         return score(draw())
 
 
@@ -52,7 +52,7 @@ class Importance(Objective):
     sharpness: Annotated[float, Field(gt=0)] | None = None
 
     def __call__(self, policy: PolicyView, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
-        """Return −log mean exp(−sharpness·loss)/sharpness."""
+        """Return −log mean exp(−sharpness·loss)/sharpness over the draws, [lanes]."""
         losses, likelihoods, outcomes = _several(self.samples, policy, flat, draw, score)
         sharpness = self.sharpness or outcomes[0].logits[0, ..., 0].numel()
         # p/sg(p) is 1, but carries ∇ log p.
@@ -74,7 +74,7 @@ class Reinforce(Objective):
     samples: Annotated[int, Field(ge=2)] = 10
 
     def __call__(self, policy: PolicyView, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
-        """Return the mean loss of the draws."""
+        """Return the mean loss [lanes] of the draws."""
         losses, likelihoods, outcomes = _several(self.samples, policy, flat, draw, score)
         fixed = losses.detach()
         advantage = (fixed - fixed.mean(0)) * self.samples / (self.samples - 1)
@@ -97,7 +97,7 @@ class Natural(Objective):
     samples: Annotated[int, Field(ge=2)] = 2
 
     def __call__(self, policy: PolicyView, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
-        """Return the mean loss of the draws."""
+        """Return the mean loss [lanes] of the draws."""
         draws = [draw() for _ in range(self.samples)]
         outcomes = [score(each) for each in draws]
         losses = torch.stack([outcome.losses for outcome in outcomes])

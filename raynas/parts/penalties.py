@@ -19,7 +19,7 @@ Strength = Annotated[float, Field(ge=0)]
 
 
 def shares(policy: PolicyView, flat: Tensor, draw: Draw) -> Tables:
-    """Return what penalties charge: the draw's own probabilities, or the relaxed weights."""
+    """Return what penalties charge, [lanes, rows, options]: the draw's own shares or relaxed weights."""
     return policy.relax(flat) if draw.shares is None else draw.shares
 
 
@@ -37,7 +37,7 @@ class ZeroOne(Penalty):
     def __call__(
         self, losses: Tensor, policy: PolicyView, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
-        """Average over all weights that are alive."""
+        """Average over all weights that are alive, to [lanes]."""
         weights = shares(policy, flat, draw)
         total = torch.zeros_like(losses)
         count = torch.zeros_like(losses)
@@ -64,7 +64,9 @@ class Anchor(Penalty):
     def __call__(
         self, losses: Tensor, policy: PolicyView, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
-        """Sum lgamma(Σβ) − lgamma(n) − Σ lgamma(β) + Σ (β − 1)(ψ(β) − ψ(Σβ)) over rows of n options."""
+        """Sum lgamma(Σβ) − lgamma(n) − Σ lgamma(β) + Σ (β − 1)(ψ(β) − ψ(Σβ)) over rows of n options.
+
+        So one number per lane, [lanes]."""
         for name, logits in policy.layout.tables(flat).items():
             beta = torch.where(policy.masks[name], concentration(logits), 1.0)
             considered = policy.layout.alive[name].to(beta)
@@ -94,7 +96,7 @@ class SampleDistance(Penalty):
     def __call__(
         self, losses: Tensor, policy: PolicyView, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
-        """The sample is taken as it is; only the probabilities are pulled."""
+        """The sample is taken as it is; only the probabilities [lanes, rows, options] are pulled."""
         for name, weights in shares(policy, flat, draw).items():
             distance = (weights - draw.weights[name].detach()).abs().flatten(1).sum(1)
             losses = losses + self.strength * distance / int(policy.layout.masks[name].sum())

@@ -48,7 +48,7 @@ class UniformNoise(Sampler):
     epsilon: Chance = 0.3
 
     def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
-        """Draw fresh noise; with ε = 0 the mean weights are returned, bit for bit."""
+        """Draw fresh noise [lanes, rows, options]; with ε = 0 the mean weights are returned, bit for bit."""
         clean = policy.relax(flat.detach())
         epsilon = number(self.epsilon)
         return Draw(_project(policy, _noise(policy, clean, epsilon), clean) if epsilon > 0 else clean)
@@ -72,7 +72,7 @@ class Attack(Sampler):
     steps: Annotated[int, Field(ge=1)] = 7
 
     def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
-        """Ascend ``loss``; raises `TypeError` outside weight steps, where there is none."""
+        """Ascend ``loss`` [lanes]; raises `TypeError` outside weight steps, where there is none."""
         if loss is None:
             raise TypeError("an attack needs the loss of a weight step")
         clean = policy.relax(flat.detach())

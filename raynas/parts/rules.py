@@ -32,7 +32,7 @@ class ClipNorm(Limit):
     largest: Annotated[float, Field(gt=0)] = 5.0
 
     def __call__(self, gradient: Tensor) -> Tensor:
-        """Clip each lane by its norm, as PyTorch does."""
+        """Clip each lane of [lanes, numbers] by its norm, as PyTorch does."""
         return clip_norm(gradient, column([self.largest] * len(gradient), gradient))
 
 
@@ -44,7 +44,7 @@ class ClipEach(Limit):
     largest: Annotated[float, Field(gt=0)] = 2.0
 
     def __call__(self, gradient: Tensor) -> Tensor:
-        """Cut each number to ±``largest``."""
+        """Cut each number of [lanes, numbers] to ±``largest``."""
         return gradient.clamp(-self.largest, self.largest)
 
 
@@ -72,7 +72,7 @@ class KeepMass(Hold):
     use: ClassVar[str] = "keep-mass"
 
     def __call__(self, values: Tensor, before: Tensor, layout: Layout) -> None:
-        """Shift the rows of α that moved, in place."""
+        """Shift the rows of α [lanes, numbers] that moved, in place."""
         old = layout.tables(before)
         for name, table in layout.tables(values).items():
             moved = table != old[name]
@@ -140,7 +140,7 @@ class AdamRule(UpdateRule):
         return bool(self.after)
 
     def start(self, policy: PolicyView, rate: Tensor, decay: Tensor) -> Mover:
-        """Start Adam from moments of zero."""
+        """Start Adam from moments [lanes, numbers] of zero."""
         return Mover(policy, Adam(policy.alphas, rate, decay, self.betas), self.before, self.after)
 
 
@@ -158,7 +158,7 @@ class SgdRule(UpdateRule):
         return bool(self.after)
 
     def start(self, policy: PolicyView, rate: Tensor, decay: Tensor) -> Mover:
-        """Start SGD from a velocity of zero."""
+        """Start SGD from a velocity [lanes, numbers] of zero."""
         momentum = torch.full_like(rate, self.momentum)
         return Mover(policy, _Descent(Sgd(policy.alphas, momentum, decay), rate), holds=self.after)
 
@@ -194,7 +194,7 @@ class Proximal(UpdateRule):
         return True
 
     def start(self, policy: PolicyView, rate: Tensor, decay: Tensor) -> Mover:
-        """Start the proximal steps without momentum."""
+        """Start the proximal steps on α [lanes, numbers], without momentum."""
         moves = _Proximal(policy.alphas, rate, decay, self.strength, self.momentum)
         return Mover(policy, moves, self.before)
 
@@ -250,7 +250,7 @@ class Adaptive(UpdateRule):
         return True
 
     def start(self, policy: PolicyView, rate: Tensor, decay: Tensor) -> Mover:
-        """Start with Δ = 1 and no direction."""
+        """Start with Δ [lanes, 1] of 1 and no direction."""
         return Mover(policy, _Adaptive(policy, self.alpha, self.first))
 
     def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:

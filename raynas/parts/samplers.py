@@ -35,18 +35,18 @@ SMALLEST = 1e-12
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """Return exactly the value of ``hard`` with the gradient of ``soft``."""
+    """Return exactly the value of ``hard`` [...] with the gradient of ``soft`` [...]."""
     return hard + (soft - soft.detach())
 
 
 def one_hot(scores: Tensor, mask: Tensor) -> Tensor:
-    """Mark each row's largest allowed entry; ties go to the lowest index, a row without any stays 0."""
+    """Mark the largest allowed entry of [..., options]: ties go to the lowest index, without any all is 0."""
     best = scores.masked_fill(~mask, -float("inf")).argmax(-1, keepdim=True)
     return torch.zeros_like(scores).scatter(-1, best, 1.0).masked_fill(~mask, 0.0)
 
 
 def safe_log(weights: Tensor) -> Tensor:
-    """Return the logarithm, finite also at 0."""
+    """Return the logarithm [...], finite also at 0."""
     return weights.clamp_min(torch.finfo(weights.dtype).tiny).log()
 
 
@@ -74,7 +74,7 @@ class Mean(Sampler):
         return CHOICE if self.execute == "chosen" else ""
 
     def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
-        """Return the relaxation at these logits."""
+        """Return the relaxation [lanes, rows, options] at these logits."""
         weights = policy.relax(flat)
         return Draw(weights, active(weights) if self.execute == "chosen" else None)
 
@@ -99,7 +99,7 @@ class Gaussian(Sampler):
         return ("log variance",) if self.learned else ()
 
     def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
-        """Draw fresh noise for every entry."""
+        """Draw fresh noise for every entry [lanes, rows, options]."""
         logits = flat[:, : policy.layout.entries]
         noise = self.std * policy.dice.normal(logits)
         if self.learned:
@@ -150,7 +150,7 @@ class Gumbel(Sampler):
         return CHOICE if self.execute == "chosen" else ""
 
     def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
-        """Draw fresh Gumbel noise for every entry and sample."""
+        """Draw fresh Gumbel noise for every entry [lanes, rows, options] and sample."""
         tables = {
             name: self._sample(policy, weights, policy.masks[name])
             for name, weights in policy.relax(flat).items()
@@ -214,7 +214,7 @@ class Dirichlet(Sampler):
     random: ClassVar[bool] = True
 
     def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
-        """Draw fresh weights for every row."""
+        """Draw fresh weights [lanes, rows, options], row by row."""
         tables = policy.layout.tables(flat).items()
         return Draw({name: self._sample(policy, name, logits) for name, logits in tables})
 
@@ -260,7 +260,7 @@ class Categorical(Sampler):
         return "" if self.gradient == "straight-through" else CHOICE
 
     def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
-        """Draw by the largest of log p + Gumbel noise, so that what has no probability is never drawn."""
+        """Draw by the largest of log p + Gumbel noise, [lanes, rows, options]; p = 0 is never drawn."""
         tables: Tables = {}
         for name, weights in policy.relax(flat).items():
             mask = policy.masks[name] & (weights > 0)
@@ -296,7 +296,7 @@ class Pair(Sampler):
         return False
 
     def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
-        """Take the two largest of log p + Gumbel noise: a draw without replacement."""
+        """Take the two largest of log p + Gumbel noise [lanes, rows, options]: a draw without replacement."""
         tables: Tables = {}
         pairs: Tables = {}
         probabilities: Tables = {}
@@ -369,7 +369,7 @@ class Projection(Sampler):
         return CHOICE if self.execute == "chosen" else ""
 
     def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
-        """Project each group's relaxed weights."""
+        """Project each group's relaxed weights [lanes, rows, options]."""
         tables: Tables = {}
         for name, weights in policy.relax(flat).items():
             hard = one_hot(weights.detach(), policy.masks[name])

@@ -23,7 +23,6 @@ from raynas.bilevel.records import EpochReport
 from raynas.config import SearchConfig
 from raynas.data.batch import Batch
 from raynas.data.split import Splits
-from raynas.errors import Diverged
 from raynas.nets.ops.flat import column, flatten
 from raynas.nets.ops.lanes import Statistics
 from raynas.parts.updaters import clip_norm
@@ -196,6 +195,6 @@ class Search:
 
 def _report(outcomes: list[EpochOutcome]) -> EpochReport:
     [outcome] = outcomes
-    if isinstance(outcome, Diverged):
+    if not isinstance(outcome, EpochReport):
         raise outcome
     return outcome

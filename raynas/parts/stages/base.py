@@ -60,7 +60,7 @@ def incoming(policy: PolicyView, name: str, alive: Tensor, node: int) -> list[in
 
 
 def crowded(policy: PolicyView, name: str, alive: Tensor) -> list[int]:
-    """Return the nodes of a cell that have more live edges than they keep."""
+    """Return the nodes of a cell that have more live edges than they keep, by a mask [rows, options]."""
     nodes = policy.layout.nodes[name]
     if nodes is None:
         return []

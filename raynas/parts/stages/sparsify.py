@@ -36,7 +36,7 @@ class Relevance(Penalty):
     def __call__(
         self, losses: Tensor, policy: PolicyView, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
-        """Charge nothing before the first prices are set."""
+        """Charge |α| [lanes, rows, options] and ‖α‖₂ [lanes, rows]; nothing before prices are set."""
         for name, table in policy.layout.tables(flat).items():
             scales = table.masked_fill(~policy.masks[name], 0.0)
             for level, sizes in (("operation", scales.abs()), ("edge", scales.norm(dim=-1))):
