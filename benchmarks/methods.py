@@ -17,8 +17,8 @@ from raynas.cli.output import plural
 from raynas.config import SearchConfig
 from raynas.disk import disk_error
 from raynas.errors import RaynasError
-from raynas.methods import PARTS, Method, defaults_of, names, resolve
-from raynas.methods.build import plain
+from raynas.methods import PARTS, Method, defaults_of, method_names, resolve
+from raynas.methods.build import as_written
 from raynas.parts.derivations import Strongest
 from raynas.parts.objectives import OneDraw
 from raynas.parts.relaxations import Softmax
@@ -123,7 +123,7 @@ def rows(facts: Facts, sizes: Mapping[str, int]) -> list[Row]:
 
     Raises `RaynasError` when no trial has finished.
     """
-    order = {name: place for place, name in enumerate(names())}
+    order = {name: place for place, name in enumerate(method_names())}
     found = []
     for setting in dict.fromkeys(facts.settings):
         every = [r for r, own in zip(facts.records, facts.settings, strict=True) if own == setting]
@@ -201,7 +201,7 @@ def _changes(config: SearchConfig) -> tuple[str, ...]:
 def _leaves(method: Method) -> dict[str, Any]:
     """Return every setting of every part under a dotted key."""
     return dict(
-        _walk("", {slot: plain(getattr(method, slot)) for slot in (*PARTS, "order", "every", "without")})
+        _walk("", {slot: as_written(getattr(method, slot)) for slot in (*PARTS, "order", "every", "without")})
     )
 
 

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from raynas.bilevel.part import Part
 from raynas.disk import disk_error
 from raynas.methods.about import part_facts
-from raynas.methods.build import INNER, PARTS, use_of
+from raynas.methods.kinds import INNER, PARTS, use_of
 from raynas.parts import BASES
 
 INTRODUCTION = """# Parts
@@ -44,9 +45,15 @@ def page() -> str:
         if not new:
             continue
         done |= set(new.values())
-        sections.append(f"## {_heading(slot)}\n\n{_text(inspect.getdoc(BASES[slot]) or '')}")
+        sections.append(f"## {_heading(slot)}\n\n{_slot(BASES[slot])}")
         sections += [_section(part_facts(use, kind)) for use, kind in new.items()]
     return "\n\n".join(sections) + "\n"
+
+
+def _slot(base: type[Part]) -> str:
+    """Return what a part of a slot does, then what it may say that it is."""
+    above = [kind for kind in base.__mro__ if issubclass(kind, Part) and kind is not Part]
+    return "\n\n".join(_text(inspect.getdoc(kind) or "") for kind in above)
 
 
 def _heading(slot: str) -> str:

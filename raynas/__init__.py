@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from raynas.data.load import load_data
     from raynas.data.split import split
     from raynas.errors import RaynasError
-    from raynas.methods import Method, register_method
-    from raynas.methods import names as method_names
+    from raynas.methods import Method, method_names, register_method
     from raynas.methods import resolve as load_method
     from raynas.search.loop import Pack, Search
     from raynas.spaces.genotype import Genotype
@@ -67,7 +66,7 @@ _HOMES = {
     "load_genotype": "raynas.spaces.reading:load_genotype",
     "load_method": "raynas.methods:resolve",
     "load_space": "raynas.spaces.library:load_space",
-    "method_names": "raynas.methods:names",
+    "method_names": "raynas.methods:method_names",
     "register_method": "raynas.methods:register_method",
     "same_network": "raynas.spaces.skeletons:same_network",
     "split": "raynas.data.split:split",

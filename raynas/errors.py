@@ -131,3 +131,7 @@ class FileProblems(RaynasError):
             first, *rest = problem.message.splitlines()
             rows += [f"  {problem.path or '(top level)'}: {first}", *(f"    {line}" for line in rest)]
         return "\n".join([self.what, *rows])
+
+
+class Diverged(RaynasError):
+    """A loss stopped being a finite number, in a search or a training."""

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from helpers.policies import make_policy, small_space
 from helpers.problems import bilevel
 
-from raynas.bilevel.policy import Dice
+from raynas.bilevel.dice import Dice
 from raynas.data.batch import Batch
 from raynas.methods import resolve
 from raynas.nets.supernet import Supernet

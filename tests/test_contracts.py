@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from raynas.bilevel.slots import Relaxation
-from raynas.methods import names
+from raynas.methods import method_names
 from raynas.nets.ops.fused import Rectified
 from raynas.nets.ops.paths import pick
 from raynas.parts import registered
@@ -47,7 +47,7 @@ def test_parts(kind):
     check_part(SETTINGS.get(kind.use, kind))
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", method_names())
 def test_methods(name):
     check_method(name)
 

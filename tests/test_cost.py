@@ -16,7 +16,7 @@ from raynas.nets.cost import costs_by_cell, option_costs
 from raynas.nets.ops.plain import plain
 from raynas.nets.supernet import Supernet
 from raynas.nets.supernets.recurrent import RecurrentSupernet
-from raynas.parts.cost import Cost, Resources
+from raynas.parts.cost import Cost, ResourceCost
 from raynas.parts.relaxations import Softmax
 from raynas.parts.stores import Table
 from raynas.search.loop import Search
@@ -275,7 +275,7 @@ def test_costs_move_the_choice(monkeypatch, tmp_path, name):
 
 def test_the_methods_that_publish_a_cost_term_have_theirs(make_search_config, build):
     assert resolve("proxyless").penalties == (Cost(0.3, "multiply"),)
-    assert resolve("snas").penalties == (Resources(1.5e-3),)
+    assert resolve("snas").penalties == (ResourceCost(1.5e-3),)
     assert resolve("dsnas").penalties == (Cost(2.9e-4, reference=290e6, above=True, drawn=True),)
     assert describe("proxyless")["parts"]["penalties"][0]["use"] == "cost"
     config = make_search_config(method={"base": "darts", "add": {"penalties": ["cost"]}}, epochs=1)
@@ -330,7 +330,7 @@ def test_snas_charges_what_its_code_charges():
     edge, op = torch.arange(14.0, dtype=torch.float64).view(-1, 1), torch.arange(8)
     tables = [((3 * edge + 5 * op) % 7) / 3, ((2 * edge + 3 * op) % 5) / 3]
     flat = torch.cat([each.flatten() for each in tables]).view(1, -1).requires_grad_()
-    part = Resources(1.0)
+    part = ResourceCost(1.0)
     draw = Draw(policy.relax(flat))
     [loss] = part(torch.zeros(1, dtype=torch.float64), policy, flat, draw, part.costs(space, net))
     slopes = policy.layout.tables(torch.autograd.grad(loss, flat)[0])

@@ -15,7 +15,7 @@ from PIL import Image
 
 from raynas.config import DataConfig
 from raynas.data import load
-from raynas.data.catalogue import DATA_SETS, Recipe, check_data
+from raynas.data.catalogue import DATA_SETS, ImageRecipe, check_data
 from raynas.data.dataset import Dataset, channel_statistics, from_arrays
 from raynas.data.folder import ImageFiles
 from raynas.data.load import load_data
@@ -212,7 +212,7 @@ def test_cifar_is_read_through_torchvision(tmp_path, monkeypatch):
     assert dataset.labels[13] == 3
     assert dataset.test_images.shape == (10, 32, 32, 3)
     assert dataset.mean == DATA_SETS["cifar10"].mean
-    assert dataset.recipe == Recipe(pad=4, flip=True)
+    assert dataset.recipe == ImageRecipe(pad=4, flip=True)
 
 
 def test_svhn_is_read_through_torchvision(tmp_path, monkeypatch):
@@ -226,7 +226,7 @@ def test_svhn_is_read_through_torchvision(tmp_path, monkeypatch):
     dataset = load_data(DataConfig(name="svhn", path=str(tmp_path)))
     np.testing.assert_array_equal(dataset.images[7], pixels[..., 7])
     np.testing.assert_array_equal(dataset.labels, (np.arange(20) + 1) % 10)
-    assert dataset.recipe == Recipe(pad=4)
+    assert dataset.recipe == ImageRecipe(pad=4)
     np.testing.assert_allclose(dataset.std, (pixels / 255).std((0, 1, 3)))
 
 
@@ -264,13 +264,13 @@ def test_a_function_of_the_user_gives_arrays(user_module):
 
 def test_a_function_may_return_a_whole_data_set(user_module, images):
     labels = np.arange(40) % 3
-    made = from_arrays("mine", images, labels, classes=7, recipe=Recipe(pad=1))
+    made = from_arrays("mine", images, labels, classes=7, recipe=ImageRecipe(pad=1))
     sys.modules.pop(user_module, None)
     module = __import__(user_module)
     module.make_all = lambda: made
     module.make_all.__module__ = user_module
     dataset = load_data(DataConfig(name=f"{user_module}:make_all", limit=9))
-    assert (dataset.classes, dataset.recipe, dataset.mean) == (7, Recipe(pad=1), made.mean)
+    assert (dataset.classes, dataset.recipe, dataset.mean) == (7, ImageRecipe(pad=1), made.mean)
     assert np.bincount(dataset.labels).tolist() == [3, 3, 3]
 
 

@@ -14,7 +14,7 @@ from torchvision.transforms import functional
 
 from raynas.config import DataConfig
 from raynas.data.augment import Augment, crop, cutout, normalise_pixels
-from raynas.data.catalogue import Recipe
+from raynas.data.catalogue import ImageRecipe
 from raynas.data.dataset import Dataset, from_arrays
 from raynas.data.feed import ImageBatch, ImageFeed, Images
 from raynas.data.load import load_data
@@ -112,12 +112,12 @@ def test_draws_cover_their_ranges_evenly():
 
 
 def test_the_configuration_chooses_the_augmentation():
-    recipe = Recipe(pad=4, flip=True)
+    recipe = ImageRecipe(pad=4, flip=True)
     assert Augment.of(recipe, DataConfig()) == Augment(4, True, 0)
     assert Augment.of(recipe, DataConfig(cutout=16)) == Augment(4, True, 16)
     assert Augment.of(recipe, DataConfig(augment=False, cutout=16)) == Augment(0, False, 16)
     assert Augment.of(recipe, DataConfig(augment=False)) is None
-    assert Augment.of(Recipe(), DataConfig()) is None
+    assert Augment.of(ImageRecipe(), DataConfig()) is None
 
 
 @pytest.mark.parametrize("side", [3, 16])

@@ -7,7 +7,7 @@ import torch
 from helpers.oracle import plain_forward
 
 from raynas.errors import RaynasError
-from raynas.methods import names, reasons, resolve
+from raynas.methods import method_names, reasons, resolve
 from raynas.nets.network import Network
 from raynas.nets.ops.lanes import Pass, Statistics
 from raynas.nets.supernet import Supernet
@@ -267,7 +267,7 @@ def test_a_mistake_in_a_text_is_told(text):
 
 def test_methods_about_edges_are_refused_and_the_rest_is_not():
     space = load_space("dso-nas")
-    refused = {name for name in names() if list(reasons(resolve(name), space, {"hessian.every": 1}))}
+    refused = {name for name in method_names() if list(reasons(resolve(name), space, {"hessian.every": 1}))}
     assert {"snas", "asap", "r-darts-dp", "darts-minus", "pc-darts", "gdas"} <= refused
     assert not refused & {
         "dso-nas",

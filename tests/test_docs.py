@@ -20,7 +20,7 @@ from raynas.sweep.file.config import SWEEP_KEYS
 from raynas.cli.main import app
 from raynas.cli.options import Settings
 from raynas.errors import FileProblems
-from raynas.methods import names as method_names
+from raynas.methods import method_names
 from raynas.spaces import library
 from raynas.sweep.file.keys import KEYS
 from raynas.sweep.file.load import load_sweep

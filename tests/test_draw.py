@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from raynas.errors import RaynasError
-from raynas.report.cell_layout import Box, _Graph, lay_out_cell
+from raynas.report.cell_layout import _Graph, lay_out_cell
 from raynas.report.draw import CARD, INK, LABEL, LINE, MUTED, draw_cell, style_of, write_cells
+from raynas.report.drawing import Box
 from raynas.spaces import skeletons
 from raynas.spaces.derive import derive
 from raynas.spaces.genotype import Genotype

@@ -17,7 +17,7 @@ from raynas.bilevel.slots import Penalty
 from raynas.data.load import load_data
 from raynas.errors import RaynasError
 from raynas.launch.trial import run_trials
-from raynas.methods import identity, names, resolve
+from raynas.methods import identity, method_names, resolve
 from raynas.methods.identity import changes, check_identity, identity_of, record_of
 from raynas.parts.relaxations import Softmax
 from raynas.parts.samplers import Gumbel, Mean
@@ -31,7 +31,7 @@ OLD = Path(__file__).parent / "data" / "raynas-0.1.0"
 IDS = ("darts-s0", "darts-2nd-s0", "gdas-s0")
 
 
-@pytest.mark.parametrize("name", sorted({*names(), *kept()}))
+@pytest.mark.parametrize("name", sorted({*method_names(), *kept()}))
 def test_no_method_changes_unnoticed(name: str) -> None:
     then, now = kept().get(name), present().get(name)
     if now == then:

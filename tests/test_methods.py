@@ -10,7 +10,7 @@ from raynas.bilevel.records import Curvature
 from raynas.bilevel.slots import Relaxation
 from raynas.config import SearchConfig
 from raynas.errors import RaynasError
-from raynas.methods import Method, defaults_of, describe, names, reasons, resolve, with_defaults
+from raynas.methods import Method, defaults_of, describe, method_names, reasons, resolve, with_defaults
 from raynas.parts.rules import AdamRule, ClipNorm
 from raynas.parts.samplers import Gumbel
 from raynas.parts.schedules import Linear
@@ -195,7 +195,7 @@ def test_a_method_is_on_a_space_what_its_source_has_there():
     assert resolve("drnas", mine) == resolve("drnas", there) == resolve("drnas", there).suited(there)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", method_names())
 def test_what_a_method_does_elsewhere_is_for_places_that_exist_and_makes_sense_there(name):
     spaces = [load_space(each) for each in library_names("search_spaces")]
     for place, changes in resolve(name).on.items():
@@ -211,7 +211,7 @@ def test_what_a_method_does_elsewhere_is_for_places_that_exist_and_makes_sense_t
 
 
 def test_every_method_can_be_described_and_written_again():
-    for name in names():
+    for name in method_names():
         about = describe(name)
         parts = {slot: part for slot, part in about["parts"].items() if slot != "modifiers"}
         assert resolve({"base": "darts", **parts}).sampler == resolve(name).sampler

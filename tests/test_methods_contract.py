@@ -12,15 +12,15 @@ from helpers.validated import CELLS, plainly_validated
 from raynas.config import SearchConfig
 from raynas.data.load import load_data
 from raynas.data.split import split
-from raynas.methods import names, reasons, resolve
-from raynas.parts.cost import Cost, Resources
+from raynas.methods import method_names, reasons, resolve
+from raynas.parts.cost import Cost, ResourceCost
 from raynas.search.checkpoint import dump, load
 from raynas.search.loop import Pack, Search
 from raynas.spaces.library import load_space
 from raynas.spaces.library import names as library_names
 from raynas.testing.parts import check_derivation
 
-METHODS = names()
+METHODS = method_names()
 TOGETHER = [name for name in METHODS if not resolve(name).solo]
 SETTINGS = {"epochs": 2, "batch": 16, "channels": 4, "cells": 3, "hessian": {"every": 2, "steps": 6}}
 
@@ -197,7 +197,7 @@ def test_a_planted_winner_is_found(monkeypatch, name):
         method["stages"] = {"use": "training-free", "images": 8, "crops": 200, "repeats": 1}
     if name == "proxyless":
         method["every"] = 1
-    if any(isinstance(each, Cost | Resources) for each in resolve(name).penalties):
+    if any(isinstance(each, Cost | ResourceCost) for each in resolve(name).penalties):
         method["penalties"] = []  # the toy has no operations that could be counted
     net = PlantedFeatures if name == "te-nas" else Planted
     assert operations(planted_search(monkeypatch, net, method)) == {Planted.winner}

@@ -15,7 +15,7 @@ from raynas.config import SearchConfig
 from raynas.data.load import load_data
 from raynas.data.split import split
 from raynas.errors import RaynasError
-from raynas.methods import names, reasons, resolve
+from raynas.methods import method_names, reasons, resolve
 from raynas.nets.network import Network
 from raynas.nets.ops.lanes import Pass, Statistics
 from raynas.nets.supernet import Supernet
@@ -314,7 +314,7 @@ def test_methods_search_or_are_refused_before(skeleton):
     space = small_space(skeleton, nodes=3, ops=("skip_connect", "nor_conv_1x1"))
     cells = skeletons.of(space).fewest_cells
     settings = {"epochs": 1, "batch": 8, "channels": 2, "cells": cells, "hessian": {"steps": 4}}
-    for name in names():
+    for name in method_names():
         told = list(reasons(resolve(name), space, {}))
         assert bool(told) == (name in NEED_EDGES), (name, told)
         if told:

@@ -4,13 +4,13 @@ import pytest
 from helpers.meta import meta  # noqa: F401 - a fixture
 
 from raynas.config import SearchConfig
-from raynas.methods import names, resolve
+from raynas.methods import method_names, resolve
 from raynas.nets.ops.flat import column
 from raynas.search.measure import random_pack
 from raynas.spaces.library import load_space
 
-WAITING = sorted(name for name in names() if resolve(name).waits)
-FREE = sorted(set(names()) - set(WAITING))
+WAITING = sorted(name for name in method_names() if resolve(name).waits)
+FREE = sorted(set(method_names()) - set(WAITING))
 OTHER_SPACES = ("nas-bench-201", "nb1shot1-1", "enas-micro", "s4", "dso-nas")
 
 

@@ -11,7 +11,7 @@ from benchmarks.eigenvalues import Band
 from benchmarks.methods import FAMILIES, Span, at_once, family, packs
 from raynas.config import SearchConfig
 from raynas.errors import RaynasError
-from raynas.methods import names, resolve
+from raynas.methods import method_names, resolve
 from raynas.report.facts import gather
 from raynas.sweep.folder import SweepFolder
 
@@ -32,7 +32,7 @@ def test_every_method_has_a_family_and_its_neighbours_share_it() -> None:
     }  # fmt: skip
     for title, members in expected.items():
         assert {name: family(resolve(name)) for name in members} == dict.fromkeys(members, title)
-    assert {family(resolve(name)) for name in names()} == set(FAMILIES)
+    assert {family(resolve(name)) for name in method_names()} == set(FAMILIES)
 
 
 def test_processes_and_packs_are_counted_where_they_meet() -> None:

@@ -39,7 +39,7 @@ def test_a_part_is_shown_with_settings_docstring_and_users(capsys: Capture) -> N
     shown = raynas(capsys, "show", "gumbel").out
     assert "Xie et al. 2019" in shown
     assert "a number above 0 or a schedule" in shown
-    assert "snas, gdas, gdas-st, data" in shown
+    assert "gdas-st, gdas, snas, data" in shown
     assert "gumbel" in raynas(capsys, "show", "gumbl").err
 
 

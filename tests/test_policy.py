@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers.policies import make_policy, randomly, small_space
 
-from raynas.bilevel.policy import Layout
+from raynas.bilevel.layout import Layout
 from raynas.bilevel.progress import Progress
 from raynas.parts.modifiers import EdgeNormalisation
 from raynas.parts.relaxations import Scales, Softmax

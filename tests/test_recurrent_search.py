@@ -15,7 +15,7 @@ from raynas.data.load import load_data
 from raynas.data.split import split
 from raynas.errors import FileProblems, RaynasError
 from raynas.launch.local import LocalLauncher
-from raynas.methods import names, reasons, resolve, with_defaults
+from raynas.methods import method_names, reasons, resolve, with_defaults
 from raynas.nets.ops.lanes import Statistics
 from raynas.report.build import build_report
 from raynas.search.checkpoint import dump, load
@@ -29,7 +29,7 @@ from raynas.sweep.folder import SweepFolder
 from raynas.track.content import metrics
 
 SPACE = load_space("darts-rnn")
-FITTING = [name for name in names() if not any(reasons(resolve(name), SPACE, {}))]
+FITTING = [name for name in method_names() if not any(reasons(resolve(name), SPACE, {}))]
 TOGETHER = [name for name in FITTING if not resolve(name).solo and name != "r-darts-es"]
 """Without one that cannot end anything in a single epoch."""
 MADE_FOR_IMAGES = {"snas", "r-darts-dp", "p-darts", "pc-darts", "darts-minus"}

@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from raynas.bilevel.records import EpochReport
-from raynas.errors import RaynasError
+from raynas.errors import Diverged, RaynasError
 from raynas.search.checkpoint import dump, load
 from raynas.search.look import Evaluator
 from raynas.search.loop import Pack, Search
-from raynas.search.report import Diverged
 
 EXACT = {"base": "darts-2nd", "estimator": {"use": "second-order", "mixed": "exact"}}
 METHODS = ["darts", "darts-2nd", EXACT]

@@ -9,14 +9,14 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from raynas.config import DataConfig
-from raynas.data.catalogue import Recipe
+from raynas.data.catalogue import ImageRecipe
 from raynas.data.dataset import from_arrays
 from raynas.data.load import load_data
-from raynas.errors import RaynasError
+from raynas.errors import Diverged, RaynasError
 from raynas.search.streams import stream
 from raynas.spaces.reading import genotype_from_text
 from raynas.train.config import TrainConfig
-from raynas.train.loop import Diverged, Training
+from raynas.train.loop import Training
 from raynas.train.network import dropped
 from raynas.train.records import TrainReport
 from raynas.train.schedule import drop_path, learning_rate
@@ -44,7 +44,7 @@ def config(**changes):
 
 def colour(count=8, side=32):
     pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
-    return from_arrays("noise", pixels, np.arange(count) % 4, recipe=Recipe(), classes=10)
+    return from_arrays("noise", pixels, np.arange(count) % 4, recipe=ImageRecipe(), classes=10)
 
 
 def wave(shape, phase):

@@ -8,7 +8,7 @@ from torch import Tensor
 from benchmarks.gpu.near import apart, short
 from benchmarks.gpu.where import Where, pack_on
 from benchmarks.lines import Line, at_most
-from raynas.methods import names, resolve
+from raynas.methods import method_names, resolve
 from raynas.nets.ops.flat import column
 from raynas.search.loop import Pack
 
@@ -19,7 +19,7 @@ TOLD_APART = "draws on the device: the numbers are others than the CPU's, only t
 
 def run(where: Where) -> Iterator[Line]:
     """Yield one line for each method: alone, and where it can in a pack of two."""
-    for name in names():
+    for name in method_names():
         try:
             yield _line(name, where.device)
         except Exception as problem:  # a line that says so is worth more than a section that ends here

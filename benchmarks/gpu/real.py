@@ -9,11 +9,11 @@ from benchmarks.gpu.where import Where, synthetic
 from benchmarks.lines import Line, at_least
 from benchmarks.sizes import SPACE
 from raynas.config import SearchConfig
-from raynas.data.catalogue import Recipe
+from raynas.data.catalogue import ImageRecipe
 from raynas.data.split import split
+from raynas.errors import Diverged
 from raynas.launch.trial import make_deterministic
 from raynas.search.loop import Pack
-from raynas.search.report import Diverged
 from raynas.spaces.library import load_space
 
 EPOCHS = 50
@@ -51,5 +51,5 @@ def _search(where: Where, deterministic: bool) -> Pack:
         deterministic=deterministic,
     )
     make_deterministic(config)
-    images = replace(synthetic(where.images, size.side), recipe=Recipe(pad=4, flip=True))
+    images = replace(synthetic(where.images, size.side), recipe=ImageRecipe(pad=4, flip=True))
     return Pack([config], load_space(SPACE), split(images, config.data), where.device)

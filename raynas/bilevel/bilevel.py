@@ -136,7 +136,7 @@ class Bilevel:
         values: Tensor | None = None,
         twice: bool = False,
     ) -> Outcome:
-        """Return what the objective makes of the sampler's draws at flat α, penalties included."""
+        """Return what the objective makes of draws at flat α [lanes, numbers], penalties included."""
         draws: list[Draw] = []
 
         def draw() -> Draw:

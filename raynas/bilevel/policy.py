@@ -2,125 +2,33 @@
 
 What is learned (a store) gives logits; a relaxation makes them weights; a sampler draws what one step
 multiplies in; modifiers may weigh whole edges. All of these are frozen parts. What must be remembered
-between two steps is here, with one leading entry a lane: α, which options are alive, and a memory of named
+between two steps is here, with one leading entry per lane: α, which options are alive, and a memory of named
 tensors.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from raynas.bilevel.dice import Dice
 from raynas.bilevel.exchange import AttackedLoss, Draw, Tables
+from raynas.bilevel.layout import Layout
 from raynas.bilevel.progress import Progress
 from raynas.bilevel.settings import now
 from raynas.bilevel.slots import Modifier, Relaxation, Sampler, Store
 from raynas.nets.fan import active
-from raynas.spaces import skeletons
 from raynas.spaces.derive import selected
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.space import Space
 
 
-class Layout:
-    """Where everything is in flat logits: first each group's [rows, options], then each extra's rows.
-
-    ``masks`` [rows, options] mark the options a row has, ``nodes`` the state each row's edge leads to (None
-    for groups whose rows are no edges). ``without`` names options that are never alive.
-    """
-
-    def __init__(self, space: Space, extras: Sequence[str] = (), without: Sequence[str] = ()) -> None:
-        self.extras = tuple(extras)
-        self.options = {
-            group.name: tuple(row.options for row in group.rows) for group in skeletons.groups(space)
-        }
-        self.shapes = {group.name: (len(group.rows), group.width) for group in skeletons.groups(space)}
-        self.masks: Tables = {
-            name: torch.tensor(
-                [[column < len(row) for column in range(self.shapes[name][1])] for row in rows]
-            )
-            for name, rows in self.options.items()
-        }
-        self.alive: Tables = {
-            name: torch.tensor(
-                [
-                    [
-                        column < len(row) and row[column] not in without
-                        for column in range(self.shapes[name][1])
-                    ]
-                    for row in rows
-                ]
-            )
-            for name, rows in self.options.items()
-        }
-        self.nodes: dict[str, tuple[int, ...] | None] = {
-            name: tuple(edge.target for edge in space.cell(name).edges)
-            if skeletons.of(space).edgewise
-            else None
-            for name in self.shapes
-        }
-        self.entries = sum(rows * width for rows, width in self.shapes.values())
-        self.rows = sum(rows for rows, _ in self.shapes.values())
-
-    @property
-    def numbers(self) -> int:
-        """How many logits there are."""
-        return self.entries + self.rows * len(self.extras)
-
-    def tables(self, flat: Tensor) -> Tables:
-        """Cut flat logits [lanes, numbers] into [lanes, rows, options] by group."""
-        pieces = torch.split(flat[:, : self.entries], [a * b for a, b in self.shapes.values()], 1)
-        return {
-            name: piece.reshape(-1, *shape)
-            for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
-        }
-
-    def column(self, flat: Tensor, name: str) -> Tables:
-        """Cut one extra's numbers [lanes, rows] out of flat logits, by group."""
-        first = self.entries + self.rows * self.extras.index(name)
-        pieces = torch.split(
-            flat[:, first : first + self.rows], [rows for rows, _ in self.shapes.values()], 1
-        )
-        return dict(zip(self.shapes, pieces, strict=True))
-
-
-class Dice:
-    """Random numbers of all lanes, each lane's from its own generator on the CPU.
-
-    So a lane draws what it would draw alone, and the same on every device.
-    """
-
-    def __init__(self, generators: Sequence[torch.Generator]) -> None:
-        self.generators = list(generators)
-
-    def uniform(self, like: Tensor) -> Tensor:
-        """Return numbers in (0, 1), up to rounding, shaped as ``like`` [lanes, ...]."""
-        # In float64 whatever α is: a float32 has 2²⁴ values in [0, 1), so one in 17 million draws would be 0.
-        drawn = self.each(lambda g: torch.rand(like.shape[1:], generator=g, dtype=torch.float64))
-        return drawn.clamp_min(torch.finfo(torch.float64).tiny).to(like)
-
-    def normal(self, like: Tensor) -> Tensor:
-        """Return standard normal numbers shaped as ``like`` [lanes, ...]."""
-        return self.each(lambda g: torch.randn(like.shape[1:], generator=g, dtype=torch.float64)).to(like)
-
-    def gumbel(self, like: Tensor) -> Tensor:
-        """Return standard Gumbel numbers −log(−log U) shaped as ``like`` [lanes, ...], always finite."""
-        drawn = self.each(lambda g: torch.rand(like.shape[1:], generator=g, dtype=torch.float64))
-        floor = torch.finfo(torch.float64).tiny
-        # 1 - U is exact and never 0, as U < 1; at U = 0 the logarithm is held off 0.
-        return -(-torch.log1p(-drawn)).clamp_min(floor).log().to(like)
-
-    def each(self, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
-        """Return one draw [...] per lane, stacked to [lanes, ...]."""
-        return torch.stack([draw(generator) for generator in self.generators])
-
-
 class Policy:
     """α of K lanes and what it stands for.
 
-    ``generators`` start α and ``dice`` serve the samplers, one a lane; ``like`` lends dtype and device. The
+    ``generators`` start α and ``dice`` serve the samplers, one per lane; ``like`` lends dtype and device. The
     parts are given as the method has them; `begin` turns their schedules into the numbers of an epoch.
     """
 

@@ -14,15 +14,16 @@ An α-step takes the losses on the validation half, a weight step those on the t
 numbers, ``stages`` take options away, ``stop`` may end the search, ``derivation`` reads the cell.
 
 A part is a frozen dataclass below the class of its slot: its fields are its settings, what it *is* are class
-variables or properties with the defaults found here. Letters of shapes: lanes (searches that advance
-together), numbers (of flat logits, `Layout`), rows (edges or other decisions of a group of α), options (of
-a row), N (images, or texts read side by side), T (words). Losses are in nats.
+variables or properties, with the defaults found here or (what other parts ask) in `raynas.bilevel.part`.
+Letters of shapes: lanes (searches that advance together), numbers (of flat logits, `Layout`), rows (edges or
+other decisions of a group of α), options (of a row), N (images, or texts read side by side), T (words).
+Losses are in nats.
 """
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
@@ -37,129 +38,61 @@ from raynas.bilevel.exchange import (
     Score,
     Stage,
     Tables,
-    Validated,
 )
-from raynas.bilevel.part import Part
+from raynas.bilevel.layout import Layout
+from raynas.bilevel.part import ModifierTraits, Part, RelaxationTraits, SamplerTraits, StoreTraits
 from raynas.bilevel.progress import Progress
 from raynas.bilevel.records import EpochReport
+from raynas.bilevel.views import PolicyView, ProblemView
 from raynas.data.batch import Batch
 from raynas.nets.supernets.recurrent import AnySupernet
 from raynas.spaces.derive import Rows
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.space import Space
 
-if TYPE_CHECKING:  # these two hold parts, and so stand above their slots
-    from raynas.bilevel.bilevel import Bilevel
-    from raynas.bilevel.policy import Layout, Policy
 
-
-class Store(Part):
-    """What is learned: the numbers of α, and the logits they give.
-
-    ``entrywise``: α is the logits themselves, number by number.
-    """
+class Store(StoreTraits):
+    """What is learned: the numbers of α, and the logits they give."""
 
     slots = ("store",)
-    entrywise: ClassVar[bool]
-
-    @property
-    def uniform(self) -> bool:
-        """Whether α starts as uniform probabilities, every row summing to 1."""
-        return False
 
     @abstractmethod
-    def start(self, layout: "Layout", generators: Generators, memory: dict[str, Tensor]) -> Tensor:
+    def start(self, layout: Layout, generators: Generators, memory: dict[str, Tensor]) -> Tensor:
         """Flat α [lanes, numbers] in float64; what stays constant goes to ``memory``."""
 
     @abstractmethod
-    def logits(self, alphas: Tensor, layout: "Layout", memory: Mapping[str, Tensor]) -> Tensor:
+    def logits(self, alphas: Tensor, layout: Layout, memory: Mapping[str, Tensor]) -> Tensor:
         """Flat logits [lanes, numbers] of flat α."""
 
 
-class Relaxation(Part):
-    """From logits to mean weights: deterministic, differentiable, 0 wherever the mask is false.
-
-    ``shift_free``: a common shift of a row's logits changes nothing, so curvature leaves that direction out.
-    ``sums_to_one``: rows are probabilities, which choices and comparisons of shares need. ``zeros``: weights
-    can become exactly 0. A row may be the ``softmax`` of its logits (at some temperature), the logits
-    themselves (``identity``), or the mean of a ``dirichlet`` of concentrations elu(logits) + 1.
-    """
+class Relaxation(RelaxationTraits):
+    """From logits to mean weights: deterministic, differentiable, 0 wherever the mask is false."""
 
     slots = ("relaxation",)
-    shift_free: ClassVar[bool]
-    sums_to_one: ClassVar[bool] = False
-    zeros: ClassVar[bool] = False
-    softmax: ClassVar[bool] = False
-    identity: ClassVar[bool] = False
-    dirichlet: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Weights [lanes, rows, options] of logits of that shape; ``mask`` has it too, or no lanes."""
 
 
-class Sampler(Part):
-    """What a step multiplies in, as a function of flat logits that can be differentiated.
-
-    ``random``: two draws differ; only then does the relaxation stand for it in derivation. ``validated``: its
-    draws are single ``cells``, which are then validated, or mixtures. ``off_the_mean``: it puts noise on the
-    mixture, through which α would learn nothing. ``keeps_edges``: its draws have just as many edges per node
-    as the space keeps. ``dirichlet``: it draws from one of concentrations elu(logits) + 1.
-    """
+class Sampler(SamplerTraits):
+    """What a step multiplies in, as a function of flat logits that can be differentiated."""
 
     slots = ("sampler", "weight_sampler")
-    random: ClassVar[bool]
-    validated: ClassVar[Validated] = "mixture"
-    off_the_mean: ClassVar[bool] = False
-    keeps_edges: ClassVar[bool] = False
-    dirichlet: ClassVar[bool] = False
-
-    @property
-    def extras(self) -> tuple[str, ...]:
-        """Names of the numbers it learns, one per row of α."""
-        return ()
-
-    @property
-    def trains_all(self) -> bool:
-        """Whether every operation computes, and learns, in every step."""
-        return True
-
-    @property
-    def leaves_out(self) -> bool:
-        """Whether it was set to compute the chosen operations alone (``execute: chosen``)."""
-        return False
-
-    @property
-    def leaves_alpha(self) -> bool:
-        """Whether α learns nothing through a draw: that is left to an objective that weighs draws."""
-        return False
 
     @abstractmethod
-    def __call__(self, policy: "Policy", flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
+    def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
         """A draw at flat logits [lanes, numbers]; ``loss`` is there in weight steps alone."""
 
 
-class Modifier(Part):
-    """What else an edge does: its weight, how the supernet is built, what its passes run with.
-
-    ``every``: `run` is for every pass of the supernet, not for those of training alone. ``for_images``: it
-    means nothing to a recurrent cell that reads texts. ``needs_skips``: it is about skip connections.
-    ``extras`` names the numbers it learns, one per row of α.
-    """
+class Modifier(ModifierTraits):
+    """What else an edge does: its weight, how the supernet is built, what its passes run with."""
 
     slots = ("modifiers",)
-    every: ClassVar[bool] = False
-    for_images: ClassVar[bool] = False
-    needs_skips: ClassVar[bool] = False
-    extras: ClassVar[tuple[str, ...]] = ()
 
-    def weigh(self, draw: Draw, policy: "Policy", flat: Tensor) -> Draw:
+    def weigh(self, draw: Draw, policy: PolicyView, flat: Tensor) -> Draw:
         """The draw with its edges weighed, at flat logits [lanes, numbers]."""
         return draw
-
-    def build(self) -> Mapping[str, Any]:
-        """Arguments of `Supernet` by name."""
-        return {}
 
     def run(self) -> Mapping[str, Any]:
         """Fields of `Pass` by name, with the numbers of this epoch."""
@@ -186,7 +119,7 @@ class Objective(Part):
     apart: ClassVar[bool] = False
 
     @abstractmethod
-    def __call__(self, policy: "Policy", flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
+    def __call__(self, policy: PolicyView, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
         """Losses and logits; ``draw`` makes a fresh draw at ``flat`` [lanes, numbers], ``score`` runs it."""
 
 
@@ -201,7 +134,7 @@ class Penalty(Part):
 
     @abstractmethod
     def __call__(
-        self, losses: Tensor, policy: "Policy", flat: Tensor, draw: Draw, costs: Costs | None = None
+        self, losses: Tensor, policy: PolicyView, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
         """The losses [lanes] with its term in; ``flat`` are logits, ``draw`` what the step multiplied in."""
 
@@ -219,7 +152,7 @@ class Estimator(Part):
 
     @abstractmethod
     def __call__(
-        self, problem: "Bilevel", train: Batch, valid: Batch, sgd: Foresight, rates: Tensor
+        self, problem: ProblemView, train: Batch, valid: Batch, sgd: Foresight, rates: Tensor
     ) -> Tensor:
         """The gradient [lanes, numbers] in flat α; ``rates`` [lanes, 1] are the weights' learning rates.
 
@@ -243,7 +176,7 @@ class Hold(Part):
     slots = ("after",)
 
     @abstractmethod
-    def __call__(self, values: Tensor, before: Tensor, layout: "Layout") -> None:
+    def __call__(self, values: Tensor, before: Tensor, layout: Layout) -> None:
         """Change α [lanes, numbers] in place; ``before`` is α as it was before the step."""
 
 
@@ -272,7 +205,7 @@ class UpdateRule(Part):
         return False
 
     @abstractmethod
-    def start(self, policy: "Policy", rate: Tensor, decay: Tensor) -> Updater:
+    def start(self, policy: PolicyView, rate: Tensor, decay: Tensor) -> Updater:
         """What moves a policy's α; learning ``rate`` and weight ``decay`` are columns [lanes, 1]."""
 
 
@@ -331,7 +264,7 @@ class Stages(Part):
         return 0
 
     @abstractmethod
-    def __call__(self, policy: "Policy", histories: Histories, looks: Looks) -> Tables | None:
+    def __call__(self, policy: PolicyView, histories: Histories, looks: Looks) -> Tables | None:
         """What stays alive [lanes, rows, options] from this epoch on; None: everything that is."""
 
 

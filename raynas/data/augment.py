@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad as pad_zeros
 
 from raynas.config import DataConfig
-from raynas.data.catalogue import Recipe
+from raynas.data.catalogue import ImageRecipe
 
 TOP, LEFT, MIRRORED, ROW, COLUMN = range(5)
 """Columns of the draws: crop offset, whether mirrored, centre of the cutout."""
@@ -26,7 +26,7 @@ class Augment:
     cutout: int = 0
 
     @classmethod
-    def of(cls, recipe: Recipe, config: DataConfig) -> "Augment | None":
+    def of(cls, recipe: ImageRecipe, config: DataConfig) -> "Augment | None":
         """Return what ``config`` asks of a data set with this recipe; None when that is nothing."""
         crop_and_flip = (recipe.pad, recipe.flip) if config.augment else (0, False)
         augment = cls(*crop_and_flip, config.cutout)

@@ -16,14 +16,14 @@ from raynas.spaces.outside import offered
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ImageRecipe:
     """The augmentation a data set is used with: random crop after ``pad`` pixels per side, and mirroring."""
 
     pad: int = 0
     flip: bool = False
 
 
-AS_THEY_ARE = Recipe()
+AS_THEY_ARE = ImageRecipe()
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class DataEntry:
 
     name: str
     title: str
-    recipe: Recipe
+    recipe: ImageRecipe
     files: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
@@ -56,13 +56,13 @@ _ALL = (
     DataEntry(
         "digits",
         "1,797 handwritten digits, 8×8 gray, 10 classes; inside scikit-learn",
-        Recipe(pad=1),
+        ImageRecipe(pad=1),
         count=Count(1438, 10, 359),
     ),
     DataEntry(
         "cifar10",
         "CIFAR-10: 60,000 photographs, 32×32 colour, 10 classes",
-        Recipe(pad=4, flip=True),
+        ImageRecipe(pad=4, flip=True),
         tuple(f"cifar-10-batches-py/{file}" for file in _CIFAR10_FILES),
         # Liu et al. 2019, cnn/utils.py of the authors' code.
         (0.49139968, 0.48215827, 0.44653124),
@@ -73,7 +73,7 @@ _ALL = (
     DataEntry(
         "cifar100",
         "CIFAR-100: 60,000 photographs, 32×32 colour, 100 classes",
-        Recipe(pad=4, flip=True),
+        ImageRecipe(pad=4, flip=True),
         tuple(f"cifar-100-python/{file}" for file in ("train", "test", "meta")),
         count=Count(50_000, 100, 10_000),
         torchvision="CIFAR100",
@@ -81,7 +81,7 @@ _ALL = (
     DataEntry(
         "svhn",
         "Street View house numbers: 99,289 digits, 32×32 colour, 10 classes",
-        Recipe(pad=4),
+        ImageRecipe(pad=4),
         ("train_32x32.mat", "test_32x32.mat"),
         count=Count(73_257, 10, 26_032),
         torchvision="SVHN",
@@ -89,7 +89,7 @@ _ALL = (
     DataEntry(
         "fashion-mnist",
         "Fashion-MNIST: 70,000 pieces of clothing, 28×28 gray, 10 classes",
-        Recipe(pad=2, flip=True),
+        ImageRecipe(pad=2, flip=True),
         tuple(f"FashionMNIST/raw/{file}-ubyte" for file in _IDX_FILES),
         count=Count(60_000, 10, 10_000),
         torchvision="FashionMNIST",
@@ -97,7 +97,7 @@ _ALL = (
     DataEntry(
         "folder",
         "images in one sub-folder per class, below train/ and test/ or right below the path; read as colour",
-        Recipe(pad=4, flip=True),
+        ImageRecipe(pad=4, flip=True),
     ),
     DataEntry(
         "python-docs",

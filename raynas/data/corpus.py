@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raynas.config import DataConfig
-from raynas.data.catalogue import AS_THEY_ARE, Recipe, data_path
+from raynas.data.catalogue import AS_THEY_ARE, ImageRecipe, data_path
 from raynas.data.text import PTB_FILES, UNKNOWN, python_docs, read_text, tokenise, treebank, vocabulary
 from raynas.errors import RaynasError
 
@@ -38,7 +38,7 @@ class Corpus:
         return len(self.words)
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> ImageRecipe:
         """How it is augmented, which is not at all."""
         return AS_THEY_ARE
 

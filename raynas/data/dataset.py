@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raynas.data.catalogue import AS_THEY_ARE, Recipe
+from raynas.data.catalogue import AS_THEY_ARE, ImageRecipe
 from raynas.data.folder import ImageFiles
 from raynas.errors import RaynasError, short
 
@@ -35,7 +35,7 @@ class Dataset:
     labels: NDArray[np.int64]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    recipe: Recipe = AS_THEY_ARE
+    recipe: ImageRecipe = AS_THEY_ARE
     test_images: Pixels | None = None
     test_labels: NDArray[np.int64] | None = None
     class_names: tuple[str, ...] = ()
@@ -101,7 +101,7 @@ def from_arrays(
     *,
     classes: int | None = None,
     test: tuple[Any, Any] | None = None,
-    recipe: Recipe = AS_THEY_ARE,
+    recipe: ImageRecipe = AS_THEY_ARE,
     mean: tuple[float, ...] = (),
     std: tuple[float, ...] = (),
     class_names: tuple[str, ...] = (),

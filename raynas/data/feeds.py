@@ -10,7 +10,7 @@ from torch import Tensor
 from raynas.config import SearchConfig
 from raynas.data.augment import Augment
 from raynas.data.batch import Batch, Carried
-from raynas.data.catalogue import Recipe
+from raynas.data.catalogue import ImageRecipe
 from raynas.data.corpus import Corpus
 from raynas.data.feed import ImageFeed, Images
 from raynas.data.split import Data
@@ -36,7 +36,7 @@ class Feeds:
     def __init__(
         self,
         content: Content,
-        recipe: Recipe,
+        recipe: ImageRecipe,
         indices: NDArray[np.int64],
         config: SearchConfig,
         generators: Sequence[torch.Generator],

@@ -21,12 +21,11 @@ import raynas
 from raynas.config import SearchConfig
 from raynas.data.split import Data, split
 from raynas.disk import DiskFull, append_text, replace, write_atomic
-from raynas.errors import RaynasError
+from raynas.errors import Diverged, RaynasError
 from raynas.launch.driver import next_attempt, this_attempt
 from raynas.launch.recover import Member, Team, teams
 from raynas.search.checkpoint import dump
 from raynas.search.loop import Pack
-from raynas.search.report import Diverged
 from raynas.sweep.folder import TrialFolder
 from raynas.sweep.status import End
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from raynas.config import SearchConfig
 from raynas.errors import RaynasError
-from raynas.methods.build import PARTS, methods, parts, plain, register_method, resolve
+from raynas.methods.build import as_written, methods, register_method, resolve
 from raynas.methods.compatibility import reasons
+from raynas.methods.kinds import PARTS, parts
 from raynas.methods.layout import lay_out
 from raynas.methods.record import Method
 from raynas.spaces.library import load_space
@@ -25,7 +26,7 @@ __all__ = [
     "defaults_of",
     "describe",
     "lay_out",
-    "names",
+    "method_names",
     "parts",
     "reasons",
     "register_method",
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 
-def names() -> tuple[str, ...]:
+def method_names() -> tuple[str, ...]:
     """Return the names of all methods, in the order they are taught."""
     return tuple(methods())
 
@@ -42,7 +43,7 @@ def names() -> tuple[str, ...]:
 def describe(name: str) -> dict[str, Any]:
     """Return a method as plain data: its words, version and fingerprint, parts with settings, defaults."""
     method = resolve(name)
-    filled = {slot: plain(getattr(method, slot)) for slot in PARTS}
+    filled = {slot: as_written(getattr(method, slot)) for slot in PARTS}
     return {
         "name": method.name,
         "title": method.title,
@@ -63,7 +64,7 @@ def describe(name: str) -> dict[str, Any]:
 
 
 def _plainly(changes: Mapping[str, Any]) -> dict[str, Any]:
-    return {slot: dict(part) if slot == "defaults" else plain(part) for slot, part in changes.items()}
+    return {slot: dict(part) if slot == "defaults" else as_written(part) for slot, part in changes.items()}
 
 
 def defaults_of(

@@ -7,7 +7,8 @@ from dataclasses import MISSING, Field, fields
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from raynas.bilevel.part import Part
-from raynas.methods.build import INNER, PARTS, methods, parts, plain
+from raynas.methods.build import as_written, methods
+from raynas.methods.kinds import INNER, PARTS, parts
 
 _SIGNS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 _WORDS: dict[Any, str] = {
@@ -57,7 +58,7 @@ def _default(each: "Field[Any]") -> Any:
     """Return a setting's default as a trial file would write it; ``required`` where it has none."""
     if each.default is MISSING and each.default_factory is MISSING:
         return "required"
-    return plain(each.default if each.default_factory is MISSING else each.default_factory())
+    return as_written(each.default if each.default_factory is MISSING else each.default_factory())
 
 
 def _uses(value: Any, kind: type) -> bool:

@@ -1,36 +1,21 @@
 """From a trial file's words to a method: parts by name, their settings checked, schedules nested.
 
-Other distributions add to both: a `Method` under the entry points ``raynas.methods``, a part's class under
-``raynas.parts`` (``relaxation.my-softmax``).
+Other distributions add a `Method` under the entry points ``raynas.methods``.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
-from importlib.metadata import EntryPoint
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from raynas.bilevel.part import Part
 from raynas.errors import RaynasError, quoted, unknown
+from raynas.methods.kinds import INNER, PARTS, Kinds, parts, use_of
 from raynas.methods.recipes import ALL
 from raynas.methods.record import Method, Order
-from raynas.parts import BASES, INNER_SLOTS, METHOD_SLOTS, registered
-from raynas.spaces.outside import load_point, misfit, offered, origin
+from raynas.spaces.outside import load_point, misfit, offered
 from raynas.spaces.space import Space
-
-Kinds = Mapping[str, type[Any]]
-
-PARTS: Mapping[str, Kinds] = {
-    slot: {kind.use: kind for kind in registered() if slot in kind.slots} for slot in METHOD_SLOTS
-}
-"""The parts a trial file may name, by slot of a method."""
-
-INNER: Mapping[str, Kinds] = {
-    slot: {kind.use: kind for kind in registered() if slot in kind.slots} for slot in INNER_SLOTS
-}
-"""Those it may name inside other parts, by setting; under ``schedule`` what may replace any number."""
 
 _SEVERAL = ("penalties", "modifiers")
 _OPTIONAL = ("weight_sampler", "estimator", "stages", "stop")
@@ -108,34 +93,6 @@ def _installed() -> Mapping[str, Method]:
     return found
 
 
-@cache
-def parts(slot: str) -> Kinds:
-    """Return the parts of a slot, or of a setting that is a part, by the name they are used by.
-
-    An entry point under ``stop`` or ``sampler`` counts wherever such parts may be named. Raises `RaynasError`
-    where one cannot be loaded or is not a part.
-    """
-    found = dict(PARTS[slot] if slot in PARTS else INNER[slot])
-    for point in offered("raynas.parts").values():
-        where, _, use = point.name.partition(".")
-        if where in BASES and slot in BASES[where].slots:
-            found.setdefault(use, _part_of(point, BASES[where], use))
-    return found
-
-
-def _part_of(point: EntryPoint, base: type[Part], use: str) -> type[Part]:
-    kind = load_point(point)
-    if not (isinstance(kind, type) and issubclass(kind, base) and is_dataclass(kind)):
-        raise RaynasError(
-            f"{origin(point)} offers no part",
-            got=getattr(kind, "__name__", type(kind).__name__),
-            expected=f"a frozen dataclass below {base.__module__}.{base.__name__}",
-        )
-    if vars(kind).get("use", use) != use:
-        raise RaynasError(f"{origin(point)} has two names", got=f"use: {kind.use}", expected=f"use: {use}")
-    return kind
-
-
 def _fill(slot: str, value: Any) -> Any:
     """Return what a slot gets for the value in a trial file."""
     if slot in _PLAIN:
@@ -188,21 +145,11 @@ def _validated(kind: Any, value: Any, where: str) -> Any:
         raise RaynasError(f"{place}: {detail['msg']}", got=quoted(detail["input"])) from None
 
 
-def plain(part: Any) -> Any:
+def as_written(part: Any) -> Any:
     """Return a part as a trial file would write it: `use` and its settings."""
     if isinstance(part, Sequence) and not isinstance(part, str):
-        return [plain(each) for each in part]
+        return [as_written(each) for each in part]
     if not is_dataclass(part) or isinstance(part, type):
         return part
-    settings = {field.name: plain(getattr(part, field.name)) for field in fields(part)}
+    settings = {field.name: as_written(getattr(part, field.name)) for field in fields(part)}
     return {"use": use_of(type(part)) or type(part).__name__, **settings}
-
-
-def use_of(kind: type) -> str | None:
-    """Return the name by which a trial file uses a class of parts; None for one that none can name."""
-    return _uses().get(kind)
-
-
-@cache
-def _uses() -> Mapping[type, str]:
-    return {kind: use for slot in (*PARTS, *INNER) for use, kind in parts(slot).items()}

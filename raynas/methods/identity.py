@@ -9,26 +9,34 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
 from raynas.config import LOOP_VERSION, SearchConfig
 from raynas.errors import RaynasError
-
-if TYPE_CHECKING:
-    from raynas.methods.record import Method
+from raynas.methods.kinds import use_of
 
 Record = Mapping[str, Any]
 """A method as plain JSON data: every slot's parts with all their settings and versions."""
 
 UNRECORDED = "not recorded (raynas 0.1.0)"
 
+
+class Recorded(Protocol):
+    """What a record is of: a method, whose fields decide what it computes."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+
+
 _OF_METHOD = frozenset({"method_fingerprint", "method_record"})
 _OF_RECORD = frozenset({"use", "version", "loop"})
 
 
-def record_of(method: "Method") -> dict[str, Any]:
+def record_of(method: Recorded) -> dict[str, Any]:
     """Return everything of a method that decides a number, as plain JSON data."""
     return {"loop": LOOP_VERSION, **{name: _plain(value) for name, value in _settings(method).items()}}
 
@@ -39,7 +47,7 @@ def fingerprint_of(record: Record) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def changes(then: Record | None, method: "Method") -> list[str]:
+def changes(then: Record | None, method: Recorded) -> list[str]:
     """Return what is not as a record has it, one text each; empty where the method computes the same.
 
     A setting that the record lacks counts as the part's default. No record at all is that of raynas 0.1.0,
@@ -52,7 +60,7 @@ def changes(then: Record | None, method: "Method") -> list[str]:
     return [*found, *_changed("", then, method)]
 
 
-def identity_of(config: SearchConfig, method: "Method", **others: str) -> dict[str, Any]:
+def identity_of(config: SearchConfig, method: Recorded, **others: str) -> dict[str, Any]:
     """Return what must be equal for a checkpoint to fit: configuration, method, and ``others``."""
     record = record_of(method)
     return {
@@ -63,7 +71,7 @@ def identity_of(config: SearchConfig, method: "Method", **others: str) -> dict[s
     }
 
 
-def check_identity(theirs: Record, config: SearchConfig, method: "Method", **others: str) -> None:
+def check_identity(theirs: Record, config: SearchConfig, method: Recorded, **others: str) -> None:
     """Raise `RaynasError` unless a checkpoint's identity is that of this search.
 
     A key of the configuration that it lacks, because it is older than the key, counts as its default.
@@ -125,8 +133,6 @@ def _plain(value: Any) -> Any:
 
 def _use(kind: type) -> str:
     """Return the name by which a trial file uses a part: it outlasts that of the class."""
-    from raynas.methods.build import use_of  # which knows every method, and so cannot stand above them
-
     return use_of(kind) or f"{kind.__module__}:{kind.__qualname__}"
 
 

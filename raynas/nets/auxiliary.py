@@ -14,7 +14,7 @@ from raynas.nets.ops.lanes import Lanes
 from raynas.nets.ops.paths import Path
 
 
-class AuxiliarySkip(nn.Module):
+class SuperAuxiliarySkip(nn.Module):
     """One more skip on every edge that leaves a state.
 
     ``edges`` holds None for each target that no edge leads to.

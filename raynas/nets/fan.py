@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from raynas.nets.auxiliary import AuxiliarySkip
+from raynas.nets.auxiliary import SuperAuxiliarySkip
 from raynas.nets.ops.fused import Identity, Shared, Source, fused, operation_class
 from raynas.nets.ops.lanes import Lanes, Pass, interleave, nchw, nhwc
 from raynas.nets.ops.paths import Path, chosen_places, pick, to_paths
@@ -266,13 +266,13 @@ class Fan(nn.Module):
         self.operations = nn.ModuleList(
             fused(lanes, row.name, len(row.positions), channels, plan.stride, norm_pools) for row in plan.rows
         )
-        self.auxiliary: AuxiliarySkip | None = None
+        self.auxiliary: SuperAuxiliarySkip | None = None
         self.register_buffer("pattern", _pattern(plan, channels).to(lanes.dtype), persistent=False)
 
     def add_auxiliary(self, lanes: Lanes) -> None:
         """Give every edge one more skip; its parameters are drawn now."""
         if any(edge is not None for edge in self.plan.edges):
-            self.auxiliary = AuxiliarySkip(lanes, self.plan.edges, self.channels, self.stride)
+            self.auxiliary = SuperAuxiliarySkip(lanes, self.plan.edges, self.channels, self.stride)
 
     def forward(
         self,

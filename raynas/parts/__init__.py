@@ -1,4 +1,4 @@
-"""The parts a method is composed of: frozen configurations that act on a `raynas.bilevel.policy.Policy`.
+"""The parts a method is composed of: frozen configurations that act on a `raynas.bilevel.views.PolicyView`.
 
 What is learned: stores. What it means: relaxations. What a step multiplies in: samplers, perturbations. What
 a step minimises: objectives, penalties, cost. How α's gradient regards the weights: estimators. How α moves:
@@ -37,7 +37,7 @@ INNER_SLOTS = ("schedule", "before", "after", "then", "rules")
 BASES: Mapping[str, type[Part]] = {
     slot: base
     for base in vars(slots).values()
-    if isinstance(base, type) and issubclass(base, Part)
+    if isinstance(base, type) and issubclass(base, Part) and base.__module__ == slots.__name__
     for slot in base.slots
 }
 """What a part is a subclass of, by slot."""

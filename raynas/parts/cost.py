@@ -11,8 +11,8 @@ from torch import Tensor
 
 from raynas.bilevel.exchange import Costs, Draw
 from raynas.bilevel.part import Composition
-from raynas.bilevel.policy import Policy
 from raynas.bilevel.slots import Penalty
+from raynas.bilevel.views import PolicyView
 from raynas.disk import expanded
 from raynas.errors import RaynasError, unknown
 from raynas.nets.cost import costs_by_cell, option_costs
@@ -63,9 +63,11 @@ class Cost(Penalty):
         return read_costs(self.table, space)
 
     def __call__(
-        self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
+        self, losses: Tensor, policy: PolicyView, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
-        """Charge the present probabilities; raises `RaynasError` where the form has no logarithm to take."""
+        """Charge the present probabilities [lanes, rows, options].
+
+        Raises `RaynasError` where the form has no logarithm to take."""
         if costs is None:
             raise TypeError("expected costs need the cost of every operation")
         expected, reference = torch.zeros_like(losses), 0.0
@@ -122,7 +124,7 @@ class Cost(Penalty):
 
 
 @dataclass(frozen=True)
-class Resources(Penalty):
+class ResourceCost(Penalty):
     """SNAS: strength·Σ over edges of the mean logarithm of what the drawn operations take.
 
     Three things are taken, in numbers for one image: the weights, the multiply-adds (of pooling, whatever its
@@ -146,9 +148,9 @@ class Resources(Penalty):
         }
 
     def __call__(
-        self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
+        self, losses: Tensor, policy: PolicyView, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
-        """Charge what was drawn, so that α learns through the draw."""
+        """Charge what was drawn, [lanes, rows, options], so that α learns through the draw."""
         if costs is None:
             raise TypeError("resources need what every operation takes")
         for name, prices in costs.items():

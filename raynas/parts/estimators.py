@@ -14,9 +14,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.autograd import grad
 
-from raynas.bilevel.bilevel import Bilevel
 from raynas.bilevel.part import Composition
 from raynas.bilevel.slots import Estimator, Foresight
+from raynas.bilevel.views import ProblemView
 from raynas.data.batch import Batch
 from raynas.nets.ops.flat import flatten
 from raynas.spaces.space import Space
@@ -28,8 +28,10 @@ class FirstOrder(Estimator):
 
     use: ClassVar[str] = "first-order"
 
-    def __call__(self, problem: Bilevel, train: Batch, valid: Batch, sgd: Foresight, rates: Tensor) -> Tensor:
-        """Differentiate with respect to α alone; no weight's gradient is computed."""
+    def __call__(
+        self, problem: ProblemView, train: Batch, valid: Batch, sgd: Foresight, rates: Tensor
+    ) -> Tensor:
+        """Differentiate in α [lanes, numbers] alone; no weight's gradient is computed."""
         alphas = problem.alphas.detach().requires_grad_()
         return grad(problem.losses(valid, alphas).sum(), alphas, materialize_grads=True)[0]
 
@@ -55,8 +57,10 @@ class SecondOrder(Estimator):
     radius: float = 0.01
     clip: Annotated[float, Field(gt=0)] | None = None
 
-    def __call__(self, problem: Bilevel, train: Batch, valid: Batch, sgd: Foresight, rates: Tensor) -> Tensor:
-        """Use the same training batch for the unrolled step and for the mixed term."""
+    def __call__(
+        self, problem: ProblemView, train: Batch, valid: Batch, sgd: Foresight, rates: Tensor
+    ) -> Tensor:
+        """Return [lanes, numbers]; the unrolled step and the mixed term are of the same training batch."""
         before = [generator.get_state() for generator in problem.generators()]
         alphas = problem.alphas.detach().requires_grad_()
         exact = self.mixed == "exact"
@@ -81,7 +85,7 @@ class SecondOrder(Estimator):
         return shorter.clamp_max(1)
 
     def _difference(
-        self, problem: Bilevel, train: Batch, direction: Tensor, before: Sequence[Tensor]
+        self, problem: ProblemView, train: Batch, direction: Tensor, before: Sequence[Tensor]
     ) -> Tensor:
         """Evaluate both sides with the same chance, or the difference would measure it."""
         # Without a gradient there is no direction: the term is 0, and the radius must not be infinite.

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from raynas.bilevel.exchange import Draw, Tables
 from raynas.bilevel.part import Composition
-from raynas.bilevel.policy import Policy
 from raynas.bilevel.settings import Chance, Value, number
 from raynas.bilevel.slots import Modifier, Schedule
+from raynas.bilevel.views import PolicyView
 from raynas.parts.schedules import Linear
 from raynas.spaces import skeletons
 from raynas.spaces.space import Space
@@ -39,8 +39,8 @@ class EdgeNormalisation(Modifier):
     for_images: ClassVar[bool] = True
     extras: ClassVar[tuple[str, ...]] = ("edge",)
 
-    def weigh(self, draw: Draw, policy: Policy, flat: Tensor) -> Draw:
-        """Multiply each row's weights by its edge's share; rows that are no edges stay as they are."""
+    def weigh(self, draw: Draw, policy: PolicyView, flat: Tensor) -> Draw:
+        """Multiply the weights [lanes, rows, options] by each edge's share; rows that are not edges stay."""
         logits = policy.layout.column(flat, "edge")
         shares: Tables = {
             name: self._shares(rows, policy.masks[name].any(-1), policy.layout.nodes[name])

@@ -15,8 +15,8 @@ from pydantic import Field
 from torch import Tensor
 
 from raynas.bilevel.exchange import Draw, Outcome, Score
-from raynas.bilevel.policy import Policy
 from raynas.bilevel.slots import Objective
+from raynas.bilevel.views import PolicyView
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class OneDraw(Objective):
 
     use: ClassVar[str] = "one-draw"
 
-    def __call__(self, policy: Policy, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
-        """Draw once and run once."""
+    def __call__(self, policy: PolicyView, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
+        """Draw once and run once; losses [lanes]."""
         return score(draw())
 
 
@@ -51,8 +51,8 @@ class Importance(Objective):
     samples: Annotated[int, Field(ge=2)] = 16
     sharpness: Annotated[float, Field(gt=0)] | None = None
 
-    def __call__(self, policy: Policy, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
-        """Return −log mean exp(−sharpness·loss)/sharpness."""
+    def __call__(self, policy: PolicyView, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
+        """Return −log mean exp(−sharpness·loss)/sharpness over the draws, [lanes]."""
         losses, likelihoods, outcomes = _several(self.samples, policy, flat, draw, score)
         sharpness = self.sharpness or outcomes[0].logits[0, ..., 0].numel()
         # p/sg(p) is 1, but carries ∇ log p.
@@ -73,8 +73,8 @@ class Reinforce(Objective):
     weighs_draws: ClassVar[bool] = True
     samples: Annotated[int, Field(ge=2)] = 10
 
-    def __call__(self, policy: Policy, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
-        """Return the mean loss of the draws."""
+    def __call__(self, policy: PolicyView, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
+        """Return the mean loss [lanes] of the draws."""
         losses, likelihoods, outcomes = _several(self.samples, policy, flat, draw, score)
         fixed = losses.detach()
         advantage = (fixed - fixed.mean(0)) * self.samples / (self.samples - 1)
@@ -96,8 +96,8 @@ class Natural(Objective):
     weighs_draws: ClassVar[bool] = True
     samples: Annotated[int, Field(ge=2)] = 2
 
-    def __call__(self, policy: Policy, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
-        """Return the mean loss of the draws."""
+    def __call__(self, policy: PolicyView, flat: Tensor, draw: Callable[[], Draw], score: Score) -> Outcome:
+        """Return the mean loss [lanes] of the draws."""
         draws = [draw() for _ in range(self.samples)]
         outcomes = [score(each) for each in draws]
         losses = torch.stack([outcome.losses for outcome in outcomes])
@@ -120,7 +120,7 @@ class Natural(Objective):
         return utilities.masked_fill((losses == losses[0]).all(0), 0.0)
 
 
-def log_probability(policy: Policy, flat: Tensor, draw: Draw) -> Tensor:
+def log_probability(policy: PolicyView, flat: Tensor, draw: Draw) -> Tensor:
     """Return each lane's log p of a one-hot draw, [lanes], with the relaxed weights as probabilities."""
     total = flat.new_zeros(len(flat))
     for name, weights in policy.relax(flat).items():
@@ -131,7 +131,7 @@ def log_probability(policy: Policy, flat: Tensor, draw: Draw) -> Tensor:
 
 
 def _several(
-    samples: int, policy: Policy, flat: Tensor, draw: Callable[[], Draw], score: Score
+    samples: int, policy: PolicyView, flat: Tensor, draw: Callable[[], Draw], score: Score
 ) -> tuple[Tensor, Tensor, list[Outcome]]:
     """Return the losses and log-probabilities of several draws, both [samples, lanes], and all outcomes."""
     draws = [draw() for _ in range(samples)]

@@ -10,16 +10,16 @@ from torch import Tensor
 
 from raynas.bilevel.exchange import Costs, Draw, Tables
 from raynas.bilevel.part import Composition
-from raynas.bilevel.policy import Policy
 from raynas.bilevel.slots import Penalty
+from raynas.bilevel.views import PolicyView
 from raynas.parts.relaxations import concentration
 from raynas.spaces.space import Space
 
 Strength = Annotated[float, Field(ge=0)]
 
 
-def shares(policy: Policy, flat: Tensor, draw: Draw) -> Tables:
-    """Return what penalties charge: the draw's own probabilities, or the relaxed weights."""
+def shares(policy: PolicyView, flat: Tensor, draw: Draw) -> Tables:
+    """Return what penalties charge, [lanes, rows, options]: the draw's own shares or relaxed weights."""
     return policy.relax(flat) if draw.shares is None else draw.shares
 
 
@@ -35,9 +35,9 @@ class ZeroOne(Penalty):
     power: Literal[1, 2] = 2
 
     def __call__(
-        self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
+        self, losses: Tensor, policy: PolicyView, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
-        """Average over all weights that are alive."""
+        """Average over all weights that are alive, to [lanes]."""
         weights = shares(policy, flat, draw)
         total = torch.zeros_like(losses)
         count = torch.zeros_like(losses)
@@ -62,9 +62,11 @@ class Anchor(Penalty):
     strength: Strength = 1e-3
 
     def __call__(
-        self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
+        self, losses: Tensor, policy: PolicyView, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
-        """Sum lgamma(Σβ) − lgamma(n) − Σ lgamma(β) + Σ (β − 1)(ψ(β) − ψ(Σβ)) over rows of n options."""
+        """Sum lgamma(Σβ) − lgamma(n) − Σ lgamma(β) + Σ (β − 1)(ψ(β) − ψ(Σβ)) over rows of n options.
+
+        So one number per lane, [lanes]."""
         for name, logits in policy.layout.tables(flat).items():
             beta = torch.where(policy.masks[name], concentration(logits), 1.0)
             considered = policy.layout.alive[name].to(beta)
@@ -92,9 +94,9 @@ class SampleDistance(Penalty):
     strength: Strength = 0.1
 
     def __call__(
-        self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
+        self, losses: Tensor, policy: PolicyView, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
-        """The sample is taken as it is; only the probabilities are pulled."""
+        """The sample is taken as it is; only the probabilities [lanes, rows, options] are pulled."""
         for name, weights in shares(policy, flat, draw).items():
             distance = (weights - draw.weights[name].detach()).abs().flatten(1).sum(1)
             losses = losses + self.strength * distance / int(policy.layout.masks[name].sum())

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.autograd import grad
 
 from raynas.bilevel.exchange import AttackedLoss, Draw, Tables
-from raynas.bilevel.policy import Policy
 from raynas.bilevel.settings import Chance, number
 from raynas.bilevel.slots import Sampler
+from raynas.bilevel.views import PolicyView
 from raynas.parts.samplers import one_hot
 
 
@@ -29,11 +29,11 @@ def project(noisy: Tensor, mask: Tensor) -> Tensor:
     return torch.where(total > 0, clamped / torch.where(total > 0, total, 1.0), one_hot(noisy, mask))
 
 
-def _noise(policy: Policy, clean: Tables, epsilon: float) -> Tables:
+def _noise(policy: PolicyView, clean: Tables, epsilon: float) -> Tables:
     return {name: epsilon * (2 * policy.dice.uniform(rows) - 1) for name, rows in clean.items()}
 
 
-def _project(policy: Policy, noise: Tables, clean: Tables) -> Tables:
+def _project(policy: PolicyView, noise: Tables, clean: Tables) -> Tables:
     return {name: project(clean[name] + noise[name], policy.masks[name]) for name in clean}
 
 
@@ -47,8 +47,8 @@ class UniformNoise(Sampler):
     version: ClassVar[int] = 2
     epsilon: Chance = 0.3
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
-        """Draw fresh noise; with ε = 0 the mean weights are returned, bit for bit."""
+    def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
+        """Draw fresh noise [lanes, rows, options]; with ε = 0 the mean weights are returned, bit for bit."""
         clean = policy.relax(flat.detach())
         epsilon = number(self.epsilon)
         return Draw(_project(policy, _noise(policy, clean, epsilon), clean) if epsilon > 0 else clean)
@@ -71,8 +71,8 @@ class Attack(Sampler):
     epsilon: Chance = 0.3
     steps: Annotated[int, Field(ge=1)] = 7
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
-        """Ascend ``loss``; raises `TypeError` outside weight steps, where there is none."""
+    def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
+        """Ascend ``loss`` [lanes]; raises `TypeError` outside weight steps, where there is none."""
         if loss is None:
             raise TypeError("an attack needs the loss of a weight step")
         clean = policy.relax(flat.detach())

@@ -18,7 +18,7 @@ from raynas.spaces.space import Space
 
 
 def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
-    """Normalise each row over its true entries; a row without any is all zeros, as is its gradient."""
+    """Normalise [..., options] over true entries; a row without any is all zeros, as is its gradient."""
     some = mask.any(-1, keepdim=True)
     weights: Tensor = logits.masked_fill(~mask & some, -float("inf")).softmax(-1)
     return weights.masked_fill(~mask, 0.0)
@@ -55,7 +55,7 @@ class MaxWeight(Relaxation):
     detach: bool = False
 
     def __call__(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Lift each row of the softmax until its largest entry is 1."""
+        """Lift each row of the softmax [lanes, rows, options] until its largest entry is 1."""
         weights = masked_softmax(logits, mask)
         largest = weights.amax(-1, keepdim=True)
         lifted = 1 - (largest.detach() if self.detach else largest) + weights
@@ -75,7 +75,7 @@ class Sigmoid(Relaxation):
     shift_free: ClassVar[bool] = False
 
     def __call__(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Squash each logit to (0, 1)."""
+        """Squash each logit [lanes, rows, options] to (0, 1)."""
         return logits.sigmoid().masked_fill(~mask, 0.0)
 
 
@@ -89,7 +89,7 @@ class Scales(Relaxation):
     zeros: ClassVar[bool] = True
 
     def __call__(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Return the numbers the mask allows."""
+        """Return the numbers [lanes, rows, options] that the mask allows."""
         return logits.masked_fill(~mask, 0.0)
 
 
@@ -103,7 +103,7 @@ class ReluShare(Relaxation):
     zeros: ClassVar[bool] = True
 
     def __call__(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Divide the rectified logits by their sum."""
+        """Divide the rectified logits [lanes, rows, options] by their sum over the options."""
         positive = F.relu(logits).masked_fill(~mask, 0.0)
         total = positive.sum(-1, keepdim=True)
         uniform = mask / mask.sum(-1, keepdim=True).clamp_min(1)
@@ -111,7 +111,7 @@ class ReluShare(Relaxation):
 
 
 def concentration(logits: Tensor) -> Tensor:
-    """Return DrNAS' Dirichlet concentrations elu(α) + 1: positive, and 1 (uniform) at α = 0."""
+    """Return DrNAS' Dirichlet concentrations [...] elu(α) + 1: positive, and 1 (uniform) at α = 0."""
     return F.elu(logits) + 1
 
 
@@ -125,7 +125,7 @@ class DirichletMean(Relaxation):
     sums_to_one: ClassVar[bool] = True
 
     def __call__(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Divide the concentrations the mask allows by their sum."""
+        """Divide the concentrations [lanes, rows, options] that the mask allows by their sum."""
         allowed = concentration(logits).masked_fill(~mask, 0.0)
         total = allowed.sum(-1, keepdim=True)
         return allowed / torch.where(total > 0, total, 1.0)

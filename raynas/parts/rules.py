@@ -13,9 +13,10 @@ import torch
 from pydantic import Field, InstanceOf
 from torch import Tensor
 
+from raynas.bilevel.layout import Layout
 from raynas.bilevel.part import Composition
-from raynas.bilevel.policy import Layout, Policy
 from raynas.bilevel.slots import Hold, Limit, UpdateRule
+from raynas.bilevel.views import PolicyView
 from raynas.nets.ops.flat import column
 from raynas.parts.updaters import Adam, Sgd, clip_norm
 from raynas.spaces.space import Space
@@ -31,7 +32,7 @@ class ClipNorm(Limit):
     largest: Annotated[float, Field(gt=0)] = 5.0
 
     def __call__(self, gradient: Tensor) -> Tensor:
-        """Clip each lane by its norm, as PyTorch does."""
+        """Clip each lane of [lanes, numbers] by its norm, as PyTorch does."""
         return clip_norm(gradient, column([self.largest] * len(gradient), gradient))
 
 
@@ -43,7 +44,7 @@ class ClipEach(Limit):
     largest: Annotated[float, Field(gt=0)] = 2.0
 
     def __call__(self, gradient: Tensor) -> Tensor:
-        """Cut each number to ±``largest``."""
+        """Cut each number of [lanes, numbers] to ±``largest``."""
         return gradient.clamp(-self.largest, self.largest)
 
 
@@ -71,7 +72,7 @@ class KeepMass(Hold):
     use: ClassVar[str] = "keep-mass"
 
     def __call__(self, values: Tensor, before: Tensor, layout: Layout) -> None:
-        """Shift the rows of α that moved, in place."""
+        """Shift the rows of α [lanes, numbers] that moved, in place."""
         old = layout.tables(before)
         for name, table in layout.tables(values).items():
             moved = table != old[name]
@@ -98,7 +99,7 @@ class Mover:
     """Moves a policy's α: limits the gradient, steps, puts back what may not move, applies the holds."""
 
     def __init__(
-        self, policy: Policy, moves: Moves, limits: Sequence[Limit] = (), holds: Sequence[Hold] = ()
+        self, policy: PolicyView, moves: Moves, limits: Sequence[Limit] = (), holds: Sequence[Hold] = ()
     ) -> None:
         self._policy, self._moves = policy, moves
         self._limits, self._holds = tuple(limits), tuple(holds)
@@ -138,8 +139,8 @@ class AdamRule(UpdateRule):
         """Whether it needs numbers of α that are the logits."""
         return bool(self.after)
 
-    def start(self, policy: Policy, rate: Tensor, decay: Tensor) -> Mover:
-        """Start Adam from moments of zero."""
+    def start(self, policy: PolicyView, rate: Tensor, decay: Tensor) -> Mover:
+        """Start Adam from moments [lanes, numbers] of zero."""
         return Mover(policy, Adam(policy.alphas, rate, decay, self.betas), self.before, self.after)
 
 
@@ -156,8 +157,8 @@ class SgdRule(UpdateRule):
         """Whether it needs numbers of α that are the logits."""
         return bool(self.after)
 
-    def start(self, policy: Policy, rate: Tensor, decay: Tensor) -> Mover:
-        """Start SGD from a velocity of zero."""
+    def start(self, policy: PolicyView, rate: Tensor, decay: Tensor) -> Mover:
+        """Start SGD from a velocity [lanes, numbers] of zero."""
         momentum = torch.full_like(rate, self.momentum)
         return Mover(policy, _Descent(Sgd(policy.alphas, momentum, decay), rate), holds=self.after)
 
@@ -192,8 +193,8 @@ class Proximal(UpdateRule):
         """Whether it needs numbers of α that are the logits."""
         return True
 
-    def start(self, policy: Policy, rate: Tensor, decay: Tensor) -> Mover:
-        """Start the proximal steps without momentum."""
+    def start(self, policy: PolicyView, rate: Tensor, decay: Tensor) -> Mover:
+        """Start the proximal steps on α [lanes, numbers], without momentum."""
         moves = _Proximal(policy.alphas, rate, decay, self.strength, self.momentum)
         return Mover(policy, moves, self.before)
 
@@ -248,8 +249,8 @@ class Adaptive(UpdateRule):
         """Whether it needs numbers of α that are the logits."""
         return True
 
-    def start(self, policy: Policy, rate: Tensor, decay: Tensor) -> Mover:
-        """Start with Δ = 1 and no direction."""
+    def start(self, policy: PolicyView, rate: Tensor, decay: Tensor) -> Mover:
+        """Start with Δ [lanes, 1] of 1 and no direction."""
         return Mover(policy, _Adaptive(policy, self.alpha, self.first))
 
     def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
@@ -262,7 +263,7 @@ class Adaptive(UpdateRule):
 
 
 class _Adaptive(_Lanewise):
-    def __init__(self, policy: Policy, alpha: float, first: float) -> None:
+    def __init__(self, policy: PolicyView, alpha: float, first: float) -> None:
         like = policy.alphas
         ones = torch.ones(len(like), 1, dtype=like.dtype, device=like.device)
         super().__init__(path=torch.zeros_like(like), chance=torch.zeros_like(ones), delta=ones)

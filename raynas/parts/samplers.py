@@ -16,9 +16,9 @@ from torch.autograd import Function
 
 from raynas.bilevel.exchange import AttackedLoss, Draw, Tables, Validated
 from raynas.bilevel.part import Composition
-from raynas.bilevel.policy import Policy
 from raynas.bilevel.settings import Positive, number
 from raynas.bilevel.slots import Sampler
+from raynas.bilevel.views import PolicyView
 from raynas.nets.fan import active
 from raynas.parts.relaxations import concentration, masked_softmax
 from raynas.spaces import skeletons
@@ -35,18 +35,18 @@ SMALLEST = 1e-12
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """Return exactly the value of ``hard`` with the gradient of ``soft``."""
+    """Return exactly the value of ``hard`` [...] with the gradient of ``soft`` [...]."""
     return hard + (soft - soft.detach())
 
 
 def one_hot(scores: Tensor, mask: Tensor) -> Tensor:
-    """Mark each row's largest allowed entry; ties go to the lowest index, a row without any stays 0."""
+    """Mark the largest allowed entry of [..., options]: ties go to the lowest index, without any all is 0."""
     best = scores.masked_fill(~mask, -float("inf")).argmax(-1, keepdim=True)
     return torch.zeros_like(scores).scatter(-1, best, 1.0).masked_fill(~mask, 0.0)
 
 
 def safe_log(weights: Tensor) -> Tensor:
-    """Return the logarithm, finite also at 0."""
+    """Return the logarithm [...], finite also at 0."""
     return weights.clamp_min(torch.finfo(weights.dtype).tiny).log()
 
 
@@ -73,8 +73,8 @@ class Mean(Sampler):
         """Why a step with it waits for a GPU; empty when it does not."""
         return CHOICE if self.execute == "chosen" else ""
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
-        """Return the relaxation at these logits."""
+    def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
+        """Return the relaxation [lanes, rows, options] at these logits."""
         weights = policy.relax(flat)
         return Draw(weights, active(weights) if self.execute == "chosen" else None)
 
@@ -98,8 +98,8 @@ class Gaussian(Sampler):
         """The numbers it learns, one a row."""
         return ("log variance",) if self.learned else ()
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
-        """Draw fresh noise for every entry."""
+    def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
+        """Draw fresh noise for every entry [lanes, rows, options]."""
         logits = flat[:, : policy.layout.entries]
         noise = self.std * policy.dice.normal(logits)
         if self.learned:
@@ -149,8 +149,8 @@ class Gumbel(Sampler):
         """Why a step with it waits for a GPU; empty when it does not."""
         return CHOICE if self.execute == "chosen" else ""
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
-        """Draw fresh Gumbel noise for every entry and sample."""
+    def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
+        """Draw fresh Gumbel noise for every entry [lanes, rows, options] and sample."""
         tables = {
             name: self._sample(policy, weights, policy.masks[name])
             for name, weights in policy.relax(flat).items()
@@ -166,7 +166,7 @@ class Gumbel(Sampler):
         offsets = {name: w.masked_fill(chosen[name], 0.0).sum(-1) for name, w in operations.items()}
         return Draw({**tables, **left}, chosen, offsets)
 
-    def _sample(self, policy: Policy, weights: Tensor, mask: Tensor) -> Tensor:
+    def _sample(self, policy: PolicyView, weights: Tensor, mask: Tensor) -> Tensor:
         drawn = []
         for _ in range(self.samples):
             scores = (safe_log(weights) + policy.dice.gumbel(weights)) / number(self.temperature)
@@ -213,12 +213,12 @@ class Dirichlet(Sampler):
     waits = "PyTorch draws Dirichlet samples with a generator on the CPU, from α there"
     random: ClassVar[bool] = True
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
-        """Draw fresh weights for every row."""
+    def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
+        """Draw fresh weights [lanes, rows, options], row by row."""
         tables = policy.layout.tables(flat).items()
         return Draw({name: self._sample(policy, name, logits) for name, logits in tables})
 
-    def _sample(self, policy: Policy, name: str, logits: Tensor) -> Tensor:
+    def _sample(self, policy: PolicyView, name: str, logits: Tensor) -> Tensor:
         mask = policy.masks[name]
         considered = policy.layout.alive[name].to(mask.device).expand_as(mask)
         beta = torch.where(mask, concentration(logits), 1.0)
@@ -259,8 +259,8 @@ class Categorical(Sampler):
         """Why a step with it waits for a GPU; empty when it does not."""
         return "" if self.gradient == "straight-through" else CHOICE
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
-        """Draw by the largest of log p + Gumbel noise, so that what has no probability is never drawn."""
+    def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
+        """Draw by the largest of log p + Gumbel noise, [lanes, rows, options]; p = 0 is never drawn."""
         tables: Tables = {}
         for name, weights in policy.relax(flat).items():
             mask = policy.masks[name] & (weights > 0)
@@ -295,8 +295,8 @@ class Pair(Sampler):
         """Whether every operation computes, and learns, in every step."""
         return False
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
-        """Take the two largest of log p + Gumbel noise: a draw without replacement."""
+    def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
+        """Take the two largest of log p + Gumbel noise [lanes, rows, options]: a draw without replacement."""
         tables: Tables = {}
         pairs: Tables = {}
         probabilities: Tables = {}
@@ -328,7 +328,7 @@ class Pair(Sampler):
             yield f"pair needs two options everywhere ({space.name})"
 
 
-def _zeros(policy: Policy, name: str) -> Tensor:
+def _zeros(policy: PolicyView, name: str) -> Tensor:
     """Mark the options [rows, options] of a group that give nothing but zeros."""
     rows, width = policy.layout.options[name], policy.layout.shapes[name][1]
     zeros = {op for op, about in OPERATIONS.items() if about.family == "none"}
@@ -368,8 +368,8 @@ class Projection(Sampler):
         """Why a step with it waits for a GPU; empty when it does not."""
         return CHOICE if self.execute == "chosen" else ""
 
-    def __call__(self, policy: Policy, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
-        """Project each group's relaxed weights."""
+    def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
+        """Project each group's relaxed weights [lanes, rows, options]."""
         tables: Tables = {}
         for name, weights in policy.relax(flat).items():
             hard = one_hot(weights.detach(), policy.masks[name])
@@ -378,7 +378,7 @@ class Projection(Sampler):
         return Draw(tables, active(tables) if self.execute == "chosen" else None)
 
 
-def _best_rows(policy: Policy, name: str, strengths: Tensor) -> Tensor:
+def _best_rows(policy: PolicyView, name: str, strengths: Tensor) -> Tensor:
     """Mark, for every node, the rows [lanes, rows] of as many edges as it keeps, strongest first."""
     kept = torch.zeros_like(strengths, dtype=torch.bool)
     nodes = policy.layout.nodes[name]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from raynas.bilevel.policy import Layout
+from raynas.bilevel.layout import Layout
 from raynas.bilevel.slots import Store
 
 KERNEL = 3
@@ -39,7 +39,7 @@ class Table(Store):
     def start(
         self, layout: Layout, generators: Sequence[torch.Generator], memory: dict[str, Tensor]
     ) -> Tensor:
-        """Draw the operations' logits first, so that they do not depend on what else is learned."""
+        """Draw α [lanes, numbers], the operations' logits first: nothing else that is learned moves them."""
         if self.start_from == "uniform":
             masks = [mask.double() for mask in layout.alive.values()]
             rows = [mask / mask.sum(-1, keepdim=True).clamp_min(1) for mask in masks]
@@ -54,7 +54,7 @@ class Table(Store):
         return self.mean + self.spread * torch.stack(drawn)
 
     def logits(self, alphas: Tensor, layout: Layout, memory: Mapping[str, Tensor]) -> Tensor:
-        """Return α: it is the logits."""
+        """Return α [lanes, numbers]: it is the logits."""
         return alphas
 
 
@@ -89,7 +89,7 @@ class Generator(Store):
     def start(
         self, layout: Layout, generators: Sequence[torch.Generator], memory: dict[str, Tensor]
     ) -> Tensor:
-        """Draw each group's input noise, which stays as it is, and its network's parameters."""
+        """Draw each group's input noise, which stays, and its network's parameters [lanes, numbers]."""
         groups = []
         for name, (rows, width) in layout.shapes.items():
             shape = (INPUTS, rows, width + len(layout.extras))
@@ -112,7 +112,7 @@ class Generator(Store):
         return list(pairwise(widths))
 
     def logits(self, alphas: Tensor, layout: Layout, memory: Mapping[str, Tensor]) -> Tensor:
-        """Run every group's network on its noise; lanes are groups of channels."""
+        """Return [lanes, numbers], every group's network run on its noise; lanes are groups of channels."""
         networks = alphas.chunk(len(layout.shapes), 1)
         maps = [
             self._generate(parameters, memory[_key(name)])

@@ -29,7 +29,7 @@ class Sgd:
         self.nesterov = nesterov
 
     def direction(self, values: Tensor, gradient: Tensor) -> Tensor:
-        """Return what a step would go along, without taking it (what second order unrolls)."""
+        """Return what a step would go along, [lanes, numbers], without taking it (for second order)."""
         slope = gradient + self.weight_decay * values
         velocity = self.momentum * self.velocity + slope
         return slope + self.momentum * velocity if self.nesterov else velocity

@@ -2,34 +2,36 @@
 
 States are blocks in columns by depth. Every line crosses a column horizontally in a slot of its own and
 bends only between columns, where all lines share one S shape: so lines never overlap each other, a block
-or a label, and two lines cross at most once per gap. Lengths are pixels of an SVG, points of a PNG.
+or a label, and two lines cross at most once per gap.
 """
 
 from bisect import bisect_right, insort
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from random import Random
 from statistics import fmean
 
 from raynas.errors import RaynasError
+from raynas.report.drawing import (
+    APART,
+    BLOCK,
+    HEADING,
+    LEAD,
+    LETTER,
+    MARGIN,
+    PILL,
+    PORT,
+    SLOT,
+    TAIL,
+    Box,
+    Drawing,
+    Wire,
+)
 from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Choice
 from raynas.spaces.operations import OPERATIONS
-
-MARGIN = 20
-HEADING = 30
-"""Baseline of the heading; the cell begins below it."""
-BLOCK = 42
-"""Width of a state's block."""
-SLOT, PORT, APART = 28, 11, 14
-"""Distances: labelled lines into a node, lines out of a state, lines and blocks in a column."""
-PILL, LETTER = 20, 6.7
-"""Height of a label and the width it gives each letter (of 11 pixel type)."""
-LEAD, TAIL = 8, 18
-"""Line before the longest label of a column, and between label and node."""
 
 STARTS = 12
 """Orders of the places to start from when looking for few crossings. Of 50 random cells of DARTS one order
@@ -40,50 +42,6 @@ MOST_LINES = 1_000
 
 MOST_WORK = 6_000_000
 """Places and links that are weighed at most while looking for few crossings, some ten seconds' worth."""
-
-Point = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle: centre, width and height in pixels, and the text in it (``c_{k-2}`` for a subscript).
-
-    ``op`` is the operation a block stands for, where operations belong to nodes.
-    """
-
-    x: float
-    y: float
-    width: float
-    height: float
-    text: str
-    op: str | None = None
-
-
-@dataclass(frozen=True)
-class Wire:
-    """One line through ``points``: horizontal from each odd one to the next, S-shaped in the gaps between.
-
-    ``choice``, ``pill`` (the label) and ``title`` (what it says when pointed at) are None for lines that no
-    operation stands on.
-    """
-
-    points: tuple[Point, ...]
-    choice: Choice | None
-    pill: Box | None
-    title: str | None = None
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """Where everything of one cell's drawing is; both pictures are made from it."""
-
-    width: float
-    height: float
-    title: str
-    subtitle: str
-    description: str
-    blocks: tuple[Box, ...]
-    wires: tuple[Wire, ...]
 
 
 class _Graph:

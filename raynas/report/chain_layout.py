@@ -1,7 +1,7 @@
 """Where everything goes in the drawing of a chain: one line for each stage of its trunk."""
 
 from raynas.errors import unknown
-from raynas.report.cell_layout import APART, HEADING, LETTER, MARGIN, Box, Drawing, Wire
+from raynas.report.drawing import APART, HEADING, LETTER, MARGIN, Box, Drawing, Wire
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.operations import OPERATIONS
 from raynas.spaces.reading import genotype_to_text

@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from raynas.disk import disk_error, write_atomic
 from raynas.report import cell_layout, chain_layout
-from raynas.report.cell_layout import HEADING, MARGIN, TAIL, Box, Drawing, Point, Wire
+from raynas.report.drawing import HEADING, MARGIN, TAIL, Box, Drawing, Point, Wire
 from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.operations import FAMILIES, OPERATIONS, Dashes, Family

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from raynas.bilevel.bilevel import Bilevel, accuracy, cross_entropy
+from raynas.bilevel.dice import Dice
 from raynas.bilevel.exchange import Draw, Sample
 from raynas.bilevel.hessian import curvature, diagonal, shift_free_basis
-from raynas.bilevel.policy import Dice
 from raynas.bilevel.records import Curvature
 from raynas.bilevel.sketches import SIDE, Sketches
 from raynas.config import SearchConfig

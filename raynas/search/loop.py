@@ -28,7 +28,7 @@ from raynas.nets.ops.lanes import Statistics
 from raynas.parts.updaters import clip_norm
 from raynas.search.look import Looker, Pair
 from raynas.search.memory import peak_memory, reset_peak_memory
-from raynas.search.report import Diverged, EpochLosses, EpochOutcome, cell_of, diverged, report_of
+from raynas.search.report import EpochLosses, EpochOutcome, cell_of, diverged, report_of
 from raynas.search.rollback import judge
 from raynas.search.searches import Searches
 from raynas.spaces.space import Space
@@ -195,6 +195,6 @@ class Search:
 
 def _report(outcomes: list[EpochOutcome]) -> EpochReport:
     [outcome] = outcomes
-    if isinstance(outcome, Diverged):
+    if not isinstance(outcome, EpochReport):
         raise outcome
     return outcome

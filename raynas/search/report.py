@@ -14,17 +14,12 @@ from raynas.bilevel.progress import Progress
 from raynas.bilevel.records import Curvature, EpochReport
 from raynas.bilevel.settings import scheduled
 from raynas.config import SearchConfig
-from raynas.errors import RaynasError
+from raynas.errors import Diverged
 from raynas.methods.record import Method
 from raynas.search.look import Pair
 from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.space import Space
-
-
-class Diverged(RaynasError):
-    """A search's loss stopped being a finite number."""
-
 
 EpochOutcome = EpochReport | Diverged
 """What an epoch ends with, for one search of a pack."""

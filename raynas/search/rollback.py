@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from raynas.bilevel.records import End
 from raynas.bilevel.slots import Ending
-from raynas.search.report import Diverged, EpochOutcome
+from raynas.errors import Diverged
+from raynas.search.report import EpochOutcome
 from raynas.search.state import State
 from raynas.spaces.space import Space
 

@@ -21,7 +21,7 @@ Width = Annotated[int, Field(gt=0, le=65_536)]
 """Channels of a layer; far beyond what fits in memory, and far below where numbers of weights overflow."""
 
 
-class Stage(Frozen):
+class TrunkStage(Frozen):
     """Blocks of one ``width`` in channels; the first has the ``stride``."""
 
     width: Width
@@ -46,7 +46,7 @@ class Trunk(Frozen):
     """
 
     stem: tuple[Width, Width]
-    stages: tuple[Stage, ...] = Field(min_length=1, max_length=MOST_BLOCKS)
+    stages: tuple[TrunkStage, ...] = Field(min_length=1, max_length=MOST_BLOCKS)
     last: Width
 
     @property
@@ -74,7 +74,9 @@ class Trunk(Frozen):
         def width(number: int) -> int:
             return max(1, (2 * number * channels + first) // (2 * first))
 
-        stages = tuple(Stage(width=width(s.width), blocks=s.blocks, stride=s.stride) for s in self.stages)
+        stages = tuple(
+            TrunkStage(width=width(s.width), blocks=s.blocks, stride=s.stride) for s in self.stages
+        )
         return Trunk(stem=(channels, width(self.stem[1])), stages=stages, last=width(self.last))
 
     def strides(self, side: int) -> tuple[int, ...]:

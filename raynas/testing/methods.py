@@ -12,7 +12,8 @@ from raynas.bilevel.exchange import Draw
 from raynas.bilevel.policy import Policy
 from raynas.data.batch import Batch
 from raynas.methods import Method, reasons, resolve
-from raynas.methods.build import PARTS, plain, use_of
+from raynas.methods.build import as_written
+from raynas.methods.kinds import PARTS, use_of
 from raynas.nets.ops.lanes import Statistics
 from raynas.nets.supernet import Supernet
 from raynas.parts.updaters import Sgd
@@ -62,7 +63,7 @@ def _check_words(method: Method) -> None:
     ]
     if unnamed:  # of a part that no file can name there is nothing to be written
         return
-    slots = {slot: plain(getattr(method, slot)) for slot in PARTS if slot not in ("modifiers",)}
+    slots = {slot: as_written(getattr(method, slot)) for slot in PARTS if slot not in ("modifiers",)}
     parts = {slot: part for slot, part in slots.items() if part is not None}
     again = resolve({"base": "darts", **parts})
     for slot in parts:

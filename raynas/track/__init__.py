@@ -13,20 +13,9 @@ from raynas.launch.observer import Observer
 from raynas.spaces.outside import Registry, misfit
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import TRACKERS_GROUP
+from raynas.track.base import Tracker
 
-
-class Tracker(Observer):
-    """Base of trackers: built from the sweep's folder and its setting before the first trial starts.
-
-    ``setting`` is what the trial file says, any plain value but null; `RaynasError` refuses it. A trial's
-    record comes anew whenever it grew, and after a resume from the start, so a tracker may be told of an
-    epoch twice. ``message`` is one line for the user at the end while something is wrong, else None.
-    """
-
-    message: str | None = None
-
-    def __init__(self, folder: SweepFolder, setting: Any) -> None:
-        """Take what the trial file says of this tracker."""
+__all__ = ["TRACKERS", "Tracker", "trackers_for"]
 
 
 def _mlflow(folder: SweepFolder, _: Any) -> Observer:

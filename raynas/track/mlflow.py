@@ -10,7 +10,7 @@ from raynas.launch.observer import write_failure
 from raynas.sweep.file.uri import reason, resolve_uri, shown
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
-from raynas.track import Tracker
+from raynas.track.base import Tracker
 from raynas.track.progress import alone
 from raynas.track.uploader import Uploader
 

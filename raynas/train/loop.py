@@ -19,7 +19,7 @@ from raynas.data.augment import Augment
 from raynas.data.dataset import Dataset
 from raynas.data.feed import ImageFeed, Images
 from raynas.data.split import permutation
-from raynas.errors import RaynasError
+from raynas.errors import Diverged, RaynasError
 from raynas.nets.network import Network
 from raynas.search.memory import peak_memory, reset_peak_memory
 from raynas.search.streams import stream
@@ -34,10 +34,6 @@ STATE_VERSION = 1
 
 EVALUATION_BATCH = 500
 """Images per step when a network is only looked at; the last batch has the rest."""
-
-
-class Diverged(RaynasError):
-    """A training whose loss stopped being a finite number."""
 
 
 class Lane:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from raynas.methods import names, resolve
+from raynas.methods import method_names, resolve
 from raynas.methods.identity import changes, record_of
 
 KEPT = Path(__file__).parents[1] / "data" / "methods.json"
@@ -22,7 +22,7 @@ def kept() -> dict[str, Any]:
 
 def present() -> dict[str, Any]:
     """Return each method's fingerprint and record as they are."""
-    methods = {name: resolve(name) for name in names()}
+    methods = {name: resolve(name) for name in method_names()}
     return {
         name: {"fingerprint": method.fingerprint, "record": record_of(method)}
         for name, method in methods.items()
@@ -34,7 +34,7 @@ def unraised() -> list[str]:
     return [
         f"{name}: {'; '.join(found)}"
         for name, then in kept().items()
-        if name in names()
+        if name in method_names()
         and (found := changes(then["record"], resolve(name)))
         and not any(": version " in each for each in found)
     ]

@@ -18,7 +18,7 @@ from raynas.disk import write_atomic
 from raynas.errors import RaynasError
 from raynas.launch.driver import next_attempt
 from raynas.launch.observer import Observer
-from raynas.methods import names
+from raynas.methods import method_names
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Choice
 from raynas.sweep.folder import SweepFolder, TrialFolder
@@ -134,7 +134,7 @@ def make_sweep(
         path.name, tuple(trials), strategy, samples, sample_keys, Resources(**resources), Select(),
         Track(mlflow=None), {}, "2026-01-01T00:00:00+00:00", "raynas sweep", {}, None,
         base if strategy == "optuna" else {},
-        methods=records_of((name, keys.get("space", "darts")) for name in methods if name in names()),
+        methods=records_of((name, keys.get("space", "darts")) for name in methods if name in method_names()),
     )  # fmt: skip
     folder = SweepFolder(path)
     folder.create(sweep, "")

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from helpers.oracle import Extras, plain_forward
 from raynas.bilevel.bilevel import cross_entropy
-from raynas.bilevel.policy import Dice
+from raynas.bilevel.dice import Dice
 from raynas.data.batch import Batch
 from raynas.nets.ops.lanes import Statistics
 from raynas.search.streams import stream

@@ -93,14 +93,14 @@ def _spaces(_: Path) -> list[dict[str, Any]]:
 def _method_names(_: Path) -> list[str]:
     from raynas import methods
 
-    return list(methods.names())
+    return list(methods.method_names())
 
 
 def _methods(_: Path) -> list[dict[str, Any]]:
     from raynas import methods
 
     rows = []
-    for name in methods.names():
+    for name in methods.method_names():
         about = methods.describe(name)
         rows.append({"name": name, "title": about.get("title", ""), "source": about.get("source", "")})
     return rows

@@ -1,7 +1,7 @@
 """Methods that draw what a step computes or weighs: operations, weights of a mixture, or noise on logits."""
 
 from raynas.methods.recipes.mixtures import DARTS
-from raynas.parts.cost import Cost, Resources
+from raynas.parts.cost import Cost, ResourceCost
 from raynas.parts.derivations import EveryEdge
 from raynas.parts.modifiers import DropPath
 from raynas.parts.objectives import Importance, Natural
@@ -46,7 +46,7 @@ SNAS = DARTS.with_(
     version=2,
     store=Table(mean=1.0, spread=0.01),
     sampler=Gumbel(Linear(1, 0.03)),
-    penalties=(Resources(1.5e-3),),
+    penalties=(ResourceCost(1.5e-3),),
     updater=AdamRule(before=(ClipNorm(10),)),
     order="joint",
     modifiers=(DropPath(0.3),),

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from raynas.bilevel.exchange import Histories, Tables
 from raynas.bilevel.part import Composition
-from raynas.bilevel.policy import Policy
 from raynas.bilevel.slots import Looks, Stages
+from raynas.bilevel.views import PolicyView
 from raynas.spaces import skeletons
 from raynas.spaces.space import Space
 
@@ -46,21 +46,21 @@ def strongest(weights: Tensor, alive: Tensor, keep: int) -> Tensor:
     return kept & alive
 
 
-def present(policy: Policy) -> Tables:
+def present(policy: PolicyView) -> Tables:
     """Return the relaxed weights as they are now, on the CPU."""
     with torch.no_grad():
         tables = policy.relax(policy.logits(policy.alphas))
     return {name: weights.cpu() for name, weights in tables.items()}
 
 
-def incoming(policy: Policy, name: str, alive: Tensor, node: int) -> list[int]:
+def incoming(policy: PolicyView, name: str, alive: Tensor, node: int) -> list[int]:
     """Return the rows of a node's live edges; ``alive`` is one lane's [rows, options]."""
     nodes = policy.layout.nodes[name] or ()
     return [row for row, target in enumerate(nodes) if target == node and bool(alive[row].any())]
 
 
-def crowded(policy: Policy, name: str, alive: Tensor) -> list[int]:
-    """Return the nodes of a cell that have more live edges than they keep."""
+def crowded(policy: PolicyView, name: str, alive: Tensor) -> list[int]:
+    """Return the nodes of a cell that have more live edges than they keep, by a mask [rows, options]."""
     nodes = policy.layout.nodes[name]
     if nodes is None:
         return []
@@ -69,7 +69,7 @@ def crowded(policy: Policy, name: str, alive: Tensor) -> list[int]:
     return [node for node in kept if len(incoming(policy, name, alive, node)) > kept[node]]
 
 
-def without_excluded(policy: Policy, name: str, alive: Tensor, also: Sequence[str] = ()) -> Tensor:
+def without_excluded(policy: PolicyView, name: str, alive: Tensor, also: Sequence[str] = ()) -> Tensor:
     """Take away [..., rows, options] what may never be chosen, from rows that have something else.
 
     ``also`` names what a method never chooses.
@@ -100,7 +100,7 @@ class DropWeak(Stages):
     compares: ClassVar[bool] = True
     share: Annotated[float, Field(gt=0, lt=1)] = 0.4
 
-    def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:
+    def __call__(self, policy: PolicyView, histories: Histories, looks: Looks) -> Tables | None:
         """Prune by the weights at this epoch's temperature."""
         weights = present(policy)
         alive = {}
@@ -123,7 +123,7 @@ class DropZeros(Stages):
     use: ClassVar[str] = "drop-zeros"
     every: Annotated[int, Field(ge=1)] = 5
 
-    def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:
+    def __call__(self, policy: PolicyView, histories: Histories, looks: Looks) -> Tables | None:
         """Prune, possibly all options of a row."""
         searched = policy.progress.epoch - policy.progress.warmup
         if searched <= 0 or searched % self.every:
@@ -147,7 +147,7 @@ class FixEarly(Stages):
     compares: ClassVar[bool] = True
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.3
 
-    def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:
+    def __call__(self, policy: PolicyView, histories: Histories, looks: Looks) -> Tables | None:
         """Look at every edge that is still open."""
         weights = present(policy)
         alive = {}

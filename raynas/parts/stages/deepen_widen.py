@@ -10,8 +10,8 @@ from pydantic import Field
 
 from raynas.bilevel.exchange import Histories, Stage, Tables
 from raynas.bilevel.part import Composition
-from raynas.bilevel.policy import Policy
 from raynas.bilevel.slots import Looks, Stages
+from raynas.bilevel.views import PolicyView
 from raynas.errors import RaynasError
 from raynas.parts.modifiers import unbuilt
 from raynas.parts.stages.base import no_edges, present, strongest, without_excluded
@@ -55,7 +55,7 @@ class Deepen(Stages):
         lengths = zip(_in_parts(epochs, len(depths)), depths, strict=True)
         return tuple(Stage(length, {"cells": depth}, "fresh") for length, depth in lengths)
 
-    def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:
+    def __call__(self, policy: PolicyView, histories: Histories, looks: Looks) -> Tables | None:
         """Prune at the start of every stage but the first."""
         return _fewer(policy, self.keep)
 
@@ -95,7 +95,7 @@ class Widen(Stages):
         lengths = zip(_in_parts(epochs, len(self.partial)), self.partial, strict=True)
         return tuple(Stage(length, {"partial": partial}, "widen") for length, partial in lengths)
 
-    def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:
+    def __call__(self, policy: PolicyView, histories: Histories, looks: Looks) -> Tables | None:
         """Prune at the start of every stage but the first."""
         return _fewer(policy, self.keep)
 
@@ -123,7 +123,7 @@ def _in_parts(epochs: int, parts: int) -> list[int]:
     return [epochs // parts + (part < epochs % parts) for part in range(parts)]
 
 
-def _fewer(policy: Policy, keep: Numbers) -> Tables | None:
+def _fewer(policy: PolicyView, keep: Numbers) -> Tables | None:
     """Return what a stage begins with, once the first is over."""
     stage = policy.progress.stage
     if policy.progress.stage_epoch or not stage:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from raynas.bilevel.exchange import Histories, Tables
 from raynas.bilevel.part import Composition
-from raynas.bilevel.policy import Policy
 from raynas.bilevel.slots import Looks, Stages
+from raynas.bilevel.views import PolicyView
 from raynas.parts.relaxations import masked_softmax
 from raynas.parts.stages.base import strongest, without_excluded
 from raynas.spaces import skeletons
@@ -43,7 +43,7 @@ class Greedy(Stages):
     last: Annotated[float, Field(ge=0, le=1)] = 0.88
     memory: Annotated[int, Field(ge=1)] = 4
 
-    def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:
+    def __call__(self, policy: PolicyView, histories: Histories, looks: Looks) -> Tables | None:
         """Take the decisions due by now, in every lane and cell."""
         alive = {name: mask.clone() for name, mask in policy.alive.items()}
         with torch.no_grad():

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from raynas.bilevel.exchange import Draw, Histories, Stage, Tables
 from raynas.bilevel.part import Composition
-from raynas.bilevel.policy import Policy
 from raynas.bilevel.slots import Looks, Stages
+from raynas.bilevel.views import PolicyView
 from raynas.parts.stages.base import crowded, incoming, side_by_side, without_excluded
 from raynas.spaces import skeletons
 from raynas.spaces.space import Space
@@ -54,7 +54,7 @@ class PerturbAndProject(Stages):
         tuning = self.interval * (events - 1)
         return Stage(epochs), Stage(max(tuning, events) if events == rows else tuning + 1, rate=self.rate)
 
-    def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:
+    def __call__(self, policy: PolicyView, histories: Histories, looks: Looks) -> Tables | None:
         """Decide a row of every group, or a node of every cell without open rows, in every lane."""
         progress = policy.progress
         last = progress.stage_epoch == progress.stage_epochs - 1
@@ -97,7 +97,7 @@ class PerturbAndProject(Stages):
 class _Trial:
     """One round of switching things off, for all lanes in lock step."""
 
-    def __init__(self, policy: Policy, mean: Draw, looks: Looks, criterion: str) -> None:
+    def __init__(self, policy: PolicyView, mean: Draw, looks: Looks, criterion: str) -> None:
         self._policy, self._mean, self._looks, self._criterion = policy, mean, looks, criterion
 
     def next(self, name: str) -> Tensor:

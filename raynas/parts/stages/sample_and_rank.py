@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 
 from raynas.bilevel.exchange import Histories, Stage, Tables
-from raynas.bilevel.policy import Policy
 from raynas.bilevel.slots import Looks, Stages
+from raynas.bilevel.views import PolicyView
 from raynas.parts.samplers import safe_log
 from raynas.parts.stages.base import present, side_by_side
 from raynas.spaces.derive import derive
@@ -36,7 +36,7 @@ class SampleAndRank(Stages):
         """Add an epoch, in which nothing trains, for the ranking."""
         return Stage(epochs), Stage(1, rate=0.0)
 
-    def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:
+    def __call__(self, policy: PolicyView, histories: Histories, looks: Looks) -> Tables | None:
         """Leave each lane's best candidate alone alive."""
         if not policy.progress.fine_tuning:
             return None
@@ -57,7 +57,7 @@ class SampleAndRank(Stages):
         return self.samples
 
 
-def _candidates(policy: Policy, weights: Tables, noisy: bool) -> Sequence[Genotype]:
+def _candidates(policy: PolicyView, weights: Tables, noisy: bool) -> Sequence[Genotype]:
     """Derive a cell for each lane, from the weights or from their logarithms with Gumbel noise."""
     rated = {name: safe_log(rows) for name, rows in weights.items()}
     if noisy:

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from raynas.bilevel.exchange import Costs, Draw, Histories, Tables
 from raynas.bilevel.part import Composition
-from raynas.bilevel.policy import Policy
 from raynas.bilevel.slots import Looks, Penalty, Stages
+from raynas.bilevel.views import PolicyView
 from raynas.parts.stages.base import strongest
 from raynas.spaces.space import Space
 
@@ -34,9 +34,9 @@ class Relevance(Penalty):
     use: ClassVar[str] = "relevance"
 
     def __call__(
-        self, losses: Tensor, policy: Policy, flat: Tensor, draw: Draw, costs: Costs | None = None
+        self, losses: Tensor, policy: PolicyView, flat: Tensor, draw: Draw, costs: Costs | None = None
     ) -> Tensor:
-        """Charge nothing before the first prices are set."""
+        """Charge |α| [lanes, rows, options] and ‖α‖₂ [lanes, rows]; nothing before prices are set."""
         for name, table in policy.layout.tables(flat).items():
             scales = table.masked_fill(~policy.masks[name], 0.0)
             for level, sizes in (("operation", scales.abs()), ("edge", scales.norm(dim=-1))):
@@ -75,7 +75,7 @@ class Sparsify(Stages):
     edge_strength: _Strength = 0.005
     least: _Strength = 1e-3
 
-    def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:
+    def __call__(self, policy: PolicyView, histories: Histories, looks: Looks) -> Tables | None:
         """Learn the variances of the first epoch from chance, and all others from the curvature."""
         if not policy.progress.epoch:
             for name, mask in policy.masks.items():
@@ -99,7 +99,7 @@ class Sparsify(Stages):
                 "sampler mean"
             )
 
-    def _learn(self, policy: Policy, name: str, scales: Tensor, bend: Tensor) -> Tensor:
+    def _learn(self, policy: PolicyView, name: str, scales: Tensor, bend: Tensor) -> Tensor:
         """Set a group's variances and prices; return what stays alive."""
         memory, mask = policy.memory, policy.masks[name]
         own, edge = (_key("variance", level, name) for level in ("operation", "edge"))
@@ -132,7 +132,7 @@ def _variance(size: Tensor, price: Tensor, before: Tensor) -> Tensor:
     return torch.where(price > 0, found, before)
 
 
-def _spared(policy: Policy, name: str, joint: Tensor) -> Tensor:
+def _spared(policy: PolicyView, name: str, joint: Tensor) -> Tensor:
     """Mark the most relevant option of as many rows as each node keeps, [lanes, rows, options]."""
     best = strongest(joint, policy.alive[name], 1)
     nodes = policy.layout.nodes[name]

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from raynas.bilevel.exchange import Draw, Histories, Sample, Stage, Tables
 from raynas.bilevel.part import Composition
-from raynas.bilevel.policy import Policy
 from raynas.bilevel.slots import Looks, Stages
+from raynas.bilevel.views import PolicyView
 from raynas.errors import RaynasError
 from raynas.parts.stages.base import crowded, incoming, no_edges, side_by_side, without_excluded
 from raynas.spaces import skeletons
@@ -70,7 +70,7 @@ class TrainingFree(Stages):
             )
         return (Stage(rounds, rate=0.0),)
 
-    def __call__(self, policy: Policy, histories: Histories, looks: Looks) -> Tables | None:
+    def __call__(self, policy: PolicyView, histories: Histories, looks: Looks) -> Tables | None:
         """Prune options round by round, then the edges of crowded nodes."""
         alive = {name: without_excluded(policy, name, mask, NEVER) for name, mask in policy.alive.items()}
         lanes = range(policy.lanes)
@@ -98,7 +98,7 @@ class TrainingFree(Stages):
 
     def _round(
         self,
-        policy: Policy,
+        policy: PolicyView,
         alive: Tables,
         candidates: Mapping[int, Sequence[Gone]],
         looks: Looks,
@@ -119,7 +119,7 @@ class TrainingFree(Stages):
 
     def _changes(
         self,
-        policy: Policy,
+        policy: PolicyView,
         alive: Tables,
         candidates: Mapping[int, Sequence[Gone]],
         looks: Looks,
@@ -145,7 +145,7 @@ class TrainingFree(Stages):
             for lane, values in side_by_side(candidates, without).items()
         }
 
-    def _take(self, policy: Policy, alive: Tables, lane: int, gone: Gone, before: Tables) -> None:
+    def _take(self, policy: PolicyView, alive: Tables, lane: int, gone: Gone, before: Tables) -> None:
         """Take something away unless its row or node has lost enough in this round."""
         name, row, option = gone
         mask = alive[name][lane]
@@ -169,7 +169,7 @@ def _options(alive: Tables, lane: int) -> list[Gone]:
     ]
 
 
-def _edges(policy: Policy, alive: Tables, lane: int, name: str, node: int) -> list[Gone]:
+def _edges(policy: PolicyView, alive: Tables, lane: int, name: str, node: int) -> list[Gone]:
     """List the live edges of a node that has more than it keeps."""
     mask = alive[name][lane]
     return [
@@ -177,7 +177,7 @@ def _edges(policy: Policy, alive: Tables, lane: int, name: str, node: int) -> li
     ]
 
 
-def _mixture(policy: Policy, alive: Tables) -> Draw:
+def _mixture(policy: PolicyView, alive: Tables) -> Draw:
     """Return the weights of a policy as if just ``alive`` were left."""
     flat = policy.logits(policy.alphas)
     tables = policy.layout.tables(flat)

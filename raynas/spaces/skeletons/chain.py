@@ -13,7 +13,7 @@ from raynas.spaces.skeletons.edges import EdgeSkeleton
 from raynas.spaces.skeletons.plan import BlockPlan, ConvolutionPlan, Plan, Usual
 from raynas.spaces.space import Space
 from raynas.spaces.texts.snippet import Snippet, Span, lines_like
-from raynas.spaces.trunk import Stage, Trunk
+from raynas.spaces.trunk import Trunk, TrunkStage
 
 _NUMBER = r"\s*([1-9]\d{0,8})\s*"
 _STEM = re.compile(rf"\s*chain{_NUMBER},{_NUMBER}")
@@ -143,7 +143,7 @@ class Chain(EdgeSkeleton):
             names = stage[3].split() if stage else []
             if stage and names:
                 width, stride = int(stage[1]), 1 if stage[2] == "1" else 2
-                stages.append(Stage(width=width, blocks=len(names), stride=stride))
+                stages.append(TrunkStage(width=width, blocks=len(names), stride=stride))
                 ops += names
         if stem is None or last is None or not stages or len(stages) < len(middle):
             raise RaynasError(

@@ -123,7 +123,7 @@ class Pairs(Skeleton):
     def reads(self, text: str) -> bool:
         """Tell whether the text begins with numbers, or a number and an operation, and is not a macro one."""
         plain = enas_text.bare(text)
-        return enas_text.is_text(plain) and not enas_text.is_macro(plain)
+        return enas_text.is_enas(plain) and not enas_text.is_macro(plain)
 
     def from_text(self, text: Snippet) -> Written:
         """Parse both cells; the order of a block's slots is not kept."""

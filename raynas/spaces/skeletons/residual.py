@@ -27,8 +27,8 @@ class Residual(EdgeSkeleton):
     layer = "raynas.nets.networks.edges:LastCell"
 
     def canonical(self, genotype: Genotype) -> str:
-        """Return a text without names of nodes, skips or zeros (`nasbench201.canonical`)."""
-        return nasbench201.canonical(_edges(genotype, self.targets(genotype.nodes)))
+        """Return a text without names of nodes, skips or zeros (`nasbench201.canonical_edges_text`)."""
+        return nasbench201.canonical_edges_text(_edges(genotype, self.targets(genotype.nodes)))
 
     def to_text(self, genotype: Genotype) -> str:
         """Return ``|op~0|+|op~0|op~1|+…``."""

@@ -43,7 +43,7 @@ def bare(text: str) -> str:
     return "\n".join(" ".join(each.translate(_WRAPPING).split()) for each in lists)
 
 
-def is_text(text: str) -> bool:
+def is_enas(text: str) -> bool:
     """Tell whether a text begins with a whole number, as all of these and no other text form do."""
     return _is_number((text[:100].split(maxsplit=1) or [""])[0])
 
@@ -51,7 +51,7 @@ def is_text(text: str) -> bool:
 def is_macro(text: str) -> bool:
     """Tell whether a text is a macro one: numbers only, not in two lines, as many as whole layers have."""
     words, lines = text.split(), text.strip().splitlines()
-    return is_text(text) and all(map(_is_number, words)) and len(lines) != 2 and _layers(len(words)) > 0
+    return is_enas(text) and all(map(_is_number, words)) and len(lines) != 2 and _layers(len(words)) > 0
 
 
 def write_micro(cells: Sequence[Sequence[Triple]]) -> str:

@@ -117,7 +117,8 @@ def unique_string(edges: EdgesInto) -> str:
 
     Skips are replaced by what they hand on, and operations on zeros by ``#``, a zero. It tells apart some
     cells that are one network (a zero stays in a sum, sums in sums keep their brackets), and takes for one
-    some that are not (one convolution read twice, two convolutions read once): `canonical` does neither.
+    some that are not (one convolution read twice, two convolutions read once):
+    `canonical_edges_text` does neither.
     """
     values = {0: "0"}
     for target, into in edges.items():
@@ -169,7 +170,7 @@ class _Steps:
         return sorted(found)
 
 
-def canonical(edges: EdgesInto) -> str:
+def canonical_edges_text(edges: EdgesInto) -> str:
     """Return a text that is equal for two cells exactly when they are the same network.
 
     Skips hand on what they read, `none` and every operation on nothing are nothing, sums have no order, and
