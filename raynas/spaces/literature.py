@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 
 from raynas.config import Frozen
 from raynas.errors import FileProblems, Problem, RaynasError
@@ -16,7 +16,9 @@ Per = Annotated[float | None, Field(ge=0, le=100)]
 class Published(Frozen):
     """What a cell's authors print: errors in per cent, their deviation over trainings, sizes.
 
-    Sizes are of 36 channels and 20 cells on CIFAR, 48 and 14 on ImageNet, unless its note says more.
+    Sizes are of 36 channels and 20 cells on CIFAR, 48 and 14 on ImageNet, unless its note says more;
+    ``parameters`` and ``multiply_adds`` are those of the network that `LiteratureCell.trained` describes.
+    ``perplexity`` is a recurrent cell's on the test words of its text.
     """
 
     cifar10_error: Per = None
@@ -29,15 +31,37 @@ class Published(Frozen):
     cifar_multiply_adds: PositiveInt | None = None
     imagenet_parameters: PositiveInt | None = None
     imagenet_multiply_adds: PositiveInt | None = None
+    parameters: PositiveInt | None = None
+    multiply_adds: PositiveInt | None = None
 
 
 class Recounted(Frozen):
-    """The same sizes as `raynas size` counts them, one way for all cells."""
+    """The same sizes as `raynas size` counts them, one way for all cells (a recurrent one's: of one word)."""
 
     cifar_parameters: PositiveInt | None = None
     cifar_multiply_adds: PositiveInt | None = None
     imagenet_parameters: PositiveInt | None = None
     imagenet_multiply_adds: PositiveInt | None = None
+    parameters: PositiveInt | None = None
+    multiply_adds: PositiveInt | None = None
+
+
+class Trained(Frozen):
+    """The network that a cell's own source trains, where it is neither of the two usual ones.
+
+    ``image`` is the side of the images in pixels, 0 for texts: there ``classes`` counts words, ``channels``
+    units.
+    """
+
+    image: NonNegativeInt
+    classes: PositiveInt
+    channels: PositiveInt
+    cells: PositiveInt
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The images' channels, height and width; empty for texts."""
+        return (3, self.image, self.image) if self.image else ()
 
 
 class LiteratureCell(Frozen):
@@ -49,6 +73,7 @@ class LiteratureCell(Frozen):
     note: str = ""
     space: str
     cell: str
+    trained: Trained | None = None
     published: Published = Published()
     recounted: Recounted = Recounted()
 

@@ -25,6 +25,7 @@ class RecurrentNetwork(nn.Module):
         if not skeletons.of(skeletons.checked(genotype)).texts:
             raise RaynasError("this genotype reads images", got=f"a cell of the {genotype.skeleton} skeleton")
         self.choices = genotype.cell(genotype.kinds[0])
+        self.outputs = skeletons.of(genotype).gathered(genotype, genotype.kinds[0])
         self.channels = channels
         self.embedding = nn.Parameter(torch.empty(classes, channels).uniform_(-SPREAD, SPREAD))
         self.bias = nn.Parameter(torch.zeros(classes))
@@ -58,7 +59,7 @@ class RecurrentNetwork(nn.Module):
                     gate, new = (state @ weights).chunk(2, 1)
                     total = total + state + torch.sigmoid(gate) * (_activate(choice.op, new) - state)
             states.append(total)
-        return torch.stack(states[1:]).mean(0)
+        return torch.stack([states[state] for state in self.outputs]).mean(0)
 
 
 def _activate(op: str, x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from raynas.spaces.trunk import Trunk
 
 
 class Recurrent(EdgeSkeleton):
-    """A cell reads a word and its own last output; its output is the mean of its nodes."""
+    """A cell reads a word and its own last output; its output is the mean of its nodes, or of some."""
 
     name = "recurrent"
     notation = "DARTS’"
@@ -27,6 +27,7 @@ class Recurrent(EdgeSkeleton):
     fewest_cells = 1
     most_cells = 1
     texts = True
+    partial = True
     usual = Usual(0, 10_000, 850, 1)
     gathering = "their mean"
 
@@ -35,8 +36,12 @@ class Recurrent(EdgeSkeleton):
         return OPERATIONS[op].family == "activation" or op in ("none", "identity")
 
     def gathered(self, genotype: Genotype, kind: str) -> tuple[int, ...]:
-        """Return all nodes."""
-        return tuple(self.targets(genotype.nodes))
+        """Return all nodes, or those that the genotype names."""
+        return dict(genotype.outputs).get(kind, tuple(self.targets(genotype.nodes)))
+
+    def _needs(self, genotype: Genotype, kind: str, node: int) -> bool:
+        """Need every node: each has a weight of its own, read or not."""
+        return True
 
     def symbols(self) -> tuple[str, ...]:
         """Call the first state s₀ and the output hₜ."""
@@ -59,7 +64,10 @@ class Recurrent(EdgeSkeleton):
                 next_step="save the genotype as JSON instead",
             )
         pairs = ", ".join(f"({choice.op!r}, {choice.source})" for choice in choices)
-        return f"Genotype(recurrent=[{pairs}], concat={self.targets(genotype.nodes)})"
+        states = (
+            list(self.gathered(genotype, "recurrent")) if genotype.outputs else self.targets(genotype.nodes)
+        )
+        return f"Genotype(recurrent=[{pairs}], concat={states})"
 
     def spans(self, text: str) -> Iterator[Span]:
         """Yield genotypes, and dictionaries of their fields."""
@@ -71,8 +79,10 @@ class Recurrent(EdgeSkeleton):
 
     def from_text(self, text: Snippet) -> Written:
         """Parse DARTS' text form; nothing is evaluated."""
-        nodes, cells = DartsText(text, self.kinds, self.inputs, each=1).cells()
-        return Written("darts-rnn", nodes, {kind: [Choice(*edge) for edge in cells[kind]] for kind in cells})
+        read = DartsText(text, self.kinds, self.inputs, each=1, partial=self.partial)
+        nodes, cells = read.cells()
+        chosen = {kind: [Choice(*edge) for edge in cells[kind]] for kind in cells}
+        return Written("darts-rnn", nodes, chosen, outputs=read.outputs)
 
     def plan(
         self,

@@ -5,7 +5,8 @@ Public repositories write it in several ways; all that say one thing are read:
 - a call of whatever ends in ``Genotype``, its fields by name or in DARTS' order, or a dictionary of them;
 - pairs (operation, source), two per node; or grouped node by node, any number in each (khanrc/pt.darts, GDAS
   in D-X-Y/AutoDL-Projects); or triples with source and target in either order, the smaller is the source
-  (xiaomi-automl/FairDARTS); or every edge of the cell, node by node (SNAS-Series/SNAS-Series, ``edge_all``);
+  (xiaomi-automl/FairDARTS: there a node that no edge leads to is absent, whatever its list of outputs says, and
+  so are the edges out of it); or every edge of the cell, node by node (SNAS-Series/SNAS-Series, ``edge_all``);
 - fields beside these that hold nothing (``connectN=None``), or ``layout='cell'`` (ahundt/sharpDARTS).
 """
 
@@ -118,6 +119,8 @@ class DartsText:
         if items and all(self._width(item) == 3 for item in items):
             edges = [(self._triple(item), item) for item in items]
             nodes = max(last or 0, *(target - self.inputs + 1 for (_, _, target), _ in edges))
+            if self.partial:
+                edges, gathered = self._present(edges, gathered, nodes)
         else:
             groups = self._groups(items, last, tree)
             nodes = len(groups)
@@ -133,6 +136,16 @@ class DartsText:
         self._check_concat(kind, gathered, nodes)
         self._check_edges(kind, edges, nodes)
         return nodes, [edge for edge, _ in edges]
+
+    def _present(
+        self, edges: list[tuple[Triple, ast.expr]], gathered: Sequence[int] | None, nodes: int
+    ) -> tuple[list[tuple[Triple, ast.expr]], Sequence[int]]:
+        """Return triples and outputs without the nodes that no edge leads to (FairDARTS' `DCOCell`)."""
+        whole = range(self.inputs, self.inputs + nodes)
+        absent = {*whole} - {target for (_, _, target), _ in edges}
+        said = (whole if gathered is None else gathered)[: MOST_NODES + self.inputs + 1]
+        left = [(edge, item) for edge, item in edges if edge[1] not in absent]
+        return left, [state for state in said if state not in absent]
 
     def _groups(self, items: Sequence[ast.expr], last: int | None, tree: ast.expr) -> list[list[ast.expr]]:
         """Return the pairs node by node."""
