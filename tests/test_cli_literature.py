@@ -57,7 +57,7 @@ def test_a_cell_is_shown_with_what_was_published_and_recounted_apart(capsys):
 def test_a_recipe_is_shown_with_keys_that_can_be_typed(capsys):
     out = raynas(capsys, "show", "darts-cifar").out
     assert "learning_rate   0.025" in out
-    assert "data.cutout    16" in out
+    assert "data.cutout     16" in out
     facts = parsed(capsys, "show", "darts-cifar")["recipe"]
     assert facts["says"]["batch"] == 96
     assert facts["values"]["schedule"] == "cosine"
