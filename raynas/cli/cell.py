@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from raynas.disk import expanded
-from raynas.errors import RaynasError, short
+from raynas.errors import RaynasError, nearest, short
 from raynas.spaces.reading import genotype_from_text, load_genotype
 
 if TYPE_CHECKING:
     from raynas.spaces.genotype import Genotype
+    from raynas.sweep.folder import SweepFolder
 
 CellArgument = Annotated[
     str,
     typer.Argument(
         metavar="CELL",
         help="A genotype.json; a file that has a cell's text, as a log or a genotypes.py (FILE:NAME is one "
-        "of several); the text itself; `-` for standard input; or a sweep (its best cell).",
+        "of several); the text itself; `-` for standard input; a sweep (its best cell); or a name of `raynas "
+        "ls cells`. A sweep of that name goes first.",
     ),
 ]
 
@@ -38,7 +40,8 @@ class FoundCell(NamedTuple):
 def find_cell(cell: str, runs: Path) -> FoundCell:
     """Return the cell that a `CellArgument` means.
 
-    In order: standard input, a file, a file and a name, a text, a sweep. Raises `RaynasError`.
+    In order: standard input, a file, a file and a name, a text, a sweep, a published cell. Raises
+    `RaynasError`; of a name that is neither of the last two the nearest of both is told.
     """
     name: str | None
     head, _, name = cell.partition(":")
@@ -54,9 +57,9 @@ def find_cell(cell: str, runs: Path) -> FoundCell:
     if Path(cell).suffix in {".json", ".txt", ".py", ".log"}:
         raise RaynasError(
             f"no file {short(cell)!r}",
-            expected="a genotype.json, a file with a cell's text, the text itself, or a sweep's name",
+            expected="a genotype.json, a file with a cell's text, the text itself, or a name",
         )
-    return _best(cell, runs)
+    return _by_name(cell, runs)
 
 
 def named(cell: str) -> str:
@@ -132,11 +135,30 @@ def _read(text: str, file: str | None, name: str | None) -> "Genotype":
     )
 
 
-def _best(cell: str, runs: Path) -> FoundCell:
+def _by_name(cell: str, runs: Path) -> FoundCell:
+    from raynas.spaces.library import names
+    from raynas.spaces.literature import load_cell
     from raynas.sweep.folder import SweepFolder
+
+    published = names("cells")
+    try:
+        folder = SweepFolder.find(runs, cell)
+    except RaynasError as error:
+        if cell in published:
+            return FoundCell(load_cell(cell).genotype, Path())
+        known = [path.parent.name for path in runs.glob("*/sweep.json")]
+        raise RaynasError(
+            f"{error.what}, and no published cell of that name",
+            expected=error.expected,
+            near=nearest(cell, [*known, *published]),
+            next_step="raynas ls cells, or raynas ls sweeps",
+        ) from None
+    return _best(cell, folder)
+
+
+def _best(cell: str, folder: "SweepFolder") -> FoundCell:
     from raynas.sweep.select import judge_of, rank
 
-    folder = SweepFolder.find(runs, cell)
     sweep = folder.sweep()
     winner = rank(folder.records(), sweep.select, judge_of(sweep.select, sweep.benchmark)).winner
     if winner is None or winner.trial.deciding is None:

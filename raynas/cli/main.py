@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from raynas.cli.options import INTERRUPTED, Settings
-from raynas.cli.verbs import files, lookup, ls, results, run, show, size, tracking
+from raynas.cli.verbs import evaluate, export, files, lookup, ls, predict, results, run, show, size, tracking
 from raynas.errors import RaynasError, printable, quoted, short
 
 app = typer.Typer(
@@ -35,6 +35,9 @@ _VERBS: dict[str, dict[str, Callable[..., None]]] = {
         "size": size.size,
         "lookup": lookup.lookup,
         "tabulate": lookup.tabulate,
+        "export": export.export,
+        "predict": predict.predict,
+        "evaluate": evaluate.evaluate,
         "track": tracking.track,
         "ui": tracking.ui,
     },

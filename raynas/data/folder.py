@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raynas.cpus import whole_cpus
-from raynas.data.pixels import open_image, to_colour, turned, unreadable
+from raynas.data.pixels import fitted, open_image, to_colour, turned, unreadable
 from raynas.data.tree import class_folders, image_files
 from raynas.errors import RaynasError
 
@@ -77,15 +77,13 @@ class ImageFiles:
             _in_threads(check, range(0, len(self), _CHUNK))
 
     def _decode_into(self, out: NDArray[np.uint8], path: Path) -> None:
-        from PIL import Image, ImageOps
-
         height, width = self.size
         with open_image(path) as image:
             colour = to_colour(image, path)
         if colour.size != (width, height):
             if not self.fit:
                 self._check_size(colour.size, path)
-            colour = ImageOps.fit(colour, (width, height), Image.Resampling.BILINEAR)
+            colour = fitted(colour, self.size)
         out[:] = np.asarray(colour)
 
     def _check_size(self, size: tuple[int, int], path: Path) -> None:

@@ -79,6 +79,14 @@ def to_colour(image: "Image.Image", path: Path) -> "Image.Image":
         raise unreadable(path, error) from error
 
 
+def fitted(image: "Image.Image", size: tuple[int, int]) -> "Image.Image":
+    """Return an image scaled until it covers ``size`` (height, width) and cropped at the centre."""
+    from PIL import Image, ImageOps
+
+    height, width = size
+    return ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+
+
 def _like(image: "Image.Image", other: "Image.Image") -> "Image.Image":
     """Give another image the orientation tag of the first."""
     if (turn := image.getexif().get(_ORIENTATION)) is not None:

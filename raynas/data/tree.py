@@ -1,7 +1,7 @@
 """Folders of images: which sub-folders are classes, which are splits, and which files are images."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,36 +91,50 @@ def class_folders(folder: Path) -> list[Path]:
     return sorted(Path(entry.path) for entry in _entries(folder) if _is_folder(entry))
 
 
-def image_files(folder: Path) -> Iterator[Path]:
+def _refuse(error: RaynasError) -> None:
+    raise error
+
+
+def image_files(folder: Path, amiss: Callable[[RaynasError], None] = _refuse) -> Iterator[Path]:
     """Yield the image files anywhere below ``folder``, in a stable order, without hidden ones.
 
-    Raises `RaynasError` for what cannot be listed or read, and for links that lead in a circle or nowhere.
+    What cannot be listed or read, and links that lead in a circle or nowhere, become `RaynasError`, raised
+    unless ``amiss`` takes them.
     """
-    yield from _images(folder, ())
+    yield from _images(folder, (), amiss)
 
 
-def _images(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+def _images(
+    folder: Path, above: tuple[tuple[int, int], ...], amiss: Callable[[RaynasError], None]
+) -> Iterator[Path]:
     try:
         status = folder.stat()
-    except OSError as error:
-        raise _unreadable(folder, error.strerror) from None
+        entries = _entries(folder)
+    except (OSError, RaynasError) as error:
+        amiss(error if isinstance(error, RaynasError) else _unreadable(folder, error.strerror))
+        return
     here = (status.st_dev, status.st_ino)
     if here in above:
-        raise RaynasError(f"{folder} leads back to a folder that it lies in", next_step="delete the link")
+        amiss(RaynasError(f"{folder} leads back to a folder that it lies in", next_step="delete the link"))
+        return
     folders, files = [], []
-    for entry in _entries(folder):
-        if _is_folder(entry):
-            folders.append(entry.path)
-        elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
-            files.append(entry)
+    for entry in entries:
+        try:
+            if _is_folder(entry):
+                folders.append(entry.path)
+            elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
+                files.append(entry)
+        except RaynasError as error:
+            amiss(error)
     for entry in files:
         if not entry.is_file():
-            raise _unreadable(entry.path, "it is not an ordinary file")
-        if not os.access(entry.path, os.R_OK):
-            raise _unreadable(entry.path, "permission denied")
-        yield Path(entry.path)
+            amiss(_unreadable(entry.path, "it is not an ordinary file"))
+        elif not os.access(entry.path, os.R_OK):
+            amiss(_unreadable(entry.path, "permission denied"))
+        else:
+            yield Path(entry.path)
     for path in folders:
-        yield from _images(Path(path), (*above, here))
+        yield from _images(Path(path), (*above, here), amiss)
 
 
 def _entries(folder: Path) -> "list[os.DirEntry[str]]":

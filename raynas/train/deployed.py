@@ -5,16 +5,17 @@ A folder holds it: ``network.json`` says what it is (cell, size, class names, ho
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from raynas.config import Frozen
 from raynas.data.augment import normalise_pixels
@@ -31,6 +32,9 @@ FORMAT = "raynas.network"
 VERSION = 1
 CARD, WEIGHTS = "network.json", "weights.pt"
 
+Side = Annotated[int, Field(ge=1, le=4096)]
+"""Pixels of an image's side, or channels: within what a training takes."""
+
 
 class Card(Frozen):
     """What a trained network is: all that its weights do not say.
@@ -40,10 +44,10 @@ class Card(Frozen):
     """
 
     genotype: dict[str, Any]
-    shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    shape: tuple[Side, Side, Side]
     class_names: tuple[str, ...] = Field(min_length=2)
-    channels: PositiveInt
-    cells: PositiveInt
+    channels: Side
+    cells: Annotated[int, Field(ge=1, le=1000)]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     data: str
@@ -95,16 +99,20 @@ class Deployed:
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> "Deployed":
         """Load a network from its folder; raises `RaynasError` for what is missing, damaged or unfit."""
         card = read_card(folder)
-        network = blank(card)
         try:
-            network.load_state_dict(load(folder / WEIGHTS))
-        except RuntimeError as error:
+            state = load(folder / WEIGHTS)
+        except RaynasError as error:
             raise RaynasError(
-                "the weights do not fit the network",
-                got=str(error).splitlines()[-1].strip(),
+                "the network's weights are missing or corrupt",
+                got=error.got,
                 expected=f"those of {folder / CARD}",
-                next_step="export or train the network again",
+                next_step="train the network again, or copy its folder anew",
             ) from None
+        # Sizes first, without memory for them: a card may say anything.
+        with torch.device("meta"):
+            _fill(blank(card), state, folder, assign=True)
+        network = blank(card)
+        _fill(network, state, folder)
         return cls(card, network, device)
 
     def save(self, folder: Path) -> None:
@@ -134,17 +142,46 @@ class Deployed:
         return normalise_pixels(torch.as_tensor(pixels).to(self.device).permute(0, 3, 1, 2), mean, std)
 
     @torch.no_grad()
+    def _logits(self, pixels: NDArray[np.uint8], batch: int) -> Iterator[Tensor]:
+        for start in range(0, len(pixels), batch):
+            yield self.network(self.inputs(pixels[start : start + batch]))
+
     def probabilities(self, pixels: NDArray[np.uint8], batch: int = 256) -> NDArray[np.float32]:
         """Return the probabilities [n, classes] of images uint8 [n, H, W, C]."""
-        found = [
-            torch.softmax(self.network(self.inputs(pixels[start : start + batch])), 1).cpu().numpy()
-            for start in range(0, len(pixels), batch)
-        ]
+        found = [torch.softmax(logits, 1).cpu().numpy() for logits in self._logits(pixels, batch)]
         return np.concatenate(found) if found else np.zeros((0, len(self.card.class_names)), np.float32)
 
-    def predict(self, pixels: NDArray[np.uint8]) -> list[Prediction]:
+    def losses(
+        self, pixels: NDArray[np.uint8], labels: NDArray[np.int64], batch: int = 256
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return each image's cross-entropy in nats [n] and the class that is predicted [n].
+
+        ``pixels`` are uint8 [n, H, W, C], ``labels`` [n] places in the card's class names.
+        """
+        losses, predicted = [np.zeros(0)], [np.zeros(0, np.int64)]
+        answers = torch.from_numpy(labels).to(self.device)
+        for place, logits in enumerate(self._logits(pixels, batch)):
+            answer = answers[place * batch : (place + 1) * batch]
+            losses.append(cross_entropy(logits.double(), answer, reduction="none").cpu().numpy())
+            predicted.append(logits.argmax(1).cpu().numpy())
+        return np.concatenate(losses), np.concatenate(predicted)
+
+    def predict(self, pixels: NDArray[np.uint8], batch: int = 256) -> list[Prediction]:
         """Return what the network says of images uint8 [n, H, W, C]."""
-        return [_prediction(row, self.card.class_names) for row in self.probabilities(pixels)]
+        return [_prediction(row, self.card.class_names) for row in self.probabilities(pixels, batch)]
+
+
+def _fill(network: Network, state: Mapping[str, Any], folder: Path, *, assign: bool = False) -> None:
+    """Give a network its weights; raises `RaynasError` for those of another one."""
+    try:
+        network.load_state_dict(state, assign=assign)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise RaynasError(
+            "the weights do not fit the network",
+            got=str(error).splitlines()[-1].strip(),
+            expected=f"those of {folder / CARD}",
+            next_step="export or train the network again",
+        ) from None
 
 
 def blank(card: Card) -> Network:

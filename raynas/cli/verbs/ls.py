@@ -26,14 +26,14 @@ def ls(
         str | None,
         typer.Argument(
             metavar="WHAT",
-            help="spaces, methods, parts, ops, data, trials or sweeps; without it, an overview.",
+            help="spaces, methods, parts, ops, data, cells, recipes, trials, sweeps; alone, an overview.",
             show_default=False,
         ),
     ] = None,
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """List spaces, methods, their parts, operations, data sets, trial files or sweeps."""
+    """List spaces, methods, their parts, operations, data sets, cells, recipes, trial files or sweeps."""
     if what is None:
         _overview(runs, as_json)
         return
@@ -50,7 +50,7 @@ def ls(
         return
     shown = table(*rows[0])
     for row in rows:
-        shown.add_row(*(str(value) for value in row.values()))
+        shown.add_row(*("" if value is None else str(value) for value in row.values()))
     show_table(shown)
     where = runs_option(runs) if what == "sweeps" else []
     next_step(listing.next_verb, str(rows[0]["name"]), *where)
@@ -145,6 +145,30 @@ def _data(_: Path) -> list[dict[str, Any]]:
     return [{"name": name, "title": title} for name, title in titles().items()]
 
 
+def _cell_names(_: Path) -> list[str]:
+    from raynas.spaces import library
+
+    return sorted(library.names("cells"))
+
+
+def _cells(_: Path) -> list[dict[str, Any]]:
+    from raynas.cli.published import cell_rows
+
+    return cell_rows(_problems)
+
+
+def _recipe_names(_: Path) -> list[str]:
+    from raynas.spaces import library
+
+    return sorted(library.names("recipes"))
+
+
+def _recipes(_: Path) -> list[dict[str, Any]]:
+    from raynas.cli.published import recipe_rows
+
+    return recipe_rows(_problems)
+
+
 def _trial_names(_: Path) -> list[str]:
     from raynas.spaces import library
 
@@ -219,6 +243,8 @@ LISTINGS = {
     "parts": Listing(_part_names, _parts, "show"),
     "ops": Listing(_op_names, _ops, "show"),
     "data": Listing(_data_names, _data, "show"),
+    "cells": Listing(_cell_names, _cells, "show"),
+    "recipes": Listing(_recipe_names, _recipes, "show"),
     "trials": Listing(_trial_names, _trials, "check"),
     "sweeps": Listing(_sweep_names, _sweeps, "status"),
 }

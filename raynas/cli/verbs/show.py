@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import typer
 
-from raynas.cli import compare, describe
+from raynas.cli import compare, describe, published
 from raynas.cli.compare import SIZE
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs
 from raynas.cli.output import next_step, print_json, runs_option, say
@@ -14,7 +14,7 @@ from raynas.cli.verbs.files import find
 from raynas.cli.verbs.ls import LISTINGS
 from raynas.errors import RaynasError, unknown
 
-ShownKind = Literal["space", "method", "part", "op", "data", "trial", "sweep"]
+ShownKind = Literal["space", "method", "part", "op", "data", "cell", "recipe", "trial", "sweep"]
 
 _LISTS: dict[ShownKind, str] = {
     "space": "spaces",
@@ -22,6 +22,8 @@ _LISTS: dict[ShownKind, str] = {
     "part": "parts",
     "op": "ops",
     "data": "data",
+    "cell": "cells",
+    "recipe": "recipes",
     "trial": "trials",
     "sweep": "sweeps",
 }
@@ -56,7 +58,7 @@ def show(
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Show a space, method, part, operation, data set, trial file or sweep; all that share the name."""
+    """Show a space, method, part, operation, data set, cell, recipe, trial file or sweep; all of the name."""
     found = _matches(name, kind, runs)
     given = {"space": space, "channels": channels, "cells": cells, "batch": batch}
     size = {key: value for key, value in given.items() if value is not None}
@@ -99,8 +101,7 @@ def _matches(name: str, kind: ShownKind | None, runs: Path) -> dict[ShownKind, s
     if (Path(name) / "sweep.json").is_file():
         return {"sweep": name}
     if Path(name).suffix in {".yaml", ".yml"}:
-        path, held = find(name)
-        return {held: str(path)}
+        return _in_file(name, kind)
     wanted: tuple[ShownKind, ...] = get_args(ShownKind) if kind is None else (kind,)
     known = {each: LISTINGS[_LISTS[each]].names(runs) for each in wanted}
     found = {each: name for each, names in known.items() if name in names}
@@ -110,6 +111,19 @@ def _matches(name: str, kind: ShownKind | None, runs: Path) -> dict[ShownKind, s
             kind or "name", name, everything, next_step=f"raynas ls {_LISTS[kind] if kind else ''}".strip()
         )
     return found
+
+
+def _in_file(name: str, kind: ShownKind | None) -> dict[ShownKind, str]:
+    """Return what a YAML file holds, told by its keys."""
+    from raynas.spaces import library
+
+    keys = library.read_yaml(library.locate("trials", name)).keys() if kind is None else ()
+    if kind == "cell" or {"cell", "space", "title"} <= set(keys):
+        return {"cell": name}
+    if kind == "recipe" or ({"source", "title"} <= set(keys) and not {"nodes", "skeleton"} & set(keys)):
+        return {"recipe": name}
+    path, held = find(name)
+    return {held: str(path)}
 
 
 def _data(kind: ShownKind, name: str, measure: bool, size: Mapping[str, Any], runs: Path) -> dict[str, Any]:
@@ -125,6 +139,10 @@ def _data(kind: ShownKind, name: str, measure: bool, size: Mapping[str, Any], ru
             return describe.operation(name)
         case "data":
             return describe.data_set(name)
+        case "cell":
+            return published.cell(name)
+        case "recipe":
+            return published.recipe(name)
         case "trial":
             return describe.trial_file(name, measure)
         case "sweep":
@@ -137,6 +155,8 @@ _PRINTERS: dict[ShownKind, Callable[[dict[str, Any]], None]] = {
     "part": describe.print_part,
     "op": describe.print_fields,
     "data": describe.print_fields,
+    "cell": published.print_cell,
+    "recipe": published.print_recipe,
     "trial": describe.print_trial_file,
     "sweep": describe.print_sweep,
 }
@@ -152,6 +172,10 @@ def _next(kind: ShownKind, name: str, runs: Path) -> None:
             next_step("ls", "methods")
         case "op":
             next_step("ls", "spaces")
+        case "cell":
+            next_step("draw", name)
+        case "recipe":
+            next_step("ls", "cells")
         case "trial":
             next_step("sweep", name, "--dry-run")
         case "sweep":

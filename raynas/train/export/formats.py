@@ -4,9 +4,13 @@ What is exported takes images float32 [N, C, H, W] with values from 0 to 1 and g
 normalisation goes with the network. The batch is free in every format.
 """
 
+import io
 import json
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from raynas.disk import write_atomic
-from raynas.errors import RaynasError
+from raynas.disk import disk_error, write_atomic
+from raynas.errors import RaynasError, short, unknown
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.operations import OPERATIONS
 from raynas.spaces.reading import genotype_from_json
@@ -55,7 +59,10 @@ Answer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Format:
-    """One format: the file or folder it becomes, what writes it and returns how to ask it, what it needs."""
+    """One format: the file or folder it becomes, what writes it and returns how to ask it, what it needs.
+
+    ``needs`` names modules that the extra ``export`` installs.
+    """
 
     name: str
     file: str
@@ -64,26 +71,69 @@ class Format:
     needs: tuple[str, ...] = ()
 
 
-def export(deployed: Deployed, to: str, folder: Path) -> Path:
+def export(deployed: Deployed, to: str | Format, folder: Path) -> Path:
     """Write a network in one format below ``folder``, and compare it with the network on 1, 2 and 7 images.
 
-    Raises `RaynasError` for an unknown format, for a cell whose network is random, and for an export that
-    answers otherwise than the network, which is then removed.
+    It gets its name when it is whole and right: nothing is there otherwise. Raises `RaynasError` as
+    `check_export` does, for a cell whose network is random, for a full disk, and for an export that answers
+    otherwise than the network.
     """
-    form = FORMATS[to]
+    form = check_export(to, folder)
     check_deterministic(genotype_from_json(deployed.card.genotype))
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / form.file
+    making = folder / f".{form.file}.{os.getpid()}.making"
     try:
-        answer = form.write(deployed, path)
-    except ModuleNotFoundError as error:
+        making.mkdir(parents=True)
+        _compare(deployed, _written(form, deployed, making / form.file))
+        for made in sorted(making.iterdir()):
+            _check_free(folder / made.name)
+        for made in sorted(making.iterdir()):
+            made.rename(folder / made.name)
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+    return folder / form.file
+
+
+def check_export(to: str | Format, folder: Path) -> Format:
+    """Return a format that can be written below ``folder``.
+
+    Raises `RaynasError` for an unknown one, for one that needs what is not installed, and where there is
+    something of that name already.
+    """
+    if isinstance(to, str) and to not in FORMATS:
+        raise unknown("format", to, FORMATS)
+    form = to if isinstance(to, Format) else FORMATS[to]
+    if missing := [name for name in form.needs if find_spec(name) is None]:
         raise RaynasError(
-            f"the export to {to} needs {error.name}",
-            got="it is not installed",
+            f"the export to {form.name} needs {', '.join(missing)}",
+            got="not installed",
             next_step="pip install 'raynas[export]'",
-        ) from None
-    _compare(deployed, answer, path)
-    return path
+        )
+    _check_free(folder / form.file)
+    return form
+
+
+def _check_free(path: Path) -> None:
+    if os.path.lexists(path):
+        raise RaynasError(
+            f"{path} is there already", next_step="choose another folder with `--out`, or delete that one"
+        )
+
+
+def _written(form: Format, deployed: Deployed, path: Path) -> Answer:
+    """Write a network and return how the export answers; whatever an exporter raises is told in one line."""
+    try:
+        return form.write(deployed, path)
+    except (RaynasError, OSError):
+        raise
+    except Exception as error:
+        first = next(iter(str(error).splitlines()), "")
+        raise RaynasError(
+            f"the export to {form.name} failed",
+            got=short(f"{type(error).__name__}: {first}", 200),
+            next_step="export to another format, and report this cell",
+        ) from error
 
 
 def check_deterministic(genotype: Genotype) -> None:
@@ -100,7 +150,7 @@ def check_deterministic(genotype: Genotype) -> None:
 
 
 @torch.no_grad()
-def _compare(deployed: Deployed, answer: Answer, path: Path) -> None:
+def _compare(deployed: Deployed, answer: Answer) -> None:
     network = Normalised(deployed).eval()
     images = np.random.default_rng(0).random((7, *deployed.card.shape), dtype=np.float32)
     want = network(torch.from_numpy(images)).numpy()
@@ -108,7 +158,6 @@ def _compare(deployed: Deployed, answer: Answer, path: Path) -> None:
         got = answer(images[:count])
         off = float(np.abs(got - want[:count]).max() / max(np.abs(want).max(), 1e-12))
         if got.shape != want[:count].shape or not off < LARGEST_DIFFERENCE:
-            path.unlink(missing_ok=True) if path.is_file() else None
             raise RaynasError(
                 "the export does not compute what the network computes",
                 got=f"logits that differ by {off:.2g} of the largest, for {count} images",
@@ -117,7 +166,7 @@ def _compare(deployed: Deployed, answer: Answer, path: Path) -> None:
             )
 
 
-def _example(deployed: Deployed) -> Tensor:
+def example(deployed: Deployed) -> Tensor:
     """Return two images: with one alone, the exporters take the batch for fixed."""
     return torch.rand(2, *deployed.card.shape, generator=torch.Generator().manual_seed(0))
 
@@ -127,19 +176,20 @@ def _batch() -> Any:
 
 
 def _write_program(deployed: Deployed, path: Path) -> Answer:
-    program = torch.export.export(Normalised(deployed).eval(), (_example(deployed),), dynamic_shapes=_batch())
-    torch.export.save(program, path)
+    program = torch.export.export(Normalised(deployed).eval(), (example(deployed),), dynamic_shapes=_batch())
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    write_atomic(path, buffer.getvalue())
     again = torch.export.load(path).module()
     return lambda images: again(torch.from_numpy(images)).numpy()
 
 
 def _write_onnx(deployed: Deployed, path: Path) -> Answer:
     import onnxruntime
-    import onnxscript  # noqa: F401 - what torch's exporter needs, asked for here so that it is named
 
     made = torch.onnx.export(
         Normalised(deployed).eval(),
-        (_example(deployed),),
+        (example(deployed),),
         dynamo=True,
         dynamic_shapes=_batch(),
         input_names=["images"],
@@ -150,7 +200,7 @@ def _write_onnx(deployed: Deployed, path: Path) -> Answer:
         raise RaynasError("PyTorch's exporter returned nothing", next_step="raynas export … --to torch")
     made.model.metadata_props["classes"] = json.dumps(list(deployed.card.class_names))
     made.model.metadata_props["genotype"] = json.dumps(deployed.card.genotype)
-    made.save(str(path), external_data=False)
+    write_atomic(path, made.model_proto.SerializeToString())
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda images: session.run(["logits"], {"images": images})[0]
 
@@ -173,13 +223,13 @@ def _write_source(deployed: Deployed, path: Path) -> Answer:
 
 
 def _write_safetensors(deployed: Deployed, path: Path) -> Answer:
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file, save
 
     state = {
         name: tensor.detach().cpu().contiguous() for name, tensor in deployed.network.state_dict().items()
     }
     card = {key: json.dumps(value) for key, value in deployed.card.model_dump(mode="json").items()}
-    save_file(state, path, metadata=card)
+    write_atomic(path, save(state, metadata=card))
     again = Normalised(Deployed(deployed.card, blank(deployed.card))).eval()
     again.network.load_state_dict(load_file(path))
     return lambda images: again(torch.from_numpy(images)).detach().numpy()
@@ -189,10 +239,22 @@ FORMATS = {
     form.name: form
     for form in (
         Format("torch", "network.pt2", "a program of torch.export, run without raynas", _write_program),
-        Format("onnx", "network.onnx", "ONNX, for onnxruntime and others", _write_onnx),
+        Format(
+            "onnx",
+            "network.onnx",
+            "ONNX, for onnxruntime and others",
+            _write_onnx,
+            ("onnx", "onnxscript", "onnxruntime"),
+        ),
         Format(
             "model.py", "model.py", "a Python file that needs torch alone, and its weights", _write_source
         ),
-        Format("safetensors", "network.safetensors", "weights and card, for raynas", _write_safetensors),
+        Format(
+            "safetensors",
+            "network.safetensors",
+            "weights and card, for raynas",
+            _write_safetensors,
+            ("safetensors",),
+        ),
     )
 }

@@ -1,0 +1,108 @@
+"""The argument TRAINED, the same for every verb that takes a trained network: finding it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from raynas.disk import expanded
+from raynas.errors import RaynasError, nearest, plural, quoted
+
+if TYPE_CHECKING:
+    from raynas.sweep.folder import SweepFolder
+
+TrainedArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="TRAINED",
+        help="A trained network: its folder, the folder of its trial, SWEEP/TRIAL, or a sweep "
+        "(its first network; never the best by test).",
+    ),
+]
+
+NETWORK = "network"
+"""The folder of a trial that holds its trained network."""
+
+
+class FoundNetwork(NamedTuple):
+    """The folder of a trained network, and which of several it is where the argument left that open."""
+
+    folder: Path
+    said: str = ""
+
+
+def find_trained(trained: str, runs: Path) -> FoundNetwork:
+    """Return the network that a `TrainedArgument` means.
+
+    In order: its folder or its card, the folder of its trial, a sweep, a sweep and a trial. Raises
+    `RaynasError` with the nearest name.
+    """
+    from raynas.sweep.folder import SweepFolder
+
+    path = expanded(trained)
+    path = path.parent if path.name == "network.json" else path
+    for folder in (path, path / NETWORK):
+        if _holds(folder):
+            return FoundNetwork(folder)
+    sweeps = [SweepFolder(place.absolute()) for place in (runs / trained, path)]
+    if found := next((sweep for sweep in sweeps if sweep.exists), None):
+        return _first(found)
+    above, _, trial = trained.rstrip("/").rpartition("/")
+    for place in (runs / above, expanded(above)) if above else ():
+        if (sweep := SweepFolder(place.absolute())).exists:
+            return _of_trial(sweep, trial)
+    raise _unknown(trained, runs)
+
+
+def _holds(folder: Path) -> bool:
+    from raynas.train.deployed import CARD
+
+    return (folder / CARD).is_file()
+
+
+def _trained(sweep: "SweepFolder") -> list[str]:
+    """Return the trials that have a trained network, in plan order."""
+    return [trial.id for trial in sweep.sweep().trials if _holds(sweep.trial(trial.id).path / NETWORK)]
+
+
+def _first(sweep: "SweepFolder") -> FoundNetwork:
+    ready = _trained(sweep)
+    if not ready:
+        raise RaynasError(
+            f"the sweep {sweep.name!r} has no trained network",
+            got=f"{plural(len(sweep.sweep().trials), 'trial')}, none with a network",
+            expected="a sweep that trains networks, one of which has ended",
+            next_step=f"raynas status {sweep.typed}",
+        )
+    others = f"of {len(ready)} trained networks the first, {ready[0]}; another: {sweep.name}/{ready[-1]}"
+    return FoundNetwork(sweep.trial(ready[0]).path / NETWORK, others if len(ready) > 1 else "")
+
+
+def _of_trial(sweep: "SweepFolder", trial: str) -> FoundNetwork:
+    if _holds(folder := sweep.trial(trial).path / NETWORK):
+        return FoundNetwork(folder)
+    planned, ready = [each.id for each in sweep.sweep().trials], _trained(sweep)
+    if trial in planned:
+        raise RaynasError(
+            f"the trial {trial} has no trained network",
+            got=f"{len(ready)} of {plural(len(planned), 'trial')} of {sweep.name} have one",
+            near=nearest(trial, ready),
+            next_step=f"raynas status {sweep.typed}",
+        )
+    raise RaynasError(
+        f"no trial {quoted(trial)} in the sweep {sweep.name}",
+        expected=f"one of {', '.join(ready)}" if ready else None,
+        near=nearest(trial, ready or planned),
+        next_step=f"raynas status {sweep.typed}",
+    )
+
+
+def _unknown(trained: str, runs: Path) -> RaynasError:
+    known = sorted(path.parent.name for path in runs.glob("*/sweep.json"))
+    return RaynasError(
+        f"no trained network {quoted(trained)}",
+        got=f"a folder without {NETWORK}.json" if expanded(trained).is_dir() else None,
+        expected=f"a folder with {NETWORK}.json, that of its trial, or a sweep in {runs}",
+        near=nearest(trained, known),
+        next_step="raynas ls sweeps",
+    )

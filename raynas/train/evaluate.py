@@ -1,0 +1,111 @@
+"""A trained network on labelled images: its loss, its accuracy, and which classes it takes for which."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raynas.data.dataset import Dataset, Pixels
+from raynas.data.folder import ImageFiles
+from raynas.errors import RaynasError, plural
+from raynas.train.deployed import Deployed
+
+Part = Literal["test", "train"]
+
+_PIECE = 2048
+"""Images of a data set on disk that are decoded at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a network makes of a data set's part.
+
+    ``confusion`` counts images int64 [classes, classes], a row per true class and a column per predicted one;
+    ``loss`` is the mean cross-entropy in nats.
+    """
+
+    data: str
+    part: Part
+    class_names: tuple[str, ...]
+    confusion: NDArray[np.int64]
+    loss: float
+
+    @property
+    def images(self) -> int:
+        """How many images there are."""
+        return int(self.confusion.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """The share of images whose class is predicted."""
+        return float(np.trace(self.confusion) / self.images)
+
+    @property
+    def class_accuracies(self) -> tuple[float | None, ...]:
+        """The share of each true class that is predicted; None for a class without images."""
+        rows = zip(np.diag(self.confusion).tolist(), self.confusion.sum(1).tolist(), strict=True)
+        return tuple(right / count if count else None for right, count in rows)
+
+
+def evaluate(deployed: Deployed, dataset: Dataset, part: Part = "test", batch: int = 256) -> Evaluation:
+    """Evaluate a network on a part of a data set, whose classes are told apart by name where they have names.
+
+    Raises `RaynasError` for a part that is missing, and for images or classes that are not the network's.
+    """
+    images, labels = _part(dataset, part)
+    card = deployed.card
+    if dataset.shape != card.shape:
+        raise RaynasError(
+            f"the images of {dataset.name} do not fit the network",
+            got=f"{dataset.shape} (channels, height, width)",
+            expected=f"{card.shape}",
+            next_step=f"of a folder of images: add data.size={card.shape[1]}",
+        )
+    labels = _places(dataset, card.class_names)[labels]
+    losses, confusion = 0.0, np.zeros((len(card.class_names),) * 2, np.int64)
+    for start in range(0, len(labels), _PIECE):
+        piece, answers = images[start : start + _PIECE], labels[start : start + _PIECE]
+        pixels = piece.decode_in_threads() if isinstance(piece, ImageFiles) else piece
+        found, predicted = deployed.losses(pixels, answers, batch)
+        losses += float(found.sum())
+        np.add.at(confusion, (answers, predicted), 1)
+    return Evaluation(dataset.name, part, card.class_names, confusion, losses / len(labels))
+
+
+def _part(dataset: Dataset, part: Part) -> tuple[Pixels, NDArray[np.int64]]:
+    if part == "train":
+        return dataset.images, dataset.labels
+    if dataset.test_images is None or dataset.test_labels is None or not len(dataset.test_labels):
+        raise RaynasError(
+            f"{dataset.name} has no test images",
+            expected="a data set with a test part; a folder with train/ and test/",
+            next_step="add `--part train` to evaluate on all of its images",
+        )
+    return dataset.test_images, dataset.test_labels
+
+
+def _places(dataset: Dataset, names: tuple[str, ...]) -> NDArray[np.int64]:
+    """Return the place of each of the data's classes int64 [classes] among the network's."""
+    own = dataset.class_names or tuple(map(str, range(dataset.classes)))
+    if dataset.classes != len(names):
+        raise RaynasError(
+            f"the classes of {dataset.name} are not the network's",
+            got=plural(dataset.classes, "class", "classes"),
+            expected=f"{len(names)}: {_few(names)}",
+        )
+    if not dataset.class_names:
+        return np.arange(len(names))
+    if strange := [name for name in own if name not in names]:
+        raise RaynasError(
+            f"the classes of {dataset.name} are not the network's",
+            got=_few(strange),
+            expected=_few([name for name in names if name not in own]),
+            next_step="rename the classes, or their folders, as the network calls them",
+        )
+    return np.array([names.index(name) for name in own])
+
+
+def _few(names: tuple[str, ...] | list[str], most: int = 8) -> str:
+    more = f", … ({len(names)})" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
