@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.lines import DIGITS
-from raynas.cli.output import plural
+from raynas.errors import plural
 from raynas.config import SearchConfig
 from raynas.disk import disk_error
 from raynas.errors import RaynasError

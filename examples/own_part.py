@@ -6,13 +6,16 @@ from typing import ClassVar
 from torch import Tensor, arange
 
 from raynas import Search, SearchConfig, load_data, load_method, load_space, register_method, split
+from raynas.bilevel.slots import Relaxation
 
 
 @dataclass(frozen=True)
-class Sparsemax:
+class Sparsemax(Relaxation):
     """Euclidean projection of scale·α onto the simplex (Martins, Astudillo 2016, algorithm 1)."""
 
+    use: ClassVar[str] = "sparsemax"
     shift_free: ClassVar[bool] = True  # a common shift of a row changes nothing
+    sums_to_one: ClassVar[bool] = True
     scale: float = 1.0
 
     def __call__(self, logits: Tensor, mask: Tensor) -> Tensor:

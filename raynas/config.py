@@ -167,13 +167,18 @@ class SearchConfig(Frozen):
         return value
 
 
-LANE_FIELDS = frozenset(name for name, field in SearchConfig.model_fields.items() if LANE in field.metadata)
+def lane_fields(model: type[Frozen]) -> frozenset[str]:
+    """Return what trials of one pack may differ in, of a kind of configuration."""
+    return frozenset(name for name, field in model.model_fields.items() if LANE in field.metadata)
+
+
+LANE_FIELDS = lane_fields(SearchConfig)
 """What searches of one pack may differ in; everything else decides a shape or the course of the loop."""
 
 
-def shape_of(config: SearchConfig) -> str:
-    """Return a text that is the same for exactly those searches that can advance in one pack."""
-    return config.model_dump_json(exclude=set(LANE_FIELDS))
+def shape_of(config: Frozen) -> str:
+    """Return a text that is the same for exactly those searches (trainings) that can advance in one pack."""
+    return config.model_dump_json(exclude=set(lane_fields(type(config))))
 
 
 def check_alike(configs: Sequence[SearchConfig]) -> None:

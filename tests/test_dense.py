@@ -320,8 +320,8 @@ def test_dso_nas_starts_at_one_and_shrinks_to_exact_zeros(make_search_config, bu
     space, splits = build(config)
     search = Search(config, space, splits)
     [group] = skeletons.groups(space)
-    masks = search.problem.policy.masks[group.name]
-    tables = search.problem.policy.layout.tables(search.problem.alphas)
+    masks = search.pack.problem.policy.masks[group.name]
+    tables = search.pack.problem.policy.layout.tables(search.pack.problem.alphas)
     assert bool((tables[group.name][masks] == 1).all())
     reports = list(search)
     kept = [len(report.genotype.cell("normal")) for report in reports]

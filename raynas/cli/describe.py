@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.cli.output import say, show_table, table
+from raynas.errors import RaynasError
 from raynas.spaces import skeletons
 
 if TYPE_CHECKING:
@@ -258,17 +259,20 @@ def trial_file(name: str, measure: bool = False) -> dict[str, Any]:
 
     With ``measure`` one step of each differently sized search is timed, on the file's own data.
     """
+    from raynas.cli.training import trainings
     from raynas.cli.verbs.files import searches
     from raynas.spaces import library
-    from raynas.sweep.file.load import load_sweep
+    from raynas.sweep.file.load import load_any
 
     path = library.locate("trials", name)
-    found = load_sweep(path, [])
+    found = load_any(path, [])
+    if found.kind == "train" and measure:
+        raise RaynasError("only searches are measured", got=f"{name}, which trains cells")
     configs = [trial.config for trial in found.trials if trial.config is not None]
     return {
         "name": found.name,
         "file": str(path),
-        "says": searches(found),
+        "says": trainings(found) if found.kind == "train" else searches(found),
         "searches": len(found.trials),
         "strategy": found.strategy,
         "trials": [{"id": trial.id, "axes": trial.axes} for trial in found.trials],
@@ -308,16 +312,22 @@ def print_trials(trials: list[dict[str, Any]]) -> None:
 def sweep_facts(name: str, runs: Path) -> dict[str, Any]:
     """Return how a sweep stands: the same as `raynas status`."""
     from raynas.cli.tables import standing
-    from raynas.sweep.folder import SweepFolder
+    from raynas.cli.training import train_standing
+    from raynas.sweep.folder import find_sweep, trains
 
-    return standing(SweepFolder.find(runs, name))
+    folder = find_sweep(runs, name)
+    return train_standing(folder) if trains(folder) else standing(folder)
 
 
 def print_sweep(facts: Mapping[str, Any]) -> None:
     """Print how a sweep stands."""
     from raynas.cli.tables import print_standing
+    from raynas.cli.training import print_train_standing
 
-    print_standing(facts)
+    if facts.get("kind") == "train":
+        print_train_standing(facts)
+    else:
+        print_standing(facts)
 
 
 def print_fields(facts: Mapping[str, Any]) -> None:

@@ -12,7 +12,20 @@ from typing import Annotated
 import typer
 
 from raynas.cli.options import INTERRUPTED, Settings
-from raynas.cli.verbs import evaluate, export, files, lookup, ls, predict, results, run, show, size, tracking
+from raynas.cli.verbs import (
+    evaluate,
+    export,
+    files,
+    lookup,
+    ls,
+    predict,
+    results,
+    retrain,
+    run,
+    show,
+    size,
+    tracking,
+)
 from raynas.errors import RaynasError, printable, quoted, short
 
 app = typer.Typer(
@@ -26,7 +39,7 @@ app = typer.Typer(
 _VERBS: dict[str, dict[str, Callable[..., None]]] = {
     "Look": {"ls": ls.ls, "show": show.show},
     "Prepare": {"cp": files.cp, "check": files.check},
-    "Run": {"search": run.search, "sweep": run.sweep, "resume": run.resume},
+    "Run": {"search": run.search, "sweep": run.sweep, "resume": run.resume, "retrain": retrain.retrain},
     "Results": {
         "status": results.status,
         "select": results.select,

@@ -5,14 +5,14 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from raynas.config import DataConfig, SearchConfig
 from raynas.data.catalogue import is_text
 from raynas.disk import append_text, holder, lock
 from raynas.errors import RaynasError
-from raynas.sweep.folder import SweepFolder, TrialFolder
-from raynas.sweep.record import TrialRecord
+from raynas.sweep.folder import AnySweep, TrialFolder
+from raynas.sweep.record import Record
 from raynas.sweep.status import ENDED, OVER
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class RunTrials(Protocol):
 
     def __call__(
         self,
-        trials: Sequence[TrialFolder],
+        trials: Sequence[TrialFolder[Any, Any]],
         *,
         dataset: "Data",
         device: "torch.device",
@@ -46,8 +46,8 @@ class Retries:
         self._failures: Counter[str] = Counter()
 
     def after_death(
-        self, pack: Sequence[TrialFolder], words: str, kind: str = "crash"
-    ) -> list[list[TrialFolder]]:
+        self, pack: Sequence[TrialFolder[Any, Any]], words: str, kind: str = "crash"
+    ) -> list[list[TrialFolder[Any, Any]]]:
         """Return the packs to start again after a pack's process died; ``kind`` is crash or oom.
 
         Deaths are recorded, and trials that died too often are given up. A pack that ran out of memory goes
@@ -68,12 +68,12 @@ class Retries:
         return [part for part in (again[:middle], again[middle:]) if part]
 
 
-def waiting_configs(folder: SweepFolder, retry_failed: bool) -> list[SearchConfig]:
+def waiting_configs(folder: AnySweep, retry_failed: bool) -> list[Any]:
     """Return the configurations of the trials to come; of those not suggested yet what is known."""
     sweep = folder.sweep()
     ended = OVER if retry_failed else ENDED
     done = {record.id for record in folder.records() if record.status in ended or record.foreign}
-    configs = []
+    configs: list[Any] = []
     for trial in sweep.trials:
         if trial.id in done:
             continue
@@ -95,17 +95,17 @@ def data_key(config: DataConfig) -> str:
     return config.model_dump_json(exclude=left_out)
 
 
-def next_attempt(record: TrialRecord) -> int:
+def next_attempt(record: Record[Any, Any]) -> int:
     """Return the number of the attempt about to start; the first ever is 1."""
     return (record.start["attempt"] if record.start else 0) + 1
 
 
-def this_attempt(record: TrialRecord) -> int:
+def this_attempt(record: Record[Any, Any]) -> int:
     """Return the number of the attempt that was started last; before the first start, 1."""
     return max(next_attempt(record) - 1, 1)
 
 
-def note_death(trial: TrialFolder, words: str, kind: str = "crash") -> str:
+def note_death(trial: TrialFolder[Any, Any], words: str, kind: str = "crash") -> str:
     """Record the death of a trial's process, unless the process did so itself; ``kind`` is crash or oom.
 
     Returns the kind on record.
@@ -119,7 +119,7 @@ def note_death(trial: TrialFolder, words: str, kind: str = "crash") -> str:
     return kind
 
 
-def give_up(trial: TrialFolder) -> None:
+def give_up(trial: TrialFolder[Any, Any]) -> None:
     """Write the end of a trial that cannot do it itself; its last error is the reason."""
     errors = trial.record().errors
     reason = errors[-1] if errors else "the trial stopped without saying how it ended"
@@ -127,7 +127,7 @@ def give_up(trial: TrialFolder) -> None:
 
 
 @contextmanager
-def only_driver(folder: SweepFolder) -> Iterator[None]:
+def only_driver(folder: AnySweep) -> Iterator[None]:
     """Be the only process that drives a sweep; raises `RaynasError` while another one does."""
     path = folder.path / ".driver.lock"
     with ExitStack() as stack:
@@ -146,7 +146,7 @@ def only_driver(folder: SweepFolder) -> Iterator[None]:
 
 
 @contextmanager
-def only_writer(trials: Sequence[TrialFolder], patience: float = 60.0) -> Iterator[None]:
+def only_writer(trials: Sequence[TrialFolder[Any, Any]], patience: float = 60.0) -> Iterator[None]:
     """Be the only process that runs some trials, waiting up to ``patience`` seconds for the one before.
 
     After a driver was killed its trials die a few seconds later, perhaps after the next driver started.

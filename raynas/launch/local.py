@@ -3,10 +3,11 @@
 import gc
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
-from raynas.config import DataConfig, SearchConfig
+from raynas.config import DataConfig
 from raynas.data.load import load_data
 from raynas.data.split import Data
 from raynas.errors import RaynasError
@@ -22,8 +23,9 @@ from raynas.launch.driver import (
 from raynas.launch.observer import Observer, Observers
 from raynas.launch.packs import Packs, measure_task
 from raynas.launch.recover import mend
+from raynas.launch.runner import check_trainable
 from raynas.launch.trial import run_trials
-from raynas.sweep.folder import SweepFolder, TrialFolder
+from raynas.sweep.folder import AnySweep, TrialFolder
 from raynas.sweep.propose import Proposer
 
 
@@ -39,7 +41,7 @@ class LocalLauncher:
         self._data: tuple[str, Data] | None = None
 
     def run(
-        self, folder: SweepFolder, observers: Sequence[Observer] = (), retry_failed: bool = False
+        self, folder: AnySweep, observers: Sequence[Observer[Any, Any]] = (), retry_failed: bool = False
     ) -> None:
         """Run every trial that has not ended, and with ``retry_failed`` those that failed, to their ends.
 
@@ -57,6 +59,7 @@ class LocalLauncher:
             configs = waiting_configs(folder, retry_failed)
             if configs:
                 self._dataset(configs[0].data)  # what is wrong with it is told before anything is recorded
+                check_trainable(folder, configs, self._dataset)
             everyone.on_start(folder)
             everyone.on_mended(mended)
             try:
@@ -70,17 +73,17 @@ class LocalLauncher:
             finally:
                 everyone.on_end(folder)
 
-    def _measure(self, packs: Packs, configs: Sequence[SearchConfig], device: torch.device) -> None:
+    def _measure(self, packs: Packs, configs: Sequence[Any], device: torch.device) -> None:
         tasks = packs.tasks(configs, self._dataset, gpu=1.0)
         packs.record({shape: (task, measure_task(task, device)) for shape, task in tasks.items()})
 
     def _to_their_ends(
         self,
-        trials: list[TrialFolder],
+        trials: list[TrialFolder[Any, Any]],
         packs: Packs,
         device: torch.device,
         retries: Retries,
-        everyone: Observer,
+        everyone: Observer[Any, Any],
     ) -> None:
         """Run a pack; start it again when it crashes, in halves when it ran out of memory."""
         dataset = self._dataset(trials[0].config().data)
@@ -89,7 +92,7 @@ class LocalLauncher:
         while waiting:
             pack = waiting.popleft()
 
-            def heartbeat(epoch: int, pack: list[TrialFolder] = pack) -> None:
+            def heartbeat(epoch: int, pack: list[TrialFolder[Any, Any]] = pack) -> None:
                 for trial in pack:
                     everyone.on_trial(trial.record())
                 everyone.on_tick()

@@ -13,9 +13,10 @@ from raynas.methods import resolve
 from raynas.search.measure import FORMS_STEPS, LONGEST, measure_faster_forms, measure_packs
 from raynas.spaces.library import load_space
 from raynas.spaces.space import Space
-from raynas.sweep.folder import SweepFolder
+from raynas.sweep.folder import AnySweep
 from raynas.sweep.packs import PackEntry, damage, read_packs, write_packs
 from raynas.sweep.propose import dealt
+from raynas.train.config import TrainConfig
 
 PATIENCE = 0.03
 """Part of a sweep's estimated time that measuring may take. A pack of 8 does up to 4.0 times the work of one
@@ -92,7 +93,7 @@ class Packs:
     folder, and is kept on a resume, because the size of a pack changes the rounding of its numbers.
     """
 
-    def __init__(self, folder: SweepFolder, slots: int) -> None:
+    def __init__(self, folder: AnySweep, slots: int) -> None:
         self._file = folder.packs
         self._fixed = folder.sweep().resources.pack
         self._slots = max(slots, 1)
@@ -102,18 +103,21 @@ class Packs:
             self._sizes[entry.shape] = entry.pack
             self._steps[entry.shape] = Steps(entry.device, entry.seconds, entry.forms)
 
-    def size(self, config: SearchConfig) -> int:
+    def size(self, config: SearchConfig | TrainConfig) -> int:
         """Return the largest pack for a configuration; of a shape not measured, 1."""
         most = self._sizes.get(shape_of(config), 1) if self._fixed == "auto" else self._fixed
         return 1 if most == 1 or _solo(config) else most
 
-    def forms(self, config: SearchConfig) -> dict[str, str]:
+    def forms(self, config: SearchConfig | TrainConfig) -> dict[str, str]:
         """Return how the convolutions of a configuration's shape are computed, as measured."""
         steps = self._steps.get(shape_of(config))
         return steps.forms if steps else {}
 
     def tasks(
-        self, configs: Sequence[SearchConfig], dataset_of: Callable[[DataConfig], Data], gpu: float
+        self,
+        configs: Sequence[SearchConfig | TrainConfig],
+        dataset_of: Callable[[DataConfig], Data],
+        gpu: float,
     ) -> dict[str, Task]:
         """Return what has still to be measured, by shape, for the searches to come.
 
@@ -125,9 +129,10 @@ class Packs:
         if self._fixed != "auto":
             return tasks
         for config in configs:
-            shape = shape_of(config)
-            if _solo(config):
+            # Trainings of a pack take turns: it saves memory, no time, so that there is nothing to measure.
+            if isinstance(config, TrainConfig) or _solo(config):
                 continue
+            shape = shape_of(config)
             if shape in tasks:
                 tasks[shape] = replace(tasks[shape], count=tasks[shape].count + 1)
             elif shape not in self._sizes:
@@ -164,7 +169,9 @@ class Packs:
         )
 
 
-def _solo(config: SearchConfig) -> bool:
+def _solo(config: SearchConfig | TrainConfig) -> bool:
+    if isinstance(config, TrainConfig):
+        return False
     try:
         return resolve(config.method, load_space(config.space)).solo
     except RaynasError:

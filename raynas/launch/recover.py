@@ -15,14 +15,15 @@ from raynas.disk import replace, set_aside
 from raynas.errors import RaynasError
 from raynas.launch.driver import only_writer
 from raynas.search.checkpoint import load
-from raynas.sweep.folder import SweepFolder, TrialFolder
+from raynas.sweep.folder import AnySweep, TrialFolder
 from raynas.sweep.packs import PackEntry, damage, write_packs
 from raynas.sweep.plan import Trial
 from raynas.sweep.record import differs
 from raynas.sweep.status import OVER
+from raynas.train.records import TrainReport
 
 
-def mend(folder: SweepFolder) -> list[str]:
+def mend(folder: AnySweep) -> list[str]:
     """Set right what no process runs now, as a sweep's only driver; return what was done, a line each."""
     done = []
     for trial in folder.lost():
@@ -34,12 +35,12 @@ def mend(folder: SweepFolder) -> list[str]:
     return done
 
 
-def _mended(trial: TrialFolder, folder: SweepFolder) -> list[str]:
+def _mended(trial: TrialFolder[Any, Any], folder: AnySweep) -> list[str]:
     done = []
     if damage := trial.known.damage:
         aside = "".join(f", set aside as {name}" for name in trial.set_aside(trial.path / "trial.json"))
         slots = {each.id: each.slot for each in folder.sweep().trials}
-        trial.write(Trial(trial.id, trial.config(), trial.known.axes, slots[trial.id]), trial.space())
+        trial.write(Trial(trial.id, trial.config(), trial.known.axes, slots[trial.id]), trial.subject())
         done.append(f"{damage}{aside}; written again as sweep.json has it")
     record = trial.record()
     if trial.feed.damaged and not record.foreign and record.status in OVER:
@@ -48,7 +49,7 @@ def _mended(trial: TrialFolder, folder: SweepFolder) -> list[str]:
     return done
 
 
-def restore_packs(folder: SweepFolder) -> list[str]:
+def restore_packs(folder: AnySweep) -> list[str]:
     """Put a damaged record of packs right, as far as trials have started with it; return what was done.
 
     Their starts say in which company and with which forms of convolution they run. Shapes of which none has
@@ -78,12 +79,12 @@ class Member:
     can be read.
     """
 
-    trial: TrialFolder
+    trial: TrialFolder[Any, Any]
     states: dict[int, tuple[Path, dict[str, Any]]] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, trial: TrialFolder) -> "Member":
+    def of(cls, trial: TrialFolder[Any, Any]) -> "Member":
         """Read a trial's checkpoint and the one about to take its place; set aside what is damaged."""
         member = cls(trial)
         trial.record()
@@ -141,7 +142,7 @@ class Member:
             self.trial.forget()
             self.done.append(f"cannot be repeated to the bit, so that it begins anew; its reports are {name}")
 
-    def complete(self, history: Sequence[EpochReport]) -> None:
+    def complete(self, history: Sequence[EpochReport | TrainReport]) -> None:
         """Put the reports on record that the checkpoint has counted and the records lack."""
         there = {(report.restart, report.epoch) for report in self.trial.record().ran}
         lacking = [report for report in history if (report.restart, report.epoch) not in there]
@@ -154,7 +155,7 @@ class Member:
             )
 
 
-def _check_own(state: Mapping[str, Any], trial: TrialFolder) -> None:
+def _check_own(state: Mapping[str, Any], trial: TrialFolder[Any, Any]) -> None:
     """Raise `RaynasError` when a checkpoint's configuration is not the trial's, for then it is another's.
 
     Where the trial's own file was changed since the sweep was planned, and where data, space or method are

@@ -19,26 +19,27 @@ import torch
 
 import raynas
 from raynas.config import SearchConfig
-from raynas.data.split import Data, split
+from raynas.data.split import Data
 from raynas.disk import DiskFull, append_text, replace, write_atomic
-from raynas.errors import Diverged, RaynasError
+from raynas.errors import RaynasError
 from raynas.launch.driver import next_attempt, this_attempt
 from raynas.launch.recover import Member, Team, teams
+from raynas.launch.runner import Runner, keep_result, runner_of, told
 from raynas.search.checkpoint import dump
-from raynas.search.loop import Pack
 from raynas.sweep.folder import TrialFolder
 from raynas.sweep.status import End
+from raynas.train.config import TrainConfig
 
 
 def run_trials(
-    trials: Sequence[TrialFolder],
+    trials: Sequence[TrialFolder[Any, Any]],
     *,
     dataset: Data,
     device: torch.device,
     heartbeat: Callable[[int], None],
     forms: Mapping[str, str] | None = None,
 ) -> None:
-    """Run the searches of like-shaped trials to their ends; `heartbeat` is called after each epoch.
+    """Run like-shaped searches or trainings to their ends; `heartbeat` is called after each epoch.
 
     After every epoch the reports are spooled first and the checkpoints replaced second, so a kill at any
     moment loses at most an epoch that will be computed again to the same bits. What is damaged is set aside
@@ -83,7 +84,7 @@ class _Unfit(Exception):
         self.member, self.refused = member, refused
 
 
-def _members(live: list[TrialFolder]) -> list[Member]:
+def _members(live: list[TrialFolder[Any, Any]]) -> list[Member]:
     """Read where trials stand; what another version has written is left as it is."""
     for trial in list(live):
         if trial.record().foreign:
@@ -93,7 +94,7 @@ def _members(live: list[TrialFolder]) -> list[Member]:
 
 def _run_team(
     team: Team,
-    live: list[TrialFolder],
+    live: list[TrialFolder[Any, Any]],
     dataset: Data,
     device: torch.device,
     heartbeat: Callable[[int], None],
@@ -101,7 +102,7 @@ def _run_team(
 ) -> None:
     trials = [member.trial for member in team[1]]
     try:
-        pack: Pack | None = _pack(team, dataset, device, forms)
+        pack: Runner | None = _pack(team, dataset, device, forms)
         while pack is not None and pack.epoch < pack.epochs:
             pack, trials = _advance(pack, trials, live)
             heartbeat(pack.epoch if pack else 0)
@@ -111,16 +112,16 @@ def _run_team(
         for trial in trials:
             _fail(trial, error, live)
         return
-    for trial in trials:
-        _finish(trial, "", live)
+    if pack is not None:
+        for lane, trial in enumerate(trials):
+            _finish(trial, "", live, pack, lane)
 
 
-def _pack(team: Team, dataset: Data, device: torch.device, forms: Mapping[str, str] | None) -> Pack:
+def _pack(team: Team, dataset: Data, device: torch.device, forms: Mapping[str, str] | None) -> Runner:
     epoch, members = team
     configs = [member.trial.config() for member in members]
     make_deterministic(configs[0])
-    splits = split(dataset, configs[0].data)
-    pack = Pack(configs, members[0].trial.space(), splits, device, forms=forms)
+    pack = runner_of([member.trial for member in members], dataset, device, forms)
     for lane, member in enumerate(members):
         if (state := member.at(epoch)) is not None:
             _take_up(pack, state, lane, member)
@@ -139,7 +140,7 @@ def _again(rest: list[Member], device: torch.device, forms: Mapping[str, str] | 
 
 
 def _same(
-    trials: Sequence[TrialFolder], device: torch.device, forms: Mapping[str, str] | None
+    trials: Sequence[TrialFolder[Any, Any]], device: torch.device, forms: Mapping[str, str] | None
 ) -> Callable[[Member], bool]:
     """Return what tells whether a trial has always run as it will now, so that its numbers come again."""
     now = _circumstances(device, [trial.id for trial in trials], forms)
@@ -175,7 +176,7 @@ def _deciding(start: Mapping[str, Any]) -> dict[str, Any]:
     return {key: start.get(key) for key in ("device", "pack", "forms", "threads")} | {"torch": torch_version}
 
 
-def _take_up(pack: Pack, state: dict[str, Any], lane: int, member: Member) -> None:
+def _take_up(pack: Runner, state: dict[str, Any], lane: int, member: Member) -> None:
     """Put a lane to where its checkpoint was taken, and its records to what the checkpoint has counted."""
     try:
         pack.load_state_dict(state, lane)
@@ -190,8 +191,8 @@ def _take_up(pack: Pack, state: dict[str, Any], lane: int, member: Member) -> No
 
 
 def _advance(
-    pack: Pack, trials: list[TrialFolder], live: list[TrialFolder]
-) -> tuple[Pack | None, list[TrialFolder]]:
+    pack: Runner, trials: list[TrialFolder[Any, Any]], live: list[TrialFolder[Any, Any]]
+) -> tuple[Runner | None, list[TrialFolder[Any, Any]]]:
     """Run one epoch; return what is left of the pack once those that diverged or stopped have ended.
 
     They end last: the others must not be found at an epoch that they have yet to compute without them. One
@@ -200,23 +201,23 @@ def _advance(
     outcomes = pack.advance()
     left = []
     for lane, (trial, outcome) in enumerate(zip(trials, outcomes, strict=True)):
-        if not isinstance(outcome, Diverged):
+        if not isinstance(outcome, RaynasError):
             trial.spool.append("epoch", report=outcome.to_json())
             if outcome.ended is None:
                 left.append(lane)
     _save([trials[lane] for lane in left], [pack.state_dict(lane) for lane in left])
-    for trial, outcome in zip(trials, outcomes, strict=True):
-        if isinstance(outcome, Diverged):
+    for lane, (trial, outcome) in enumerate(zip(trials, outcomes, strict=True)):
+        if isinstance(outcome, RaynasError):
             _end(trial, "diverged", str(outcome), live)
         elif outcome.ended is not None:
-            _finish(trial, outcome.ended.reason, live)
+            _finish(trial, outcome.ended.reason, live, pack, lane)
     if not left:
         return None, []
     going = pack if len(left) == len(trials) else pack.keep(left)
     return going, [trials[lane] for lane in left]
 
 
-def _save(trials: Sequence[TrialFolder], states: Sequence[dict[str, Any]]) -> None:
+def _save(trials: Sequence[TrialFolder[Any, Any]], states: Sequence[dict[str, Any]]) -> None:
     """Replace the checkpoints of all members or of none, whenever a kill may come."""
     # A trial alone needs one rename, which is all or nothing. K renames are not, so what comes next is first
     # whole on disk for all: a kill between them leaves each with its old or new state beside the other's new.
@@ -227,7 +228,7 @@ def _save(trials: Sequence[TrialFolder], states: Sequence[dict[str, Any]]) -> No
             replace(trial.following, trial.checkpoint)
 
 
-def make_deterministic(config: SearchConfig) -> None:
+def make_deterministic(config: SearchConfig | TrainConfig) -> None:
     """Pin what would change a search's numbers from outside: CPU threads and the choice of kernels."""
     # cuBLAS reads this when it first makes a handle; without it torch refuses to be deterministic.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -236,7 +237,7 @@ def make_deterministic(config: SearchConfig) -> None:
     torch.backends.cudnn.benchmark = not config.deterministic
 
 
-def _start(member: Member, pack: Pack, company: Sequence[str], forms: Mapping[str, str] | None) -> None:
+def _start(member: Member, pack: Runner, company: Sequence[str], forms: Mapping[str, str] | None) -> None:
     trial = member.trial
     for what in member.done:
         _log(trial.log, what)
@@ -248,9 +249,7 @@ def _start(member: Member, pack: Pack, company: Sequence[str], forms: Mapping[st
         host=socket.gethostname(),
         pid=os.getpid(),
         threads=torch.get_num_threads(),
-        data=pack.splits.record(),
-        method=pack.method.fingerprint,
-        validated=pack.method.validated,
+        **told(pack),
         parameters=pack.parameters_count,
         epochs=pack.epochs,
         from_epoch=pack.epoch,
@@ -259,19 +258,20 @@ def _start(member: Member, pack: Pack, company: Sequence[str], forms: Mapping[st
     )
 
 
-def _fail(trial: TrialFolder, error: RaynasError, live: list[TrialFolder]) -> None:
+def _fail(trial: TrialFolder[Any, Any], error: RaynasError, live: list[TrialFolder[Any, Any]]) -> None:
     attempt = this_attempt(trial.record())
     trial.spool.append("error", message=str(error), kind_of_error="user", attempt=attempt)
     _end(trial, "failed", str(error), live)
 
 
-def _finish(trial: TrialFolder, reason: str, live: list[TrialFolder]) -> None:
-    if (final := trial.record().deciding) is not None:
-        final.genotype.save(trial.path / "genotype.json")
+def _finish(
+    trial: TrialFolder[Any, Any], reason: str, live: list[TrialFolder[Any, Any]], pack: Runner, lane: int
+) -> None:
+    keep_result(trial, pack, lane)
     _end(trial, "finished", reason, live)
 
 
-def _end(trial: TrialFolder, status: End, reason: str, live: list[TrialFolder]) -> None:
+def _end(trial: TrialFolder[Any, Any], status: End, reason: str, live: list[TrialFolder[Any, Any]]) -> None:
     if reason:
         _log(trial.log, reason)
     trial.spool.append("end", status=status, reason=reason)

@@ -44,10 +44,10 @@ def build_report(folder: SweepFolder, benchmark: Benchmark | None = None) -> tup
         facts.chosen.save(folder.best / "genotype.json")
     content = _content(facts, (folder.best / "genotype.json").read_text() if facts.chosen else "")
     write_atomic(folder.path / "selection.json", _json(facts.selection.to_json()))
-    _write_pictures(_all_pictures(content), folder.path / "report")
+    write_pictures(_all_pictures(content), folder.path / "report")
     html, markdown = folder.path / "report.html", folder.path / "report.md"
     for path in (html, markdown):
-        write_atomic(path, _render(path.name, content).encode())
+        write_atomic(path, render(path.name, content).encode())
     return html, markdown
 
 
@@ -115,7 +115,8 @@ def _harmless(value: Any) -> Any:
     return printable(value) if type(value) is str else value
 
 
-def _render(template: str, content: dict[str, Any]) -> str:
+def render(template: str, content: dict[str, Any]) -> str:
+    """Return a report's page from its template and what that names."""
     environment = Environment(
         loader=PackageLoader("raynas.report"),
         # Markdown has escapes of its own: the filters `md` and `fence`.
@@ -250,7 +251,8 @@ def _all_pictures(content: dict[str, Any]) -> list[Picture]:
     return [*found, likeness.picture] if likeness and likeness.picture else found
 
 
-def _write_pictures(found: list[Picture], folder: Path) -> None:
+def write_pictures(found: list[Picture], folder: Path) -> None:
+    """Write pictures as SVG files, making their folder; nothing for none."""
     if not found:
         return
     try:

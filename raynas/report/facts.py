@@ -328,7 +328,7 @@ def provenance(facts: Facts) -> dict[str, str]:
     return {label: text for label, text in found.items() if text}
 
 
-def resolved_yaml(sweep: Sweep) -> str:
+def resolved_yaml(sweep: Sweep[Any]) -> str:
     """Return the resolved sweep as a YAML file that `raynas sweep` takes."""
     plain = json.loads(json.dumps(sweep.resolved, default=str))
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)

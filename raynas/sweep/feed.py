@@ -3,34 +3,35 @@
 import os
 import threading
 from collections.abc import Mapping
+from typing import Any, Generic
 
 from raynas.bilevel.records import EpochReport
-from raynas.config import SearchConfig
-from raynas.sweep.record import Fold, TrialRecord
+from raynas.sweep.record import Fold, T
 from raynas.sweep.spool import Spool
+from raynas.train.records import TrainReport
 
 
-class SpoolFeed:
+class SpoolFeed(Generic[T]):
     """Follows one trial's spool; ``record`` is what it amounts to as far as it was read, to byte ``offset``.
 
     ``started`` and ``latest`` are the Unix times in seconds of the first and the last event. Threads may
     share a feed. A spool that is not the one that was read so far is read from its start.
     """
 
-    def __init__(self, trial_id: str, spool: Spool, config: SearchConfig, axes: Mapping[str, object]) -> None:
+    def __init__(self, trial_id: str, spool: Spool, config: Any, axes: Mapping[str, object]) -> None:
         self._known = trial_id, config, axes
         self._spool = spool
         self._lock = threading.Lock()
         self._begin()
 
     def _begin(self) -> None:
-        self._fold = Fold(*self._known)
+        self._fold = Fold[T](*self._known)
         self._state: os.stat_result | None = None
         self._tail = b""
         self.offset = 0
         self.record = self._fold.record()
 
-    def read(self) -> TrialRecord:
+    def read(self) -> T:
         """Take in the lines written since the last call."""
         with self._lock:
             if (now := self._spool.changed(self._state)) is not None:
@@ -54,13 +55,13 @@ class SpoolFeed:
     def mend(self) -> str:
         """Leave whole events only in the spool, the file as it was beside it; return what was done."""
         with self._lock:
-            damage, fold = "; ".join(self._fold.damage), Fold(*self._known)
+            damage, fold = "; ".join(self._fold.damage), Fold[T](*self._known)
             kept = [event for event in self._spool.events()[0] if fold.take(event)]
             aside = self._spool.rewrite(kept)
             self._begin()
         return f"{damage}; the file as it was is {aside.name}, and what can be read goes on"
 
-    def time(self, report: EpochReport) -> float:
+    def time(self, report: EpochReport | TrainReport) -> float:
         """Return the Unix time in seconds at which a report was first written."""
         return self._fold.time(report)
 

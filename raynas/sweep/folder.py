@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, cast
 
 from raynas.disk import disk_error, expanded, read_bounded, write_atomic
 from raynas.errors import RaynasError, nearest, quoted
@@ -17,24 +17,25 @@ from raynas.spaces.library import load_space
 from raynas.sweep import packs
 from raynas.sweep.file.resolve import filled
 from raynas.sweep.file.uri import without_passwords
-from raynas.sweep.plan import SWEEP_VERSION, Sweep, Trial
-from raynas.sweep.record import TrialRecord
+from raynas.sweep.plan import SWEEP_VERSION, C, Sweep, Trial
+from raynas.sweep.record import T, TrainRecord
 from raynas.sweep.trial_folder import Known, TrialFolder, pretty, read_mapping
+from raynas.train.config import TrainConfig
 
 __all__ = ["Known", "SweepFolder", "TrialFolder", "write_atomic"]
 
 Slot = tuple[str, int]
 
 
-class SweepFolder:
-    """The folder of one sweep."""
+class SweepFolder(Generic[C, T]):
+    """The folder of one sweep: of searches, where nothing else is said."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._sweep: Sweep | None = None
+        self._sweep: Sweep[C] | None = None
         self._made = False
         self._suggested: dict[Slot, dict[str, Any]] = {}
-        self._trials: dict[str, TrialFolder] = {}
+        self._trials: dict[str, TrialFolder[C, T]] = {}
 
     @property
     def name(self) -> str:
@@ -63,7 +64,7 @@ class SweepFolder:
         """Whether a sweep was created here."""
         return (self.path / "sweep.json").is_file()
 
-    def create(self, sweep: Sweep, source_text: str) -> None:
+    def create(self, sweep: Sweep[C], source_text: str) -> None:
         """Write a new sweep, `sweep.json` last.
 
         Raises `RaynasError` when there already is one, or when the disk is full or may not be written.
@@ -90,15 +91,17 @@ class SweepFolder:
             resolved=_hidden(sweep.resolved),
         )
         write_atomic(self.path / "sweep.yaml", without_passwords(source_text).encode())
-        named = [trial.config.space for trial in sweep.trials if trial.config is not None]
+        configs: list[Any] = [trial.config for trial in sweep.trials]
+        named = [config.space for config in configs if config is not None and sweep.kind == "search"]
         named += [base["space"] for base in sweep.base.values()]
         spaces = {name: load_space(name) for name in dict.fromkeys(named)}
-        for trial in sweep.trials:
-            if trial.config is not None:
-                self.trial(trial.id).write(trial, spaces[trial.config.space])
+        for trial, config in zip(sweep.trials, configs, strict=True):
+            if config is not None:
+                found = spaces[config.space] if sweep.kind == "search" else sweep.cells[config.cell]
+                self.trial(trial.id).write(trial, found)
         self._write(replace(sweep, spaces=spaces))
 
-    def _write(self, sweep: Sweep) -> None:
+    def _write(self, sweep: Sweep[C]) -> None:
         suggested = [[*slot, point] for slot, point in self._suggested.items()]
         # Last, so that what stands before it never changes: see `fixed`.
         write_atomic(self.path / "sweep.json", pretty({**sweep.to_json(), "suggested": suggested}))
@@ -140,20 +143,20 @@ class SweepFolder:
             if self._made:
                 shutil.rmtree(self.path)
 
-    def sweep(self) -> Sweep:
+    def sweep(self) -> Sweep[C]:
         """Read the resolved sweep (once: it never changes); raises `RaynasError` if missing or damaged."""
         if self._sweep is None:
             self._sweep = read_mapping(self.path / "sweep.json", "a sweep", self._parse)
         return self._sweep
 
-    def _parse(self, data: dict[str, Any]) -> Sweep:
+    def _parse(self, data: dict[str, Any]) -> Sweep[C]:
         if data.get("version") != SWEEP_VERSION:
             raise RaynasError(
                 "the sweep was written by another version of raynas",
                 got=f"format {data.get('version')} in {self.path}",
                 expected=f"format {SWEEP_VERSION}",
             )
-        sweep = Sweep.from_json(data)
+        sweep = Sweep[C].from_json(data)
         self._suggested = {
             (stratum, index): {key: point[key] for key in sweep.sample}
             for stratum, index, point in data.get("suggested", [])
@@ -173,15 +176,15 @@ class SweepFolder:
         return self._suggested.get(slot)
 
     @cached_property
-    def _slots(self) -> dict[Slot, list[Trial]]:
-        found: dict[Slot, list[Trial]] = {}
+    def _slots(self) -> dict[Slot, list[Trial[C]]]:
+        found: dict[Slot, list[Trial[C]]] = {}
         for trial in self.sweep().trials:
             if trial.slot is not None:
                 found.setdefault(trial.slot, []).append(trial)
         return found
 
     @cached_property
-    def _plans(self) -> dict[str, Trial]:
+    def _plans(self) -> dict[str, Trial[C]]:
         return {trial.id: trial for trial in self.sweep().trials}
 
     def suggest(self, slot: Slot, point: dict[str, Any]) -> None:
@@ -190,20 +193,23 @@ class SweepFolder:
         self._suggested[slot] = point
         self._write(sweep)
 
-    def trial(self, trial_id: str) -> TrialFolder:
+    def trial(self, trial_id: str) -> TrialFolder[C, T]:
         """Return the folder of one trial, which need not exist yet."""
         if trial_id not in self._trials:
             path = self.path / "trials" / trial_id
-            self._trials[trial_id] = TrialFolder(path, lambda: self._planned(trial_id))
+            self._trials[trial_id] = TrialFolder[C, T](path, lambda: self._planned(trial_id))
         return self._trials[trial_id]
 
     def _planned(self, trial_id: str) -> Known | None:
         """Return what the sweep's file says of a trial, its space also from another trial of that space."""
         sweep = self.sweep()
-        trial = self._plans.get(trial_id)
+        trial: Trial[Any] | None = self._plans.get(trial_id)
+        if sweep.kind == "train" and trial is not None and trial.config is not None:
+            cell = json.dumps(sweep.cells[trial.config.cell].to_json(), sort_keys=True)
+            return Known(trial.config, trial.axes, cell, kind="train")
         if trial is not None and trial.slot is not None:
             point = self.suggested(trial.slot)
-            trial = None if point is None else filled(sweep, trial, point)
+            trial = None if point is None else filled(cast("Sweep", sweep), trial, point)
         if trial is None or (config := trial.config) is None:
             return None
         if (space := sweep.spaces.get(config.space)) is not None:
@@ -212,12 +218,12 @@ class SweepFolder:
         alike = (other.space for other in others if other and other.config.space == config.space)
         return Known(config, trial.axes, next(alike, None))
 
-    def trials(self) -> list[TrialFolder]:
+    def trials(self) -> list[TrialFolder[C, T]]:
         """Return the trials in plan order; an optuna slot joins once its values were suggested."""
         folders = (self.trial(trial.id) for trial in self.sweep().trials)
         return [folder for folder in folders if folder.planned]
 
-    def lost(self) -> list[TrialFolder]:
+    def lost(self) -> list[TrialFolder[C, T]]:
         """Return those that have run with values that were suggested and that nothing holds any more."""
         folders = (self.trial(trial.id) for trial in self.sweep().trials)
         return [folder for folder in folders if not folder.planned and os.path.lexists(folder.spool.path)]
@@ -228,28 +234,56 @@ class SweepFolder:
         found += [f"{trial.id}: the values suggested for it are lost" for trial in self.lost()]
         return found + ([wrong] if (wrong := packs.damage(self.packs)) else [])
 
-    def records(self) -> list[TrialRecord]:
+    def records(self) -> list[T]:
         """Return the record of every trial of `trials`."""
         return [folder.record() for folder in self.trials()]
 
-    def resolved(self) -> "SweepFolder":
+    def resolved(self) -> "SweepFolder[C, T]":
         """Return this folder at its real path: itself, with what it has read, unless a link leads here."""
         path = self.path.resolve()
-        return self if path == self.path else SweepFolder(path)
+        return self if path == self.path else SweepFolder[C, T](path)
 
     @staticmethod
     def find(runs: Path, name: str) -> "SweepFolder":
-        """Find a sweep by its name under ``runs``, or by its path; raises `RaynasError` with the nearest."""
-        for path in (runs / name, expanded(name)):
-            if (folder := SweepFolder(path.absolute())).exists:
-                return folder
-        known = sorted(path.parent.name for path in runs.glob("*/sweep.json"))
+        """Find a sweep of searches by its name under ``runs``, or by its path.
+
+        Raises `RaynasError` with the nearest name, and for a sweep of trainings.
+        """
+        folder = find_sweep(runs, name)
+        if not trains(folder):
+            return folder
         raise RaynasError(
-            f"no sweep {quoted(name)} in {runs}",
-            expected=f"one of {', '.join(known)}" if known else None,
-            near=nearest(name, known),
-            next_step="raynas ls sweeps" if known else "raynas sweep quickstart",
+            f"the sweep {quoted(name)} trains given cells; this is for searches, which find one",
+            next_step=f"raynas report {folder.typed}",
         )
+
+
+AnySweep = SweepFolder[Any, Any]
+"""A sweep of searches or of trainings."""
+
+TrainSweep = SweepFolder[TrainConfig, TrainRecord]
+
+
+def find_sweep(runs: Path, name: str) -> SweepFolder[Any, Any]:
+    """Find a sweep of any kind as `SweepFolder.find` does."""
+    for path in (runs / name, expanded(name)):
+        if (folder := SweepFolder[Any, Any](path.absolute())).exists:
+            return folder
+    known = sorted(path.parent.name for path in runs.glob("*/sweep.json"))
+    raise RaynasError(
+        f"no sweep {quoted(name)} in {runs}",
+        expected=f"one of {', '.join(known)}" if known else None,
+        near=nearest(name, known),
+        next_step="raynas ls sweeps" if known else "raynas sweep quickstart",
+    )
+
+
+def trains(folder: SweepFolder[Any, Any]) -> bool:
+    """Tell whether a sweep is of trainings; False for one whose file cannot be read."""
+    try:
+        return folder.sweep().kind == "train"
+    except RaynasError:
+        return False
 
 
 def _hidden(value: Any) -> Any:

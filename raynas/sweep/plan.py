@@ -4,21 +4,33 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Generic, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeInt, PositiveInt, field_validator
+from typing_extensions import TypeVar
 
 from raynas.config import Frozen, SearchConfig
 from raynas.disk import expanded
 from raynas.errors import quoted
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.reading import genotype_from_json
 from raynas.spaces.space import Space
 from raynas.spaces.space_file import sound_space
 from raynas.tables.open import open_table
 from raynas.tables.table import Yardstick
+from raynas.train.config import TrainConfig
 
 Strategy = Literal["grid", "random-paired", "optuna"]
 
 Criterion = Literal["valid_loss", "discrete_loss", "table"]
+
+Kind = Literal["search", "train"]
+"""What a sweep's trials do: search for cells, or train networks of given ones."""
+
+CONFIGS: dict[Kind, type[SearchConfig] | type[TrainConfig]] = {"search": SearchConfig, "train": TrainConfig}
+
+C = TypeVar("C", default=SearchConfig)
+"""The configurations of a sweep; those of searches where nothing else is said."""
 
 SWEEP_VERSION = 1
 
@@ -125,8 +137,8 @@ class Distribution:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One search of a sweep.
+class Trial(Generic[C]):
+    """One search, or one training, of a sweep.
 
     ``axes`` holds what varies between the trials (its seed and method too, when they do). ``slot`` is
     (stratum, sample index) under the strategy ``optuna``; the ``config`` of such a slot is None until its
@@ -134,24 +146,24 @@ class Trial:
     """
 
     id: str
-    config: SearchConfig | None
+    config: C | None
     axes: dict[str, object]
     slot: tuple[str, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data."""
-        config = None if self.config is None else self.config.model_dump(mode="json")
+        config = self.config.model_dump(mode="json") if isinstance(self.config, BaseModel) else None
         slot = None if self.slot is None else list(self.slot)
         return {"id": self.id, "config": config, "axes": self.axes, "slot": slot}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild a trial from `to_json`'s data."""
+    def from_json(cls, data: Mapping[str, Any], kind: Kind = "search") -> "Trial[Any]":
+        """Rebuild a trial of a kind from `to_json`'s data."""
         if _ID.fullmatch(data["id"]) is None:
             raise ValueError(f"a trial's id is the name of its folder; got {quoted(data['id'])}")
-        config = None if data["config"] is None else SearchConfig.model_validate(data["config"])
+        config = None if data["config"] is None else CONFIGS[kind].model_validate(data["config"])
         slot = None if data.get("slot") is None else (data["slot"][0], data["slot"][1])
-        return cls(data["id"], config, data["axes"], slot)
+        return Trial[Any](data["id"], config, data["axes"], slot)
 
 
 class _Plain(BaseModel):
@@ -182,7 +194,7 @@ class _Begun(BaseModel):
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Sweep(Generic[C]):
     """A resolved sweep: nothing about it changes once its first trial has started.
 
     ``trials`` are in plan order. ``resolved`` is a sweep file's content that resolves to the same trials,
@@ -191,11 +203,12 @@ class Sweep:
     time (UTC), ``command`` what was typed, ``versions`` those of the packages that matter, ``git`` the
     commit of the folder it was started in and whether it was dirty. ``methods`` are the records of its
     methods as they were then (see `raynas.sweep.identity`), ``spaces`` its spaces by what configurations call
-    them; sweeps of raynas 0.1.0 have none.
+    them; sweeps of raynas 0.1.0 have none. A sweep of the kind ``train`` has instead ``cells``, by what its
+    configurations call them.
     """
 
     name: str
-    trials: tuple[Trial, ...]
+    trials: tuple[Trial[C], ...]
     strategy: Strategy
     samples: int | None
     sample: dict[str, Distribution]
@@ -211,12 +224,15 @@ class Sweep:
     benchmark: Benchmark | None = None
     methods: tuple[dict[str, Any], ...] = ()
     spaces: dict[str, Space] = field(default_factory=dict, compare=False)
+    kind: Kind = "search"
+    cells: dict[str, Genotype] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data; `from_json` gives back an equal sweep."""
         return {
             "format": "raynas.sweep",
             "version": SWEEP_VERSION,
+            **({} if self.kind == "search" else {"kind": self.kind}),
             "name": self.name,
             "created": self.created,
             "command": self.command,
@@ -233,15 +249,17 @@ class Sweep:
             "base": self.base,
             "methods": list(self.methods),
             "spaces": {name: space.model_dump(mode="json") for name, space in self.spaces.items()},
+            **({"cells": {name: cell.to_json() for name, cell in self.cells.items()}} if self.cells else {}),
             "trials": [trial.to_json() for trial in self.trials],
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Rebuild a sweep from `to_json`'s data; raises as looking up and `ValueError` where damaged."""
+        kind = kind_of(data)
         return cls(
             **dict(_Plain.model_validate(data)),
-            trials=tuple(Trial.from_json(trial) for trial in data["trials"]),
+            trials=tuple(Trial.from_json(trial, kind) for trial in data["trials"]),
             sample={
                 key: Distribution(kind, tuple(values))
                 for key, entry in data["sample"].items()
@@ -255,4 +273,15 @@ class Sweep:
                 _Begun.model_validate(each).model_dump(exclude_unset=True) for each in data.get("methods", ())
             ),
             spaces={name: sound_space(space) for name, space in data.get("spaces", {}).items()},
+            kind=kind,
+            cells={name: genotype_from_json(cell) for name, cell in data.get("cells", {}).items()},
         )
+
+
+def kind_of(data: Mapping[str, Any]) -> Kind:
+    """Return the kind of what a file holds as JSON data; raises `ValueError` for one not known."""
+    kind = data.get("kind", "search")
+    if kind not in get_args(Kind):
+        raise ValueError(f"its kind is {quoted(kind)}")
+    found: Kind = kind
+    return found

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from raynas.config import SearchConfig, shape_of
+from raynas.config import shape_of
 from raynas.sweep.file.resolve import filled
-from raynas.sweep.folder import Slot, SweepFolder
+from raynas.sweep.folder import AnySweep, Slot
 from raynas.sweep.identity import check_unchanged
-from raynas.sweep.plan import Distribution, Trial
-from raynas.sweep.record import TrialRecord
+from raynas.sweep.plan import Distribution, Sweep, Trial
+from raynas.sweep.record import Record, TrialRecord
 from raynas.sweep.select import judge_of, value_of
 from raynas.sweep.status import ENDED
 
@@ -45,11 +45,11 @@ class Proposer:
     method of the trials to come is not what the sweep was begun with.
     """
 
-    def __init__(self, folder: SweepFolder, *, retry_failed: bool = False) -> None:
+    def __init__(self, folder: AnySweep, *, retry_failed: bool = False) -> None:
         self._folder = folder
-        self._sweep = folder.sweep()
+        self._sweep: Sweep[Any] = folder.sweep()
         self._judge = judge_of(self._sweep.select, self._sweep.benchmark)
-        self._slots: dict[Slot, list[Trial]] = {}
+        self._slots: dict[Slot, list[Trial[Any]]] = {}
         for trial in self._sweep.trials:
             if trial.slot is not None:
                 self._slots.setdefault(trial.slot, []).append(trial)
@@ -72,6 +72,8 @@ class Proposer:
         self._check_unchanged()
 
     def _check_unchanged(self) -> None:
+        if self._sweep.kind == "train":
+            return  # a training names no method
         queue = self._queue.values()
         searches = [(each.config.method, each.config.space) for each in queue if each.config is not None]
         bases = [self._sweep.base[each.slot[0]] for each in queue if each.slot is not None]
@@ -82,7 +84,7 @@ class Proposer:
         """Return how many trials have not ended, handed out or not."""
         return len(self._sweep.trials) - len(self._ended)
 
-    def next(self, size: Callable[[SearchConfig], int] = lambda config: 1) -> list[Trial]:
+    def next(self, size: Callable[[Any], int] = lambda config: 1) -> list[Trial[Any]]:
         """Return the next trials to run as one pack, with their configurations; empty when all are out.
 
         ``size`` says how many searches of a configuration's shape advance together at most. Where there are
@@ -104,7 +106,7 @@ class Proposer:
             del self._queue[trial.id]
         return pack
 
-    def _alike(self, first: Trial, size: Callable[[SearchConfig], int]) -> list[Trial]:
+    def _alike(self, first: Trial[Any], size: Callable[[Any], int]) -> list[Trial[Any]]:
         """Return the first of the trials of one shape that have not been started in other company."""
         if first.config is None or (most := size(first.config)) <= 1:
             return [first]
@@ -116,7 +118,7 @@ class Proposer:
         ]
         return alike[: dealt(len(alike), most)[0]]
 
-    def _shape(self, trial: Trial) -> str | None:
+    def _shape(self, trial: Trial[Any]) -> str | None:
         """Return the trial's shape, None while its values were not suggested."""
         if trial.id not in self._shapes and trial.config is not None:
             self._shapes[trial.id] = shape_of(trial.config)
@@ -138,11 +140,13 @@ class Proposer:
         self._note(self._folder.trial(trial_id).record())
         self._folder.trial(trial_id).let_go()
 
-    def _note(self, record: TrialRecord) -> None:
+    def _note(self, record: Record[Any, Any]) -> None:
         if record.status in ENDED:
+            self._ended[record.id] = None
+        if record.status in ENDED and isinstance(record, TrialRecord):
             self._ended[record.id] = value_of(record, self._sweep.select.by, self._judge)
 
-    def _filled(self, trial: Trial) -> Trial:
+    def _filled(self, trial: Trial[Any]) -> Trial[Any]:
         """Return a slot's trial with the values suggested for it."""
         return trial if trial.slot is None else filled(self._sweep, trial, self._points[trial.slot])
 

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from typing_extensions import TypeVar
 
 from raynas.bilevel.records import EpochReport
 from raynas.config import SearchConfig
@@ -13,7 +14,10 @@ from raynas.errors import RaynasError, quoted
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.reading import genotype_from_json
 from raynas.sweep.file.resolve import method_label
+from raynas.sweep.plan import C
 from raynas.sweep.status import ENDED, OVER, Status
+from raynas.train.config import TrainConfig
+from raynas.train.records import TrainReport
 
 FOREIGN = "its records were written by another version of raynas; go on with that version"
 
@@ -40,8 +44,11 @@ class _Start(BaseModel):
     forms: dict[str, str] = {}
 
 
+R = TypeVar("R", bound=EpochReport | TrainReport, default=EpochReport)
+
+
 @dataclass(frozen=True)
-class TrialRecord:
+class Record(Generic[C, R]):
     """One trial as its spool tells it.
 
     ``status`` is ``running`` from a start until an end, also when its process has died meanwhile;
@@ -53,26 +60,52 @@ class TrialRecord:
     """
 
     id: str
-    config: SearchConfig
+    config: C
     axes: dict[str, object]
     status: Status
     reason: str
-    reports: tuple[EpochReport, ...]
+    reports: tuple[R, ...]
     start: dict[str, Any] | None
     errors: tuple[str, ...]
-    replaced: tuple[EpochReport, ...] = ()
+    replaced: tuple[R, ...] = ()
     damage: tuple[str, ...] = ()
     foreign: bool = False
 
     @property
-    def ran(self) -> tuple[EpochReport, ...]:
+    def ran(self) -> tuple[R, ...]:
         """All epochs in the order in which they ran, those that were replaced among them."""
         return tuple(sorted((*self.replaced, *self.reports), key=lambda each: (each.restart, each.epoch)))
 
     @property
-    def newest(self) -> EpochReport | None:
+    def newest(self) -> R | None:
         """The report of the latest epoch: how far the trial got."""
         return self.reports[-1] if self.reports else None
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs it has if nothing ends it early: a method may add some to its configuration's."""
+        return int((self.start or {}).get("epochs", getattr(self.config, "epochs", 0)))
+
+
+@dataclass(frozen=True)
+class TrainRecord(Record[TrainConfig, TrainReport]):
+    """One training as its spool tells it."""
+
+    @property
+    def tested(self) -> TrainReport | None:
+        """The last epoch's report, once the training has finished: the only one that has seen test images."""
+        return self.newest if self.status == "finished" else None
+
+    @property
+    def parameters(self) -> int | None:
+        """How many weights its network has, without the auxiliary head's; None before its first start."""
+        told = (self.start or {}).get("parameters")
+        return told if isinstance(told, int) else None
+
+
+@dataclass(frozen=True)
+class TrialRecord(Record[SearchConfig, EpochReport]):
+    """One search as its spool tells it."""
 
     @property
     def deciding(self) -> EpochReport | None:
@@ -89,17 +122,16 @@ class TrialRecord:
         return told if isinstance(told, str) and told in VALIDATED else "mixture"
 
     @property
-    def epochs(self) -> int:
-        """How many epochs it has if nothing ends it early: a method may add some to its configuration's."""
-        return int((self.start or {}).get("epochs", self.config.epochs))
-
-    @property
     def method_name(self) -> str:
         """The method's name; for a method given as a mapping its base and name (or a short hash)."""
         return method_label(self.config.method)
 
 
-class Fold:
+T = TypeVar("T", bound=Record[Any, Any], default=TrialRecord)
+"""The records of a sweep; those of searches where nothing else is said."""
+
+
+class Fold(Generic[T]):
     """Events taken in one after another, in the order they were written; `record` is what they amount to.
 
     ``finished`` and ``diverged`` are final. A start after ``failed`` is a new attempt. An epoch that was
@@ -109,13 +141,13 @@ class Fold:
     is not finished.
     """
 
-    def __init__(self, trial_id: str, config: SearchConfig, axes: Mapping[str, object]) -> None:
+    def __init__(self, trial_id: str, config: Any, axes: Mapping[str, object]) -> None:
         self._id, self._config, self._axes = trial_id, config, dict(axes)
         self._status: Status = "waiting"
         self._reason = ""
         self._start: dict[str, Any] | None = None
-        self._reports: dict[int, EpochReport] = {}
-        self._replaced: list[EpochReport] = []
+        self._reports: dict[int, Any] = {}
+        self._replaced: list[Any] = []
         self._errors: list[str] = []
         self._damage: dict[str, None] = {}
         self._foreign = False
@@ -152,13 +184,14 @@ class Fold:
         """What could not be read, and what is another search's."""
         return tuple(self._damage)
 
-    def time(self, report: EpochReport) -> float:
+    def time(self, report: EpochReport | TrainReport) -> float:
         """Return the Unix time in seconds at which a report was first written."""
         return self._times[report.restart, report.epoch]
 
-    def record(self, *, checked: bool = True) -> TrialRecord:
+    def record(self, *, checked: bool = True) -> T:
         """Return what was taken in so far amounts to; unless ``checked``, whatever epochs it lacks."""
-        record = TrialRecord(
+        kind = TrainRecord if isinstance(self._config, TrainConfig) else TrialRecord
+        record = kind(
             id=self._id,
             config=self._config,
             axes=self._axes,
@@ -172,10 +205,10 @@ class Fold:
             foreign=self._foreign,
         )
         if self._foreign:
-            return replace(record, status="failed", reason=FOREIGN)
-        if checked and self._status == "finished" and (lacking := _lacking(record)):
-            return replace(record, status="running", reason="", damage=(*record.damage, lacking))
-        return record
+            record = replace(record, status="failed", reason=FOREIGN)
+        elif checked and self._status == "finished" and (lacking := _lacking(record)):
+            record = replace(record, status="running", reason="", damage=(*record.damage, lacking))
+        return cast("T", record)
 
     def _take(self, event: Mapping[str, Any]) -> None:
         match event["kind"]:
@@ -198,14 +231,16 @@ class Fold:
                 self._damage[event["why"]] = None
                 self._foreign = self._foreign or event["foreign"]
 
-    def _parsed(self, data: dict[str, Any]) -> EpochReport:
+    def _parsed(self, data: dict[str, Any]) -> EpochReport | TrainReport:
         """Read a report; a cell that did not change since the last epoch is one object, read once."""
+        if isinstance(self._config, TrainConfig):
+            return TrainReport.from_json(data)
         report = data["genotype"]
         if self._genotype is None or self._genotype[0] != report:
             self._genotype = report, genotype_from_json(report)
         return EpochReport.from_json(data, self._genotype[1])
 
-    def _report(self, report: EpochReport, event: Mapping[str, Any]) -> None:
+    def _report(self, report: EpochReport | TrainReport, event: Mapping[str, Any]) -> None:
         """Add a report to those there are.
 
         One of before the search went back counts only for what came before the epoch it went back to.
@@ -225,13 +260,13 @@ def fold(
     trial_id: str, config: SearchConfig, axes: Mapping[str, object], events: Iterable[Mapping[str, Any]]
 ) -> TrialRecord:
     """Fold events in the order they were written into a record; see `Fold`."""
-    folded = Fold(trial_id, config, axes)
+    folded = Fold[TrialRecord](trial_id, config, axes)
     for event in events:
         folded.take(event)
     return folded.record()
 
 
-def _another(start: Mapping[str, Any], trial_id: str, config: SearchConfig) -> str:
+def _another(start: Mapping[str, Any], trial_id: str, config: SearchConfig | TrainConfig) -> str:
     """Say by what a start event is not that of a trial; empty where it is, as far as it says.
 
     Those of raynas 0.1.0 name the trial and its pack, and not the configuration.
@@ -245,16 +280,17 @@ def _another(start: Mapping[str, Any], trial_id: str, config: SearchConfig) -> s
     return differs(start.get("config"), config)
 
 
-def differs(theirs: object, config: SearchConfig) -> str:
+def differs(theirs: object, config: SearchConfig | TrainConfig) -> str:
     """Say in which key another configuration, as JSON data, is not this one; empty where in none.
 
     A key that it lacks counts as its default; what is no configuration is not judged.
     """
     if not isinstance(theirs, Mapping):
         return ""
-    given = {key: theirs[key] for key in SearchConfig.model_fields if key in theirs}
+    model = type(config)
+    given = {key: theirs[key] for key in model.model_fields if key in theirs}
     try:
-        found = SearchConfig.model_validate(given).model_dump(mode="json")
+        found = model.model_validate(given).model_dump(mode="json")
     except ValidationError:
         return ""
     mine = config.model_dump(mode="json")
@@ -262,7 +298,7 @@ def differs(theirs: object, config: SearchConfig) -> str:
     return next((f"{key} {quoted(found[key])} there, {quoted(mine[key])} here" for key in different), "")
 
 
-def _lacking(record: TrialRecord) -> str:
+def _lacking(record: Record[Any, Any]) -> str:
     """Say which epochs of a search that finished are not on record; empty where none lacks."""
     planned = (record.start or {}).get("epochs", 0)
     last = record.newest

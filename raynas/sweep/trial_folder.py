@@ -6,20 +6,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, cast
 
-from raynas.config import SearchConfig
+from typing_extensions import TypeVar
+
 from raynas.disk import disk_error, read_json, set_aside, write_atomic
 from raynas.errors import RaynasError
+from raynas.spaces.genotype import Genotype
 from raynas.spaces.library import load_space
+from raynas.spaces.reading import genotype_from_json
 from raynas.spaces.space import Space
 from raynas.spaces.space_file import sound_space
 from raynas.sweep.feed import SpoolFeed
-from raynas.sweep.plan import Trial
-from raynas.sweep.record import Fold, TrialRecord
+from raynas.sweep.plan import CONFIGS, C, Kind, Trial, kind_of
+from raynas.sweep.record import Fold, T
 from raynas.sweep.spool import Spool
 
-T = TypeVar("T")
+P = TypeVar("P")
 
 PUT_BACK = "put back the file as raynas wrote it, or run the sweep again under another name"
 
@@ -28,16 +31,18 @@ PUT_BACK = "put back the file as raynas wrote it, or run the sweep again under a
 class Known:
     """What a trial is: its configuration, what varies, its space as JSON text (None where nothing has it).
 
-    ``damage`` says what is wrong with the file that should say so, where the sweep's own had to.
+    One of the kind ``train`` has its cell there instead. ``damage`` says what is wrong with the file that
+    should say so, where the sweep's own had to.
     """
 
-    config: SearchConfig
+    config: Any
     axes: dict[str, object]
     space: str | None
     damage: str = ""
+    kind: Kind = "search"
 
 
-class TrialFolder:
+class TrialFolder(Generic[C, T]):
     """The folder of one trial; stands on its own, so a trial elsewhere needs only its path.
 
     ``planned`` returns what the sweep knows of the trial, or None: it counts where the trial's own file is
@@ -101,9 +106,9 @@ class TrialFolder:
         return planned is None or planned.config == self.config()
 
     @cached_property
-    def feed(self) -> SpoolFeed:
+    def feed(self) -> SpoolFeed[T]:
         """The trial's events as far as they were read; raises as `known`."""
-        return SpoolFeed(self.id, self.spool, self.known.config, self.known.axes)
+        return SpoolFeed[T](self.id, self.spool, self.known.config, self.known.axes)
 
     def own(self) -> Known | None:
         """Return what the trial's own file says; None when it is missing or damaged."""
@@ -112,9 +117,22 @@ class TrialFolder:
         except RaynasError:
             return None
 
-    def config(self) -> SearchConfig:
+    def config(self) -> C:
         """Return the trial's configuration; raises `RaynasError` when it is missing or damaged."""
-        return self.known.config
+        return cast("C", self.known.config)
+
+    @property
+    def kind(self) -> Kind:
+        """Whether the trial searches for a cell or trains one; raises as `known`."""
+        return self.known.kind
+
+    def subject(self) -> Space | Genotype:
+        """Return what the trial is about: the space that it searches, or the cell that it trains."""
+        return self.space() if self.kind == "search" else self.genotype()
+
+    def genotype(self) -> Genotype:
+        """Return the cell that the trial trains."""
+        return genotype_from_json(json.loads(self.known.space or "null"))
 
     def space(self) -> Space:
         """Return the space as it was when the trial was planned, whatever its YAML says by now."""
@@ -122,12 +140,12 @@ class TrialFolder:
             return load_space(self.known.config.space)
         return _space(self.known.space)
 
-    def record(self) -> TrialRecord:
+    def record(self) -> T:
         """Return all there is to know about the trial by now."""
         record, damage = self.feed.read(), self.known.damage
         return replace(record, damage=(damage, *record.damage)) if damage else record
 
-    def glance(self) -> TrialRecord:
+    def glance(self) -> T:
         """Return a record that has the last report alone where that is the one that counts; else the whole.
 
         A tenth of the work, for what asks only how a trial stands.
@@ -136,7 +154,7 @@ class TrialFolder:
             return self.record()
         events, count = outline
         known = self.known
-        fold = Fold(self.id, known.config, known.axes)
+        fold = Fold[T](self.id, known.config, known.axes)
         whole = all(fold.take(event) for event in events)
         record = fold.record(checked=False)
         last = record.newest
@@ -151,18 +169,21 @@ class TrialFolder:
         """Rename those files that are there, as they cannot be used any more; return their new names."""
         return [set_aside(path).name for path in paths if os.path.lexists(path)]
 
-    def write(self, trial: Trial, space: Space | None = None) -> None:
-        """Write the trial's configuration and its whole space (its name's by now), making the folder."""
+    def write(self, trial: Trial[Any], subject: Space | Genotype | None = None) -> None:
+        """Write the trial's configuration and its cell or its whole space (its name's by now)."""
         if os.path.lexists(self.path) and not self.path.is_dir():
             set_aside(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise disk_error(error, self.path) from error
-        if space is None and trial.config is not None:
-            space = load_space(trial.config.space)
-        written = space.model_dump(mode="json") if space else None
-        write_atomic(self.path / "trial.json", pretty({**trial.to_json(), "space": written}))
+        if isinstance(subject, Genotype):
+            written = {"kind": "train", **trial.to_json(), "cell": subject.to_json()}
+        else:
+            if subject is None and trial.config is not None:
+                subject = load_space(trial.config.space)
+            written = {**trial.to_json(), "space": subject.model_dump(mode="json") if subject else None}
+        write_atomic(self.path / "trial.json", pretty(written))
         self.forget()
 
     def forget(self) -> None:
@@ -180,9 +201,11 @@ class TrialFolder:
     def _parse(self, data: dict[str, Any]) -> Known:
         if data["id"] != self.id:
             raise ValueError(f"it is that of {data['id']!r:.40}")
-        space = json.dumps(data["space"], sort_keys=True)
-        _space(space)
-        return Known(SearchConfig.model_validate(data["config"]), dict(data["axes"]), space)
+        kind = kind_of(data)
+        subject = json.dumps(data["space" if kind == "search" else "cell"], sort_keys=True)
+        _ = _space(subject) if kind == "search" else genotype_from_json(json.loads(subject))
+        config = CONFIGS[kind].model_validate(data["config"])
+        return Known(config, dict(data["axes"]), subject, kind=kind)
 
 
 @lru_cache(maxsize=64)
@@ -191,7 +214,7 @@ def _space(text: str) -> Space:
     return sound_space(json.loads(text))
 
 
-def read_mapping(path: Path, what: str, parse: Callable[[dict[str, Any]], T]) -> T:
+def read_mapping(path: Path, what: str, parse: Callable[[dict[str, Any]], P]) -> P:
     """Return what ``parse`` makes of a file's JSON mapping; raises `RaynasError` for whatever is amiss."""
     try:
         data = read_json(path)

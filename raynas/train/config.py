@@ -1,10 +1,10 @@
 """What one training from scratch is: every number that decides its outcome, typed and checked."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
-from raynas.config import MOST_BATCH, MOST_EPOCHS, MOST_SEED, MOST_THREADS, DataConfig, Frozen
+from raynas.config import LANE, MOST_BATCH, MOST_EPOCHS, MOST_SEED, MOST_THREADS, DataConfig, Frozen
 
 Schedule = Literal["cosine", "linear", "exponential", "constant"]
 
@@ -27,7 +27,7 @@ class TrainConfig(Frozen):
 
     cell: str = Field(description="a cell's name (`raynas ls cells`), a file, a text, or a sweep's folder")
     recipe: str = Field("darts-cifar", description="the recipe whose values stand where none is given")
-    seed: NonNegativeInt = Field(
+    seed: Annotated[NonNegativeInt, LANE] = Field(
         0, le=MOST_SEED, description="seed of weights, data order, augmentation and drop path"
     )
     data: TrainData = Field(default_factory=lambda: TrainData())
@@ -39,20 +39,22 @@ class TrainConfig(Frozen):
     cells: PositiveInt | None = Field(
         None, le=1000, description="depth of the network, counted as its skeleton counts cells"
     )
-    learning_rate: float = Field(0.025, gt=0, description="the largest")
-    learning_rate_min: float = Field(0.0, ge=0, description="at the end of the cosine")
+    learning_rate: Annotated[float, LANE] = Field(0.025, gt=0, description="the largest")
+    learning_rate_min: Annotated[float, LANE] = Field(0.0, ge=0, description="at the end of the cosine")
     schedule: Schedule = Field("cosine", description="how the learning rate falls")
     decay: float = Field(0.97, gt=0, le=1, description="factor per epoch of the schedule `exponential`")
     warmup: NonNegativeInt = Field(0, le=MOST_EPOCHS, description="first epochs in which the rate rises")
-    momentum: float = Field(0.9, ge=0, lt=1)
+    momentum: Annotated[float, LANE] = Field(0.9, ge=0, lt=1)
     nesterov: bool = False
-    weight_decay: float = Field(3e-4, ge=0, description="L2 strength on all weights")
-    clip: float | None = Field(5.0, gt=0, description="largest norm of the gradient; null for no limit")
-    drop_path: float = Field(
+    weight_decay: Annotated[float, LANE] = Field(3e-4, ge=0, description="L2 strength on all weights")
+    clip: Annotated[float | None, LANE] = Field(
+        5.0, gt=0, description="largest norm of the gradient; null for no limit"
+    )
+    drop_path: Annotated[float, LANE] = Field(
         0.0, ge=0, lt=1, description="chance to drop an operation's output for an image, reached at the end"
     )
     auxiliary: float = Field(0.0, ge=0, description="weight of the auxiliary head's loss; 0 for no head")
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: Annotated[float, LANE] = Field(0.0, ge=0, lt=1)
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of the network's arithmetic")
     channels_last: bool = Field(True, description="keep a pixel's channels side by side in memory")
     compile: bool = Field(False, description="let torch.compile fuse the network; for long runs on a GPU")

@@ -1,7 +1,7 @@
 """What a training says after every epoch, as frozen plain data with an exact JSON round trip."""
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 
 @dataclass(frozen=True)
@@ -13,6 +13,10 @@ class TrainReport:
     ``test_*`` of the test images, at the last epoch only and None where there are none. ``seconds`` and
     ``peak_memory`` (MiB) are measurements and do not take part in equality.
     """
+
+    ended: ClassVar[None] = None
+    restart: ClassVar[int] = 0
+    """A training neither stops of its own accord nor goes back, as a search may."""
 
     epoch: int
     train_loss: float

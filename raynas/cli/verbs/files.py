@@ -3,7 +3,7 @@
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -136,16 +136,24 @@ def _check_space(path: Path, overrides: list[str] | None) -> str:
 
 
 def _check_trial(path: Path, overrides: list[str] | None) -> tuple[str, list[str]]:
-    from raynas.sweep.file.load import load_sweep
+    from raynas.sweep.file.load import load_any
 
-    sweep = load_sweep(path, overrides or [])
+    sweep = load_any(path, overrides or [])
+    if sweep.kind == "train":
+        from raynas.cli.training import trainings
+        from raynas.report.trained import departures
+
+        configs = [trial.config for trial in sweep.trials if trial.config is not None]
+        parts = dict.fromkeys(each for config in configs for each in departures(config))
+        words = f"; parts from the recipe: {'; '.join(parts)}" if parts else ""
+        return f"the sweep {sweep.name} with {trainings(sweep)}{words}", data_of(sweep)
     return f"the sweep {sweep.name} with {searches(sweep)}{_validated(sweep)}{held_out(sweep)}", data_of(
         sweep
     )
 
 
-def data_of(sweep: "Sweep") -> list[str]:
-    """Say what a sweep's searches learn from: how many images in how many classes, and the code that runs."""
+def data_of(sweep: "Sweep[Any]") -> list[str]:
+    """Say what a sweep's trials learn from: how many images in how many classes, and the code that runs."""
     from raynas.config import DataConfig
     from raynas.data.catalogue import says
 

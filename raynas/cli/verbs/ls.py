@@ -1,15 +1,20 @@
 """`raynas ls`: what there is to search, to search with, and what was searched."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs
 from raynas.cli.output import next_step, print_json, runs_option, say, show_table, table
 from raynas.errors import RaynasError, plural, unknown
+from raynas.sweep.status import STATUSES
+
+if TYPE_CHECKING:
+    from raynas.sweep.folder import TrainSweep
 
 
 @dataclass(frozen=True)
@@ -177,13 +182,13 @@ def _trial_names(_: Path) -> list[str]:
 
 def _trials(_: Path) -> list[dict[str, Any]]:
     from raynas.spaces import library
-    from raynas.sweep.file.load import load_sweep
+    from raynas.sweep.file.load import load_any
 
     rows = []
     for name, path in sorted(library.names("trials").items()):
         searches, problems = "", ""
         try:
-            searches = str(len(load_sweep(path, []).trials))
+            searches = str(len(load_any(path, []).trials))
         except RaynasError as error:
             problems = _problems(error)
         rows.append({"name": name, "searches": searches, "problems": problems, "title": _first_comment(path)})
@@ -191,19 +196,23 @@ def _trials(_: Path) -> list[dict[str, Any]]:
 
 
 def _sweep_names(runs: Path) -> list[str]:
-    return sorted(path.parent.name for path in runs.glob("*/sweep.json"))
+    found = (*runs.glob("*/sweep.json"), *runs.glob("*/trained/*/sweep.json"))
+    return sorted(str(path.parent.relative_to(runs)) for path in found)
 
 
 def _sweeps(runs: Path) -> list[dict[str, Any]]:
     from raynas.cli.progress import SweepProgress
     from raynas.report.text import format_number
-    from raynas.sweep.folder import SweepFolder
+    from raynas.sweep.folder import AnySweep, SweepFolder, trains
     from raynas.sweep.packs import damage
 
     rows: list[dict[str, Any]] = []
     for name in _sweep_names(runs):
         folder = SweepFolder(runs / name)
         try:
+            if trains(folder):
+                rows.append(_trained(name, AnySweep(runs / name)))
+                continue
             records = [trial.glance() for trial in folder.trials()]
             progress = SweepProgress(folder.sweep(), records)
             damaged = folder.lost() or any(record.damage for record in records) or damage(folder.packs)
@@ -222,6 +231,21 @@ def _sweeps(runs: Path) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _trained(name: str, folder: "TrainSweep") -> dict[str, Any]:
+    """Return the row of a sweep of trainings; its best is none, as nothing may be chosen by test images."""
+    records = folder.records()
+    counts = Counter(record.status for record in records)
+    state = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
+    damaged = any(record.damage for record in records)
+    return {
+        "name": name,
+        "created": folder.sweep().created[:19].replace("T", " "),
+        "searches": len(records),
+        "state": f"trained: {state}" + (", damaged" if damaged else ""),
+        "best": "",
+    }
 
 
 def _problems(error: RaynasError) -> str:

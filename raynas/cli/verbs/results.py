@@ -1,7 +1,7 @@
 """`raynas status`, `select`, `report` and `draw`: what became of a sweep."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -10,18 +10,26 @@ from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs, SweepName
 from raynas.cli.output import next_step, print_json, runs_option, say
 from raynas.errors import RaynasError
 
+if TYPE_CHECKING:
+    from raynas.sweep.folder import TrainSweep
+
 
 def status(name: SweepName, as_json: AsJson = False, runs: Runs = DEFAULT_RUNS) -> None:
     """Show how a sweep stands."""
     from raynas.cli.tables import print_damage, print_standing, standing
-    from raynas.sweep.folder import SweepFolder
+    from raynas.cli.training import print_train_standing, train_standing
+    from raynas.sweep.folder import find_sweep, trains
 
-    folder = SweepFolder.find(runs, name)
-    facts = standing(folder)
+    folder = find_sweep(runs, name)
+    trained = trains(folder)
+    facts = train_standing(folder) if trained else standing(folder)
     if as_json:
         print_json(facts)
         return
-    print_standing(facts)
+    if trained:
+        print_train_standing(facts)
+    else:
+        print_standing(facts)
     print_damage(facts["damage"], folder.typed)
     verb = {"done": "report", "stopped": "resume", "running": "status"}[facts["state"]]
     if facts["damage"] and verb == "report":
@@ -73,13 +81,18 @@ def report(
     """Write a sweep's report, as HTML and as Markdown, whatever its state."""
     from raynas.cli.tables import print_damage
     from raynas.report.build import build_report
-    from raynas.sweep.folder import SweepFolder
+    from raynas.sweep.folder import SweepFolder, find_sweep, trains
     from raynas.sweep.plan import Benchmark
 
     if (table is None) != (data is None):
         raise RaynasError(
             "`--table` and `--data` go together", expected="--table accuracy.csv --data cifar10"
         )
+    if trains(found := find_sweep(runs, name)):
+        if table is not None:
+            raise RaynasError("`--table` is for searches; this sweep trains cells", got=name)
+        _report_trained(found, as_json)
+        return
     folder = SweepFolder.find(runs, name)
     benchmark = Benchmark(table=table, data=data) if table is not None and data is not None else None
     if benchmark is not None:
@@ -92,6 +105,21 @@ def report(
     say(f"          {markdown}")
     print_damage(folder.damage(), folder.typed)
     next_step("ui" if folder.sweep().track.mlflow else "status", name, *runs_option(runs))
+
+
+def _report_trained(folder: "TrainSweep", as_json: bool) -> None:
+    from raynas.cli.tables import print_damage
+    from raynas.cli.training import print_trained
+    from raynas.report.trained import build_trained
+
+    html, markdown = build_trained(folder)
+    if as_json:
+        print_json({"html": str(html), "markdown": str(markdown)})
+        return
+    print_trained(folder)
+    say(f"report    {html}")
+    say(f"          {markdown}")
+    print_damage(folder.damage(), folder.typed)
 
 
 def draw(

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,7 @@ from raynas.cli.options import (
     TrialFile,
 )
 from raynas.cli.output import console, next_step, runs_option, say
+from raynas.cli.verbs.retrain import chosen_launcher, run_training, say_departures
 from raynas.disk import DiskFull
 from raynas.errors import RaynasError, plural, unknown
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from raynas.cli.observers import ReportWriter
     from raynas.launch.launcher import Launcher
     from raynas.launch.observer import Observer
-    from raynas.sweep.folder import SweepFolder
+    from raynas.sweep.folder import AnySweep, SweepFolder
     from raynas.sweep.plan import Sweep
 
 MOST_NAMED = 12
@@ -62,8 +63,8 @@ def sweep(
     address: Address = None,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Run every search of a file in parallel with Ray Tune."""
-    path, planned = _load(file, overrides)
+    """Run every search, or training, of a file in parallel with Ray Tune."""
+    path, planned = _load_any(file, overrides)
     if dry_run:
         _print_plan(planned, address)
         next_step(
@@ -95,30 +96,16 @@ def resume(
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Go on with a sweep that was interrupted; what has ended stays as it is."""
-    from raynas.sweep.folder import SweepFolder
+    from raynas.sweep.folder import find_sweep
 
-    if local and address:
-        raise RaynasError(
-            "--local and --address exclude each other", next_step=f"raynas resume {name} --local"
-        )
-    if device != "auto" and not local:
-        raise RaynasError("--device needs --local", next_step="set `resources.gpu` in the trial file for Ray")
-    folder = SweepFolder.find(runs, name)
+    launcher = chosen_launcher(local=local, address=address, device=device)
+    folder = find_sweep(runs, name)
     _say_changed(folder)
-    launcher: Launcher
-    if local:
-        from raynas.launch.local import LocalLauncher
-
-        launcher = LocalLauncher(device)
-    else:
-        from raynas.launch.tune.launcher import RayLauncher
-
-        launcher = RayLauncher(address=address)
     again = ["--local"] if local else ["--address", address] if address else []
-    raise typer.Exit(run(folder, launcher, runs, again=again, retry_failed=retry_failed))
+    raise typer.Exit(_run_any(folder, launcher, runs, again, retry_failed))
 
 
-def _say_changed(folder: "SweepFolder") -> None:
+def _say_changed(folder: "AnySweep") -> None:
     """Say which versions are not those the sweep was planned with, where they decide its numbers."""
     from raynas.sweep.file.resolve import versions
 
@@ -134,13 +121,22 @@ def _say_changed(folder: "SweepFolder") -> None:
         say(", ".join(changed) + rounding)
 
 
-def _first_run(folder: "SweepFolder", launcher: "Launcher", runs: Path, again: "Sequence[str]") -> int:
+def _first_run(folder: "AnySweep", launcher: "Launcher", runs: Path, again: "Sequence[str]") -> int:
     """Run a sweep that was just written; what fails before its first trial leaves its name free."""
     try:
-        return run(folder, launcher, runs, again=again)
+        return _run_any(folder, launcher, runs, again)
     except RaynasError:
         folder.forget_unstarted()
         raise
+
+
+def _run_any(
+    folder: "AnySweep", launcher: "Launcher", runs: Path, again: "Sequence[str]", retry_failed: bool = False
+) -> int:
+    from raynas.sweep.folder import trains
+
+    runner = run_training if trains(folder) else run
+    return runner(folder, launcher, runs, again=again, retry_failed=retry_failed)
 
 
 def run(
@@ -224,15 +220,23 @@ def _load(file: str, overrides: list[str] | None) -> "tuple[Path, Sweep]":
     return path, load_sweep(path, overrides or [])
 
 
-def _create(planned: "Sweep", source: Path, runs: Path) -> "SweepFolder":
+def _load_any(file: str, overrides: list[str] | None) -> "tuple[Path, Sweep[Any]]":
+    from raynas.spaces import library
+    from raynas.sweep.file.load import load_any
+
+    path = library.locate("trials", file)
+    return path, load_any(path, overrides or [])
+
+
+def _create(planned: "Sweep[Any]", source: Path, runs: Path) -> "AnySweep":
     from raynas.sweep.file.uri import resolve_uri
-    from raynas.sweep.folder import SweepFolder
+    from raynas.sweep.folder import AnySweep
 
     if planned.track.mlflow:
         # A relative file is meant from here; the sweep may be resumed from anywhere.
         absolute = {"mlflow": resolve_uri(planned.track.mlflow)}
         planned = replace(planned, track=planned.track.model_copy(update=absolute))
-    folder = SweepFolder((runs / planned.name).absolute())
+    folder = AnySweep((runs / planned.name).absolute())
     folder.create(planned, source.read_text(encoding="utf-8"))
     return folder
 
@@ -257,18 +261,24 @@ def _single(planned: "Sweep", trial_id: str | None, file: str) -> "Sweep":
     return replace(planned, name=f"{planned.name}-{trial.id}", trials=(trial,))
 
 
-def _print_plan(planned: "Sweep", address: str | None) -> None:
+def _print_plan(planned: "Sweep[Any]", address: str | None) -> None:
     from raynas.cli.describe import print_trials
     from raynas.cli.verbs.files import data_of, held_out, searches
 
-    say(f"{planned.name}: {searches(planned)}{held_out(planned)}")
+    if planned.kind == "train":
+        from raynas.cli.training import trainings
+
+        say(f"{planned.name}: {trainings(planned)}")
+        say_departures(planned)
+    else:
+        say(f"{planned.name}: {searches(planned)}{held_out(planned)}")
     for line in data_of(planned):
         say(f"data: {line}")
     print_trials([{"id": trial.id, "axes": trial.axes} for trial in planned.trials])
     say(_at_once(planned, address))
 
 
-def _at_once(planned: "Sweep", address: str | None) -> str:
+def _at_once(planned: "Sweep[Any]", address: str | None) -> str:
     """Say how many trials run at once: on the cluster at ``address``, or on this machine."""
     from raynas.launch.tune.cluster import Ask, cluster, concurrency
 
@@ -293,12 +303,12 @@ def _at_once(planned: "Sweep", address: str | None) -> str:
     return f"each process asks for {ask}: {fit} at once on {where}; {_packs(planned, fit)}"
 
 
-def _packs(planned: "Sweep", fit: int) -> str:
+def _packs(planned: "Sweep[Any]", fit: int) -> str:
     """Say how the searches are dealt out to processes."""
     from raynas.config import shape_of
     from raynas.sweep.propose import dealt
 
-    if planned.resources.pack == "auto" and len(planned.trials) > fit:
+    if planned.resources.pack == "auto" and planned.kind == "search" and len(planned.trials) > fit:
         return "how many like-shaped searches share one (pack: auto) is measured at the start"
     most = planned.resources.pack if isinstance(planned.resources.pack, int) else 1
     # What is still to be suggested counts as shapes of their own.

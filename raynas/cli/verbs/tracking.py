@@ -98,11 +98,12 @@ def track(name: SweepName, runs: Runs = DEFAULT_RUNS) -> None:
 
 
 def _folders(name: str | None, runs: Path) -> "list[SweepFolder]":
-    from raynas.sweep.folder import SweepFolder
+    from raynas.sweep.folder import SweepFolder, trains
 
     if name is not None:
         return [SweepFolder.find(runs, name)]
-    return [SweepFolder(path.parent.absolute()) for path in sorted(runs.glob("*/sweep.json"))]
+    found = (SweepFolder(path.parent.absolute()) for path in sorted(runs.glob("*/sweep.json")))
+    return [folder for folder in found if not trains(folder)]
 
 
 def _say_replayed(folder: "SweepFolder", uri: str) -> bool:

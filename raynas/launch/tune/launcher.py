@@ -9,12 +9,12 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
-from raynas.config import SearchConfig
 from raynas.data.load import load_data
 from raynas.data.split import Data
 from raynas.errors import RaynasError
@@ -23,11 +23,12 @@ from raynas.launch.driver import RunTrials, data_key, only_driver, waiting_confi
 from raynas.launch.observer import Observer, Observers
 from raynas.launch.packs import Packs, Steps, Task, measure_task
 from raynas.launch.recover import mend
+from raynas.launch.runner import check_trainable
 from raynas.launch.trial import run_trials
 from raynas.launch.tune.cluster import Ask, cluster, concurrency
 from raynas.launch.tune.plan import TunePlan, Watch
 from raynas.launch.tune.trainable import storage_digest, train
-from raynas.sweep.folder import SweepFolder
+from raynas.sweep.folder import AnySweep
 from raynas.sweep.propose import Proposer
 
 
@@ -43,7 +44,7 @@ class RayLauncher:
         self._run_trials = run_trials
 
     def run(
-        self, folder: SweepFolder, observers: Sequence[Observer] = (), retry_failed: bool = False
+        self, folder: AnySweep, observers: Sequence[Observer[Any, Any]] = (), retry_failed: bool = False
     ) -> None:
         """Run every trial that has not ended, and with ``retry_failed`` those that failed, to their ends.
 
@@ -67,10 +68,10 @@ class RayLauncher:
 
     def _run(
         self,
-        folder: SweepFolder,
+        folder: AnySweep,
         proposer: Proposer,
-        everyone: Observer,
-        configs: list[SearchConfig],
+        everyone: Observer[Any, Any],
+        configs: list[Any],
         grows: bool,
         mended: Sequence[str],
     ) -> None:
@@ -78,6 +79,7 @@ class RayLauncher:
         ask = Ask(resources.cpu or max(config.threads for config in configs), resources.gpu)
         at_once = concurrency(ask, resources.max_concurrent, proposer.pending(), grows=grows)
         datasets = _load_data(configs)
+        check_trainable(folder, configs, lambda data: datasets[data_key(data)])
         shared = {key: ray.put(dataset) for key, dataset in datasets.items()}
         everyone.on_start(folder)
         everyone.on_mended(mended)
@@ -107,7 +109,7 @@ class RayLauncher:
             everyone.on_end(folder)
 
 
-def _measure(packs: Packs, configs: list[SearchConfig], datasets: Mapping[str, Data], ask: Ask) -> None:
+def _measure(packs: Packs, configs: list[Any], datasets: Mapping[str, Data], ask: Ask) -> None:
     """Measure the shapes of which nothing is known yet, on the share of a device that their trials get."""
     waiting = packs.tasks(configs, lambda data: datasets[data_key(data)], ask.gpu)
     measure = ray.remote(num_cpus=ask.cpu, num_gpus=ask.gpu, max_retries=0)(_measure_here)
@@ -170,7 +172,7 @@ def _fitted(tuner: tune.Tuner, plan: TunePlan, watch: Watch) -> bool:
     return True
 
 
-def _load_data(configs: Iterable[SearchConfig]) -> dict[str, Data]:
+def _load_data(configs: Iterable[Any]) -> dict[str, Data]:
     """Load every data set once; all trials of a node will read it without a copy."""
     datasets = {}
     for key, data in {data_key(config.data): config.data for config in configs}.items():
@@ -179,7 +181,7 @@ def _load_data(configs: Iterable[SearchConfig]) -> dict[str, Data]:
     return datasets
 
 
-def _scratch(folder: SweepFolder) -> Path:
+def _scratch(folder: AnySweep) -> Path:
     return folder.path / "ray"
 
 

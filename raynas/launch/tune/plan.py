@@ -19,7 +19,7 @@ from raynas.launch.observer import Observer
 from raynas.launch.packs import Packs
 from raynas.launch.tune.cluster import Ask, too_small
 from raynas.launch.tune.trainable import UNFIT
-from raynas.sweep.folder import SweepFolder
+from raynas.sweep.folder import AnySweep
 from raynas.sweep.propose import Proposer
 from raynas.sweep.status import ENDED, OVER
 
@@ -32,7 +32,7 @@ class TunePlan(Searcher):  # type: ignore[misc]
     It outlives a Tuner: when Ray ends one early, the next Tuner goes on with the same plan.
     """
 
-    def __init__(self, folder: SweepFolder, proposer: Proposer, retries: int, packs: Packs) -> None:
+    def __init__(self, folder: AnySweep, proposer: Proposer, retries: int, packs: Packs) -> None:
         super().__init__()
         self._folder = folder
         self._proposer = proposer
@@ -121,7 +121,7 @@ class Watch(Callback):  # type: ignore[misc]
     ``unfit`` is set, and the Tuner ended, once a node says that no trial can run on it.
     """
 
-    def __init__(self, folder: SweepFolder, plan: TunePlan, observer: Observer, ask: Ask) -> None:
+    def __init__(self, folder: AnySweep, plan: TunePlan, observer: Observer[Any, Any], ask: Ask) -> None:
         self._folder = folder
         self._plan = plan
         self._observer = observer

@@ -13,7 +13,7 @@ from ray import tune
 from raynas.errors import RaynasError
 from raynas.launch.device import trial_device
 from raynas.launch.driver import RunTrials, data_key, only_writer
-from raynas.sweep.folder import SweepFolder
+from raynas.sweep.folder import AnySweep
 
 UNFIT = "unfit"
 """Key of the report by which a node says that no trial can run on it."""
@@ -28,7 +28,7 @@ def train(
     datasets: Mapping[str, ray.ObjectRef],
     run_trials: RunTrials,
 ) -> None:
-    """Run the searches named in ``config`` as one pack, each from where its folder stands.
+    """Run the trials named in ``config`` as one pack, each from where its folder stands.
 
     Reports to Tune are a heartbeat only: all that counts is in the trial's folder. Nothing may stand in a
     ``finally`` here, since Tune kills a trial that it stops before its ``finally`` is done. A `RaynasError`
@@ -37,7 +37,7 @@ def train(
     """
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)  # as in the driver: last, so that it can hide nothing installed
-    folder = SweepFolder(Path(sweep))
+    folder = AnySweep(Path(sweep))
     try:
         check_storage(folder, digest)
         trials = [folder.trial(trial_id) for trial_id in config["searches"]]
@@ -51,7 +51,7 @@ def train(
         tune.report({UNFIT: f"{error}"})
 
 
-def check_storage(folder: SweepFolder, digest: str) -> None:
+def check_storage(folder: AnySweep, digest: str) -> None:
     """Raise `RaynasError` unless this node sees the driver's sweep folder."""
     if storage_digest(folder) != digest:
         raise RaynasError(
@@ -63,7 +63,7 @@ def check_storage(folder: SweepFolder, digest: str) -> None:
         )
 
 
-def storage_digest(folder: SweepFolder) -> str:
+def storage_digest(folder: AnySweep) -> str:
     """Return a hash of the sweep's plan as this node sees it; empty when it sees none."""
     return hashlib.sha256(folder.fixed()).hexdigest() if folder.exists else ""
 

@@ -95,7 +95,7 @@ def check_value(key: str, value: Any, path: str) -> tuple[KeyValue | None, list[
     Numbers written as text (YAML reads ``3e-4`` as text) become numbers, and files named relative to the
     folder of the driver become absolute, because a trial runs in a folder of its own.
     """
-    if not _is_plain(value):
+    if not is_plain(value):
         return None, [
             Problem(path, f"expected numbers, text, lists or mappings of text; got {quoted(value)}")
         ]
@@ -112,12 +112,12 @@ def check_value(key: str, value: Any, path: str) -> tuple[KeyValue | None, list[
     leaves = {leaf: _portable(leaf, _get(config, leaf)) for leaf in given}
     group = key in _GROUPS and isinstance(value, Mapping)
     entry = KeyValue(path, key, nest(leaves).get(key, {}) if group else next(iter(leaves.values())), leaves)
-    wrong = ((leaf, _implausible(leaf, given[leaf], leaves[leaf])) for leaf in leaves)
+    wrong = ((leaf, implausible(given[leaf], leaves[leaf])) for leaf in leaves)
     problems = [Problem(entry.path_of(leaf), message) for leaf, message in wrong if message is not None]
     return (None, problems) if problems else (entry, [])
 
 
-def _is_plain(value: object) -> bool:
+def is_plain(value: object) -> bool:
     """Tell whether JSON gives the value back as it is (dates, infinities and numbered keys do not)."""
     # sweep.json holds it so: what came back as something else would be another search on a resume.
     try:
@@ -133,7 +133,8 @@ def _get(config: SearchConfig, leaf: str) -> Any:
     return value
 
 
-def _implausible(leaf: str, given: object, value: object) -> str | None:
+def implausible(given: object, value: object) -> str | None:
+    """Say why a value can hardly be meant as it was read; None for one that can."""
     if isinstance(given, bool) and not isinstance(value, bool):
         return f"expected a number; got {given}, as YAML reads yes, no, on, off, true and false"
     return None
@@ -217,11 +218,14 @@ _SECTIONS = ("resources", "select", "track", "benchmark")
 _PLAIN = ("name", "samples", "strategy")
 
 
-def apply_overrides(raw: Mapping[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], list[Problem]]:
+def apply_overrides(
+    raw: Mapping[str, Any], overrides: Sequence[str], keys: tuple[str, ...] = SEARCH_KEYS
+) -> tuple[dict[str, Any], list[Problem]]:
     """Return a copy of the file's data with the overrides in it, and what is wrong with the overrides.
 
     An override replaces whatever the file says of that key, wherever it says it: ``seed=0`` takes the seed
-    out of the grid, ``grid.seed=[0,1]`` puts it there instead of at the top level.
+    out of the grid, ``grid.seed=[0,1]`` puts it there instead of at the top level. ``keys`` are those that a
+    trial has.
     """
     data = copy.deepcopy(dict(raw))
     problems = []
@@ -236,11 +240,11 @@ def apply_overrides(raw: Mapping[str, Any], overrides: Sequence[str]) -> tuple[d
         except NotYaml as error:
             problems.append(Problem(key, f"not a YAML value: {quoted(value_text)}: {error}"))
             continue
-        problems += _apply(data, key, value)
+        problems += _apply(data, key, value, keys)
     return data, problems
 
 
-def _apply(data: dict[str, Any], key: str, value: Any) -> list[Problem]:
+def _apply(data: dict[str, Any], key: str, value: Any, keys: tuple[str, ...]) -> list[Problem]:
     head, _, rest = key.partition(".")
     if key in (*AXES, *_SECTIONS, *_PLAIN):
         data[key] = value
@@ -251,11 +255,11 @@ def _apply(data: dict[str, Any], key: str, value: Any) -> list[Problem]:
         _section(data, head)[rest] = value
     elif head == "method" and rest:
         return _override_method(data, key, rest, value)
-    elif key in SEARCH_KEYS or key.startswith("data.options."):
+    elif key in keys or key.startswith("data.options."):
         _remove(data, key)
         _set(data, key, value)
     else:
-        return [unknown_key(key, (*SEARCH_KEYS, *AXES, *_SECTIONS, *_PLAIN), key)]
+        return [unknown_key(key, (*keys, *AXES, *_SECTIONS, *_PLAIN), key)]
     return []
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from raynas.errors import MOST_PROBLEMS, FileProblems, Problem, short
+from raynas.errors import MOST_PROBLEMS, FileProblems, Problem, RaynasError, short
 from raynas.spaces.library import explain, read_yaml
 from raynas.sweep.file.axes import read_draft, too_many
 from raynas.sweep.file.check import check_benchmark, check_meaning, check_sections
 from raynas.sweep.file.keys import SEARCH_KEYS, SWEEP_KEYS, SweepConfig, apply_overrides, unknown_key
 from raynas.sweep.file.resolve import resolve_sweep
+from raynas.sweep.file.training import TRAIN_KEYS, resolve_training
 from raynas.sweep.plan import Sweep
 from raynas.sweep.select import NO_BENCHMARK
 
@@ -22,7 +23,13 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, command: str | None
 
     ``command`` is recorded as what was typed. Raises `FileProblems` with every mistake at once.
     """
-    data, problems = apply_overrides(read_yaml(path), overrides)
+    raw = read_yaml(path)
+    if _of_trainings(raw):
+        raise RaynasError(
+            f"{path} trains given cells; this is for files of searches",
+            next_step=f"raynas sweep {path}",
+        )
+    data, problems = apply_overrides(raw, overrides)
     config, wrong = _read(data, path.stem)
     problems += wrong
     if wrong := too_many(config.grid, config.zip, config.samples):
@@ -38,6 +45,20 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, command: str | None
     if problems:
         raise FileProblems(str(path), problems)
     return resolve_sweep(config, draft, command or shlex.join(["raynas", "sweep", str(path), *overrides]))
+
+
+def load_any(path: Path, overrides: Sequence[str] = (), *, command: str | None = None) -> Sweep[Any]:
+    """Read a file of searches, as `load_sweep`, or of trainings, which has a key ``train``."""
+    raw = read_yaml(path)
+    if not _of_trainings(raw):
+        return load_sweep(path, overrides, command=command)
+    data, problems = apply_overrides(raw, overrides, (*TRAIN_KEYS, "train"))
+    command = command or shlex.join(["raynas", "sweep", str(path), *overrides])
+    return resolve_training(data, str(path), problems, command=command)
+
+
+def _of_trainings(raw: Mapping[str, Any]) -> bool:
+    return "train" in raw
 
 
 def _read(data: Mapping[str, Any], stem: str) -> tuple[SweepConfig, list[Problem]]:

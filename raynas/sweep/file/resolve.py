@@ -64,7 +64,7 @@ def resolve_sweep(config: SweepConfig, draft: Draft, command: str) -> Sweep:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,
         versions=versions(),
-        git=_git(),
+        git=git_state(),
         base=base,
         benchmark=config.benchmark,
         methods=records_of((each.leaves["method"], each.leaves["space"]) for each in settings),
@@ -135,7 +135,7 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def _git() -> dict[str, Any] | None:
+def git_state() -> dict[str, Any] | None:
     """Return commit and dirtiness of the current folder, or None where there is no repository or no git."""
     try:
         commit = _run_git("rev-parse", "HEAD")

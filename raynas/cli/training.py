@@ -1,0 +1,195 @@
+"""Trainings on the command line: the live display, how a sweep of them stands, and its table at the end."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from raynas.cli.output import say, show_table, table
+from raynas.cli.tables import MOST_DAMAGE, MOST_ROWS, with_log
+from raynas.disk import holder
+from raynas.errors import plural, printable, short
+from raynas.launch.observer import Observer
+from raynas.report.text import duration, format_number, percent
+from raynas.report.trained import HEADERS, build_trained, tested_words, trained_rows
+from raynas.sweep.folder import TrainSweep
+from raynas.sweep.plan import Sweep
+from raynas.sweep.record import TrainRecord
+from raynas.sweep.status import BROKEN, ENDED, STATUSES
+from raynas.train.config import TrainConfig
+
+LINE_EVERY = 5.0
+"""Seconds between two epoch lines where the display is plain; the end of a training is always said."""
+
+_NUMBERS = ("epoch", "train loss", "acc %", "held out", "acc %", "test acc %", "s/epoch")
+
+
+class TrainDisplay(Observer[TrainConfig, TrainRecord]):
+    """Shows trainings while they run: a table that renews itself in a terminal, plain lines elsewhere.
+
+    ``clock`` returns seconds and never runs backwards.
+    """
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._clock = console, clock
+        self._interactive = console.is_terminal and not (console.no_color or console.is_dumb_terminal)
+        self._live: Live | None = None
+        self._records: dict[str, TrainRecord] = {}
+        self._name, self._planned, self._began, self._line_at = "", 0, clock(), float("-inf")
+
+    def on_start(self, folder: TrainSweep) -> None:
+        self._records = {record.id: record for record in folder.records()}
+        self._name, self._planned, self._began = folder.name, len(folder.sweep().trials), self._clock()
+        if self._interactive:
+            self._live = Live(
+                console=self._console, get_renderable=self._view, refresh_per_second=2, transient=True
+            )
+            self._live.start(refresh=True)
+        else:
+            self._print(self._head())
+
+    def on_mended(self, done: Sequence[str]) -> None:
+        for what in done:
+            self._print(f"set right: {what}")
+
+    def on_trial(self, record: TrainRecord) -> None:
+        before = self._records.get(record.id)
+        self._records[record.id] = record
+        if record.status in BROKEN and (before is None or before.status not in ENDED):
+            self._print(f"{record.id}  {record.status}: {record.reason.splitlines()[0]}")
+        elif self._interactive or before is None or len(record.reports) == len(before.reports):
+            return
+        elif record.status in ENDED or self._clock() - self._line_at >= LINE_EVERY:
+            self._line_at = self._clock()
+            values = zip(_NUMBERS, _numbers(record), strict=True)
+            self._print(f"{record.id}  " + "  ".join(f"{name} {value}" for name, value in values))
+
+    def on_end(self, folder: TrainSweep) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+        else:
+            self._print(self._head())
+
+    def _head(self) -> str:
+        ended = sum(record.status == "finished" for record in self._records.values())
+        return f"{self._name}: {ended} of {self._planned} trained, {duration(self._clock() - self._began)}"
+
+    def _view(self) -> Table:
+        shown = Table(box=None, pad_edge=False, title=self._head(), title_justify="left")
+        for place, header in enumerate(("training", *_NUMBERS)):
+            shown.add_column(header, justify="right" if place else "left", no_wrap=True)
+        running = [record for record in self._records.values() if record.status == "running"]
+        for record in running[: max(1, self._console.height - 4)]:
+            shown.add_row(record.id, *_numbers(record))
+        return shown
+
+    def _print(self, text: str) -> None:
+        self._console.print(Text(printable(text)), soft_wrap=True)
+
+
+class TrainedWriter(Observer[TrainConfig, TrainRecord]):
+    """Writes the report once the trainings ended or were interrupted."""
+
+    def __init__(self) -> None:
+        self.paths: tuple[Path, ...] = ()
+
+    def on_end(self, folder: TrainSweep) -> None:
+        self.paths = build_trained(folder)
+
+
+def _numbers(record: TrainRecord) -> list[str]:
+    last = record.newest
+    if last is None:
+        return [f"0/{record.epochs}", *[format_number(None)] * (len(_NUMBERS) - 1)]
+    return [
+        f"{last.epoch + 1}/{record.epochs}",
+        format_number(last.train_loss),
+        percent(last.train_accuracy),
+        format_number(last.valid_loss),
+        percent(last.valid_accuracy),
+        percent(last.test_accuracy),
+        f"{last.seconds:.1f}",
+    ]
+
+
+def trainings(sweep: Sweep[TrainConfig]) -> str:
+    """Say how many trainings a sweep holds: ``6 trainings (2 cells × 3 seeds), 10 epochs each``."""
+    configs = [trial.config for trial in sweep.trials if trial.config is not None]
+    cells, seeds = len({c.cell for c in configs}), len({c.seed for c in configs})
+    others = len({c.model_dump_json(exclude={"cell", "seed"}) for c in configs})
+    counted = ((cells, "cell"), (seeds, "seed"), (others, "setting"))
+    varied = " × ".join(plural(count, word) for count, word in counted if count > 1)
+    epochs = "/".join(map(str, sorted({config.epochs for config in configs})))
+    return (
+        f"{plural(len(configs), 'training')}" + (f" ({varied})" if varied else "") + f", {epochs} epochs each"
+    )
+
+
+def train_standing(folder: TrainSweep) -> dict[str, Any]:
+    """Return how a sweep of trainings stands: who drives it, each training's last numbers, the table."""
+    sweep, records = folder.sweep(), folder.records()
+    held_by = short(holder(folder.path / ".driver.lock") or "") or None
+    statuses = {
+        record.id: "stopped" if record.status == "running" and not held_by else record.status
+        for record in records
+    }
+    counted = {word: sum(each == word for each in statuses.values()) for word in (*STATUSES, "stopped")}
+    left = any(counted[word] for word in ("running", "waiting", "stopped"))
+    return {
+        "name": folder.name,
+        "kind": "train",
+        "path": str(folder.path),
+        "state": "running" if held_by else "stopped" if left else "done",
+        "driver": held_by,
+        "trainings": len(sweep.trials),
+        "counts": {word: count for word, count in counted.items() if count},
+        "trials": [
+            {
+                "id": record.id,
+                "status": statuses[record.id],
+                "reason": record.reason,
+                "numbers": _numbers(record),
+                "report": record.newest.to_json() if record.newest else None,
+                "log": str(folder.trial(record.id).log),
+            }
+            for record in records
+        ],
+        "damage": folder.damage(),
+    }
+
+
+def print_train_standing(facts: Mapping[str, Any]) -> None:
+    """Print how a sweep of trainings stands: a head line, a row per training, failures with their logs."""
+    counts = ", ".join(f"{count} {status}" for status, count in facts["counts"].items())
+    by = f" ({facts['driver']})" if facts["driver"] else ""
+    say(f"{facts['name']}: {facts['state']}{by}; {plural(facts['trainings'], 'training')}: {counts}")
+    shown = table("training", "status", *_NUMBERS, right=_NUMBERS)
+    for trial in facts["trials"][:MOST_ROWS]:
+        shown.add_row(trial["id"], trial["status"], *trial["numbers"])
+    show_table(shown)
+    if (more := len(facts["trials"]) - MOST_ROWS) > 0:
+        say(f"+ {more} more; --json has them all")
+    broken = [trial for trial in facts["trials"] if trial["status"] in BROKEN]
+    for trial in broken[:MOST_DAMAGE]:
+        say(f"{trial['id']} {trial['status']}: {with_log(trial['reason'], trial['log'])}")
+
+
+def print_trained(folder: TrainSweep) -> None:
+    """Print the table of what was trained, where it parts from the recipe, and what the test images saw."""
+    records = folder.records()
+    rows = trained_rows(folder.sweep(), records)
+    shown = table(*HEADERS, right=HEADERS[1:])
+    for row in rows:
+        shown.add_row(*row.cells())
+    show_table(shown)
+    for row in rows:
+        if row.departures:
+            say(f"{row.label} parts from its recipe: {'; '.join(row.departures)}")
+    if words := tested_words(records):
+        say(words)

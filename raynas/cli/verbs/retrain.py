@@ -1,0 +1,173 @@
+"""`raynas retrain`: networks of given cells trained from scratch, and what runs any sweep of trainings."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from raynas.cli.options import DEFAULT_RUNS, INTERRUPTED, Address, OnDevice, Overrides, Runs
+from raynas.cli.output import console, next_step, runs_option, say
+from raynas.disk import DiskFull
+from raynas.errors import RaynasError, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from raynas.launch.launcher import Launcher
+    from raynas.launch.observer import Observer
+    from raynas.sweep.folder import TrainSweep
+    from raynas.sweep.plan import Sweep
+    from raynas.train.config import TrainConfig
+
+
+def retrain(
+    cell: Annotated[
+        str,
+        typer.Argument(
+            metavar="CELL|SWEEP",
+            help="A cell's name, a file, a cell's text, or a sweep (its best cell).",
+        ),
+    ],
+    overrides: Overrides = None,
+    recipe: Annotated[
+        str, typer.Option("--recipe", metavar="NAME", help="How it is trained: a recipe's name or file.")
+    ] = "quick",
+    seeds: Annotated[
+        str, typer.Option("--seeds", metavar="0,1,2", help="The seeds, one training each.")
+    ] = "0,1,2",
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Of the new sweep and its folder.")
+    ] = None,
+    address: Address = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="Train in this process, one after another, without Ray.")
+    ] = False,
+    device: OnDevice = "auto",
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Train a cell, or a sweep's winner, from scratch by a recipe, and test it once."""
+    launcher = chosen_launcher(local=local, address=address, device=device)
+    planned, place, text = _planned(cell, overrides or [], recipe, seeds, name, runs)
+    from raynas.sweep.folder import TrainSweep
+
+    folder = TrainSweep((place / planned.name).absolute())
+    folder.create(planned, text)
+    again = ["--local"] if local else ["--address", address] if address else []
+    try:
+        code = run_training(folder, launcher, place, again=again)
+    except RaynasError:
+        folder.forget_unstarted()
+        raise
+    raise typer.Exit(code)
+
+
+def chosen_launcher(*, local: bool, address: str | None, device: Any) -> "Launcher":
+    """Return what runs the trials; raises `RaynasError` for options that exclude each other."""
+    if local and address:
+        raise RaynasError("--local and --address exclude each other", next_step="leave one of them out")
+    if device != "auto" and not local:
+        raise RaynasError("--device needs --local", next_step="set `resources.gpu` in the trial file for Ray")
+    if local:
+        from raynas.launch.local import LocalLauncher
+
+        return LocalLauncher(device)
+    from raynas.launch.tune.launcher import RayLauncher
+
+    return RayLauncher(address=address)
+
+
+def _planned(
+    cell: str, overrides: list[str], recipe: str, seeds: str, name: str | None, runs: Path
+) -> "tuple[Sweep[TrainConfig], Path, str]":
+    """Return the sweep, the folder that it goes into, and its file's text.
+
+    What a sweep's winner is trained for lies in that sweep's folder, under ``trained``.
+    """
+    import yaml
+
+    from raynas.config import folder_name
+    from raynas.sweep.cells import cell_label, cell_of, sweep_behind
+    from raynas.sweep.file.keys import apply_overrides
+    from raynas.sweep.file.training import TRAIN_KEYS, resolve_training
+
+    called, _ = cell_of(cell, runs)
+    behind = sweep_behind(cell, runs)
+    label = Path(recipe).stem
+    usual = label if behind else f"{cell_label(called)}-{label}"
+    try:
+        chosen = folder_name(name or usual)
+    except ValueError as error:
+        raise RaynasError(f"no folder can be called so: {error}", next_step="--name NAME") from None
+    content = {"name": chosen, "train": recipe, "cell": called, "grid": {"seed": _seeds(seeds)}}
+    command = ["raynas", "retrain", cell, *overrides, "--recipe", recipe, "--seeds", seeds]
+    command += ["--name", name] if name else []
+    data, problems = apply_overrides(content, overrides, (*TRAIN_KEYS, "train"))
+    planned = resolve_training(
+        data, f"retrain {chosen}", problems, command=shlex.join([*command, *runs_option(runs)]), runs=runs
+    )
+    text = yaml.safe_dump(planned.resolved, sort_keys=False, allow_unicode=True)
+    return planned, behind.path / "trained" if behind else runs, text
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(each) for each in text.split(",")]
+    except ValueError:
+        raise RaynasError(
+            "--seeds takes whole numbers",
+            got=text,
+            expected="as in --seeds 0,1,2",
+            next_step="raynas retrain",
+        ) from None
+
+
+def run_training(
+    folder: "TrainSweep",
+    launcher: "Launcher",
+    runs: Path,
+    *,
+    again: "Sequence[str]" = (),
+    retry_failed: bool = False,
+) -> int:
+    """Run a sweep of trainings under its display and report writer; return the exit code as `sweep` does."""
+    from raynas.cli.training import TrainDisplay, TrainedWriter, print_trained
+    from raynas.launch.observer import Observers
+
+    say_departures(folder.sweep())
+    writer = TrainedWriter()
+    observers: list[Observer[Any, Any]] = [TrainDisplay(console()), Observers([writer])]
+    try:
+        launcher.run(folder, observers, retry_failed=retry_failed)
+    except KeyboardInterrupt:
+        ended = sum(record.status not in ("running", "waiting") for record in folder.records())
+        say(f"interrupted: {ended} of {plural(len(folder.sweep().trials), 'training')} ended")
+        next_step("resume", folder.name, *again, *runs_option(runs))
+        return INTERRUPTED
+    except DiskFull as error:
+        step = f"free some space, then raynas resume {folder.typed}"
+        raise DiskFull(error.what, got=error.got, next_step=step) from error
+    print_trained(folder)
+    if writer.paths:
+        say(f"report    {writer.paths[0]}")
+    statuses = [record.status for record in folder.records()]
+    finished = statuses.count("finished")
+    if finished == len(statuses):
+        next_step("report", folder.name, *runs_option(runs))
+        return 0
+    say(f"only {finished} of {plural(len(statuses), 'training')} finished")
+    left = {"running", "waiting"} & set(statuses)
+    retry = ["--retry-failed"] if "failed" in statuses and not left else []
+    verb = "resume" if retry or left else "status"
+    next_step(verb, folder.name, *(retry if verb == "resume" else []), *runs_option(runs))
+    return 1
+
+
+def say_departures(sweep: "Sweep[TrainConfig]") -> None:
+    """Say where the trainings of a sweep part from their recipe, once per key and value."""
+    from raynas.report.trained import departures
+
+    configs = [trial.config for trial in sweep.trials if trial.config is not None]
+    found = dict.fromkeys(each for config in configs for each in departures(config))
+    if found:
+        say(f"parts from the recipe {configs[0].recipe}: {'; '.join(found)}")

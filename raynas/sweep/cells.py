@@ -1,0 +1,92 @@
+"""The cell that a training names: one of the literature, a file's, a text, or a sweep's winner."""
+
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+
+from raynas.disk import expanded, read_bounded
+from raynas.errors import RaynasError, nearest, quoted
+from raynas.spaces import library
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.literature import load_cell
+from raynas.spaces.reading import genotype_from_text, load_genotype
+from raynas.spaces.skeletons import found_in
+from raynas.sweep.folder import SweepFolder, find_sweep, trains
+from raynas.sweep.select import judge_of, rank
+
+MOST_TEXT = 32 * 2**20
+"""Bytes of the largest file that is looked through for a cell."""
+
+
+def cell_of(given: str, runs: Path = Path("runs")) -> tuple[str, Genotype]:
+    """Return the cell that ``given`` names, and what a configuration calls it wherever it is resumed.
+
+    In order: a name on the shelf of cells, a file (a cell's YAML, a genotype.json, or any text that holds one
+    cell), a sweep's folder or its name under ``runs``, a cell's text. Raises `RaynasError` with the nearest.
+    """
+    if given in library.names("cells"):
+        return given, load_cell(given).genotype
+    if path := _file(given):
+        if path.suffix in {".yaml", ".yml"}:
+            return str(path), load_cell(str(path)).genotype
+        if path.suffix == ".json":
+            return str(path), load_genotype(path)
+        text = read_bounded(path, MOST_TEXT).decode("utf-8", errors="replace")
+        return str(path), genotype_from_text(text)
+    for place in (runs / given, Path(given)):
+        with suppress(OSError, ValueError):
+            if (folder := SweepFolder(expanded(str(place)).absolute())).exists:
+                return str(folder.path), winner_of(folder)
+    if found_in(given):
+        return given, genotype_from_text(given)
+    sweeps = [path.parent.name for path in runs.glob("*/sweep.json")]
+    raise RaynasError(
+        f"no cell {quoted(given)}",
+        expected="a cell's name, a file, a text such as Genotype(normal=[...]), or a sweep's folder",
+        near=nearest(given, [*library.names("cells"), *sweeps]),
+        next_step="raynas ls cells, raynas ls sweeps",
+    )
+
+
+def winner_of(folder: SweepFolder) -> Genotype:
+    """Return the cell of a sweep's winner; raises `RaynasError` where it has none."""
+    sweep = SweepFolder.find(folder.path.parent, folder.name).sweep()
+    winner = rank(folder.records(), sweep.select, judge_of(sweep.select, sweep.benchmark)).winner
+    if winner is None or winner.trial.deciding is None:
+        raise RaynasError(
+            f"the sweep {folder.name!r} has no best cell: no trial finished",
+            next_step=f"raynas status {folder.typed}",
+        )
+    return winner.trial.deciding.genotype
+
+
+def cell_label(given: str) -> str:
+    """Return a short name of a cell as configurations call it: its name, its file's, or of a text a hash."""
+    if given in library.names("cells"):
+        return given
+    path = Path(given)
+    if found_in(given) or "\n" in given:
+        return f"cell-{hashlib.sha256(given.encode()).hexdigest()[:8]}"
+    if path.name == "genotype.json":
+        path = path.parent.parent if path.parent.name == "best" else path.parent
+    return path.name if path.is_dir() else path.stem
+
+
+def sweep_behind(given: str, runs: Path) -> SweepFolder | None:
+    """Return the folder of the searches whose winner a cell is; None where it stands for itself."""
+    if given in library.names("cells") or _file(given) or found_in(given):
+        return None
+    try:
+        folder = find_sweep(runs, given)
+    except RaynasError:
+        return None
+    return None if trains(folder) else folder
+
+
+def _file(name: str) -> Path | None:
+    """Return the absolute path of a file; None for a name that is none, or could be none (texts are long)."""
+    with suppress(OSError, ValueError, RuntimeError):
+        path = expanded(name)
+        if path.is_file():
+            return path.absolute()
+    return None
