@@ -13,10 +13,9 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.lines import DIGITS
-from raynas.errors import plural
 from raynas.config import SearchConfig
 from raynas.disk import disk_error
-from raynas.errors import RaynasError
+from raynas.errors import RaynasError, plural
 from raynas.methods import PARTS, Method, defaults_of, method_names, resolve
 from raynas.methods.build import as_written
 from raynas.parts.derivations import Strongest

@@ -14,20 +14,17 @@ class Sparsemax(Relaxation):
     """Euclidean projection of scale·α onto the simplex (Martins, Astudillo 2016, algorithm 1)."""
 
     use: ClassVar[str] = "sparsemax"
-    shift_free: ClassVar[bool] = True  # a common shift of a row changes nothing
-    sums_to_one: ClassVar[bool] = True
+    shift_free: ClassVar[bool] = True
     scale: float = 1.0
 
     def __call__(self, logits: Tensor, mask: Tensor) -> Tensor:
-        z = (self.scale * logits).masked_fill(~mask, -1e4)
-        high = z.sort(-1, descending=True).values
+        high = (z := (self.scale * logits).masked_fill(~mask, -1e4)).sort(-1, descending=True).values
         kept = (1 + arange(1, z.shape[-1] + 1) * high > high.cumsum(-1)).sum(-1, keepdim=True)
         threshold = (high.cumsum(-1).gather(-1, kept - 1) - 1) / kept
         return (z - threshold).clamp(min=0) * mask
 
 
-sparse = load_method("darts").with_("sparse-darts", "a sparse mixture", relaxation=Sparsemax(scale=200))
-register_method(sparse)
+register_method(load_method("darts").with_("sparse-darts", "sparse", relaxation=Sparsemax(scale=200)))
 config = SearchConfig(space="tiny", method="sparse-darts", data={"name": "digits", "limit": 160}, epochs=2)
-for report in Search(config, load_space(config.space), split(load_data(config.data), config.data)):
-    print(report.valid_loss, report.weights["normal"][0])
+search = Search(config, load_space(config.space), split(load_data(config.data), config.data))
+print([report.weights["normal"][0] for report in search])

@@ -10,7 +10,6 @@ import typer
 
 from raynas.disk import expanded
 from raynas.errors import RaynasError, nearest, short
-from raynas.spaces.reading import genotype_from_text, load_genotype
 
 if TYPE_CHECKING:
     from raynas.spaces.genotype import Genotype
@@ -87,6 +86,7 @@ def _is_text(cell: str) -> bool:
 def _load(path: Path, given: str, name: str | None) -> "Genotype":
     from raynas.disk import read_bounded
     from raynas.spaces.genotype import FORMAT
+    from raynas.spaces.reading import load_genotype
 
     try:
         data = read_bounded(path, MOST_FILE)
@@ -115,6 +115,7 @@ def _decoded(data: bytes) -> str:
 
 def _read(text: str, file: str | None, name: str | None) -> "Genotype":
     """Parse a cell; what is wrong with a file's is told with its name, and how to name one of several."""
+    from raynas.spaces.reading import genotype_from_text
     from raynas.spaces.texts.snippet import SeveralCells
 
     try:
