@@ -159,9 +159,12 @@ def _draw_floors(axes, facts: Facts, wide: float) -> None:  # type: ignore[no-un
         axes.add_patch(_patches().Rectangle(*band, color=BANDS[floor % 2], linewidth=0, zorder=0))
         asked = facts.questions.get(frozenset(facts.floors[floor]), "") if floor else ""
         space = wide / 2 + _columns(len(facts.floors[floor]))[0] - WIDTH / 2 - 0.4
+        # Beside the rooms, or above them where they fill the floor: 0.16 inches hold a line of 9.5 points.
+        beside = space > 1
+        asked = textwrap.fill(asked, int(space / 0.09)) if beside else asked
         axes.text(
-            0.14 - wide / 2, STOREY * (floor + 0.5), textwrap.fill(asked, max(int(space / 0.09), 1)),
-            color=INK, fontsize=9.5, style="italic", va="center", linespacing=1.4, zorder=4,
+            0.14 - wide / 2, STOREY * (floor + (0.5 if beside else 0.98)), asked,
+            color=INK, fontsize=9.5, style="italic", va="center" if beside else "top", linespacing=1.4, zorder=4,
         )  # fmt: skip
     border = STOREY * sum(1 for names in facts.floors if set(names) <= GROUND)
     axes.plot(
@@ -188,6 +191,7 @@ def _draw_room(axes, room: Room, steps: Sequence[int], x: float, y: float) -> No
     left, top = x - WIDTH / 2 + 0.12, y + HEIGHT / 2 - 0.1
     axes.text(left, top, room.name, color=INK, fontsize=11, weight="bold", va="top", zorder=4)
     amount = f"{room.lines / 1000:.1f}k lines" if room.lines > 950 else f"{round(room.lines, -1)} lines"
+    amount = amount if round(room.lines, -1) else "data alone"
     axes.text(
         x + WIDTH / 2 - 0.12, top - 0.03, amount, color=MUTED, fontsize=7, ha="right", va="top", zorder=4
     )

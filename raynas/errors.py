@@ -36,6 +36,12 @@ def plural(count: int, noun: str, several: str | None = None) -> str:
     return f"{count} {noun if count == 1 else several or noun + 's'}"
 
 
+def ordinal(number: int) -> str:
+    """Write a place in a row: ``1st``, ``2nd``, ``11th``."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -48,7 +54,7 @@ def printable(text: str) -> str:
 
 
 class RaynasError(Exception):
-    """A mistake the user can mend; quoted without a traceback, exit code 2.
+    """A mistake the user can fix; quoted without a traceback, exit code 2.
 
     Only ``what`` is required; each other part becomes a line of the message when given.
     """

@@ -13,6 +13,7 @@ from helpers.recipes import apply, recipe_blocks
 COPIED = (
     "raynas",
     "tests",
+    "benchmarks",
     "search_spaces",
     "trials",
     "docs",

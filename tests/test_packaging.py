@@ -9,7 +9,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from helpers.yardsticks import judged_by_class, public_names, shapes
+
+from tests.helpers.yardsticks import judged_by_class, public_names, shapes
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "raynas"

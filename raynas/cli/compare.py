@@ -5,6 +5,7 @@ from typing import Any
 
 from raynas.cli.describe import print_fields, usual_data
 from raynas.cli.describe import print_method as print_parts
+from raynas.errors import ordinal
 
 SIZE: Mapping[str, Any] = {"space": "darts", "channels": 8, "cells": 3, "batch": 8}
 """What a method is measured at unless told otherwise: seconds on one core."""
@@ -89,5 +90,5 @@ def _plus(found: Mapping[str, Any]) -> str:
             "DARTS' epochs"
         )
     if found["curvature_every"]:
-        more.append(f"the curvature of every {found['curvature_every']}. epoch")
+        more.append(f"the curvature of every {ordinal(found['curvature_every'])} epoch")
     return f", plus {' and '.join(more)}" if more else ""

@@ -81,6 +81,10 @@ def run(words: list[str]) -> int:
         import pytest
 
         return int(pytest.main(["-p", "no:cacheprovider", "-p", "no:xdist", *rest]))
+    if Path(program).name == "python" and rest[0] == "-m":
+        from importlib import import_module
+
+        return int(import_module(rest[1]).main(rest[2:]))
     raise ValueError(f"no program that a recipe may call: {program}")
 
 

@@ -126,6 +126,6 @@ class EdgeBuilder(Builder):
 
 
 class LastBuilder(EdgeBuilder):
-    """Makes cells that put out their last node."""
+    """Makes cells whose output is their last node."""
 
     last = True

@@ -22,7 +22,7 @@ class SuperPairsCell(Layer):
     reduction cell are halved on the way in, and all operations have stride 1, as in ENAS' own search; NASNet
     puts stride 2 in the operations that read an input. The output is all states side by side, each scaled by
     how loose it is: the product over slots of one less the state's weight. With one weight of 1 in each row
-    that is 1 for the states that the derived cell puts out, and 0 for the others.
+    that is 1 for the states that the derived cell outputs, and 0 for the others.
     """
 
     def __init__(self, lanes: Lanes, space: Space, plan: CellPlan) -> None:

@@ -1,4 +1,4 @@
-"""What a skeleton is. A skeleton fixes what YAML cannot say: what a cell reads, is made of and puts out, what
+"""What a skeleton is. A skeleton fixes what YAML cannot say: what a cell reads, is made of and outputs, what
 α decides about it, how its cells are written, and how they are stacked.
 
 One module here, without torch, is all that the rest of the house knows of a skeleton; its layers are in

@@ -16,7 +16,7 @@ from raynas.spaces.texts.snippet import Snippet, Span
 
 
 class Darts(EdgeSkeleton):
-    """A cell puts out all of its nodes side by side."""
+    """A cell outputs all of its nodes side by side."""
 
     name = "darts"
     notation = "DARTS’"
@@ -70,11 +70,11 @@ class Darts(EdgeSkeleton):
         return Written("darts", nodes, chosen, outputs=read.outputs)
 
     def canonical(self, genotype: Genotype) -> str:
-        """Return a text without the nodes' numbers: all are put out, so their order is that of channels."""
+        """Return a text without the nodes' numbers: all are outputs, so their order is that of channels."""
         return canonical_edges(genotype, self.targets(genotype.nodes))
 
     def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: Genotype | None) -> Plan:
-        """Stack cells with reductions (Liu et al. 2019, A.1.1 and A.3), all nodes put out."""
+        """Stack cells with reductions (Liu et al. 2019, A.1.1 and A.3), all nodes as output."""
         states = {
             kind: nodes if genotype is None else len(self.gathered(genotype, kind)) for kind in self.kinds
         }

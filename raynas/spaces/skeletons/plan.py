@@ -93,7 +93,7 @@ class Plan:
     """The whole stack: stem, layers, what follows the last one, and the features that reach the linear head.
 
     With the stem ``none`` the first layer reads the images. ``rectified`` says that the stem ends in a ReLU,
-    and ``last`` is what the last cell puts out in channels. The tail ``norm`` is a batch norm and a ReLU,
+    and ``last`` is what the last cell outputs in channels. The tail ``norm`` is a batch norm and a ReLU,
     ``projection`` a ReLU, a 1×1 convolution and a batch norm.
     """
 
@@ -122,9 +122,9 @@ def reducing_cells(
 ) -> Plan:
     """Stack normal cells with reduction cells at 1/3 and 2/3 of the depth, each doubling the channels.
 
-    Each reads the two before; ``states`` is how many states a cell of each kind puts out side by side, and
+    Each reads the two before; ``states`` is how many states a cell of each kind outputs side by side, and
     without normal cells among them all are reduction cells. Small images get a 3×3 stem with 3·channels
-    outputs, large ones three convolutions of stride 2. These put out 3·channels too in a supernet
+    outputs, large ones three convolutions of stride 2. These output 3·channels too in a supernet
     (``searched``: yuhuixu1993/PC-DARTS and xiangning-chen/DrNAS, model_search_imagenet), and as many as
     ``channels`` in the discrete network (quark0/darts, model.NetworkImageNet).
     """

@@ -48,7 +48,7 @@ class Recurrent(EdgeSkeleton):
         return "s_{0}", "h_{t}"
 
     def canonical(self, genotype: Genotype) -> str:
-        """Return a text without the nodes' numbers, as every node has weights of its own and is put out."""
+        """Return a text without the nodes' numbers, as every node has weights of its own and is an output."""
         return canonical_edges(genotype, self.targets(genotype.nodes))
 
     def to_text(self, genotype: Genotype) -> str:
