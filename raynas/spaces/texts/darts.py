@@ -5,8 +5,9 @@ Public repositories write it in several ways; all that say one thing are read:
 - a call of whatever ends in ``Genotype``, its fields by name or in DARTS' order, or a dictionary of them;
 - pairs (operation, source), two per node; or grouped node by node, any number in each (khanrc/pt.darts, GDAS
   in D-X-Y/AutoDL-Projects); or triples with source and target in either order, the smaller is the source
-  (xiaomi-automl/FairDARTS: there a node that no edge leads to is absent, whatever its list of outputs says, and
-  so are the edges out of it); or every edge of the cell, node by node (SNAS-Series/SNAS-Series, ``edge_all``);
+  (xiaomi-automl/FairDARTS: there a node that no edge leads to is absent, whatever its list of outputs says,
+  and so are the edges out of it); or every edge of the cell, node by node (SNAS-Series/SNAS-Series,
+  ``edge_all``);
 - fields beside these that hold nothing (``connectN=None``), or ``layout='cell'`` (ahundt/sharpDARTS).
 """
 
