@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from helpers.cell_texts import DARTS_V2, EDGE_ALL, FAIR_B, GDAS_V1, READ, REFUSED, RESNET
+from helpers.cell_texts import DARTS_V2, EDGE_ALL, FAIR_A, FAIR_B, GDAS_V1, NASP, READ, REFUSED, RESNET
 from helpers.cli_folders import raynas
 
 from raynas.errors import RaynasError
@@ -45,6 +45,31 @@ def test_triples_are_edges() -> None:
         "2, 0)", "0, 2)"
     )  # a source is the smaller of the two, so the order does not matter
     assert genotype_from_text(forth) == cell
+
+
+def test_triples_without_a_node_leave_out_what_reads_it() -> None:
+    """As `DCOCell` of xiaomi-automl/FairDARTS 270cfc9 builds it, whatever its concat says."""
+    absent = genotype_from_text(FAIR_A)
+    assert (absent.nodes, absent.outputs) == (4, (("normal", (2, 4, 5)),))
+    assert {choice.target for choice in absent.cell("normal")} == {2, 4, 5}
+    reading = FAIR_A.replace("5, 0)], normal", "5, 0), ('max_pool_3x3', 5, 3)], normal")
+    assert reading != FAIR_A
+    assert genotype_from_text(reading) == absent
+    only = FAIR_A.replace("5, 0)], normal", "5, 3)], normal")
+    with pytest.raises(RaynasError, match="node 5 of the normal cell reads nothing, and is output"):
+        genotype_from_text(only)
+    with pytest.raises(RaynasError, match="normal_concat is not all nodes"):
+        genotype_from_text(FAIR_A.replace("normal_concat=range(2, 6)", "normal_concat=[1, 4, 5]"))
+
+
+def test_other_names_of_the_same_operations() -> None:
+    cell = genotype_from_text(NASP)
+    assert {choice.op for choice in cell.cell("normal")} == {
+        "conv_1x3_3x1",
+        "nor_conv_3x3",
+        "dil_conv_3x3",
+        "skip_connect",
+    }
 
 
 def test_every_edge_node_by_node() -> None:
@@ -205,7 +230,7 @@ def test_every_verb_takes_whatever_says_a_cell(
 
 def test_all_that_is_read_stands_for_all_ways() -> None:
     found = {name: genotype_from_text(text) for name, text in READ.items()}
-    assert {cell.skeleton for cell in found.values()} == {"darts", "residual"}
+    assert {cell.skeleton for cell in found.values()} == {"darts", "residual", "recurrent"}
 
 
 def darts(normal: list[tuple[str, int, int]], skeleton: str = "darts") -> Genotype:

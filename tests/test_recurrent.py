@@ -36,7 +36,7 @@ DARTS_V2 = (
 )
 ENAS = (
     "Genotype(recurrent=[('tanh', 0), ('tanh', 1), ('relu', 1), ('tanh', 3), ('tanh', 3), ('relu', 3), "
-    "('relu', 4), ('relu', 7), ('relu', 8), ('relu', 8), ('relu', 8)], concat=[2, 5, 6, 8, 9, 10, 11])"
+    "('relu', 4), ('relu', 7), ('relu', 8), ('relu', 8), ('relu', 8)], concat=[2, 5, 6, 9, 10, 11])"
 )
 WORDS, UNITS, DOUBLE = 11, 6, torch.float64
 FUNCTIONS = {"tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid, "identity": lambda x: x}
@@ -299,11 +299,45 @@ def test_second_order_is_exact_and_differences_agree():
     torch.testing.assert_close(tiny, none, rtol=1e-4, atol=1e-10)
 
 
-@pytest.mark.parametrize("text", [DARTS_V1, DARTS_V2])
+def test_a_cell_may_output_some_nodes():
+    """By the formulas of quark0/darts f276dd3, rnn/model.py, whose text of ENAS' cell this is."""
+    genotype = genotype_from_text(ENAS)
+    assert genotype.outputs == (("recurrent", (2, 5, 6, 9, 10, 11)),)
+    network = enlarge(RecurrentNetwork(genotype, WORDS, UNITS).double())
+    word, hidden = torch.randn(2, 3, UNITS, dtype=DOUBLE, generator=torch.Generator().manual_seed(2))
+    gate, new = (torch.cat([word, hidden], 1) @ network.first).chunk(2, 1)
+    states = [hidden + gate.sigmoid() * (new.tanh() - hidden)]
+    for weights, choice in zip(network.nodes, genotype.cell("recurrent"), strict=True):
+        gate, new = (states[choice.source] @ weights).chunk(2, 1)
+        before = states[choice.source]
+        states.append(before + gate.sigmoid() * (FUNCTIONS[choice.op](new) - before))
+    expected = sum(states[node] for node in (2, 5, 6, 9, 10, 11)) / 6
+    torch.testing.assert_close(network.cell(word, hidden), expected)
+    all_nodes = Genotype.of("x", genotype.nodes, dict(genotype.cells), "recurrent")
+    assert not skeletons.same_network(genotype, all_nodes)
+    assert "all nodes" not in draw_cell(genotype, "recurrent")
+    with pytest.raises(RaynasError, match="node 3 of the recurrent cell has no incoming edge"):
+        skeletons.checked(
+            Genotype.of(
+                "x",
+                3,
+                {"recurrent": [Choice("tanh", 0, 1), Choice("tanh", 0, 2)]},
+                "recurrent",
+                None,
+                {"recurrent": [1, 2]},
+            )
+        )
+
+
+@pytest.mark.parametrize("text", [DARTS_V1, DARTS_V2, ENAS])
 def test_published_cells_are_read_and_written_as_they_are(text):
     genotype = genotype_from_text(f"DARTS = {text}")
     assert genotype_to_text(genotype) == text
-    assert (genotype.space, genotype.skeleton, genotype.nodes) == ("darts-rnn", "recurrent", 8)
+    assert (genotype.space, genotype.skeleton, genotype.nodes) == (
+        "darts-rnn",
+        "recurrent",
+        text.count("(") - (2 if "range" in text else 1),
+    )
     again = genotype_from_json(json.loads(json.dumps(genotype.to_json())))
     assert again == genotype
     assert again.digest() == genotype.digest()
@@ -313,11 +347,11 @@ def test_published_cells_are_read_and_written_as_they_are(text):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (ENAS, "concat is not all nodes"),
+        (ENAS.replace("[2, 5, ", "[0, 5, "), "concat is not all nodes"),
         (DARTS_V1.replace("('relu', 5)", "('relu', 7)"), "node 7 cannot read state 7"),
         (DARTS_V1.replace("'tanh'", "'tan'"), "unknown operation"),
         (DARTS_V1.replace("'tanh'", "'sep_conv_3x3'"), "cannot stand in a recurrent cell"),
-        (DARTS_V1.replace("range(1, 9)", "range(1, 8)"), "not all nodes"),
+        (DARTS_V1.replace("range(1, 9)", "range(1, 10)"), "not all nodes"),
         (DARTS_V1.replace(", concat=range(1, 9)", ""), "concat missing"),
         ("Genotype(recurrent=[], concat=range(1, 1))", "a cell with 0 pairs"),
         ("Genotype(recurrent=f(), concat=range(1, 9))", "not a list"),

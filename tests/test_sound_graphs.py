@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.cell_texts import AMOEBANET, NASNET, RELATIVE
+from helpers.cell_texts import AMOEBANET, FAIR_A, NASNET, RELATIVE
 
 from raynas.errors import RaynasError
 from raynas.nets.network import Network
@@ -54,7 +54,9 @@ def test_texts_of_such_cells_are_read_and_written(
     assert genotype.to_json()["version"] == (2 if genotype.outputs else 1)
 
 
-@pytest.mark.parametrize("genotype", [genotype_from_text(NASNET), cell(TWICE), absent()])
+@pytest.mark.parametrize(
+    "genotype", [genotype_from_text(NASNET), genotype_from_text(FAIR_A), cell(TWICE), absent()]
+)
 def test_the_network_is_the_source_one(genotype: Genotype) -> None:
     """A plain cell as in quark0/darts' model.py, on the network's own operations."""
     torch.manual_seed(0)
