@@ -190,7 +190,8 @@ def _check_verb(words: list[str]) -> None:
     if verb in ("sweep", "search", "check") and not given["file"].isupper():
         _check_file(given["file"], given.get("overrides") or [])
     if verb in ("show", "cp") and not given["name"].isupper():
-        known = {*library.names("search_spaces"), *library.names("trials"), *method_names()}
+        shelves = ("search_spaces", "trials", "cells", "recipes")
+        known = {name for shelf in shelves for name in library.names(shelf)} | set(method_names())
         assert given["name"] in known or Path(given["name"]).is_file()
     if verb == "ls" and given["what"]:
         from raynas.cli.verbs import ls

@@ -48,7 +48,9 @@ def deployed(genotype, channels=4, cells=3, shape=(3, 16, 16)):
     return Deployed(card, network)
 
 
-@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize(
+    "to", [pytest.param(to, marks=pytest.mark.slow) if to == "onnx" else to for to in FORMATS]
+)
 def test_every_format_answers_as_the_network_does(tmp_path, to):
     """`export` itself compares, at 1, 2 and 7 images; here it must pass for two skeletons."""
     if to == "onnx":

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from raynas.disk import disk_error, write_atomic
-from raynas.errors import plural, short
+from raynas.errors import short
 from raynas.report.figures import palette
 from raynas.train.evaluate import Evaluation
 
@@ -52,7 +52,7 @@ def _draw(found: Evaluation) -> Figure:
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     size = len(counts)
     square = max(0.06, min(0.42, 6.5 / size))
-    side = max(2.2, size * square)
+    side = max(2.4, size * square)
     figure = Figure((side + 1.6, side + 1.6), layout=ConstrainedLayoutEngine(), facecolor=ground)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -71,10 +71,11 @@ def _draw(found: Evaluation) -> Figure:
         axes.set_xticks(range(size), names, size=letters, rotation=90 if upright else 0)
         axes.set_yticks(range(size), names, size=letters)
     axes.tick_params(length=0, colors=ink)
-    axes.set_xlabel("predicted", color=ink)
-    axes.set_ylabel("true", color=ink)
-    said = f"{found.data}, {plural(found.images, f'{found.part} image')}: {100 * found.accuracy:.2f} % right"
-    axes.set_title(said, color=ink, size=9, loc="left")
+    counted = "" if size <= MOST_NAMES else " class, by its number"
+    axes.set_xlabel(f"predicted{counted}", color=ink)
+    axes.set_ylabel(f"true{counted}", color=ink)
+    said = f"{found.data}: {100 * found.accuracy:.2f} % of {found.images:,} {found.part} images right"
+    figure.suptitle(said, x=0.02, ha="left", color=ink, size=9)
     for spine in axes.spines.values():
         spine.set_color(palette()["rule"][0])
     return figure

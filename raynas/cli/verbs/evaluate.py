@@ -48,6 +48,7 @@ def evaluate(
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Test a network on a data set: accuracy, loss, and which classes it takes for which, as a picture."""
+    from raynas.data.catalogue import is_text
     from raynas.data.dataset import Dataset
     from raynas.data.load import load_data
     from raynas.disk import expanded
@@ -58,9 +59,10 @@ def evaluate(
 
     found = find_trained(trained, runs)
     deployed = Deployed.load(found.folder, local_device(device))
-    loaded = load_data(_config(deployed.card, data, settings or []))
+    config = _config(deployed.card, data, settings or [])
+    loaded = None if is_text(config.name) else load_data(config)
     if not isinstance(loaded, Dataset):
-        raise RaynasError("a network of images cannot be tested on a text", got=loaded.name)
+        raise RaynasError("a network of images cannot be tested on a text", got=config.name)
     evaluation = evaluate_on(deployed, loaded, part, batch)
     files = write_confusion(evaluation, found.folder / "evaluation" if out is None else expanded(out))
     if as_json:

@@ -252,7 +252,7 @@ FORMATS = {
         Format(
             "safetensors",
             "network.safetensors",
-            "weights and card, for raynas",
+            "the weights, the card as their metadata",
             _write_safetensors,
             ("safetensors",),
         ),
