@@ -90,6 +90,7 @@ def _planned(
     from raynas.sweep.cells import cell_label, cell_of, sweep_behind
     from raynas.sweep.file.keys import apply_overrides
     from raynas.sweep.file.training import TRAIN_KEYS, resolve_training
+    from raynas.sweep.folder import TRAINED
 
     called, _ = cell_of(cell, runs)
     behind = sweep_behind(cell, runs)
@@ -107,7 +108,7 @@ def _planned(
         data, f"retrain {chosen}", problems, command=shlex.join([*command, *runs_option(runs)]), runs=runs
     )
     text = yaml.safe_dump(planned.resolved, sort_keys=False, allow_unicode=True)
-    return planned, behind.path / "trained" if behind else runs, text
+    return planned, behind.path / TRAINED if behind else runs, text
 
 
 def _seeds(text: str) -> list[int]:
@@ -148,6 +149,7 @@ def run_training(
         step = f"free some space, then raynas resume {folder.typed}"
         raise DiskFull(error.what, got=error.got, next_step=step) from error
     print_trained(folder)
+    _link(folder.path)
     if writer.paths:
         say(f"report    {writer.paths[0]}")
     statuses = [record.status for record in folder.records()]
@@ -161,6 +163,16 @@ def run_training(
     verb = "resume" if retry or left else "status"
     next_step(verb, folder.name, *(retry if verb == "resume" else []), *runs_option(runs))
     return 1
+
+
+def _link(path: Path) -> None:
+    """Write the report of the searches anew whose winner was trained, so that it leads to the training's."""
+    from raynas.report.build import build_report
+    from raynas.sweep.folder import TRAINED, SweepFolder
+
+    searches = SweepFolder(path.parent.parent)
+    if path.parent.name == TRAINED and searches.exists:
+        build_report(searches)
 
 
 def say_departures(sweep: "Sweep[TrainConfig]") -> None:
