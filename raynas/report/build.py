@@ -43,6 +43,7 @@ def build_report(folder: SweepFolder, benchmark: Benchmark | None = None) -> tup
         write_cells(facts.chosen, folder.best)
         facts.chosen.save(folder.best / "genotype.json")
     content = _content(facts, (folder.best / "genotype.json").read_text() if facts.chosen else "")
+    content["trained"] = folder.trained()
     write_atomic(folder.path / "selection.json", _json(facts.selection.to_json()))
     write_pictures(_all_pictures(content), folder.path / "report")
     html, markdown = folder.path / "report.html", folder.path / "report.md"

@@ -3,6 +3,7 @@
 import hashlib
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from raynas.disk import expanded, read_bounded
 from raynas.errors import RaynasError, nearest, quoted
@@ -12,6 +13,7 @@ from raynas.spaces.literature import load_cell
 from raynas.spaces.reading import genotype_from_text, load_genotype
 from raynas.spaces.skeletons import found_in
 from raynas.sweep.folder import SweepFolder, find_sweep, trains
+from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import judge_of, rank
 
 MOST_TEXT = 32 * 2**20
@@ -50,14 +52,33 @@ def cell_of(given: str, runs: Path = Path("runs")) -> tuple[str, Genotype]:
 
 def winner_of(folder: SweepFolder) -> Genotype:
     """Return the cell of a sweep's winner; raises `RaynasError` where it has none."""
+    [best, *_] = best_of(folder, 1)
+    if best.deciding is None:
+        raise _no_best(folder)
+    return best.deciding.genotype
+
+
+def best_of(folder: SweepFolder, top: int) -> list[TrialRecord]:
+    """Return the ``top`` best of a sweep's searches, best first; raises `RaynasError` where none finished."""
     sweep = SweepFolder.find(folder.path.parent, folder.name).sweep()
-    winner = rank(folder.records(), sweep.select, judge_of(sweep.select, sweep.benchmark)).winner
-    if winner is None or winner.trial.deciding is None:
-        raise RaynasError(
-            f"the sweep {folder.name!r} has no best cell: no trial finished",
-            next_step=f"raynas status {folder.typed}",
-        )
-    return winner.trial.deciding.genotype
+    ranking = rank(folder.records(), sweep.select, judge_of(sweep.select, sweep.benchmark)).ranking
+    if not ranking:
+        raise _no_best(folder)
+    return [ranked.trial for ranked in ranking[:top]]
+
+
+def _no_best(folder: SweepFolder) -> RaynasError:
+    return RaynasError(
+        f"the sweep {folder.name!r} has no best cell: no trial finished",
+        next_step=f"raynas status {folder.typed}",
+    )
+
+
+def searched_data(record: TrialRecord) -> dict[str, Any]:
+    """Return the data that a search ran on, as a training of its cell takes it: without the search's split."""
+    given = record.config.data.model_dump(mode="json", exclude_defaults=True)
+    kept = ("path", "download", "limit", "size", "storage", "options")
+    return {"name": record.config.data.name, **{key: given[key] for key in kept if key in given}}
 
 
 def cell_label(given: str) -> str:

@@ -26,6 +26,9 @@ __all__ = ["Known", "SweepFolder", "TrialFolder", "write_atomic"]
 
 Slot = tuple[str, int]
 
+TRAINED = "trained"
+"""The folder in a sweep's that holds the sweeps in which its winners are trained."""
+
 
 class SweepFolder(Generic[C, T]):
     """The folder of one sweep: of searches, where nothing else is said."""
@@ -227,6 +230,10 @@ class SweepFolder(Generic[C, T]):
         """Return those that have run with values that were suggested and that nothing holds any more."""
         folders = (self.trial(trial.id) for trial in self.sweep().trials)
         return [folder for folder in folders if not folder.planned and os.path.lexists(folder.spool.path)]
+
+    def trained(self) -> list[str]:
+        """Return the names of the sweeps in which this one's winners are trained."""
+        return sorted(path.parent.name for path in self.path.glob(f"{TRAINED}/*/sweep.json"))
 
     def damage(self) -> list[str]:
         """Say what in the folder cannot be read, a line each; empty where all is well."""

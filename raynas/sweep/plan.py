@@ -9,7 +9,7 @@ from typing import Annotated, Any, Generic, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeInt, PositiveInt, field_validator
 from typing_extensions import TypeVar
 
-from raynas.config import Frozen, SearchConfig
+from raynas.config import MOST_SEED, Frozen, SearchConfig
 from raynas.disk import expanded
 from raynas.errors import quoted
 from raynas.spaces.genotype import Genotype
@@ -77,6 +77,16 @@ class Select(Frozen):
         "draws), that of its derived cell alone, or the validation accuracy in the benchmark's table",
     )
     top: PositiveInt = Field(1, le=MOST_TRIALS, description="how many of the best are named")
+
+
+class Retrain(Frozen):
+    """What is trained from scratch once all searches of a sweep have finished."""
+
+    top: PositiveInt = Field(1, le=MOST_TRIALS, description="how many of the best cells")
+    seeds: tuple[Annotated[NonNegativeInt, Field(le=MOST_SEED)], ...] = Field(
+        (0, 1, 2), min_length=1, description="the seeds of each cell's trainings"
+    )
+    recipe: str = Field("quick", description="how they are trained (`raynas ls recipes`), or a file")
 
 
 TRACKERS_GROUP = "raynas.trackers"
@@ -226,6 +236,7 @@ class Sweep(Generic[C]):
     spaces: dict[str, Space] = field(default_factory=dict, compare=False)
     kind: Kind = "search"
     cells: dict[str, Genotype] = field(default_factory=dict)
+    retrain: Retrain | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data; `from_json` gives back an equal sweep."""
@@ -245,6 +256,7 @@ class Sweep(Generic[C]):
             "select": self.select.model_dump(mode="json"),
             "track": self.track.model_dump(mode="json"),
             "benchmark": None if self.benchmark is None else self.benchmark.model_dump(mode="json"),
+            **({"retrain": self.retrain.model_dump(mode="json")} if self.retrain else {}),
             "resolved": self.resolved,
             "base": self.base,
             "methods": list(self.methods),
@@ -274,6 +286,7 @@ class Sweep(Generic[C]):
             ),
             spaces={name: sound_space(space) for name, space in data.get("spaces", {}).items()},
             kind=kind,
+            retrain=Retrain.model_validate(data["retrain"]) if data.get("retrain") else None,
             cells={name: genotype_from_json(cell) for name, cell in data.get("cells", {}).items()},
         )
 

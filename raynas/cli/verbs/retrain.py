@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from raynas.launch.launcher import Launcher
     from raynas.launch.observer import Observer
-    from raynas.sweep.folder import TrainSweep
+    from raynas.sweep.folder import SweepFolder, TrainSweep
     from raynas.sweep.plan import Sweep
     from raynas.train.config import TrainConfig
 
@@ -87,9 +87,10 @@ def _planned(
     import yaml
 
     from raynas.config import folder_name
-    from raynas.sweep.cells import cell_label, cell_of, sweep_behind
+    from raynas.sweep.cells import best_of, cell_label, cell_of, searched_data, sweep_behind
     from raynas.sweep.file.keys import apply_overrides
     from raynas.sweep.file.training import TRAIN_KEYS, resolve_training
+    from raynas.sweep.folder import TRAINED
 
     called, _ = cell_of(cell, runs)
     behind = sweep_behind(cell, runs)
@@ -99,7 +100,15 @@ def _planned(
         chosen = folder_name(name or usual)
     except ValueError as error:
         raise RaynasError(f"no folder can be called so: {error}", next_step="--name NAME") from None
-    content = {"name": chosen, "train": recipe, "cell": called, "grid": {"seed": _seeds(seeds)}}
+    content: dict[str, Any] = {
+        "name": chosen,
+        "train": recipe,
+        "cell": called,
+        "grid": {"seed": _seeds(seeds)},
+    }
+    elsewhere = any(each.split("=")[0].strip() in ("data", "data.name") for each in overrides)
+    if behind and not elsewhere:
+        content["data"] = searched_data(best_of(behind, 1)[0])
     command = ["raynas", "retrain", cell, *overrides, "--recipe", recipe, "--seeds", seeds]
     command += ["--name", name] if name else []
     data, problems = apply_overrides(content, overrides, (*TRAIN_KEYS, "train"))
@@ -107,7 +116,37 @@ def _planned(
         data, f"retrain {chosen}", problems, command=shlex.join([*command, *runs_option(runs)]), runs=runs
     )
     text = yaml.safe_dump(planned.resolved, sort_keys=False, allow_unicode=True)
-    return planned, behind.path / "trained" if behind else runs, text
+    return planned, behind.path / TRAINED if behind else runs, text
+
+
+def train_winners(folder: "SweepFolder", launcher: "Launcher", again: "Sequence[str]") -> int:
+    """Train what a sweep's file asks for once its searches have finished, from where that stands."""
+    import yaml
+
+    from raynas.sweep.cells import best_of, searched_data
+    from raynas.sweep.file.training import resolve_training
+    from raynas.sweep.folder import TRAINED, TrainSweep
+
+    sweep = folder.sweep()
+    if sweep.retrain is None:
+        return 0
+    place = folder.path / TRAINED
+    trained = TrainSweep(place / Path(sweep.retrain.recipe).stem)
+    if not trained.exists:
+        best = best_of(folder, sweep.retrain.top)
+        content = {
+            "name": trained.name,
+            "train": sweep.retrain.recipe,
+            "data": searched_data(best[0]),
+            "grid": {
+                "cell": [str(folder.trial(record.id).path / "genotype.json") for record in best],
+                "seed": list(sweep.retrain.seeds),
+            },
+        }
+        planned = resolve_training(content, f"retrain of {folder.name}", command=sweep.command)
+        trained.create(planned, yaml.safe_dump(planned.resolved, sort_keys=False, allow_unicode=True))
+    say(f"training the best of {folder.name} from scratch: {trained.path}")
+    return run_training(trained, launcher, place, again=again)
 
 
 def _seeds(text: str) -> list[int]:
@@ -148,6 +187,7 @@ def run_training(
         step = f"free some space, then raynas resume {folder.typed}"
         raise DiskFull(error.what, got=error.got, next_step=step) from error
     print_trained(folder)
+    _link(folder.path)
     if writer.paths:
         say(f"report    {writer.paths[0]}")
     statuses = [record.status for record in folder.records()]
@@ -161,6 +201,16 @@ def run_training(
     verb = "resume" if retry or left else "status"
     next_step(verb, folder.name, *(retry if verb == "resume" else []), *runs_option(runs))
     return 1
+
+
+def _link(path: Path) -> None:
+    """Write the report of the searches anew whose winner was trained, so that it leads to the training's."""
+    from raynas.report.build import build_report
+    from raynas.sweep.folder import TRAINED, SweepFolder
+
+    searches = SweepFolder(path.parent.parent)
+    if path.parent.name == TRAINED and searches.exists:
+        build_report(searches)
 
 
 def say_departures(sweep: "Sweep[TrainConfig]") -> None:

@@ -18,7 +18,7 @@ from raynas.cli.options import (
     TrialFile,
 )
 from raynas.cli.output import console, next_step, runs_option, say
-from raynas.cli.verbs.retrain import chosen_launcher, run_training, say_departures
+from raynas.cli.verbs.retrain import chosen_launcher, run_training, say_departures, train_winners
 from raynas.disk import DiskFull
 from raynas.errors import RaynasError, plural, unknown
 
@@ -135,8 +135,10 @@ def _run_any(
 ) -> int:
     from raynas.sweep.folder import trains
 
-    runner = run_training if trains(folder) else run
-    return runner(folder, launcher, runs, again=again, retry_failed=retry_failed)
+    if trains(folder):
+        return run_training(folder, launcher, runs, again=again, retry_failed=retry_failed)
+    code = run(folder, launcher, runs, again=again, retry_failed=retry_failed)
+    return code or train_winners(folder, launcher, again)
 
 
 def run(
@@ -258,7 +260,7 @@ def _single(planned: "Sweep", trial_id: str | None, file: str) -> "Sweep":
         raise RaynasError(
             f"the settings of {trial.id} are suggested while the sweep runs", next_step=f"raynas sweep {file}"
         )
-    return replace(planned, name=f"{planned.name}-{trial.id}", trials=(trial,))
+    return replace(planned, name=f"{planned.name}-{trial.id}", trials=(trial,), retrain=None)
 
 
 def _print_plan(planned: "Sweep[Any]", address: str | None) -> None:

@@ -16,6 +16,7 @@ from raynas.sweep.file.resolve import resolve_sweep
 from raynas.sweep.file.training import TRAIN_KEYS, resolve_training
 from raynas.sweep.plan import Sweep
 from raynas.sweep.select import NO_BENCHMARK
+from raynas.train.recipe import load_recipe
 
 
 def load_sweep(path: Path, overrides: Sequence[str] = (), *, command: str | None = None) -> Sweep:
@@ -38,6 +39,11 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, command: str | None
     problems += wrong
     problems += [*check_sections(config, draft), *check_meaning(draft)]
     problems += check_benchmark(config.benchmark, draft) if config.benchmark else []
+    if config.retrain is not None:
+        try:
+            load_recipe(config.retrain.recipe)
+        except RaynasError as error:
+            problems.append(Problem("retrain.recipe", str(error)))
     if config.select.by == "table" and config.benchmark is None and "benchmark" not in data:
         problems.append(Problem("select.by", NO_BENCHMARK))
     if not any("space" in place for place in (config.base, config.grid, config.zip)):

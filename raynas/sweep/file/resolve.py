@@ -67,6 +67,7 @@ def resolve_sweep(config: SweepConfig, draft: Draft, command: str) -> Sweep:
         git=git_state(),
         base=base,
         benchmark=config.benchmark,
+        retrain=config.retrain,
         methods=records_of((each.leaves["method"], each.leaves["space"]) for each in settings),
     )
 
@@ -117,6 +118,7 @@ def _echo(config: SweepConfig, draft: Draft) -> dict[str, Any]:
         "select": config.select.model_dump(mode="json"),
         "track": config.track.model_dump(mode="json"),
         **({"benchmark": config.benchmark.model_dump(mode="json")} if config.benchmark else {}),
+        **({"retrain": config.retrain.model_dump(mode="json")} if config.retrain else {}),
     }
 
 

@@ -1,0 +1,338 @@
+"""Trainings as trials of a sweep: the file, running and resuming them, their report, what is refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.cli_folders import IDS, environment, make_sweep, play, raynas
+
+from raynas.data.load import load_data
+from raynas.disk import write_atomic
+from raynas.errors import FileProblems
+from raynas.launch.local import LocalLauncher
+from raynas.launch.runner import NETWORK
+from raynas.search.checkpoint import load
+from raynas.spaces.literature import load_cell
+from raynas.sweep.file.load import load_any
+from raynas.sweep.folder import TrainSweep, find_sweep
+from raynas.train.deployed import Deployed
+from raynas.train.loop import Training
+
+FILE = """\
+# Two cells, two seeds.
+name: pair
+train: quick
+data: {name: digits, limit: 64, valid: 0.25}
+epochs: 2
+channels: 2
+grid:
+  cell: [darts-v2, pc-darts-cifar]
+  seed: [0, 1]
+"""
+
+
+def write(text=FILE, name="pair.yaml"):
+    path = Path(name)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def planned(text=FILE, *overrides):
+    sweep = load_any(write(text), overrides)
+    folder = TrainSweep((Path("runs") / sweep.name).absolute())
+    folder.create(sweep, text)
+    return folder
+
+
+def problems(text, *overrides):
+    with pytest.raises(FileProblems) as caught:
+        load_any(write(text), overrides)
+    return {problem.path: problem.message for problem in caught.value.problems}
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def reports(folder):
+    return {record.id: record.reports for record in folder.records()}
+
+
+def test_from_check_to_report(capsys):
+    path = str(write())
+    checked = raynas(capsys, "check", path)
+    assert checked.code == 0, checked.err
+    assert "4 trainings (2 cells × 2 seeds), 2 epochs each" in checked.out
+    assert "epochs 2 instead of 10" in checked.out
+    shown = raynas(capsys, "sweep", path, "--dry-run")
+    assert "pc-darts-cifar-s1" in shown.out
+    folder = planned()
+    LocalLauncher("cpu").run(folder)
+    records = folder.records()
+    assert [record.status for record in records] == ["finished"] * 4
+    seen = [[report.test_accuracy is None for report in record.reports] for record in records]
+    assert seen == [[True, False]] * 4
+    report = raynas(capsys, "report", "pair")
+    assert report.code == 0, report.err
+    table = json.loads((folder.path / "trained.json").read_text())
+    assert [row["cell"] for row in table] == ["darts-v2", "pc-darts-cifar"]
+    errors = [100 * (1 - record.tested.test_accuracy) for record in records[:2]]
+    mean, sd = sum(errors) / 2, abs(errors[0] - errors[1]) / 2**0.5
+    assert table[0]["test error %"] == f"{mean:.2f} ± {sd:.2f}"
+    for page in ("report.html", "report.md"):
+        text = (folder.path / page).read_text(encoding="utf-8")
+        assert table[0]["test error %"] in text
+        assert "The test images were looked at once" in text
+        assert "epochs 2 instead of 10" in text
+    status = raynas(capsys, "status", "pair", "--json")
+    assert json.loads(status.out)["counts"] == {"finished": 4}
+    assert "trained: 4 finished" in raynas(capsys, "ls", "sweeps").out
+
+
+def test_the_network_that_is_kept_is_the_one_that_was_tested():
+    folder = planned(FILE.replace("[darts-v2, pc-darts-cifar]", "[darts-v2]"), "seed=3")
+    LocalLauncher("cpu").run(folder)
+    [record] = folder.records()
+    network = Deployed.load(folder.trial(record.id).path / NETWORK)
+    digits = load_data(record.config.data)
+    said = network.probabilities(digits.test_images).argmax(1)
+    assert (said == digits.test_labels).mean() == pytest.approx(record.tested.test_accuracy)
+    trained = network.card.trained
+    assert (trained["sweep"], trained["trial"]) == ("pair", record.id)
+    assert trained["report"]["test_accuracy"] == record.tested.test_accuracy
+
+
+def _stop_after(count):
+    """An observer that breaks off as Ctrl-C does once some epochs are on record."""
+    from raynas.launch.observer import Observer
+
+    class Stop(Observer):
+        def on_trial(self, record):
+            if len(record.reports) == count:
+                raise KeyboardInterrupt
+
+    return Stop()
+
+
+@pytest.mark.parametrize("pack", [1, 2])
+def test_an_interrupted_sweep_goes_on_to_the_same_numbers(pack):
+    text = FILE.replace("epochs: 2", "epochs: 3") + f"drop_path: 0.2\nresources: {{pack: {pack}}}\n"
+    whole = planned(text)
+    LocalLauncher("cpu").run(whole)
+    broken = planned(text.replace("name: pair", "name: broken"))
+    with pytest.raises(KeyboardInterrupt):
+        LocalLauncher("cpu").run(broken, [_stop_after(2)])
+    assert {len(record.reports) for record in broken.records()} == {0, 2}
+    again = TrainSweep(broken.path)
+    LocalLauncher("cpu").run(again)
+    assert reports(again) == reports(whole)
+    for trial in whole.trials():
+        ours, theirs = (load(f.trial(trial.id).checkpoint)["network"] for f in (again, whole))
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_pack_is_its_members_alone():
+    folder = planned(FILE + "resources: {pack: 2}\n")
+    LocalLauncher("cpu").run(folder)
+    records = folder.records()
+    assert records[1].start["pack"] == ["darts-v2-s0", "darts-v2-s1"]
+    assert records[2].start["pack"] == ["pc-darts-cifar-s0", "pc-darts-cifar-s1"]
+    config = records[1].config
+    alone = Training([config], load_cell("darts-v2").genotype, load_data(config.data))
+    assert tuple(report for [report] in alone) == records[1].reports
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_the_numbers_come_again():
+    text = FILE.replace("[darts-v2, pc-darts-cifar]", "[darts-v2]").replace("[0, 1]", "[0]")
+    whole = planned(text)
+    LocalLauncher("cpu").run(whole)
+    broken = planned(text.replace("name: pair", "name: broken"))
+    with pytest.raises(KeyboardInterrupt):
+        LocalLauncher("cpu").run(broken, [_stop_after(1)])
+    [trial] = broken.trials()
+    write_atomic(trial.checkpoint, trial.checkpoint.read_bytes()[:-100])
+    again = TrainSweep(broken.path)
+    LocalLauncher("cpu").run(again)
+    assert reports(again) == reports(whole)
+    assert "set aside" in again.trial(trial.id).log.read_text()
+
+
+def test_a_training_that_diverges_ends_alone(capsys):
+    text = FILE.replace("grid:", "clip: null\nresources: {pack: 2}\ngrid:\n  learning_rate: [0.05, 1.0e+30]")
+    folder = planned(text.replace("[darts-v2, pc-darts-cifar]", "[darts-v2]").replace("[0, 1]", "[0]"))
+    LocalLauncher("cpu").run(folder)
+    assert [record.status for record in folder.records()] == ["finished", "diverged"]
+    assert "diverged" in raynas(capsys, "report", "pair").out or "1/1" in raynas(capsys, "report", "pair").out
+
+
+def test_mistakes_are_told_all_at_once():
+    text = """
+name: pair
+train: quik
+epoch: 3
+data: {name: digits, limt: 5}
+grid: {cell: [darts-v3, 7], seeds: [0], weight_decay: 0.1}
+"""
+    found = problems(text)
+    assert "nearest: epochs" in found["epoch"]
+    assert "quick" in found["train"]
+    assert "darts-v2" in found["grid.cell[0]"]
+    assert "got 7" in found["grid.cell[1]"]
+    assert "nearest: seed" in found["grid.seeds"]
+    assert "list" in found["grid.weight_decay"]
+
+
+@pytest.mark.parametrize(
+    ("line", "path", "words"),
+    [
+        ("epochs: -1", "epochs", "greater than 0"),
+        ("data: {name: digits, limt: 5}", "data.limt", "nearest: limit"),
+        ("data: python-docs", "data.name", "needs images"),
+        ("data: 5", "data", "a mapping"),
+        ("data: {name: folder}", "data.path", ""),
+        ("batch: yes", "batch", "expected a number"),
+        ("warmup: 99", "train", "none is left"),
+        ("track: {mlflow: x.db}", "track", "not in MLflow"),
+        ("cell: darts-v2", "grid.cell", "also given"),
+    ],
+)
+def test_a_mistake_stands_where_it_was_made(line, path, words):
+    key = line.partition(":")[0]
+    kept = [each for each in FILE.splitlines() if not each.startswith(f"{key}:")]
+    found = problems("\n".join([*kept, line]))
+    assert words in found[path], found
+
+
+def test_overrides_take_the_keys_of_a_training():
+    sweep = load_any(write(), ["seed=5", "cell=darts-v2", "train=darts-cifar", "data.limit=80", "cells=5"])
+    [config] = [trial.config for trial in sweep.trials]
+    assert (config.seed, config.data.limit, config.cells, config.recipe) == (5, 80, 5, "darts-cifar")
+    assert "nearest: clip" in problems(FILE, "clipp=5")["clipp"]
+
+
+def test_a_text_cell_is_refused_with_images():
+    cell = "Recurrent(recurrent=[('tanh', 0), ('relu', 1)], concat=range(1, 3))"
+    text = FILE.replace("[darts-v2, pc-darts-cifar]", json.dumps([cell, "darts-v2"]))
+    assert "grid.cell[0]" in problems(text)
+
+
+def test_what_cannot_be_built_is_told_before_anything_starts(capsys):
+    path = str(write(FILE + "auxiliary: 0.4\n"))
+    for words in (["sweep", path], ["retrain", "darts-v2", "auxiliary=0.4", "--local"]):
+        if words[0] == "sweep":
+            with pytest.raises(Exception, match="too small for an auxiliary head"):
+                LocalLauncher("cpu").run(planned(Path(path).read_text()))
+            continue
+        refused = raynas(capsys, *words)
+        assert refused.code == 2
+        assert "'darts-v2' cannot be trained on digits" in refused.err
+        assert not Path("runs/darts-v2-quick").exists()
+
+
+def test_retrain_a_cell(capsys):
+    words = ["retrain", "darts-v2", "--local", "--seeds", "0,1", "data.limit=64", "epochs=2", "channels=2"]
+    done = raynas(capsys, *words)
+    assert done.code == 0, done.err
+    assert "parts from the recipe quick: epochs 2 instead of 10" in done.out
+    folder = find_sweep(Path("runs"), "darts-v2-quick")
+    assert [record.status for record in folder.records()] == ["finished"] * 2
+    assert "already a sweep" in raynas(capsys, *words).err
+    again = load_any(folder.path / "sweep.yaml")
+    assert [trial.config for trial in again.trials] == [trial.config for trial in folder.sweep().trials]
+    assert raynas(capsys, "retrain", "darts-v2", "--seeds", "a").code == 2
+    assert "darts-v2" in raynas(capsys, "retrain", "darts-v3").err
+
+
+def test_retrain_a_sweep_s_winner(tmp_path, capsys):
+    found = make_sweep(tmp_path / "runs")
+    play(found, "darts-wd0.0027-s0", [0.9, 0.5])
+    words = ["retrain", "four", "--local", "--seeds", "0", "data.limit=64", "epochs=1", "channels=2"]
+    assert raynas(capsys, *words).code == 0
+    folder = find_sweep(Path("runs"), "four/trained/quick")
+    [record] = folder.records()
+    assert (record.id, record.status) == ("four-s0", "finished")
+    assert folder.sweep().cells[record.config.cell].space == "tiny"
+    assert folder.sweep().resolved["data"] == {"name": "digits", "limit": 64}
+    assert "four/trained/quick" in raynas(capsys, "ls", "sweeps").out
+    assert "trained/quick/report.html" in (found.path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_search_goes_on_to_train_its_best(tmp_path, capsys):
+    Path("brief.yaml").write_text(
+        "title: brief\nsource: this test's own\nepochs: 1\nbatch: 64\nchannels: 2\ncells: 3\n"
+    )
+    wanted = ["retrain.top=2", "retrain.seeds=[0]", "retrain.recipe=./brief.yaml", "data.limit=64"]
+    found = make_sweep(tmp_path / "runs", wanted)
+    for place, trial in enumerate(IDS):
+        play(found, trial, [0.9, 0.5 + 0.1 * place])
+        found.trial(trial).record().deciding.genotype.save(found.trial(trial).path / "genotype.json")
+    for _ in range(2):  # the second finds all of it done
+        done = raynas(capsys, "resume", "four", "--local")
+        assert done.code == 0, done.err
+    folder = find_sweep(Path("runs"), "four/trained/brief")
+    assert [record.id for record in folder.records()] == [f"{IDS[0]}-s0", f"{IDS[1]}-s0"]
+    assert {record.status for record in folder.records()} == {"finished"}
+    assert {record.config.data.limit for record in folder.records()} == {64}
+    refused = raynas(capsys, "check", str(tmp_path / "four.yaml"), "retrain.recipe=quik")
+    assert "quick" in refused.err
+
+
+@pytest.mark.parametrize("words", [["select", "pair"], ["draw", "pair"], ["track", "pair"], ["size", "pair"]])
+def test_verbs_of_searches_say_that_these_are_trainings(words, capsys):
+    planned()
+    refused = raynas(capsys, *words)
+    assert refused.code == 2
+    assert "trains given cells" in refused.err
+
+
+def test_a_file_of_trainings_is_no_search(capsys):
+    refused = raynas(capsys, "search", str(write()))
+    assert refused.code == 2
+    assert "trains given cells" in refused.err
+
+
+def test_a_damaged_trial_file_is_written_again():
+    folder = planned()
+    whole = {trial.id: (trial.path / "trial.json").read_bytes() for trial in folder.trials()}
+    (folder.path / "trials" / "darts-v2-s1" / "trial.json").write_text("{")
+    LocalLauncher("cpu").run(TrainSweep(folder.path))
+    for name, content in whole.items():
+        assert (folder.path / "trials" / name / "trial.json").read_bytes() == content
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_to_the_same_bits():
+    text = FILE.replace("epochs: 2", "epochs: 8").replace("[darts-v2, pc-darts-cifar]", "[darts-v2]")
+    whole = planned(text)
+    LocalLauncher("cpu").run(whole)
+    broken = planned(text.replace("name: pair", "name: broken"))
+    code = "from raynas.cli.main import main; main(['resume', 'broken', '--local'])"
+    for _ in range(2):
+        process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | environment())
+        before = sum(len(record.reports) for record in broken.records())
+        while process.poll() is None and sum(len(r.reports) for r in broken.records()) < before + 3:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    again = TrainSweep(broken.path)
+    LocalLauncher("cpu").run(again)
+    assert reports(again) == reports(whole)
+    for trial in whole.trials():
+        ours, theirs = (load(f.trial(trial.id).checkpoint)["network"] for f in (again, whole))
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.drill
+def test_on_ray_the_numbers_are_those_of_one_process(capsys):
+    whole = planned()
+    LocalLauncher("cpu").run(whole)
+    done = raynas(capsys, "sweep", str(write(FILE.replace("name: pair", "name: parallel"))))
+    assert done.code == 0, done.err
+    assert reports(find_sweep(Path("runs"), "parallel")) == reports(whole)
