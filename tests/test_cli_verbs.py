@@ -128,7 +128,17 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 def test_ls_gives_an_overview(capsys: Capture, swept: SweepFolder) -> None:
     names = parsed(capsys, "ls")
-    assert list(names) == ["spaces", "methods", "parts", "ops", "data", "trials", "sweeps"]
+    assert list(names) == [
+        "spaces",
+        "methods",
+        "parts",
+        "ops",
+        "data",
+        "cells",
+        "recipes",
+        "trials",
+        "sweeps",
+    ]
     assert {"darts", "tiny"} <= set(names["spaces"])
     assert names["sweeps"] == ["four"]
     outcome = raynas(capsys, "ls")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from raynas.cli.output import say, show_table, table
 from raynas.errors import RaynasError
-from raynas.spaces import skeletons
 
 if TYPE_CHECKING:
     from raynas.config import SearchConfig
@@ -25,6 +24,8 @@ MOST_BITS = 10_000
 
 def usual_data(space: "Space") -> tuple[tuple[int, ...], int, str]:
     """Return shape, classes and a description of the data that a space's sizes are given for."""
+    from raynas.spaces import skeletons
+
     return _WORDS if skeletons.of(space).texts else _IMAGES
 
 
@@ -39,7 +40,7 @@ def space(name: str, measure: bool = False) -> dict[str, Any]:
     from raynas.methods import with_defaults
     from raynas.nets.supernet import Supernet
     from raynas.nets.supernets.recurrent import RecurrentSupernet
-    from raynas.spaces import library
+    from raynas.spaces import library, skeletons
 
     path = library.locate("search_spaces", name)
     found = library.load_space(str(path))

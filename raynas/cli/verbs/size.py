@@ -7,7 +7,6 @@ import typer
 from raynas.cli.cell import CellArgument, find_cell, named
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs
 from raynas.cli.output import next_step, print_json, say
-from raynas.spaces import skeletons
 
 if TYPE_CHECKING:
     from raynas.spaces.genotype import Genotype
@@ -33,6 +32,7 @@ def size(
     """Count the parameters and multiply-adds of a cell's network, as it is trained from scratch."""
     from raynas.errors import RaynasError
     from raynas.nets.size import size_of
+    from raynas.spaces import skeletons
 
     genotype = find_cell(cell, runs).genotype
     if skeletons.of(genotype).texts and image is not None:
@@ -66,6 +66,7 @@ def _usual(genotype: "Genotype", image: int | None) -> "Usual":
 
     A space speaks of small images or of large ones; of the others its skeleton does.
     """
+    from raynas.spaces import skeletons
     from raynas.spaces.library import load_space, names
     from raynas.spaces.skeletons.plan import Usual
     from raynas.spaces.trunk import LARGE_INPUT
