@@ -83,8 +83,8 @@ COUNTED: dict[str, dict[str, tuple[int, int]]] = {
     },
 }
 """Parameters and multiply-adds (hooks on convolutions and the linear layer) of the networks that the sources'
-own code builds of these cells, 36 channels, 20 cells, no auxiliary head. On equal weights all give what raynas'
-network gives to 1e-14, in training and evaluation, but that SNAS' and DrNAS' normalise what pooling gives."""
+own code builds of these cells: 36 channels, 20 cells, no auxiliary head. Given equal weights all give what
+raynas gives to 1e-14, training or not, but that SNAS' and DrNAS' normalise what pooling gives."""
 
 RECURRENT = {"darts-rnn-v1": 22_960_000, "darts-rnn-v2": 22_960_000, "enas-rnn": 27_295_000}
 """Parameters of quark0/darts f276dd3, rnn/model.py, RNNModel, 850 units and 10,000 words."""
