@@ -6,10 +6,11 @@ from typing import ClassVar
 from torch import Tensor, arange
 
 from raynas import Search, SearchConfig, load_data, load_method, load_space, register_method, split
+from raynas.bilevel.slots import Relaxation
 
 
 @dataclass(frozen=True)
-class Sparsemax:
+class Sparsemax(Relaxation):
     """Euclidean projection of scale·α onto the simplex (Martins, Astudillo 2016, algorithm 1)."""
 
     shift_free: ClassVar[bool] = True  # a common shift of a row changes nothing
