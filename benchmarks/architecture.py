@@ -159,12 +159,13 @@ def _draw_floors(axes, facts: Facts, wide: float) -> None:  # type: ignore[no-un
         axes.add_patch(_patches().Rectangle(*band, color=BANDS[floor % 2], linewidth=0, zorder=0))
         asked = facts.questions.get(frozenset(facts.floors[floor]), "") if floor else ""
         space = wide / 2 + _columns(len(facts.floors[floor]))[0] - WIDTH / 2 - 0.4
-        # Beside the rooms, or above them where they fill the floor: 0.16 inches hold a line of 9.5 points.
+        # Beside the rooms, or above them where they fill the floor: 0.16 inches hold a line of 8 points.
         beside = space > 1
         asked = textwrap.fill(asked, int(space / 0.09)) if beside else asked
         axes.text(
-            0.14 - wide / 2, STOREY * (floor + (0.5 if beside else 0.98)), asked,
-            color=INK, fontsize=9.5, style="italic", va="center" if beside else "top", linespacing=1.4, zorder=4,
+            0.14 - wide / 2, STOREY * (floor + (0.5 if beside else 0.99)), asked,
+            color=INK, fontsize=9.5 if beside else 8, style="italic", va="center" if beside else "top",
+            linespacing=1.4, zorder=4,
         )  # fmt: skip
     border = STOREY * sum(1 for names in facts.floors if set(names) <= GROUND)
     axes.plot(

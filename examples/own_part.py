@@ -20,8 +20,7 @@ class Sparsemax(Relaxation):
     def __call__(self, logits: Tensor, mask: Tensor) -> Tensor:
         high = (z := (self.scale * logits).masked_fill(~mask, -1e4)).sort(-1, descending=True).values
         kept = (1 + arange(1, z.shape[-1] + 1) * high > high.cumsum(-1)).sum(-1, keepdim=True)
-        threshold = (high.cumsum(-1).gather(-1, kept - 1) - 1) / kept
-        return (z - threshold).clamp(min=0) * mask
+        return (z - (high.cumsum(-1).gather(-1, kept - 1) - 1) / kept).clamp(min=0) * mask
 
 
 register_method(load_method("darts").with_("sparse-darts", "sparse", relaxation=Sparsemax(scale=200)))

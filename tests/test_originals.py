@@ -21,7 +21,7 @@ from raynas.data.split import split
 from raynas.nets.ops.lanes import Statistics
 from raynas.parts.stages import perturb_and_project as projection
 from raynas.search.loop import Search
-from raynas.search.report import cell_of
+from raynas.search.report import cell_at
 from raynas.spaces.library import load_space
 
 DOUBLE = torch.float64
@@ -127,7 +127,7 @@ def test_a_step_is_that_of_the_authors(space, method, losses, norm, slopes, alph
     assert float(seen[0]) == pytest.approx(losses[1], abs=1e-11)
     values = problem.values[0]
     assert float(values @ wave(len(values), 1.0, 0.0)) == pytest.approx(weights, abs=1e-10)
-    genotype = cell_of(search.pack.method, problem.space, problem.mean(), 0)
+    genotype = cell_at(search.pack.method, problem.space, problem.mean(), 0)
     chosen = {kind: genotype.cell(kind) for kind in ("normal", "reduce")}
     assert GENOTYPES[space] == {
         kind: ", ".join(f"{each.op} {each.source}" for each in choices) for kind, choices in chosen.items()

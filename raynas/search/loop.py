@@ -28,7 +28,7 @@ from raynas.nets.ops.lanes import Statistics
 from raynas.parts.updaters import clip_norm
 from raynas.search.look import Looker, Pair
 from raynas.search.memory import peak_memory, reset_peak_memory
-from raynas.search.report import EpochLosses, EpochOutcome, cell_of, diverged, report_of
+from raynas.search.report import EpochLosses, EpochOutcome, cell_at, diverged, report_of
 from raynas.search.rollback import judge
 from raynas.search.searches import Searches
 from raynas.spaces.space import Space
@@ -59,7 +59,7 @@ class Pack(Searches):
         mean = self.problem.mean()
         valid = self.evaluator.validate(self.epoch)
         finite = [all(map(math.isfinite, (*a, *b))) for a, b in zip(train, valid, strict=True)]
-        genotypes = [cell_of(self.method, self.space, mean, lane) if finite[lane] else None for lane in lanes]
+        genotypes = [cell_at(self.method, self.space, mean, lane) if finite[lane] else None for lane in lanes]
         derived = self.problem.policy.one_hot(genotypes)
         discrete = self.evaluator.look(derived, Statistics.BATCH, "discrete", self.epoch)
         due = self.calendar.curvature_due(self.epoch) and any(finite)

@@ -43,7 +43,7 @@ def diverged(config: SearchConfig, epoch: int, train: Pair, valid: Pair, rate: f
     )
 
 
-def cell_of(method: Method, space: Space, mean: Draw, lane: int) -> Genotype:
+def cell_at(method: Method, space: Space, mean: Draw, lane: int) -> Genotype:
     """Return the cell that a method reads from a lane's mean weights."""
     return method.derivation(space, _of_lane(mean, lane))
 

@@ -86,12 +86,14 @@ def public_names() -> Counter[str]:
     """Return in how many files each public class and function is defined.
 
     What several text forms (`raynas.spaces.texts`) define counts once: ``read``, ``write`` and ``spans`` are
-    the interface that these modules share, always called by the module's name.
+    the interface that these modules share, always called by the module's name. The verbs of the command line
+    are left out: a verb is named as it is typed, whatever does the work.
     """
     kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     defined = {
         (node.name, path.parent if path.parent.name == "texts" else path)
         for path in modules()
+        if path.parent.name != "verbs"
         for node in tree(path).body
         if isinstance(node, kinds) and not node.name.startswith("_")
     }
