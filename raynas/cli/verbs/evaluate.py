@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs
-from raynas.cli.output import next_step, print_json, say, show_table, table
+from raynas.cli.output import next_step, print_json, runs_option, say, show_table, table
 from raynas.cli.trained import TrainedArgument, find_trained
 from raynas.cli.verbs.predict import Batch, OnDevice
 from raynas.errors import FileProblems, Problem, RaynasError, quoted, short
@@ -73,7 +73,7 @@ def evaluate(
     _say(evaluation)
     for file in files:
         say(str(file))
-    next_step("predict", trained, "IMAGES")
+    next_step("predict", trained, "IMAGES", *runs_option(runs))
 
 
 def _config(card: "Card", name: str | None, settings: Sequence[str]) -> "DataConfig":

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs
-from raynas.cli.output import next_step, print_json, say
+from raynas.cli.output import next_step, print_json, runs_option, say
 from raynas.cli.trained import TrainedArgument, find_trained
 from raynas.errors import RaynasError, unknown
 
@@ -67,4 +67,4 @@ def export(
         say(f"{form.name:<12} {files[form.name]}  {form.title}")
     if register is not None:
         say(f"registered   models:/{register}/{version} in {mlflow}")
-    next_step("predict", trained, "IMAGES")
+    next_step("predict", trained, "IMAGES", *runs_option(runs))
