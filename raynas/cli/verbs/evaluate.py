@@ -55,7 +55,7 @@ def evaluate(
     from raynas.launch.device import local_device
     from raynas.report.confusion import write_confusion
     from raynas.train.deployed import Deployed
-    from raynas.train.evaluate import evaluate as evaluate_on
+    from raynas.train.evaluate import evaluation_of
 
     found = find_trained(trained, runs)
     deployed = Deployed.load(found.folder, local_device(device))
@@ -63,7 +63,7 @@ def evaluate(
     loaded = None if is_text(config.name) else load_data(config)
     if not isinstance(loaded, Dataset):
         raise RaynasError("a network of images cannot be tested on a text", got=config.name)
-    evaluation = evaluate_on(deployed, loaded, part, batch)
+    evaluation = evaluation_of(deployed, loaded, part, batch)
     files = write_confusion(evaluation, found.folder / "evaluation" if out is None else expanded(out))
     if as_json:
         print_json({"network": found.folder, **_facts(evaluation), "files": files})
