@@ -11,6 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = {
     "search_spaces": sorted(path.name for path in (ROOT / "search_spaces").glob("*.yaml")),
     "trials": sorted(path.name for path in (ROOT / "trials").glob("*.yaml")),
+    "cells": sorted(path.name for path in (ROOT / "raynas/cells").glob("*.yaml")),
+    "recipes": sorted(path.name for path in (ROOT / "raynas/recipes").glob("*.yaml")),
     "report/templates": sorted(path.name for path in (ROOT / "raynas/report/templates").iterdir()),
 }
 

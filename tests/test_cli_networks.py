@@ -10,36 +10,14 @@ import numpy as np
 import pytest
 import torch
 from helpers.cli_folders import IDS, make_sweep, raynas
+from helpers.networks import network
 from PIL import Image
 
 from raynas.config import DataConfig
 from raynas.data.load import load_data
-from raynas.nets.network import Network
-from raynas.spaces.literature import load_cell
-from raynas.train.deployed import CARD, WEIGHTS, Card, Deployed
+from raynas.train.deployed import CARD, WEIGHTS
 from raynas.train.export import formats
 from raynas.train.export.formats import Normalised
-
-
-def network(seed=0, shape=(1, 8, 8), names=tuple("0123456789")):
-    torch.manual_seed(seed)
-    genotype = load_cell("darts-v2").genotype
-    built = Network(genotype, shape, len(names), 2, 3)
-    for module in built.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(module.running_var, 0.5, 2)
-    card = Card(
-        genotype=genotype.to_json(),
-        shape=shape,
-        class_names=names,
-        channels=2,
-        cells=3,
-        mean=(0.3,) * shape[0],
-        std=(0.4,) * shape[0],
-        data="digits",
-        trained={"config": {"data": {"name": "digits", "limit": 50}}},
-    )
-    return Deployed(card, built)
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +172,7 @@ def test_an_exporter_that_fails_leaves_nothing(capsys, here, monkeypatch):
         assert files("out") == []
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 def test_an_mlflow_model_is_registered_and_runs_without_raynas(capsys, here, digits):
     """The version of the registry takes 1, 2 and 7 images; an example of one image would let it take one."""
     facts = parsed(capsys, "export", "net", "--to", "mlflow", "--register", "mine", "--out", "out")

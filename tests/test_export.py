@@ -21,7 +21,7 @@ from raynas.spaces.library import load_space, names
 from raynas.spaces.literature import load_cell
 from raynas.train.deployed import Card, Deployed
 from raynas.train.export import formats
-from raynas.train.export.formats import FORMATS, export
+from raynas.train.export.formats import FORMATS, write_export
 
 NB201 = "|nor_conv_3x3~0|+|avg_pool_3x3~0|nor_conv_1x1~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
 
@@ -58,7 +58,7 @@ def test_every_format_answers_as_the_network_does(tmp_path, to):
         pytest.importorskip("onnxscript")
     if to == "safetensors":
         pytest.importorskip("safetensors")
-    path = export(deployed(load_cell("darts-v2").genotype), to, tmp_path)
+    path = write_export(deployed(load_cell("darts-v2").genotype), to, tmp_path)
     assert path.name == FORMATS[to].file
     assert path.is_file()
 
@@ -76,7 +76,7 @@ def test_model_py_is_the_network_of_every_space(tmp_path, space):
     usual = skeletons.of(genotype).usually(genotype, 16)
     side = 64 if usual.image >= 96 else 16
     try:
-        path = export(
+        path = write_export(
             deployed(
                 genotype,
                 4,
@@ -95,7 +95,7 @@ def test_model_py_is_the_network_of_every_space(tmp_path, space):
 
 def test_model_py_runs_where_raynas_is_not(tmp_path):
     network = deployed(load_cell("darts-v2").genotype)
-    export(network, "model.py", tmp_path)
+    write_export(network, "model.py", tmp_path)
     images = np.random.default_rng(1).random((3, 3, 16, 16), dtype=np.float32)
     np.save(tmp_path / "images.npy", images)
     script = (
@@ -117,7 +117,7 @@ def test_a_random_network_is_refused(tmp_path):
     ]
     genotype = Genotype.of("s4", 2, {"normal": noisy, "reduce": noisy})
     with pytest.raises(RaynasError, match="noise in the normal cell"):
-        export(deployed(genotype), "torch", tmp_path)
+        write_export(deployed(genotype), "torch", tmp_path)
 
 
 def test_an_export_that_answers_otherwise_is_not_kept(tmp_path, monkeypatch):
@@ -130,14 +130,14 @@ def test_an_export_that_answers_otherwise_is_not_kept(tmp_path, monkeypatch):
 
     monkeypatch.setitem(FORMATS, "torch", formats.Format("torch", "network.pt2", "", wrong))
     with pytest.raises(RaynasError, match="does not compute what the network computes"):
-        export(network, "torch", tmp_path)
+        write_export(network, "torch", tmp_path)
     assert not (tmp_path / "network.pt2").exists()
 
 
 def test_what_an_export_needs_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(RaynasError, match=r"needs onnxruntime(.|\n)*raynas\[export\]"):
-        export(deployed(load_cell("darts-v2").genotype), "onnx", tmp_path)
+        write_export(deployed(load_cell("darts-v2").genotype), "onnx", tmp_path)
 
 
 def test_digits_travel_with_their_names():

@@ -147,6 +147,8 @@ def _by_name(cell: str, runs: Path) -> FoundCell:
     except RaynasError as error:
         if cell in published:
             return FoundCell(load_cell(cell).genotype, Path())
+        if any(SweepFolder(place).exists for place in (runs / cell, expanded(cell))):
+            raise  # of a kind that finds no cell
         known = [path.parent.name for path in runs.glob("*/sweep.json")]
         raise RaynasError(
             f"{error.what}, and no published cell of that name",

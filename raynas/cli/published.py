@@ -71,7 +71,7 @@ def recipe_rows(problems_of: Callable[[RaynasError], str]) -> list[dict[str, Any
     return rows
 
 
-def cell(name: str) -> dict[str, Any]:
+def cell_facts(name: str) -> dict[str, Any]:
     """Return a published cell: source, text, the cell itself, what was printed of it, and the recount."""
     from raynas.spaces.library import locate
     from raynas.spaces.literature import load_cell
@@ -112,7 +112,7 @@ def print_cell(facts: Mapping[str, Any]) -> None:
     say(facts["text"])
 
 
-def recipe(name: str) -> dict[str, Any]:
+def recipe_facts(name: str) -> dict[str, Any]:
     """Return a recipe: its source, the values that it says, and all values of a training by it."""
     from raynas.spaces.library import locate
     from raynas.train.recipe import load_recipe

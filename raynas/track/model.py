@@ -21,7 +21,7 @@ EXPERIMENT = "exports"
 """Where a network is registered from that no sweep trained."""
 
 
-def register(deployed: Deployed, name: str, uri: str) -> str:
+def register_model(deployed: Deployed, name: str, uri: str) -> str:
     """Log a network to the MLflow store ``uri`` and register it; return the version that it got.
 
     The run is in the experiment of the sweep that trained it. Raises `RaynasError` for a store that is away

@@ -48,7 +48,7 @@ class Evaluation:
         return tuple(right / count if count else None for right, count in rows)
 
 
-def evaluate(deployed: Deployed, dataset: Dataset, part: Part = "test", batch: int = 256) -> Evaluation:
+def evaluation_of(deployed: Deployed, dataset: Dataset, part: Part = "test", batch: int = 256) -> Evaluation:
     """Evaluate a network on a part of a data set, whose classes are told apart by name where they have names.
 
     Raises `RaynasError` for a part that is missing, and for images or classes that are not the network's.

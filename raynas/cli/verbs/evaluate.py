@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs
-from raynas.cli.output import next_step, print_json, say, show_table, table
+from raynas.cli.output import next_step, print_json, runs_option, say, show_table, table
 from raynas.cli.trained import TrainedArgument, find_trained
 from raynas.cli.verbs.predict import Batch, OnDevice
 from raynas.errors import FileProblems, Problem, RaynasError, quoted, short
@@ -55,7 +55,7 @@ def evaluate(
     from raynas.launch.device import local_device
     from raynas.report.confusion import write_confusion
     from raynas.train.deployed import Deployed
-    from raynas.train.evaluate import evaluate as evaluate_on
+    from raynas.train.evaluate import evaluation_of
 
     found = find_trained(trained, runs)
     deployed = Deployed.load(found.folder, local_device(device))
@@ -63,7 +63,7 @@ def evaluate(
     loaded = None if is_text(config.name) else load_data(config)
     if not isinstance(loaded, Dataset):
         raise RaynasError("a network of images cannot be tested on a text", got=config.name)
-    evaluation = evaluate_on(deployed, loaded, part, batch)
+    evaluation = evaluation_of(deployed, loaded, part, batch)
     files = write_confusion(evaluation, found.folder / "evaluation" if out is None else expanded(out))
     if as_json:
         print_json({"network": found.folder, **_facts(evaluation), "files": files})
@@ -73,7 +73,7 @@ def evaluate(
     _say(evaluation)
     for file in files:
         say(str(file))
-    next_step("predict", trained, "IMAGES")
+    next_step("predict", trained, "IMAGES", *runs_option(runs))
 
 
 def _config(card: "Card", name: str | None, settings: Sequence[str]) -> "DataConfig":

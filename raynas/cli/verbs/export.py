@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs
-from raynas.cli.output import next_step, print_json, say
+from raynas.cli.output import next_step, print_json, runs_option, say
 from raynas.cli.trained import TrainedArgument, find_trained
 from raynas.errors import RaynasError, unknown
 
@@ -38,11 +38,9 @@ def export(
     """Export a trained network, and compare each export with it on 1, 2 and 7 images."""
     from raynas.disk import expanded
     from raynas.sweep.file.uri import resolve_uri
-    from raynas.track.model import MLFLOW
-    from raynas.track.model import register as register_model
+    from raynas.track.model import MLFLOW, register_model
     from raynas.train.deployed import Deployed
-    from raynas.train.export.formats import FORMATS, check_export
-    from raynas.train.export.formats import export as write
+    from raynas.train.export.formats import FORMATS, check_export, write_export
 
     known = {**FORMATS, MLFLOW.name: MLFLOW}
     for name in to:
@@ -55,7 +53,7 @@ def export(
     folder = found.folder / "export" if out is None else expanded(out)
     forms = [check_export(known[name], folder) for name in dict.fromkeys(to)]
     deployed = Deployed.load(found.folder)
-    files = {form.name: write(deployed, form, folder) for form in forms}
+    files = {form.name: write_export(deployed, form, folder) for form in forms}
     version = None if register is None else register_model(deployed, register, mlflow)
     if as_json:
         facts = {"network": found.folder, "files": files, "registered": register, "version": version}
@@ -67,4 +65,4 @@ def export(
         say(f"{form.name:<12} {files[form.name]}  {form.title}")
     if register is not None:
         say(f"registered   models:/{register}/{version} in {mlflow}")
-    next_step("predict", trained, "IMAGES")
+    next_step("predict", trained, "IMAGES", *runs_option(runs))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Device, Runs
-from raynas.cli.output import next_step, print_json, say, show_table, table
+from raynas.cli.output import next_step, print_json, runs_option, say, show_table, table
 from raynas.cli.trained import TrainedArgument, find_trained
 from raynas.errors import plural, printable
 
@@ -63,7 +63,7 @@ def predict(
         print_json({"network": found.folder, "images": rows, "problems": problems})
     elif rows:
         _say_predictions(rows, csv_file, found.said)
-        next_step("evaluate", trained, "--data", "NAME")
+        next_step("evaluate", trained, *runs_option(runs))
     if problems:
         raise typer.Exit(1)
 

@@ -140,9 +140,9 @@ def _data(kind: ShownKind, name: str, measure: bool, size: Mapping[str, Any], ru
         case "data":
             return describe.data_set(name)
         case "cell":
-            return published.cell(name)
+            return published.cell_facts(name)
         case "recipe":
-            return published.recipe(name)
+            return published.recipe_facts(name)
         case "trial":
             return describe.trial_file(name, measure)
         case "sweep":

@@ -71,7 +71,7 @@ class Format:
     needs: tuple[str, ...] = ()
 
 
-def export(deployed: Deployed, to: str | Format, folder: Path) -> Path:
+def write_export(deployed: Deployed, to: str | Format, folder: Path) -> Path:
     """Write a network in one format below ``folder``, and compare it with the network on 1, 2 and 7 images.
 
     It gets its name when it is whole and right: nothing is there otherwise. Raises `RaynasError` as
