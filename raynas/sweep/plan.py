@@ -88,6 +88,13 @@ class Retrain(Frozen):
     )
     recipe: str = Field("quick", description="how they are trained (`raynas ls recipes`), or a file")
 
+    @field_validator("seeds")
+    @classmethod
+    def _each_once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed is listed twice")
+        return seeds
+
 
 TRACKERS_GROUP = "raynas.trackers"
 """The entry points under which other distributions offer trackers."""
