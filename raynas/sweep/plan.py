@@ -276,9 +276,8 @@ class Sweep(Generic[C]):
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Rebuild a sweep from `to_json`'s data; raises as looking up and `ValueError` where damaged."""
         kind = kind_of(data)
-        if kind == "train" and (
-            lost := {trial["config"]["cell"] for trial in data["trials"]} - {*data["cells"]}
-        ):
+        called = {trial["config"]["cell"] for trial in data["trials"]} if kind == "train" else set()
+        if lost := called - {*data.get("cells", {})}:
             raise ValueError(f"it lacks the cell {quoted(min(lost))}")
         return cls(
             **dict(_Plain.model_validate(data)),
