@@ -71,6 +71,7 @@ def test_from_check_to_report(capsys):
     assert checked.code == 0, checked.err
     assert "4 trainings (2 cells × 2 seeds), 2 epochs each" in checked.out
     assert "epochs 2 instead of 10" in checked.out
+    assert "359 test images that are looked at once, at the end" in checked.out
     shown = raynas(capsys, "sweep", path, "--dry-run")
     assert "pc-darts-cifar-s1" in shown.out
     folder = planned()

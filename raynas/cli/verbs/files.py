@@ -157,10 +157,11 @@ def data_of(sweep: "Sweep[Any]") -> list[str]:
     from raynas.config import DataConfig
     from raynas.data.catalogue import says
 
+    trained = sweep.kind == "train"
     configs = [trial.config.data for trial in sweep.trials if trial.config is not None]
     configs += [DataConfig.model_validate(each["data"]) for each in sweep.base.values()]
     asked = {(each.name, each.path, each.limit): each for each in configs}
-    return list(dict.fromkeys(says(each) for each in asked.values()))
+    return list(dict.fromkeys(says(each, trained=trained) for each in asked.values()))
 
 
 def _validated(sweep: "Sweep") -> str:
