@@ -15,14 +15,15 @@ import typer
 import yaml
 from helpers.pages import PAGES, ROOT, Code, anchors, blocks, commands, links, spans, text_of
 from helpers.recipes import recipe_blocks
+from raynas.sweep.file.config import SWEEP_KEYS
 
 from raynas.cli.main import app
 from raynas.cli.options import Settings
 from raynas.errors import FileProblems
-from raynas.methods import method_names
+from raynas.methods import names as method_names
 from raynas.spaces import library
-from raynas.sweep.file.keys import SEARCH_KEYS, SWEEP_KEYS
-from raynas.sweep.file.load import load_any, load_sweep
+from raynas.sweep.file.keys import KEYS
+from raynas.sweep.file.load import load_sweep
 from raynas.yaml_text import NotYaml, parse_yaml
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -190,8 +191,7 @@ def _check_verb(words: list[str]) -> None:
     if verb in ("sweep", "search", "check") and not given["file"].isupper():
         _check_file(given["file"], given.get("overrides") or [])
     if verb in ("show", "cp") and not given["name"].isupper():
-        shelves = ("search_spaces", "trials", "cells", "recipes")
-        known = {name for shelf in shelves for name in library.names(shelf)} | set(method_names())
+        known = {*library.names("search_spaces"), *library.names("trials"), *method_names()}
         assert given["name"] in known or Path(given["name"]).is_file()
     if verb == "ls" and given["what"]:
         from raynas.cli.verbs import ls
@@ -233,12 +233,7 @@ def test_yaml_loads(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
                 _load(each, block)
     for span in spans(page):
         key, colon, _ = span.text.partition(": ")
-        if (
-            colon
-            and key in (*SEARCH_KEYS, *SWEEP_KEYS)
-            and "…" not in span.text
-            and "{table}" not in span.text
-        ):
+        if colon and key in (*KEYS, *SWEEP_KEYS) and "…" not in span.text and "{table}" not in span.text:
             _load(_with_company(parse_yaml(span.text)), span)
 
 
@@ -252,6 +247,8 @@ def _mappings(block: Code) -> list[dict[str, Any]]:
 
 def _load(data: dict[str, Any], where: Code) -> None:
     """Load a space, or a trial file; of a fragment what it lacks is added."""
+    from raynas.sweep.file.load import load_any
+
     is_space = "skeleton" in data or "nodes" in data
     base = {"name": "fragment", "title": "a fragment"} if is_space else {} if "train" in data else BASE
     file = Path("fragment.yaml")
