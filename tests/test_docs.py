@@ -252,15 +252,17 @@ def _mappings(block: Code) -> list[dict[str, Any]]:
 
 def _load(data: dict[str, Any], where: Code) -> None:
     """Load a space, or a trial file; of a fragment what it lacks is added."""
+    from raynas.sweep.file.load import load_any
+
     is_space = "skeleton" in data or "nodes" in data
-    base = {"name": "fragment", "title": "a fragment"} if is_space else BASE
+    base = {"name": "fragment", "title": "a fragment"} if is_space else {} if "train" in data else BASE
     file = Path("fragment.yaml")
     file.write_text(yaml.safe_dump({**base, **data}, sort_keys=False), encoding="utf-8")
     try:
         if is_space:
             library.load_space(str(file))
         else:
-            load_sweep(file)
+            load_any(file)
     except FileProblems as error:
         try:
             _leave_to_the_reader(error)

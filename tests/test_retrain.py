@@ -71,6 +71,7 @@ def test_from_check_to_report(capsys):
     assert checked.code == 0, checked.err
     assert "4 trainings (2 cells × 2 seeds), 2 epochs each" in checked.out
     assert "epochs 2 instead of 10" in checked.out
+    assert "359 test images that are looked at once, at the end" in checked.out
     shown = raynas(capsys, "sweep", path, "--dry-run")
     assert "pc-darts-cifar-s1" in shown.out
     folder = planned()
@@ -279,6 +280,7 @@ def test_a_search_goes_on_to_train_its_best(tmp_path, capsys):
     folder = find_sweep(Path("runs"), "four/trained/brief")
     assert [record.id for record in folder.records()] == [f"{IDS[0]}-s0", f"{IDS[1]}-s0"]
     assert {record.status for record in folder.records()} == {"finished"}
+    assert "parts from" not in done.out  # the recipe is a file of its own, and is found again
     assert {record.config.data.limit for record in folder.records()} == {64}
     refused = raynas(capsys, "check", str(tmp_path / "four.yaml"), "retrain.recipe=quik")
     assert "quick" in refused.err

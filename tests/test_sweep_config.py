@@ -63,7 +63,10 @@ track: {mlflow: 3}
     [
         ("weigth_decay: 1", "weigth_decay", "nearest: weight_decay"),
         ("stop: {}", "stop", "unknown key"),
-        ("retrain: {}", "retrain", "unknown key"),
+        ("retrian: {}", "retrian", "nearest: retrain"),
+        ("retrain: {top: 0}", "retrain.top", "greater than 0"),
+        ("retrain: {recipe: quik}", "retrain.recipe", "quick"),
+        ("retrain: {seeds: [1, 1]}", "retrain.seeds", "listed twice"),
         ("3: 4", "3", "unknown key"),
         ("data: {pth: x}", "data.pth", "nearest: path"),
         ("hessian: 5", "hessian", "expected a mapping of keys; got 5"),

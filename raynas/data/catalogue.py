@@ -154,10 +154,11 @@ def data_path(config: DataConfig) -> Path:
     return expanded(config.path or ".")
 
 
-def says(config: DataConfig) -> str:
+def says(config: DataConfig, *, trained: bool = False) -> str:
     """Say what a data set holds and whether it runs code, as far as that is known without loading it.
 
-    Raises `RaynasError` for an image folder that cannot be listed.
+    ``trained`` is for a training from scratch, which looks at the test images once. Raises `RaynasError` for
+    an image folder that cannot be listed.
     """
     if runs_code(config.name):
         return f"{config.name} runs code: {find_function(config.name).runs}"
@@ -166,6 +167,9 @@ def says(config: DataConfig) -> str:
         return f"{config.name}, a text"
     count = find_tree(data_path(config)).count() if config.name == "folder" else entry.count
     limit = f", {config.limit:,} of them used" if config.limit else ""
+    if trained and count is not None:
+        without = "" if count.tests else "; no test images, so that no test error will be known"
+        return f"{config.name}: {count.told('that are looked at once, at the end')}{limit}{without}"
     return f"{config.name}: {count}{limit}"
 
 

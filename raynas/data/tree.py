@@ -47,7 +47,11 @@ class Count:
     unused: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        tested = f", {self.tests:,} test images that a search does not look at" if self.tests else ""
+        return self.told("that a search does not look at")
+
+    def told(self, how: str) -> str:
+        """Say it all, and ``how`` the test images are looked at."""
+        tested = f", {self.tests:,} test images {how}" if self.tests else ""
         unused = f"; not used: {', '.join(f'{name}/' for name in self.unused)}" if self.unused else ""
         return f"{self.images:,} training images in {self.classes:,} classes{tested}{unused}"
 

@@ -82,10 +82,10 @@ def trained_rows(sweep: Sweep[TrainConfig], records: Sequence[TrainRecord]) -> l
     groups: dict[str, list[TrainRecord]] = {}
     for record in records:
         groups.setdefault(record.config.model_dump_json(exclude={"seed"}), []).append(record)
-    return [_row(group) for group in groups.values()]
+    return [_row(group, recipe_of(sweep)) for group in groups.values()]
 
 
-def _row(group: Sequence[TrainRecord]) -> TrainedRow:
+def _row(group: Sequence[TrainRecord], recipe: str) -> TrainedRow:
     first = group[0]
     ended = [(record.config.seed, record.tested) for record in group if record.tested]
     tested = [(seed, last.test_accuracy) for seed, last in ended if last.test_accuracy is not None]
@@ -98,14 +98,19 @@ def _row(group: Sequence[TrainRecord]) -> TrainedRow:
         held_out=Spread.of(1 - accuracy for accuracy in valid),
         parameters=next((record.parameters for record in group if record.parameters), None),
         seconds=sum(report.seconds for record in group for report in record.reports),
-        departures=departures(first.config),
+        departures=departures(first.config, recipe),
     )
 
 
-def departures(config: TrainConfig) -> tuple[str, ...]:
+def recipe_of(sweep: Sweep[TrainConfig]) -> str:
+    """Return a sweep's recipe: its name, or its file's path."""
+    return str(sweep.resolved.get("train", ""))
+
+
+def departures(config: TrainConfig, recipe: str) -> tuple[str, ...]:
     """Say where a training parts from its recipe, a key each."""
     try:
-        found = load_recipe(config.recipe).departures(config)
+        found = load_recipe(recipe).departures(config)
     except RaynasError as error:
         return (f"the recipe cannot be read any more: {error.what}",)
     return tuple(f"{key} {_plain(ours)} instead of {_plain(theirs)}" for key, (theirs, ours) in found.items())

@@ -12,7 +12,7 @@ from raynas.spaces.genotype import Genotype
 from raynas.spaces.literature import load_cell
 from raynas.spaces.reading import genotype_from_text, load_genotype
 from raynas.spaces.skeletons import found_in
-from raynas.sweep.folder import SweepFolder, find_sweep, trains
+from raynas.sweep.folder import SweepFolder, trains
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import judge_of, rank
 
@@ -23,11 +23,10 @@ MOST_TEXT = 32 * 2**20
 def cell_of(given: str, runs: Path = Path("runs")) -> tuple[str, Genotype]:
     """Return the cell that ``given`` names, and what a configuration calls it wherever it is resumed.
 
-    In order: a name on the shelf of cells, a file (a cell's YAML, a genotype.json, or any text that holds one
-    cell), a sweep's folder or its name under ``runs``, a cell's text. Raises `RaynasError` with the nearest.
+    In order: a file (a cell's YAML, a genotype.json, or any text that holds one cell), a sweep of searches by
+    its folder or its name under ``runs``, a name on the shelf of cells, a cell's text. Raises `RaynasError`
+    with the nearest.
     """
-    if given in library.names("cells"):
-        return given, load_cell(given).genotype
     if path := _file(given):
         if path.suffix in {".yaml", ".yml"}:
             return str(path), load_cell(str(path)).genotype
@@ -35,10 +34,11 @@ def cell_of(given: str, runs: Path = Path("runs")) -> tuple[str, Genotype]:
             return str(path), load_genotype(path)
         text = read_bounded(path, MOST_TEXT).decode("utf-8", errors="replace")
         return str(path), genotype_from_text(text)
-    for place in (runs / given, Path(given)):
-        with suppress(OSError, ValueError):
-            if (folder := SweepFolder(expanded(str(place)).absolute())).exists:
-                return str(folder.path), winner_of(folder)
+    folder = _sweep(given, runs)
+    if folder is not None and not (trains(folder) and given in library.names("cells")):
+        return str(folder.path), winner_of(folder)
+    if given in library.names("cells"):
+        return given, load_cell(given).genotype
     if found_in(given):
         return given, genotype_from_text(given)
     sweeps = [path.parent.name for path in runs.glob("*/sweep.json")]
@@ -95,13 +95,16 @@ def cell_label(given: str) -> str:
 
 def sweep_behind(given: str, runs: Path) -> SweepFolder | None:
     """Return the folder of the searches whose winner a cell is; None where it stands for itself."""
-    if given in library.names("cells") or _file(given) or found_in(given):
-        return None
-    try:
-        folder = find_sweep(runs, given)
-    except RaynasError:
-        return None
-    return None if trains(folder) else folder
+    folder = None if _file(given) else _sweep(given, runs)
+    return None if folder is None or trains(folder) else folder
+
+
+def _sweep(given: str, runs: Path) -> SweepFolder | None:
+    for place in (runs / given, Path(given)):
+        with suppress(OSError, ValueError, RuntimeError):
+            if (folder := SweepFolder(expanded(place).absolute())).exists:
+                return folder
+    return None
 
 
 def _file(name: str) -> Path | None:

@@ -88,6 +88,13 @@ class Retrain(Frozen):
     )
     recipe: str = Field("quick", description="how they are trained (`raynas ls recipes`), or a file")
 
+    @field_validator("seeds")
+    @classmethod
+    def _each_once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed is listed twice")
+        return seeds
+
 
 TRACKERS_GROUP = "raynas.trackers"
 """The entry points under which other distributions offer trackers."""
@@ -269,6 +276,9 @@ class Sweep(Generic[C]):
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Rebuild a sweep from `to_json`'s data; raises as looking up and `ValueError` where damaged."""
         kind = kind_of(data)
+        called = {trial["config"]["cell"] for trial in data["trials"]} if kind == "train" else set()
+        if lost := called - {*data.get("cells", {})}:
+            raise ValueError(f"it lacks the cell {quoted(min(lost))}")
         return cls(
             **dict(_Plain.model_validate(data)),
             trials=tuple(Trial.from_json(trial, kind) for trial in data["trials"]),

@@ -141,10 +141,10 @@ def _check_trial(path: Path, overrides: list[str] | None) -> tuple[str, list[str
     sweep = load_any(path, overrides or [])
     if sweep.kind == "train":
         from raynas.cli.training import trainings
-        from raynas.report.trained import departures
+        from raynas.report.trained import departures, recipe_of
 
         configs = [trial.config for trial in sweep.trials if trial.config is not None]
-        parts = dict.fromkeys(each for config in configs for each in departures(config))
+        parts = dict.fromkeys(each for config in configs for each in departures(config, recipe_of(sweep)))
         words = f"; parts from the recipe: {'; '.join(parts)}" if parts else ""
         return f"the sweep {sweep.name} with {trainings(sweep)}{words}", data_of(sweep)
     return f"the sweep {sweep.name} with {searches(sweep)}{_validated(sweep)}{held_out(sweep)}", data_of(
@@ -157,10 +157,11 @@ def data_of(sweep: "Sweep[Any]") -> list[str]:
     from raynas.config import DataConfig
     from raynas.data.catalogue import says
 
+    trained = sweep.kind == "train"
     configs = [trial.config.data for trial in sweep.trials if trial.config is not None]
     configs += [DataConfig.model_validate(each["data"]) for each in sweep.base.values()]
     asked = {(each.name, each.path, each.limit): each for each in configs}
-    return list(dict.fromkeys(says(each) for each in asked.values()))
+    return list(dict.fromkeys(says(each, trained=trained) for each in asked.values()))
 
 
 def _validated(sweep: "Sweep") -> str:

@@ -215,9 +215,9 @@ def _link(path: Path) -> None:
 
 def say_departures(sweep: "Sweep[TrainConfig]") -> None:
     """Say where the trainings of a sweep part from their recipe, once per key and value."""
-    from raynas.report.trained import departures
+    from raynas.report.trained import departures, recipe_of
 
     configs = [trial.config for trial in sweep.trials if trial.config is not None]
-    found = dict.fromkeys(each for config in configs for each in departures(config))
+    found = dict.fromkeys(each for config in configs for each in departures(config, recipe_of(sweep)))
     if found:
         say(f"parts from the recipe {configs[0].recipe}: {'; '.join(found)}")

@@ -16,7 +16,7 @@ from raynas.data.catalogue import check_data, is_text
 from raynas.errors import MOST_PROBLEMS, FileProblems, Problem, RaynasError, quoted
 from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
-from raynas.spaces.library import explain
+from raynas.spaces.library import explain, locate, names
 from raynas.sweep.cells import cell_label, cell_of
 from raynas.sweep.file.axes import same, too_many
 from raynas.sweep.file.keys import implausible, is_plain, leaves_of, nest, unknown_key
@@ -227,6 +227,11 @@ def _portable(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def _portable_recipe(name: str) -> str:
+    """Return a name on the shelf as it is, and the absolute path of a file."""
+    return name if name in names("recipes") else str(locate("recipes", name).absolute())
+
+
 def _check(config: TrainConfig, paths: Mapping[str, str], draft: _Draft) -> None:
     """Check what a training is to read: the data by itself, and whether the cell reads such."""
     for problem in check_data(config.data):
@@ -248,7 +253,7 @@ def _laid_out(
         labels.append("-".join([axis_label("", cell_label(config.cell)), *parts])[:120])
     hashes = [short_hash(config.model_dump(mode="json", exclude={"seed"})) for config, *_ in plans]
     clashes = Counter(label for label, _ in set(zip(labels, hashes, strict=True)))
-    names = [
+    unique = [
         f"{label}-{digest}" if clashes[label] > 1 else label
         for label, digest in zip(labels, hashes, strict=True)
     ]
@@ -258,12 +263,12 @@ def _laid_out(
             config,
             {key: config.cell if key == "cell" else value for key, value in chosen.items() if key in varied},
         )
-        for name, (config, chosen, _) in zip(names, plans, strict=True)
+        for name, (config, chosen, _) in zip(unique, plans, strict=True)
     )
     called = {given: name for given, (name, _) in draft.cells.items()}
     echo: dict[str, Any] = {
         "name": shell.name,
-        "train": shell.train,
+        "train": _portable_recipe(shell.train),
         **{key: called.get(value, value) if key == "cell" else value for key, value in shell.base.items()},
         "grid": {
             key: [called.get(v, v) for v in values] if key == "cell" else values
