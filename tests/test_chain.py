@@ -27,7 +27,7 @@ from raynas.spaces.operations import OPERATIONS
 from raynas.spaces.reading import genotype_from_json, genotype_from_text, genotype_to_text
 from raynas.spaces.space import Space
 from raynas.spaces.space_file import SpaceFile, sound_space
-from raynas.spaces.trunk import Stage, Trunk
+from raynas.spaces.trunk import Trunk, TrunkStage
 
 OPS = [f"mbconv{ratio}_{k}x{k}" for k in (3, 5, 7) for ratio in (3, 6)]
 FEW = {
@@ -127,7 +127,7 @@ PUBLISHED = {
 def test_published_networks_have_the_published_weights_and_multiply_adds(name):
     (stem, widths, last), left, windows, ratios, (count, adds) = PUBLISHED[name]
     stages = tuple(
-        Stage(width=width, blocks=len(blocks), stride=stride)
+        TrunkStage(width=width, blocks=len(blocks), stride=stride)
         for width, blocks, stride in zip(widths, left, (2, 2, 2, 1, 2, 1), strict=True)
     )
     trunk = Trunk(stem=stem, stages=stages, last=last)

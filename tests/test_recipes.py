@@ -34,6 +34,9 @@ def test_what_a_training_changes_is_told():
     config = recipe.config("darts-v2", epochs=3, data={"name": "digits", "cutout": 0})
     assert recipe.departures(config) == {"epochs": (600, 3), "data.cutout": (16, 0)}
     assert recipe.config("darts-v2", data="cifar10").data.cutout == 16
+    # Also what the recipe leaves at its default; not which data they are.
+    more = recipe.config("darts-v2", nesterov=True, data={"name": "folder", "path": "x", "limit": 9})
+    assert recipe.departures(more) == {"nesterov": (False, True), "data.limit": (None, 9)}
 
 
 def test_a_wrong_recipe_is_refused_with_every_mistake(tmp_path):

@@ -280,7 +280,8 @@ def test_a_search_goes_on_to_train_its_best(tmp_path, capsys):
     folder = find_sweep(Path("runs"), "four/trained/brief")
     assert [record.id for record in folder.records()] == [f"{IDS[0]}-s0", f"{IDS[1]}-s0"]
     assert {record.status for record in folder.records()} == {"finished"}
-    assert "parts from" not in done.out  # the recipe is a file of its own, and is found again
+    # The recipe is a file of its own, and is found again: nothing but the images left out departs.
+    assert "parts from the recipe brief: data.limit 64 instead of null\n" in done.out
     assert {record.config.data.limit for record in folder.records()} == {64}
     refused = raynas(capsys, "check", str(tmp_path / "four.yaml"), "retrain.recipe=quik")
     assert "quick" in refused.err

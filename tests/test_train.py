@@ -14,8 +14,11 @@ from raynas.data.dataset import from_arrays
 from raynas.data.load import load_data
 from raynas.errors import Diverged, RaynasError
 from raynas.search.streams import stream
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.graph import Choice
 from raynas.spaces.reading import genotype_from_text
 from raynas.train.config import TrainConfig
+from raynas.train.deployed import Deployed
 from raynas.train.loop import Training
 from raynas.train.network import dropped
 from raynas.train.records import TrainReport
@@ -82,10 +85,10 @@ def test_a_restored_training_repeats_every_bit(digits):
     second = Training([whole.config], DARTS_V2, digits)
     second.load_state_dict(first.state_dict())
     assert [report for [report] in second] == reports[1:]
-    for ours, theirs in zip(
-        whole.lanes[0].state()["momentum"], second.lanes[0].state()["momentum"], strict=True
-    ):
-        assert torch.equal(ours, theirs)
+    momentum, again = (each.lanes[0].state()["momentum"] for each in (whole, second))
+    assert momentum.keys() == again.keys()
+    for name, ours in momentum.items():
+        assert torch.equal(ours, again[name])
 
 
 def test_lanes_are_as_if_alone(digits):
@@ -212,3 +215,19 @@ def test_a_report_survives_json():
     assert TrainReport.from_json(report.to_json() | {"later": 1}) == report
     with pytest.raises(TypeError, match="train_loss"):
         TrainReport.from_json(report.to_json() | {"train_loss": "0.1"})
+
+
+def test_a_random_operation_repeats_with_its_seed_and_after_a_resume(digits):
+    ops = (("noise", 0), ("sep_conv_3x3", 1))
+    edges = [Choice(op, source, target) for target in (2, 3) for op, source in ops]
+    noisy = Genotype.of("s4", 2, {"normal": edges, "reduce": edges})
+    whole, other = (Training([config()], noisy, digits) for _ in range(2))
+    reports = [report for [report] in whole]
+    other.advance()
+    torch.randn(5)  # PyTorch's own numbers do not matter
+    second = Training([config()], noisy, digits)
+    second.load_state_dict(other.state_dict())
+    assert [report for [report] in second] == reports[1:]
+    deployed = Deployed.of(whole.lanes[0].trained.network, noisy, digits)
+    images = digits.test_images[:5]
+    assert np.array_equal(deployed.probabilities(images), deployed.probabilities(images))

@@ -40,13 +40,15 @@ _MEASURES = (
 class TrainedRow:
     """All seeds of one cell under one setting.
 
-    ``errors`` are (seed, error on the test images at the last epoch), in [0, 1], of those that finished;
-    ``departures`` says where the setting parts from its recipe.
+    ``finished`` of the ``planned`` trainings ran to their end; ``errors`` are (seed, error on the test images
+    at the last epoch), in [0, 1], of those that finished; ``departures`` says where the setting parts from
+    its recipe.
     """
 
     label: str
     cell: str
     planned: int
+    finished: int
     errors: tuple[tuple[int, float], ...]
     held_out: Spread | None
     parameters: int | None
@@ -64,7 +66,7 @@ class TrainedRow:
             self.label,
             spread_percent(self.error),
             ", ".join(f"{percent(error)} (seed {seed})" for seed, error in self.errors) or MISSING,
-            f"{len(self.errors)}/{self.planned}",
+            f"{self.finished}/{self.planned}",
             spread_percent(self.held_out),
             f"{self.parameters:,}" if self.parameters else MISSING,
             duration(self.seconds),
@@ -94,6 +96,7 @@ def _row(group: Sequence[TrainRecord], recipe: str) -> TrainedRow:
         label=first.id.removesuffix(f"-s{first.config.seed}"),
         cell=cell_label(first.config.cell),
         planned=len(group),
+        finished=len(ended),
         errors=tuple((seed, 1 - accuracy) for seed, accuracy in tested),
         held_out=Spread.of(1 - accuracy for accuracy in valid),
         parameters=next((record.parameters for record in group if record.parameters), None),

@@ -23,6 +23,7 @@ from raynas.data.dataset import Dataset
 from raynas.disk import read_json, write_atomic
 from raynas.errors import FileProblems, RaynasError
 from raynas.nets.network import Network
+from raynas.nets.ops.plain import noise_from
 from raynas.search.checkpoint import dump, load
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.library import explain
@@ -143,6 +144,8 @@ class Deployed:
 
     @torch.no_grad()
     def _logits(self, pixels: NDArray[np.uint8], batch: int) -> Iterator[Tensor]:
+        # A random operation gives the same in every call, so that asking twice gives one answer.
+        noise_from(self.network, torch.Generator(self.device).manual_seed(0))
         for start in range(0, len(pixels), batch):
             yield self.network(self.inputs(pixels[start : start + batch]))
 

@@ -21,6 +21,7 @@ from raynas.data.feed import ImageFeed, Images
 from raynas.data.split import permutation
 from raynas.errors import Diverged, RaynasError
 from raynas.nets.network import Network
+from raynas.nets.ops.plain import noise_from
 from raynas.search.memory import peak_memory, reset_peak_memory
 from raynas.search.streams import stream
 from raynas.spaces import skeletons
@@ -54,6 +55,8 @@ class Lane:
         trained = TrainedNetwork(network, self.drops, auxiliary=config.auxiliary > 0, shape=dataset.shape).to(
             device, dtype
         )
+        # A random operation draws where drop path does, so that it gives the same again after a resume.
+        noise_from(network, self.drops)
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.trained = trained.to(memory_format=self.layout)
         self.forward: Any = torch.compile(trained) if config.compile else trained
@@ -123,7 +126,7 @@ class Lane:
         """Return everything that steps change, as tensors."""
         return {
             "network": {name: tensor.clone() for name, tensor in self.trained.state_dict().items()},
-            "momentum": [self.optimiser.state[p]["momentum_buffer"].clone() for p in self._moved()],
+            "momentum": {name: buffer.clone() for name, buffer in self._momentum()},
             "order": self.order.get_state(),
             "drops": self.drops.get_state(),
         }
@@ -131,17 +134,17 @@ class Lane:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Put back what `state` returned."""
         self.trained.load_state_dict(state["network"])
-        parameters = list(self.trained.parameters())
-        for parameter, buffer in zip(parameters, state["momentum"], strict=bool(state["momentum"])):
-            self.optimiser.state[parameter]["momentum_buffer"] = buffer.to(self.device).clone()
+        parameters = dict(self.trained.named_parameters())
+        for name, buffer in state["momentum"].items():
+            self.optimiser.state[parameters[name]]["momentum_buffer"] = buffer.to(self.device).clone()
         self.order.set_state(state["order"])
         self.drops.set_state(state["drops"])
 
-    def _moved(self) -> Iterator[nn.Parameter]:
-        """Yield the parameters that have momentum: all after a step, none before or without momentum."""
-        return (
-            p for p in self.trained.parameters() if self.optimiser.state[p].get("momentum_buffer") is not None
-        )
+    def _momentum(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the momentum of every parameter that has one: not of those that nothing has moved so far."""
+        for name, parameter in self.trained.named_parameters():
+            if (buffer := self.optimiser.state[parameter].get("momentum_buffer")) is not None:
+                yield name, buffer
 
 
 class Training:

@@ -14,6 +14,9 @@ _SAYS = ("title", "source", "note")
 _OWN = frozenset({"cell", "recipe", "seed", "threads", "deterministic", "compile"})
 """What is not a recipe's to say: it is the training's, or the machine's."""
 
+_WHICH = frozenset({"name", "path", "download", "size", "storage", "options", "split_seed"})
+"""Keys of the data that say which they are, or where."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -31,12 +34,19 @@ class Recipe:
         return TrainConfig(**{**self.values, "cell": cell, "recipe": self.name, "data": data, **changes})
 
     def departures(self, config: TrainConfig) -> dict[str, tuple[Any, Any]]:
-        """Return where a training parts from the recipe: key, the recipe's value, the training's."""
-        own = config.model_dump(mode="json")
-        said = {name: value for name, value in self.values.items() if name != "data"}
-        found = {name: (value, own[name]) for name, value in said.items() if own[name] != value}
-        for name, value in self.values.get("data", {}).items():
-            if own["data"][name] != value:
+        """Return where a training parts from the recipe: key, the recipe's value, the training's.
+
+        Every value that decides its numbers counts, also one that the recipe leaves at its default; which
+        data are trained on, and where they lie, is not a departure.
+        """
+        own, usual = (each.model_dump(mode="json") for each in (config, self.config(config.cell)))
+        found = {
+            name: (value, own[name])
+            for name, value in usual.items()
+            if name not in _OWN | {"data"} and own[name] != value
+        }
+        for name, value in usual["data"].items():
+            if name not in _WHICH and own["data"][name] != value:
                 found[f"data.{name}"] = (value, own["data"][name])
         return found
 

@@ -41,10 +41,15 @@ def predict(
 ) -> None:
     """Say which class each image is of, and how probable that is; exit code 1 if one could not be read."""
     from raynas.disk import expanded, write_atomic
+    from raynas.errors import RaynasError
     from raynas.launch.device import local_device
     from raynas.train.deployed import Deployed
     from raynas.train.reading import predict_files
 
+    if csv_file is not None and expanded(csv_file).is_dir():
+        raise RaynasError(
+            "--csv names a folder", got=str(csv_file), expected="the file that the table is written to"
+        )
     found = find_trained(trained, runs)
     deployed = Deployed.load(found.folder, local_device(device))
     names = deployed.card.class_names

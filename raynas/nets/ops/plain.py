@@ -111,7 +111,13 @@ class FactorizedReduce(nn.Module):
 
 
 class Noise(nn.Module):
-    """Standard normal noise of the (strided) input's shape."""
+    """Standard normal noise of the (strided) input's shape.
+
+    It comes from ``generator``, on the network's device, which whoever wants it again sets, owns and saves;
+    by default from PyTorch's own.
+    """
+
+    generator: torch.Generator | None = None
 
     def __init__(self, stride: int) -> None:
         super().__init__()
@@ -119,7 +125,8 @@ class Noise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return noise [N, C, H', W'] for ``x`` [N, C, H, W], whose values do not matter."""
-        return torch.randn_like(x[:, :, :: self.stride, :: self.stride])
+        like = x[:, :, :: self.stride, :: self.stride]
+        return torch.randn(like.shape, generator=self.generator, dtype=x.dtype, device=x.device)
 
 
 class Zero(nn.Module):
@@ -166,6 +173,13 @@ def _separable(operation: Operation, channels: int, stride: int, affine: bool) -
 
 def _normed_relu(window: list[nn.Module], channels: int, affine: bool) -> nn.Sequential:
     return nn.Sequential(*window, nn.BatchNorm2d(channels, affine=affine), nn.ReLU())
+
+
+def noise_from(network: nn.Module, generator: torch.Generator | None) -> None:
+    """Let every random operation of a network draw from a generator, on the network's device."""
+    for module in network.modules():
+        if isinstance(module, Noise):
+            module.generator = generator
 
 
 def plain(name: str, channels: int, stride: int, affine: bool, outputs: int | None = None) -> nn.Module:
