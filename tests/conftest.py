@@ -31,6 +31,15 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
+def _ctrl_c():
+    """Take back what an interrupted verb does in this process: it lets no second Ctrl-C in, and so would
+    every process that a later test starts."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
