@@ -16,7 +16,6 @@ from raynas.data.load import load_data
 from raynas.disk import write_atomic
 from raynas.errors import FileProblems
 from raynas.launch.local import LocalLauncher
-from raynas.launch.runner import NETWORK
 from raynas.search.checkpoint import load
 from raynas.spaces.literature import load_cell
 from raynas.sweep.file.load import load_any
@@ -101,7 +100,7 @@ def test_the_network_that_is_kept_is_the_one_that_was_tested():
     folder = planned(FILE.replace("[darts-v2, pc-darts-cifar]", "[darts-v2]"), "seed=3")
     LocalLauncher("cpu").run(folder)
     [record] = folder.records()
-    network = Deployed.load(folder.trial(record.id).path / NETWORK)
+    network = Deployed.load(folder.trial(record.id).network)
     digits = load_data(record.config.data)
     said = network.probabilities(digits.test_images).argmax(1)
     assert (said == digits.test_labels).mean() == pytest.approx(record.tested.test_accuracy)

@@ -231,3 +231,11 @@ def test_a_random_operation_repeats_with_its_seed_and_after_a_resume(digits):
     deployed = Deployed.of(whole.lanes[0].trained.network, noisy, digits)
     images = digits.test_images[:5]
     assert np.array_equal(deployed.probabilities(images), deployed.probabilities(images))
+
+
+def test_every_weight_is_of_the_seed(digits):
+    """The auxiliary head's too: what else the process has drawn does not matter."""
+    first, second = (Training([config(auxiliary=0.4)], DARTS_V2, colour()).lanes[0].trained for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    other = Training([config(auxiliary=0.4, seed=1)], DARTS_V2, colour()).lanes[0].trained
+    assert not torch.equal(first.auxiliary[-1].weight, other.auxiliary[-1].weight)

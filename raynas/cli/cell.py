@@ -13,7 +13,6 @@ from raynas.errors import RaynasError, nearest, short
 
 if TYPE_CHECKING:
     from raynas.spaces.genotype import Genotype
-    from raynas.sweep.folder import SweepFolder
 
 CellArgument = Annotated[
     str,
@@ -139,6 +138,7 @@ def _read(text: str, file: str | None, name: str | None) -> "Genotype":
 def _by_name(cell: str, runs: Path) -> FoundCell:
     from raynas.spaces.library import names
     from raynas.spaces.literature import load_cell
+    from raynas.sweep.cells import winner_of
     from raynas.sweep.folder import SweepFolder
 
     published = names("cells")
@@ -156,16 +156,4 @@ def _by_name(cell: str, runs: Path) -> FoundCell:
             near=nearest(cell, [*known, *published]),
             next_step="raynas ls cells, or raynas ls sweeps",
         ) from None
-    return _best(cell, folder)
-
-
-def _best(cell: str, folder: "SweepFolder") -> FoundCell:
-    from raynas.sweep.select import judge_of, rank
-
-    sweep = folder.sweep()
-    winner = rank(folder.records(), sweep.select, judge_of(sweep.select, sweep.benchmark)).winner
-    if winner is None or winner.trial.deciding is None:
-        raise RaynasError(
-            f"the sweep {cell!r} has no best cell: no trial finished", next_step=f"raynas status {cell}"
-        )
-    return FoundCell(winner.trial.deciding.genotype, folder.best)
+    return FoundCell(winner_of(folder), folder.best)

@@ -20,9 +20,6 @@ TrainedArgument = Annotated[
     ),
 ]
 
-NETWORK = "network"
-"""The folder of a trial that holds its trained network."""
-
 
 class FoundNetwork(NamedTuple):
     """The folder of a trained network, and which of several it is where the argument left that open."""
@@ -38,9 +35,11 @@ def find_trained(trained: str, runs: Path) -> FoundNetwork:
     `RaynasError` with the nearest name.
     """
     from raynas.sweep.folder import SweepFolder
+    from raynas.sweep.trial_folder import NETWORK
+    from raynas.train.deployed import CARD
 
     path = expanded(trained)
-    path = path.parent if path.name == "network.json" else path
+    path = path.parent if path.name == CARD else path
     for folder in (path, path / NETWORK):
         if _holds(folder):
             return FoundNetwork(folder)
@@ -62,7 +61,7 @@ def _holds(folder: Path) -> bool:
 
 def _trained(sweep: "SweepFolder") -> list[str]:
     """Return the trials that have a trained network, in plan order."""
-    return [trial.id for trial in sweep.sweep().trials if _holds(sweep.trial(trial.id).path / NETWORK)]
+    return [trial.id for trial in sweep.sweep().trials if _holds(sweep.trial(trial.id).network)]
 
 
 def _first(sweep: "SweepFolder") -> FoundNetwork:
@@ -75,11 +74,11 @@ def _first(sweep: "SweepFolder") -> FoundNetwork:
             next_step=f"raynas status {sweep.typed}",
         )
     others = f"of {len(ready)} trained networks the first, {ready[0]}; another: {sweep.name}/{ready[-1]}"
-    return FoundNetwork(sweep.trial(ready[0]).path / NETWORK, others if len(ready) > 1 else "")
+    return FoundNetwork(sweep.trial(ready[0]).network, others if len(ready) > 1 else "")
 
 
 def _of_trial(sweep: "SweepFolder", trial: str) -> FoundNetwork:
-    if _holds(folder := sweep.trial(trial).path / NETWORK):
+    if _holds(folder := sweep.trial(trial).network):
         return FoundNetwork(folder)
     planned, ready = [each.id for each in sweep.sweep().trials], _trained(sweep)
     if trial in planned:
@@ -98,11 +97,13 @@ def _of_trial(sweep: "SweepFolder", trial: str) -> FoundNetwork:
 
 
 def _unknown(trained: str, runs: Path) -> RaynasError:
+    from raynas.train.deployed import CARD
+
     known = sorted(path.parent.name for path in runs.glob("*/sweep.json"))
     return RaynasError(
         f"no trained network {quoted(trained)}",
-        got=f"a folder without {NETWORK}.json" if expanded(trained).is_dir() else None,
-        expected=f"a folder with {NETWORK}.json, that of its trial, or a sweep in {runs}",
+        got=f"a folder without {CARD}" if expanded(trained).is_dir() else None,
+        expected=f"a folder with {CARD}, that of its trial, or a sweep in {runs}",
         near=nearest(trained, known),
         next_step="raynas ls sweeps",
     )

@@ -15,13 +15,9 @@ from raynas.sweep.folder import AnySweep, TrialFolder
 from raynas.train.config import TrainConfig
 from raynas.train.deployed import Deployed
 from raynas.train.loop import Training, build, divided
-from raynas.train.network import TrainedNetwork
 from raynas.train.records import TrainReport
 
 Report = EpochReport | TrainReport
-
-NETWORK = "network"
-"""The folder in a trial's that holds what a training made; see `raynas.train.deployed`."""
 
 
 class Runner(Protocol):
@@ -92,7 +88,7 @@ def keep_result(trial: TrialFolder[Any, Any], runner: Runner, lane: int) -> None
             sweep=trial.path.parent.parent.name,
             trial=trial.id,
         )
-        deployed.save(trial.path / NETWORK)
+        deployed.save(trial.network)
     elif (final := trial.record().deciding) is not None:
         final.genotype.save(trial.path / "genotype.json")
 
@@ -115,8 +111,7 @@ def check_trainable(
         dataset = _images(dataset_of(config.data))
         try:
             divided(len(dataset.labels), config)
-            network = build(config, folder.sweep().cells[config.cell], dataset, torch.float32)
-            TrainedNetwork(network, torch.Generator(), auxiliary=mark[1], shape=dataset.shape)
+            build(config, folder.sweep().cells[config.cell], dataset, torch.Generator())
         except RaynasError as error:
             raise RaynasError(
                 f"the cell {quoted(config.cell)} cannot be trained on {dataset.name}: {error.what}",

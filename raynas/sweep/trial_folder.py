@@ -26,6 +26,9 @@ P = TypeVar("P")
 
 PUT_BACK = "put back the file as raynas wrote it, or run the sweep again under another name"
 
+NETWORK = "network"
+"""The folder of a trial that holds its trained network."""
+
 
 @dataclass(frozen=True)
 class Known:
@@ -67,6 +70,11 @@ class TrialFolder(Generic[C, T]):
     def checkpoint(self) -> Path:
         """The exact state after the last finished epoch."""
         return self.path / "checkpoint.pt"
+
+    @property
+    def network(self) -> Path:
+        """The trained network of a training that has ended; see `raynas.train.deployed`."""
+        return self.path / NETWORK
 
     @property
     def following(self) -> Path:

@@ -8,6 +8,7 @@ and nothing else, so what one gives does not depend on its company, to the bit.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -51,12 +52,9 @@ class Lane:
     ) -> None:
         self.config, self.device = config, device
         self.drops = stream(config.seed, "drops", device)
-        network = build(config, genotype, dataset, dtype)
-        trained = TrainedNetwork(network, self.drops, auxiliary=config.auxiliary > 0, shape=dataset.shape).to(
-            device, dtype
-        )
+        trained = build(config, genotype, dataset, self.drops).to(device, dtype)
         # A random operation draws where drop path does, so that it gives the same again after a resume.
-        noise_from(network, self.drops)
+        noise_from(trained, self.drops)
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.trained = trained.to(memory_format=self.layout)
         self.forward: Any = torch.compile(trained) if config.compile else trained
@@ -151,8 +149,8 @@ class Training:
     """The trainings of K like-shaped configurations of one cell; lanes never influence each other.
 
     Iterating yields, per epoch, one `TrainReport` or `Diverged` for each in order; the last epoch's report
-    holds what the test images say, which are looked at then and never before. ``images`` and ``tests`` may
-    be shared with other trainings of the process. ``clock`` returns seconds.
+    holds what the test images say, which are looked at then and never before. ``images`` may be shared with
+    other trainings of the process. ``clock`` returns seconds.
     """
 
     def __init__(
@@ -211,10 +209,15 @@ class Training:
         if lane.valid is not None:
             found["valid_loss"], found["valid_accuracy"] = lane.evaluate(lane.valid)
         if self.epoch == self.epochs - 1 and self.dataset.test_labels is not None:
-            tests = Images(self.dataset, self.device, "test")
-            feed = ImageFeed(tests, np.arange(len(tests)), EVALUATION_BATCH, lane.order, dtype=self.dtype)
+            every = np.arange(len(self._tests))
+            feed = ImageFeed(self._tests, every, EVALUATION_BATCH, lane.order, dtype=self.dtype)
             found["test_loss"], found["test_accuracy"] = lane.evaluate(feed)
         return found
+
+    @cached_property
+    def _tests(self) -> Images:
+        """The test images on the device, brought there once for all lanes."""
+        return Images(self.dataset, self.device, "test")
 
     def state_dict(self, lane: int = 0) -> dict[str, Any]:
         """Return everything one training needs to go on from here, as tensors and plain values."""
@@ -259,8 +262,13 @@ class Training:
         return {**config, "genotype": self.genotype.digest(), "data_fingerprint": self.dataset.fingerprint()}
 
 
-def build(config: TrainConfig, genotype: Genotype, dataset: Dataset, dtype: torch.dtype) -> Network:
-    """Build a cell's network, its weights drawn for the configuration's seed."""
+def build(
+    config: TrainConfig, genotype: Genotype, dataset: Dataset, drops: torch.Generator
+) -> TrainedNetwork:
+    """Build a cell's network as it is trained, every weight of it drawn for the configuration's seed.
+
+    ``drops`` decides what drop path drops. Raises `RaynasError` for what cannot be built.
+    """
     usual = skeletons.of(genotype).usually(genotype, dataset.shape[1])
     seed = int(stream(config.seed, "weights").initial_seed())
     with torch.random.fork_rng(devices=[]):
@@ -272,7 +280,7 @@ def build(config: TrainConfig, genotype: Genotype, dataset: Dataset, dtype: torc
             config.channels or usual.channels,
             config.cells or usual.cells,
         )
-    return network.to(dtype)
+        return TrainedNetwork(network, drops, auxiliary=config.auxiliary > 0, shape=dataset.shape)
 
 
 def divided(count: int, config: TrainConfig) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
