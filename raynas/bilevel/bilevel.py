@@ -183,6 +183,8 @@ class Bilevel:
         """
         sampler, of_weights = self.policy.sampler, self.weight_sampler
         if sampler.validated == "cells":
+            # Validated are the cells that the weights were trained for, where these have a sampler of their
+            # own.
             trained = of_weights is not None and of_weights.validated == "cells"
             return of_weights if trained else sampler, Statistics.BATCH
         same = not sampler.random and of_weights in (None, sampler)
@@ -241,6 +243,7 @@ class _AtOnce(Function):
     def forward(ctx: Any, run: Callable[[], Outcome], *parameters: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             losses, logits = run()
+            # An operation that no lane has drawn has no gradient.
             ctx.slopes = grad(losses.sum(), parameters, allow_unused=True)
         return losses.detach(), logits.detach()
 

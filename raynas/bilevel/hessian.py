@@ -46,6 +46,7 @@ def shift_free_basis(masks: Sequence[Tensor]) -> Tensor:
         real = int(row.sum())
         axes = torch.eye(len(row), dtype=torch.float64)[row]
         shift = torch.ones(real, 1, dtype=torch.float64)
+        # The first column of Q is the common shift, the others span what is orthogonal to it.
         rotation = torch.linalg.qr(torch.cat([shift, torch.eye(real, dtype=torch.float64)[:, 1:]], 1))[0]
         blocks.append(rotation[:, 1:].T @ axes)
     basis: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
@@ -215,6 +216,7 @@ class Lanczos:
         if step < FEWEST_STEPS:
             return False
         matrix = self._tridiagonal(lane, step)
+        # eigh raises on NaN. Such a lane has no eigenvalues, and must not end the measurement of all others.
         if not bool(matrix.isfinite().all()):
             return True
         values, vectors = torch.linalg.eigh(matrix)
@@ -268,5 +270,6 @@ class Lanczos:
 def _orthogonal(vectors: Tensor, known: Tensor) -> Tensor:
     """Remove from [lanes, n] what lies in each lane's rows [lanes, steps, n]; twice, against round-off."""
     for _ in range(2):
+        # Once leaves round-off where little of a vector is left; "twice is enough" (Kahan, in Parlett 1998).
         vectors = vectors - torch.einsum("lsn,ls->ln", known, torch.einsum("lsn,ln->ls", known, vectors))
     return vectors

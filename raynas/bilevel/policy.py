@@ -101,6 +101,8 @@ class Policy:
         tables = []
         for mask in self._masks.values():
             several = mask.sum(-1, keepdim=True) > 1
+            # The one option left of a row has weight 1 whatever its logit, where shifts change nothing:
+            # moving it would let weight decay and momentum work on a decision that has been taken.
             tables.append((mask & several if self._parts[0].shift_free else mask).flatten(1))
         rows = torch.cat([mask.any(-1) for mask in self._masks.values()], 1)
         return torch.cat([*tables, *[rows] * len(self.layout.extras)], 1)
@@ -136,6 +138,8 @@ class Policy:
 
         For validation, derivation and curvature.
         """
+        # A sampler without chance is asked itself: NASP's projection stands for other weights than its
+        # relaxation.
         draw = Draw(self.relax(flat)) if self.sampler.random else self.sampler(self, flat)
         return self.finish(draw, flat)
 
@@ -164,6 +168,7 @@ class Policy:
         for modifier in self.modifiers:
             draw = modifier.weigh(draw, self, flat)
         if draw.active is not None:
+            # Which operations run is decided on the host, before anything is launched.
             return draw._replace(active={name: mask.cpu() for name, mask in draw.active.items()})
         return draw if self._whole else draw._replace(active=self.alive)
 

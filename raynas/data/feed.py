@@ -46,6 +46,7 @@ class Images:
         self.shape = dataset.shape
         self.mean = dataset.mean
         self.std = dataset.std
+        # Labels are in memory even where images stay on disk: 10 MB for the 1.28 million of ImageNet.
         self._labels = _as_tensor(labels).to(self.device)
         self._source: Tensor | StreamedImages = (
             StreamedImages(images, workers)
@@ -113,6 +114,7 @@ class ImageFeed:
         if self._augment is None:
             return self._plain(order, self.batch)
         _, height, width = self._images.shape
+        # All at once, on the CPU: the numbers do not depend on where images lie, nor on how far an epoch got.
         draws = self._augment.draw(len(order), height, width, self._generator, cutout)
         return self._augmented(self._augment, order, draws)
 
@@ -170,6 +172,7 @@ class ImageFeed:
         count = len(self._indices)
         full = count // batch * batch
         passes = -(-steps * batch // full)
+        # Whole batches of each permutation: a batch across two passes could hold an image twice.
         orders = [torch.randperm(count, generator=generator)[:full] for _ in range(passes)]
         return self._indices[torch.cat(orders)[: steps * batch]]
 

@@ -46,6 +46,8 @@ class Feeds:
         self.each: Sequence[ImageFeed] | Sequence[TextFeed]
         if isinstance(content, Tensor):
             tokens = content[torch.as_tensor(indices, device=content.device)]
+            # One feed for all: a text is read in order, so there is nothing that lanes could draw
+            # differently.
             self.each = [TextFeed(tokens, config.batch, config.data.bptt)] * self.lanes
         else:
             augment = Augment.of(recipe, config.data)
@@ -76,6 +78,8 @@ class Feeds:
         for step, each in enumerate(zip(*dealt, strict=True), start=1):
             inputs, labels = zip(*each, strict=True)
             yield Batch(torch.stack(inputs), torch.stack(labels), carried)
+            # At the end of the text the streams begin again, and a state from there says nothing of their
+            # first words.
             if carried is not None and step % self.steps_per_epoch:
                 carried.advance()
             elif carried is not None:

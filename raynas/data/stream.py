@@ -27,6 +27,7 @@ class StreamedImages:
 
     def read(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         """Yield uint8 [b, C, H, W] on the CPU for every tensor of indices int64 [b]."""
+        # One loader for each iteration under way: training and validation halves are read in turns.
         loader = self._idle.pop() if self._idle else _Loader(self._files, self._workers)
         try:
             yield from loader.read(batches)
@@ -50,6 +51,8 @@ class _Loader:
         )
 
     def read(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        # In place: the DataLoader holds this very list. Workers never see it; they are sent indices, so they
+        # outlive it.
         self._batches[:] = [batch.tolist() for batch in batches]
         for pixels in self._loader:
             if isinstance(pixels, RaynasError):

@@ -24,6 +24,7 @@ class TextFeed:
     """
 
     def __init__(self, tokens: Tensor, batch: int, bptt: int) -> None:
+        # The last token has no label, as none follows it.
         length = (len(tokens) - 1) // batch
         if batch < 2:
             raise RaynasError(

@@ -64,6 +64,7 @@ class Retries:
                 again.append(trial)
             else:
                 give_up(trial)
+        # Half of a pack needs about half of the memory; the other half goes on as a pack of its own.
         middle = -(-len(again) // 2) if "oom" in kinds else len(again)
         return [part for part in (again[:middle], again[middle:]) if part]
 
@@ -89,6 +90,7 @@ def data_key(config: DataConfig) -> str:
 
     The vocabulary of a text depends on where it is cut.
     """
+    # They change batches, not the data set: searches that differ in these alone share one copy in memory.
     left_out = {"augment", "cutout", "bptt", *(("split_seed",) if config.limit is None else ())}
     if not is_text(config.name):
         left_out.add("valid")
@@ -111,6 +113,7 @@ def note_death(trial: TrialFolder[Any, Any], words: str, kind: str = "crash") ->
     Returns the kind on record.
     """
     events, _ = trial.spool.events()
+    # A process that could still write said why it died; "worker died" after it would hide the reason.
     if events and events[-1]["kind"] == "error":
         return str(events[-1]["kind_of_error"])
     attempt = this_attempt(trial.record())

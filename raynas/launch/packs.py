@@ -61,6 +61,7 @@ class Steps:
 
     def of(self, size: int) -> float:
         """Return the seconds of a step of a pack of ``size``, interpolated between what was measured."""
+        # Sizes between two powers of 2 are not measured; above the largest a step costs in proportion.
         below = max(known for known in self.seconds if known <= size)
         above = min((known for known in self.seconds if known >= size), default=below)
         if above == below:
@@ -203,6 +204,7 @@ def _makespan(groups: Mapping[str, tuple[int, int, Steps]], sizes: Mapping[str, 
         if not steps.seconds:
             continue
         for size in dealt(count, sizes[name]):
+            # As Ray does it: the next in the plan goes to whichever slot is free first.
             slot = free.index(min(free))
             free[slot] += length * steps.of(size)
     return max(free)

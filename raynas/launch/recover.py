@@ -26,6 +26,7 @@ from raynas.train.records import TrainReport
 def mend(folder: AnySweep) -> list[str]:
     """Set right what no process runs now, as a sweep's only driver; return what was done, a line each."""
     done = []
+    # Not among `folder.trials()`, which are those whose configuration is known.
     for trial in folder.lost():
         names = ", ".join(trial.set_aside(trial.spool.path, trial.checkpoint, trial.following))
         done.append(f"{trial.id}: the values suggested for it are lost: {names}; it begins anew with others")
@@ -63,6 +64,7 @@ def restore_packs(folder: AnySweep) -> list[str]:
         if record.start and "pack" in record.start:
             shape, size = shape_of(record.config), max(len(record.start["pack"]), 1)
             known = found.get(shape)
+            # "cuda (NVIDIA H200)" of a start event, and "cuda" of what was measured.
             device = str(record.start.get("device", "")).partition(" ")[0]
             forms = record.start.get("forms") or {}
             pack = max(size, known.pack if known else 1)
@@ -127,6 +129,8 @@ class Member:
             if other != epoch and epoch == 0 and path == self.trial.checkpoint:
                 name = set_aside(path).name
                 self.done.append(f"goes back to the start with its pack; its checkpoint is {name}")
+            # The checkpoint that `following` replaces, or a `following` that not all of the pack got to
+            # write.
             elif other != epoch:
                 path.unlink()
         if epoch not in self.states:
@@ -177,6 +181,8 @@ def teams(members: Sequence[Member], same: Callable[[Member], bool]) -> list[Tea
     """
     if not members:
         return []
+    # Each has at most two states, one epoch apart (see `_save` of `raynas.launch.trial`): what all can reach
+    # is the earlier one, or the later where all have it.
     latest = max(set.intersection(*(member.reachable for member in members)))
     furthest = max(max(member.reachable) for member in members)
     lost = [member for member in members if member.lost]
@@ -185,6 +191,8 @@ def teams(members: Sequence[Member], same: Callable[[Member], bool]) -> list[Tea
     # A kill in the first epoch finds some members with its state and some with none.
     if (lost or furthest == 1) and all(same(member) for member in members):
         return [(0, list(members))]
+    # No common epoch, and not the same numbers again either: those with a state lose nothing by going on
+    # apart.
     for member in lost:
         member.forget_reports()
     apart: dict[int, list[Member]] = {}

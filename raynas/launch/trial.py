@@ -123,6 +123,7 @@ def _pack(team: Team, dataset: Data, device: torch.device, forms: Mapping[str, s
     make_deterministic(configs[0])
     pack = runner_of([member.trial for member in members], dataset, device, forms)
     for lane, member in enumerate(members):
+        # None at epoch 0: a search begins from its seed.
         if (state := member.at(epoch)) is not None:
             _take_up(pack, state, lane, member)
     for member in members:
@@ -135,6 +136,8 @@ def _again(rest: list[Member], device: torch.device, forms: Mapping[str, str] | 
     trials = [member.trial for member in rest]
     members = _members(trials)
     for member, before in zip(members, rest, strict=True):
+        # Members are read anew, and do not know what was set aside at the first try; their start events say
+        # so.
         member.done[:0] = before.done
     return teams(members, _same(trials, device, forms))
 

@@ -94,6 +94,7 @@ def count(name: str, inputs: int, outputs: int, stride: int, height: int, width:
         elif isinstance(module, nn.Identity):
             found = _added(found, Counts(memory=moved))
 
+    # Shapes without numbers: nothing is allocated or computed, however large the images.
     with torch.device("meta"):
         operation = plain(name, inputs, stride, affine=False, outputs=outputs)
         for module in operation.modules():

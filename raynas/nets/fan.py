@@ -288,6 +288,8 @@ class Fan(nn.Module):
         edge contributes to an image.
         """
         source = Source(x, run, self.lanes)
+        # A dropped edge loses what it sends and nothing of what arrived before, so sums are joined after
+        # dropping.
         total = arrived if kept is None else None
         skips = self._kept_skips(source) if run.skip_dropout else None
         if weights.shared is not None:
@@ -352,6 +354,9 @@ class Fan(nn.Module):
         wide = interleave(results, self.lanes)
         n, _, height, width = wide.shape
         if self.lanes == 1:
+            # One entry in C of this matrix is not 0, and still one product takes .3 to .4 of the time of a
+            # multiply-add for each operation and target (2 operations, 4 targets; sizes micro, tiny, paper16
+            # of the benchmarks).
             mixed = torch.mm(nhwc(wide).flatten(0, 2), matrix.reshape(wide.shape[1], -1))
         else:
             by_lane = nhwc(wide).reshape(-1, self.lanes, len(results) * self.channels).transpose(0, 1)

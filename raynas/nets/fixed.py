@@ -58,6 +58,7 @@ class Preprocess(nn.Module):
     def __init__(self, lanes: Lanes, inputs: int, channels: int, stride: int = 1) -> None:
         super().__init__()
         self.lanes = len(lanes)
+        # An odd number of channels is not divided evenly; DARTS' code refuses it.
         sizes = [channels // 2, channels - channels // 2] if stride > 1 else [channels]
         self.weights = nn.ParameterList(lanes.uniform(size, inputs, 1, 1, fan_in=inputs) for size in sizes)
         self.stride = stride
@@ -108,6 +109,7 @@ class SuperResidualBlock(nn.Module):
         z = run.convolve(F.relu(x), self.first.flatten(0, 1), stride=2, padding=1, groups=self.lanes)
         z = F.relu(self.norm_first(z, run))
         z = run.convolve(z, self.second.flatten(0, 1), padding=1, groups=self.lanes)
+        # Odd sides are rounded up, as the convolution of stride 2 beside it does.
         pooled = F.avg_pool2d(x, 2, ceil_mode=True)
         shortcut = run.convolve(pooled, self.shortcut.flatten(0, 1), groups=self.lanes)
         out: Tensor = self.norm_second(z, run) + shortcut

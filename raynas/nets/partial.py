@@ -45,6 +45,7 @@ class Partial:
         At stride 2 it is max-pooled 2×2, with odd sides rounded up as convolutions do. ``carry`` is
         [lanes, targets, 1]; ``kept`` [N, 1, 1, lanes, targets, 1] says what is not dropped.
         """
+        # Odd sides rounded down, as pooling does by default, would give the two parts of a node two sizes.
         rest = rest if stride == 1 else F.max_pool2d(rest, 2, ceil_mode=True)
         factors = carry.to(rest.dtype)
         if kept is not None:

@@ -21,6 +21,8 @@ def recomputed(cell: nn.Module, before: Tensor, previous: Tensor, weights: Any, 
 
     The result can be differentiated once or twice, and more than once.
     """
+    # Those of this pass: second order hands others in by functional_call, and they are gone when the backward
+    # pass computes again.
     parameters = dict(cell.named_parameters())
     statistics = {
         f"{name}.{key}": buffer
@@ -48,5 +50,6 @@ def recomputed(cell: nn.Module, before: Tensor, previous: Tensor, weights: Any, 
         arguments = (before, previous, weights, replace(run, noise=noise, drops=drops))
         return functional_call(cell, {**parameters, **copies}, arguments)  # type: ignore[no-any-return]
 
+    # torch's global generators are not used here, so that there is no state of theirs to keep.
     out: Tensor = checkpoint(compute, before, previous, use_reentrant=False, preserve_rng_state=False)
     return out

@@ -69,6 +69,7 @@ class Supernet(nn.Module):
         self.tail = build.tail(plan)
         self.head = lanes.uniform(classes, plan.features, fan_in=plan.features)
         self.bias = lanes.uniform(classes, fan_in=plan.features)
+        # Last: a form says how a convolution is computed, not which weights there are.
         for module in self.modules():
             if isinstance(module, SeparablePair):
                 module.forms = forms or NO_FORMS
@@ -81,7 +82,10 @@ class Supernet(nn.Module):
         self._check_pass(run, len(images))
         if skeletons.of(self.space).skips:
             run = replace(run, auxiliary=1.0)
+        # Lanes side by side in the channels: grouped convolutions then keep them apart in one call. Depthwise
+        # ones of few channels read memory in order in channels-last only.
         x = images.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
+        # Cells of one kind and width weigh alike: in DARTS' 8 cells the weights are cut 5 times instead of 8.
         shared: dict[Any, Any] = {}
         before, previous = self.stem(x, run)
         layer: Layer

@@ -76,6 +76,8 @@ class Cost(Penalty):
             price = costs[name]
             charged = weights * price.to(weights)
             if self.drawn:
+                # By the drawn weights, not by `active`: a sampler may compute options that it has given the
+                # weight 0.
                 chosen = draw.weights[name].detach() > 0
                 charged = charged.masked_fill(~chosen, 0.0)
                 spent = spent + price.to(weights).expand_as(chosen).masked_fill(~chosen, 0.0).flatten(1).sum(
@@ -107,6 +109,8 @@ class Cost(Penalty):
         if self.form == "add":
             return losses + self.strength * (expected - reference) / reference
         if self.form == "log":
+            # All of α on options without a cost makes E 0, whose logarithm is −∞: 1e-6 bounds the term at
+            # −13.8·strength.
             return losses + self.strength * (expected / reference).clamp_min(1e-6).log()
         ratio = expected.clamp_min(LEAST).log() / torch.tensor(reference).to(losses).log()
         return losses * ratio.pow(self.strength)

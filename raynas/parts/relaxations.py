@@ -20,6 +20,8 @@ from raynas.spaces.space import Space
 def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
     """Normalise [..., options] over true entries; a row without any is all zeros, as is its gradient."""
     some = mask.any(-1, keepdim=True)
+    # A row of −∞ alone has a softmax of NaN, and so has its gradient: it keeps its logits and is cut
+    # afterwards.
     weights: Tensor = logits.masked_fill(~mask & some, -float("inf")).softmax(-1)
     return weights.masked_fill(~mask, 0.0)
 
@@ -107,6 +109,7 @@ class ReluShare(Relaxation):
         positive = F.relu(logits).masked_fill(~mask, 0.0)
         total = positive.sum(-1, keepdim=True)
         uniform = mask / mask.sum(-1, keepdim=True).clamp_min(1)
+        # The inner `where` is for the gradient: `torch.where` alone would pass on the NaN of 0/0.
         return torch.where(total > 0, positive / torch.where(total > 0, total, 1.0), uniform)
 
 

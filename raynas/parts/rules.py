@@ -76,6 +76,7 @@ class KeepMass(Hold):
         old = layout.tables(before)
         for name, table in layout.tables(values).items():
             moved = table != old[name]
+            # In logarithms, as the sums themselves overflow for logits of 89 and more in float32.
             change = _log_mass(table, moved) - _log_mass(old[name], moved)
             table.sub_(torch.where(moved, change, 0.0))
 
@@ -109,6 +110,8 @@ class Mover:
         values, live = self._policy.alphas, self._policy.live
         for limit in self._limits:
             gradient = limit(gradient)
+        # A copy only where something is put back or compared: most methods let all of α move, and hold it to
+        # nothing.
         before = values if live is None and not self._holds else values.clone()
         self._moves.step(values, gradient)
         if live is not None:
@@ -219,6 +222,8 @@ class _Proximal(_Lanewise):
         self._rate, self._decay, self._strength, self._momentum = rate, decay, strength, momentum
 
     def step(self, values: Tensor, gradient: Tensor) -> None:
+        # Weight decay belongs to the smooth part of the loss, so it is in the step that the threshold
+        # follows.
         ahead = values - self._rate * (gradient + self._decay * values)
         shrunk = ahead.sign() * (ahead.abs() - self._rate * self._strength).clamp_min(0)
         velocity = self.tensors["velocity"]
@@ -279,12 +284,15 @@ class _Adaptive(_Lanewise):
         self._inner = self._mask & (places != self._last)
         several = sum(int((mask.sum(-1) > 1).sum()) for mask in masks)
         self._free = sum(int((mask.sum(-1) - 1).clamp_min(0).sum()) for mask in masks)
+        # The floor of the authors' code, 1/(rows·(options − 1)); a row of one option decides nothing and is
+        # not counted.
         self._floor = 1 / (max(several, 1) * (options - 1).clamp_min(1)).to(like)
 
     def step(self, values: Tensor, gradient: Tensor) -> None:
         direction = -gradient * self._mask
         whitened = self._whitened(direction, values.clamp_min(torch.finfo(values.dtype).tiny))
         norm = whitened.norm(dim=1, keepdim=True)
+        # A lane without a gradient has no direction: neither its α nor what it has accumulated changes.
         moves = norm > 0
         unit = torch.where(moves, 1 / norm, 0.0)
         path, chance, delta = (self.tensors[name] for name in ("path", "chance", "delta"))
@@ -315,4 +323,5 @@ class _Adaptive(_Lanewise):
             above = (lifted - floor).masked_fill(~mask, 0.0)
             excess = (lifted.sum(-1, keepdim=True) - 1).masked_fill(~mask.any(-1, keepdim=True), 0.0)
             total = above.sum(-1, keepdim=True)
+            # Taken in proportion to what lies above the floors, so that nothing falls below them in turn.
             table.copy_(lifted - excess * above / torch.where(total > 0, total, 1.0))

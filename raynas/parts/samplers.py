@@ -36,6 +36,7 @@ SMALLEST = 1e-12
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
     """Return exactly the value of ``hard`` [...] with the gradient of ``soft`` [...]."""
+    # In this order: (hard + soft) − soft rounds, and a chosen weight of .9999999 would no longer be 1.
     return hard + (soft - soft.detach())
 
 

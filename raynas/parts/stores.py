@@ -94,6 +94,8 @@ class Generator(Store):
         for name, (rows, width) in layout.shapes.items():
             shape = (INPUTS, rows, width + len(layout.extras))
             noise = [torch.randn(shape, generator=g, dtype=torch.float64) for g in generators]
+            # The input is no parameter, but the logits are nothing without it: it goes into checkpoints with
+            # the memory.
             memory[_key(name)] = torch.stack(noise)
             groups.append(torch.stack([self._parameters(g) for g in generators]))
         return torch.cat(groups, 1)
@@ -144,6 +146,8 @@ class Generator(Store):
             inner = index < len(layers) - 1
             x = F.relu(x) if inner or self.last == "block" else x
             if inner or self.last != "plain":
+                # No running statistics: the input is the same at every call, so its own are those of all that
+                # there is.
                 x = F.batch_norm(x, None, None, scale.flatten(), shift.flatten(), training=True)
         return x[0]
 

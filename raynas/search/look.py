@@ -112,6 +112,7 @@ class Evaluator:
         if sampler is None:
             return self.look(self.problem.mean(), statistics, "validate", epoch)
         policy, dice = self.problem.policy, self.problem.policy.dice
+        # With the policy's own dice, validating would change which cells training draws next.
         policy.dice = Dice([stream(config.seed, f"dice/validate/{epoch}") for config in self.configs])
         try:
             draw = partial(policy.draw, policy.alphas, sampler)
@@ -142,6 +143,7 @@ class Evaluator:
                 for batch in self.feeds.plain(self._batch()):
                     logits = problem.forward(batch, draw(), statistics)
                     both = torch.stack([cross_entropy(logits, batch.labels), accuracy(logits, batch.labels)])
+                    # By images, not by batches: the last batch may be smaller.
                     totals += both * batch.labels[0].numel()
                     count += batch.labels[0].numel()
                     drawn += 1
@@ -165,6 +167,7 @@ class Evaluator:
                 policy.logits(policy.alphas).detach(),
                 self.basis,
                 [stream(config.seed, "curvature") for config in self.configs],
+                # One for each row of α: the direction in which all of its logits shift by the same amount.
                 zeros=policy.layout.rows if self._shift_free else 0,
                 steps=hessian.steps,
                 tolerance=hessian.tolerance,

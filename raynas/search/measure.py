@@ -182,6 +182,7 @@ def measure_packs(
         seeded = [config.model_copy(update={"seed": seed}) for seed in range(size)]
         try:
             pack = random_pack(seeded, space, shape, classes, device)
+            # What else the machine does only ever adds time, so the least of two says most.
             seconds[size] = min(_seconds(pack, 2))
             need = max(need, (peak_memory(device) - before) / size)
             if size == 1 and config.hessian.every and most * CURVATURE_MEMORY * need > memory:
@@ -194,6 +195,8 @@ def measure_packs(
         stale = 0 if size / seconds[size] > WORTH * best else stale + 1
         best = max(best, size / seconds[size])
         following = size * 2 if size * 2 <= most or size == most else most
+        # Three steps (one is not counted) and half a one for building the pack, each at worst as long per
+        # search as in the size before.
         ahead = 3.5 * seconds[size] * following / size
         limit = min(patience * seconds[1], LONGEST)
         if following * need >= memory or spent + ahead > limit:
@@ -220,6 +223,7 @@ def measure_faster_forms(
     train, _ = next(pack.batches())
     forms = measure_forms(pack.problem.supernet, train.images)
     measured = random_pack(seeded, space, shape, classes, device, forms)
+    # Kernels were timed one by one; what counts is whether the whole step is faster.
     return forms if forms and min(_seconds(measured, 2)) < usual / WORTH else {}
 
 

@@ -37,6 +37,7 @@ def _remember(state: State, lane: int) -> None:
     """Keep this epoch's state as long as the stop rule may go back to it."""
     reach = max(rule.reach for rule in state.calendar.method.returning)
     past = state.past[lane]
+    # The epoch just reported has been counted by now.
     past[state.epoch - 1] = state.snapshot(lane)
     state.past[lane] = dict(sorted(past.items())[-reach:])
 
@@ -46,6 +47,7 @@ def _go_back(state: State, lane: int, ending: Ending) -> None:
     state.epoch = ending.epoch + 1
     past = state.past[lane]
     state.restore(lane, past[ending.epoch])
+    # What came after belongs to a course that has been taken back; it will come again, with other numbers.
     state.past[lane] = {epoch: kept for epoch, kept in past.items() if epoch <= ending.epoch}
     state.history[lane] = state.history[lane][: state.epoch]
     state.restarts[lane] += 1

@@ -51,6 +51,8 @@ class State:
             "epoch": self.epoch,
             **self.snapshot(lane),
             "history": [report.to_json() for report in self.history[lane]],
+            # As many states again as the stop rule may go back by, so that a resumed search can go back as
+            # well.
             "past": dict(self.past[lane]),
             "restarts": self.restarts[lane],
         }
@@ -66,6 +68,8 @@ class State:
         self.history[lane] = [EpochReport.from_json(report) for report in state["history"]]
         self.past[lane] = dict(state["past"])
         self.restarts[lane] = state["restarts"]
+        # Weight decay is no part of a snapshot: a search that goes back takes the earlier state up with more
+        # of it.
         self.trainer.regularise(lane, self.restarts[lane])
 
     def snapshot(self, lane: int) -> dict[str, Any]:
@@ -75,6 +79,7 @@ class State:
 
     def restore(self, lane: int, snapshot: Mapping[str, Any]) -> None:
         """Put back what every step changes, as it was before ``epoch`` began."""
+        # Stages may have rebuilt the supernet (P-DARTS): shapes first, or the numbers would not fit.
         self.trainer.take_shape_of(self.calendar.progress(self.epoch - 1).stage)
         self.trainer.restore(lane, snapshot)
         for name, generators in self.streams.items():

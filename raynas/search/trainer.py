@@ -86,6 +86,7 @@ class Trainer:
         if start == "widen":
             generators = self._generators_of(f"widen/{number}")
             widened = widen(self.problem.supernet, supernet, generators)  # type: ignore[arg-type]
+            # What the optimiser remembers of a channel belongs to its repeats as well.
             velocity = widened(self.sgd.velocity)
         else:
             self.problem.policy.start(self._generators_of(f"alphas/{number}"))
@@ -167,6 +168,7 @@ class Trainer:
         """Put one lane's state back."""
         for name, tensor in self.problem.supernet.state_dict().items():
             tensor[lane] = state["supernet"][name]
+        # Updaters move the flat values, and copy them over the parameters after each step.
         self.problem.values[lane] = flatten([p.detach() for p in self.problem.parameters])[lane]
         self.problem.policy.restore(lane, state["policy"])
         self.sgd.restore(lane, state["sgd"])

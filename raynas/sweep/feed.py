@@ -35,6 +35,8 @@ class SpoolFeed(Generic[T]):
         """Take in the lines written since the last call."""
         with self._lock:
             if (now := self._spool.changed(self._state)) is not None:
+                # A longer file is not always the same file: a user may have put another in its place, or cut
+                # and continued it.
                 if self._spool.before(self.offset) != self._tail:
                     self._begin()
                 self._state = now
@@ -43,6 +45,7 @@ class SpoolFeed(Generic[T]):
                     self._fold.take(event)
                 self._tail = self._spool.before(self.offset)
                 self.record = self._fold.record()
+            # Set aside by a resume: what was read belongs to the file that has gone.
             elif self._state is not None and not os.path.lexists(self._spool.path):
                 self._begin()
             return self.record

@@ -101,6 +101,8 @@ class SweepFolder(Generic[C, T]):
         for trial, config in zip(sweep.trials, configs, strict=True):
             if config is not None:
                 found = spaces[config.space] if sweep.kind == "search" else sweep.cells[config.cell]
+                # Before sweep.json, whose presence says that a sweep is whole: a kill here leaves a name that
+                # is still free.
                 self.trial(trial.id).write(trial, found)
         self._write(replace(sweep, spaces=spaces))
 

@@ -58,6 +58,7 @@ class Proposer:
         self._companies: dict[str, list[str]] = {}
         self._shapes: dict[str, str] = {}
         for record in folder.records():
+            # Records of another version are not judged, so their trials are never run anew by this one.
             if record.foreign or not (retry_failed and record.status == "failed"):
                 self._note(record)
             self._companies[record.id] = list((record.start or {}).get("pack", []))
@@ -130,6 +131,8 @@ class Proposer:
             self._points[slot] = self._suggest(slot)
             self._folder.suggest(slot, self._points[slot])
         for sibling in map(self._filled, self._slots[slot]):
+            # The sweep's file has the point before any trial has: a kill in between leaves trials to be
+            # written here.
             if (folder := self._folder.trial(sibling.id)).own() is None:
                 folder.write(sibling, self._sweep.spaces.get(self._sweep.base[slot[0]]["space"]))
             if sibling.id in self._queue:

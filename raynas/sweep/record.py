@@ -174,6 +174,8 @@ class Fold(Generic[T]):
         kind = event.get("kind")
         if kind == "start":
             told = _another(event, self._id, self._config)
+            # Holds until the next start: lines of two searches in one file come from a copied folder, and
+            # only starts carry a name.
             self._strange = bool(told)
             if told:
                 self._damage[f"events.jsonl holds the records of another search: {told}"] = None
@@ -247,8 +249,11 @@ class Fold(Generic[T]):
         """
         known = self._reports
         newest = max((each.restart for each in known.values()), default=0)
+        # The first time counts: an epoch run again after a kill gives the same report, later.
         self._times.setdefault((report.restart, report.epoch), float(event.get("time", 0.0)))
         if report.restart > newest:
+            # Kept apart and not dropped: MLflow has those epochs already, and an epoch's step there is its
+            # place among all that ran.
             later = [epoch for epoch in sorted(known) if epoch >= report.epoch]
             self._replaced += [known.pop(epoch) for epoch in later]
         again = [each.epoch for each in known.values() if each.restart > report.restart]

@@ -246,6 +246,7 @@ def _rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
 def _ranks(values: Sequence[float]) -> list[int]:
     """Return twice each value's place; equal ones share the mean of theirs."""
     ordered = sorted(values)
+    # Twice the place, so that the mean of two places stays a whole number and equal ones compare equal.
     return [bisect_left(ordered, value) + bisect_right(ordered, value) for value in values]
 
 

@@ -52,6 +52,7 @@ class Spool:
                 _append_line(descriptor, line)
             finally:
                 os.close(descriptor)
+            # Bytes on disk are lost with a power cut as long as their file's name is not on disk, too.
             if new:
                 sync_folder(self.path.parent)
         except OSError as error:
@@ -88,6 +89,7 @@ class Spool:
         except (OSError, ValueError):
             return None
         epochs = {int(found[1]): line for line in lines if (found := _EPOCH.match(line))}
+        # An epoch once taken back, or missing, needs all reports to tell which of them count.
         if set(epochs) != set(range(len(epochs))) or any(b'"restart":0' not in epochs[one] for one in epochs):
             return None
         kept = [line for line in lines if not _EPOCH.match(line)] + [epochs[one] for one in list(epochs)[-1:]]
@@ -100,6 +102,8 @@ class Spool:
             now = self.path.lstat()
         except OSError:
             return None
+        # Nothing but `append` writes here, so other bytes mean another size; a file that was put in its place
+        # has another number.
         same = state is not None and (now.st_ino, now.st_size) == (state.st_ino, state.st_size)
         return None if same else now
 
@@ -158,6 +162,7 @@ def _parse(line: bytes) -> Any:
 def _append_line(descriptor: int, line: bytes) -> None:
     size = os.fstat(descriptor).st_size
     whole = _whole_lines(descriptor, size)
+    # What a kill cut short has no newline; appended to, it would spoil the new line as well.
     if whole < size:
         os.ftruncate(descriptor, whole)
     try:

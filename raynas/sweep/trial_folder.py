@@ -167,6 +167,8 @@ class TrialFolder(Generic[C, T]):
         record = fold.record(checked=False)
         last = record.newest
         ended = None if last is None else last.ended
+        # Where any doubt is left, all of the file is read: this is a shortcut and must never say anything
+        # else.
         lacks = record.status == "finished" and ended is None and count < record.epochs
         apart = last is not None and (last.epoch != count - 1 or (ended and ended.epoch != last.epoch))
         if not whole or lacks or apart:

@@ -96,12 +96,16 @@ class Uploader:
                 for place, trial_id in enumerate(sorted(pending - failures.keys())):
                     if self._stopped:
                         raise InterruptedError("uploading was stopped")
+                    # The first trial's files go in any case: a sweep that always has new numbers would never
+                    # send a picture.
                     if place and step == self._send_files and urgent():
                         later.add(trial_id)
                         continue
                     try:
                         step(trial_id, closing)
                     except Exception as error:
+                        # A trial that fails by itself keeps no other waiting; a store that does not answer
+                        # fails here, for all.
                         self._connected.ping()
                         failures[trial_id] = error
                     self.steps += 1
@@ -157,6 +161,8 @@ class Uploader:
             if run.tags.get("raynas.sweep") != self._sweep.name:
                 continue
             if run.tags.get("raynas.kind") == "sweep":
+                # Two, where a call whose answer was lost had done its work: the first found is used from now
+                # on.
                 found = found or run
             elif run.tags.get("raynas.kind") == "search":
                 self._children.setdefault(run.tags["raynas.trial"], _Child(run))
@@ -173,6 +179,7 @@ class Uploader:
         if child is None:
             experiment = self._parent(record.config).experiment
             run = self._connected.create(experiment, record.id, tags, feed.started)
+            # New, so nothing of it is in the store: no question need be asked.
             child = self._children[record.id] = _Child(run, set(), Files(set(), set()))
             self.runs += 1
         return child
@@ -205,7 +212,10 @@ class Uploader:
             for step, report in enumerate(feed.record.ran)
             if step not in there
         ]
+        # MLflow takes at most 1,000 metrics a call: whole epochs, as many as fit.
         many = BATCH // max((len(row) for _, _, row in rows), default=1)
+        # Once even without rows, for the tags: a trial that waits or has failed has no epoch to send them
+        # with.
         for start in range(0, max(len(rows), 1), many):
             batch = rows[start : start + many]
             self._connected.log(child.run, batch, tags)

@@ -59,6 +59,7 @@ def convolve_twice(
 def _derivative(gradient: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, which: int) -> Tensor:
     """Return the gradient of the input (``which`` 0) or of the weight (1)."""
     stride, padding, dilation = ([n, n] if isinstance(n, int) else list(n) for n in geometry[:3])
+    # Each of the two gradients costs about a forward pass, so only the one that is asked for is computed.
     mask = [which == 0, which == 1, False]
     both = torch.ops.aten.convolution_backward(
         gradient, x, weight, None, stride, padding, dilation, False, [0, 0], geometry.groups, mask

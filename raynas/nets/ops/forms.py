@@ -75,6 +75,8 @@ def form_for(shape: Shape, forms: Forms = NO_FORMS) -> str:
 
 def usual_form(shape: Shape) -> Form:
     """Return the form that is faster on the CPUs it was measured on."""
+    # With holes as wide as the map only the centre tap meets pixels: both kernels together are one of 1×1,
+    # which costs what the pointwise one would cost alone, at any width.
     only_centre = max(shape.height, shape.width) <= shape.dilation
     return "dense" if shape.channels <= DENSE_CHANNELS or only_centre else "separable"
 
@@ -131,6 +133,7 @@ def fan_out(
         maps, stride, dilation = maps.every(stride), 1, 1
     if form == "dense":
         return _dense(run, maps, depthwise, pointwise, stride, dilation)
+    # Phases must be of one size to be images of one batch; where a side is no multiple the holes stay.
     holes = dilation > 1 and stride == 1 and not any(side % dilation for side in maps.x.shape[2:])
     if holes:
         maps = maps.phases(dilation)
@@ -139,6 +142,8 @@ def fan_out(
     window = _window(depthwise, dilation, maps.x.shape[2:])
     geometry = (stride, _padding(window, dilation), dilation)
     wide = maps.repeated(edges)
+    # Below 1 MiB in float32 the copy is not worth a second repetition. Passes that are differentiated twice
+    # have functions of their own, whose derivatives do not loop over groups.
     if run.twice or wide.numel() < LARGE:
         z = run.convolve(wide, window, *geometry, len(window))
     else:
@@ -164,6 +169,7 @@ class _OfRepeated(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         x, window = ctx.saved_tensors
+        # Under autocast the gradient is in bfloat16, and what was kept in the type that the map came in.
         wide = interleave([x] * (len(window) // x.shape[1]), ctx.groups)
         stride, padding, dilation = ([number] * 2 for number in ctx.geometry)
         of_wide, of_window, _ = torch.ops.aten.convolution_backward(
@@ -206,6 +212,7 @@ def _dense(run: Pass, maps: Maps, depthwise: Tensor, pointwise: Tensor, stride: 
 
 def separately(run: Pass, x: Tensor, depthwise: Tensor, pointwise: Tensor) -> Tensor:
     """Convolve each edge's own map in ``x`` [N, edges·channels, H, W], depthwise and then pointwise."""
+    # Each edge reads a map of its own here, so that there is nothing a dense kernel could share.
     window = _window(depthwise, 1, x.shape[2:])
     return _pointwise(run, run.convolve(x, window, 1, _padding(window, 1), 1, len(window)), pointwise)
 

@@ -107,6 +107,8 @@ class Pool(Shared):
         """Pool each channel, [N, groups·channels, H', W']; padding does not count in an average."""
         x = pick(source.x, self.lanes, path.maps)
         window = (self.kernel, self.stride, self.kernel // 2)
+        # PyTorch's default would count the padding's zeros and make averages at the border too small; DARTS'
+        # code excludes them.
         pooled = (
             F.max_pool2d(x, *window) if self.largest else F.avg_pool2d(x, *window, count_include_pad=False)
         )
@@ -127,6 +129,8 @@ class Reduce(FusedOperation):
 
     def __init__(self, lanes: Lanes, operation: Operation, edges: int, channels: int, stride: int) -> None:
         super().__init__(lanes, operation, edges, channels, stride)
+        # Half of the channels from each: one convolution of stride 2 and side 1 would never see 3 of 4
+        # pixels, two that are one apart see 2 of 4.
         self.near = lanes.uniform(edges, channels // 2, channels, 1, 1, fan_in=channels)
         self.far = lanes.uniform(edges, channels // 2, channels, 1, 1, fan_in=channels)
         self.norm = Norm(lanes, edges * channels)
@@ -291,6 +295,7 @@ _CLASSES: dict[str, type[FusedOperation]] = {
 def operation_class(name: str, stride: int) -> type[FusedOperation]:
     """Return how an operation other than `none` is computed."""
     family = OPERATIONS[name].family
+    # An identity cannot halve a map, so a skip out of an input of a reduction cell is another operation.
     if family == "skip" and stride == 2:
         return Reduce
     if family in _CLASSES:

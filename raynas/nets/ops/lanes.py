@@ -84,6 +84,7 @@ class Pass:
         would alone.
         """
         drawn = [
+            # Drawn in float32 whatever is computed in, so that precision: bfloat16 drops the same entries.
             torch.rand(*size, generator=g, device=g.device, dtype=torch.float32) >= chance for g in self.drops
         ]
         return torch.stack(drawn, 3).to(like).div(1 - chance)
@@ -111,6 +112,8 @@ class Lanes:
     def uniform(self, *shape: int, fan_in: int) -> nn.Parameter:
         """Return a parameter [lanes, *shape] uniform in ±1/√fan_in, PyTorch's default for convolutions."""
         bound = 1 / math.sqrt(fan_in)
+        # On the CPU and in float64, whatever the supernet is of: the same seed then starts the same weights
+        # on every device, and in float32 those of float64, rounded.
         drawn = [torch.rand(shape, generator=g, dtype=torch.float64) for g in self.generators]
         return nn.Parameter((torch.stack(drawn) * 2 - 1).mul(bound).to(self.dtype))
 
@@ -145,6 +148,8 @@ class Norm(nn.Module):
             # `.data`, so that several passes may move them before the first is differentiated.
             mean, variance = self.mean.data.view(-1), self.variance.data.view(-1)
         training = run.statistics is not Statistics.RUNNING
+        # Under running statistics batch normalisation is linear, so its derivatives need no closed form of
+        # ours.
         if run.twice and training:
             return normalise_twice(x, mean, variance, scale, shift, self.epsilon)
         return F.batch_norm(x, mean, variance, scale, shift, training, MOMENTUM, self.epsilon)
@@ -186,6 +191,7 @@ def interleave(parts: Sequence[Tensor], groups: int) -> Tensor:
         return parts[0]
     if groups == 1:
         return torch.cat(list(parts), 1)
+    # By identity: a map repeated for every edge comes here as so many times the same part.
     by_group = {id(part): torch.unflatten(nhwc(part), 3, (groups, -1)) for part in parts}
     return nchw(torch.cat([by_group[id(part)] for part in parts], 4).flatten(3))
 

@@ -78,6 +78,7 @@ class _Gradient(Function):
         gradient = _laid_out(gradient, x)
         found = _derivative(gradient, x, scale, mean, inverse, ctx.needs_input_grad[1])
         ctx.save_for_backward(gradient, x, scale, mean, inverse, *found[1:])
+        # Filled by the first backward pass, which may be followed by many through the same graph.
         ctx.table = None
         return found
 
@@ -123,6 +124,7 @@ def _table(
     by_x = torch.stack([2 * wr * r * r * b, zero, zero, -r * r * b, zero]) - wr * r * along_scale
     constant = torch.stack([zero, -wr, zero, zero, one]) - mean * k
     constant_in_x = -g * k - mean * by_x
+    # u enters ∂x through P, which takes its mean off: Σ u/n times u's own factor.
     constant_in_x[1] -= u_in_x / count
     table = torch.stack([k, by_x, constant, constant_in_x, along_scale])
     return table, wr * count, u_in_x, zero

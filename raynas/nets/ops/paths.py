@@ -55,11 +55,14 @@ def chosen_places(
     used = None if len(counts) == lanes else list(counts)
     sums = [lane * targets + positions[edge] for lane, edge in pairs]
     if shared:
+        # Pooling or identity is computed once per lane that has it anywhere, and handed to each of its edges.
         rank = {lane: place for place, lane in enumerate(counts)}
         return Places(len(counts), used, used, [rank[lane] for lane, _ in pairs], sums)
     if len(set(counts.values())) == 1:
         groups, maps = len(counts), used
     else:
+        # Groups of a convolution are of one size. Where lanes have chosen unequally many edges, each pair is
+        # a group of its own and reads a copy of its lane's map.
         groups, maps = len(pairs), [lane for lane, _ in pairs]
     edges = len(positions)
     everything = len(pairs) == lanes * edges
@@ -100,6 +103,7 @@ def normalise(
     if path.own is None or run.statistics is Statistics.BATCH:
         return norm(x, run, scale)  # type: ignore[no-any-return]
     everyone = {name: buffer.view(-1, channels) for name, buffer in norm.named_buffers()}
+    # Indexing copies, so what the pass moves in these rows is put back below, and only by passes that move.
     mine = {name: rows[path.own] for name, rows in everyone.items()}
     out: Tensor = functional_call(norm, mine, (x, run, scale))
     if run.statistics is Statistics.UPDATE:

@@ -33,6 +33,7 @@ class SuperBlocksCell(Layer):
         *blocks, _ = space.targets
         rows = {row.name: i for group in skeletons.groups(space) for i, row in enumerate(group.rows)}
         self.rows = [rows.get(f"block {block}: parents") for block in blocks]
+        # One convolution for all projections: a block's each, and one as wide as all blocks for the output.
         width = 2 * len(blocks) * plan.channels
         self.projections = lanes.uniform(width, plan.inputs[0], 1, 1, fan_in=plan.inputs[0])
         self.norm = Norm(lanes, width)

@@ -95,6 +95,7 @@ class DenseCell(Layer):
             wide = interleave([wide, layer(inputs, run)], self.lanes)
             rows, reading = reading[:size], reading[size:]
             inputs = self._read(wide, rows) if rows else []
+        # Without the first state: it is the block's input, which is added below and has no weight.
         results = torch.unflatten(nhwc(wide), 3, (self.lanes, -1, self.channels))[..., 1:, :]
         scaled = results * last[:, : results.shape[4], None].to(results.dtype)
         z = run.convolve(keep_format(nchw(scaled.flatten(3))), self.project.flatten(0, 1), groups=self.lanes)

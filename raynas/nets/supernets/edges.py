@@ -51,11 +51,14 @@ class SuperEdgeCell(Layer):
         if key not in shared:
             carry = None
             if self.partial is not None:
+                # What by-passes needs a weight for each edge even where nothing weighs edges (PC-DARTS
+                # without edge normalisation): 1.
                 ones = torch.ones_like(weights[self.kind][..., 0])
                 carry = ones if run.carry is None else run.carry[self.kind]
             active = run.active and run.active[self.kind]
             offsets = run.offsets and run.offsets[self.kind]
             rows = weights[self.kind]
+            # An edge that is switched off altogether, as in a derived cell, takes its own skip with it.
             skips = (rows.detach() != 0).any(2).to(rows.dtype) if self.skips else None
             shared[key] = self.mixture(rows, self.channels, active, offsets, carry, skips)
         return shared[key]  # type: ignore[no-any-return]
@@ -106,6 +109,7 @@ def _split_first(arrived: Tensor, lanes: int, waiting: int) -> tuple[Tensor, Ten
     n, height, width, channels = nhwc(arrived).shape
     by_lane = nhwc(arrived).view(n, height, width, lanes, channels // lanes)
     size = channels // (lanes * waiting)
+    # A slice of the channels is not channels-last; the node is read by many kernels, so it is copied once.
     first, others = by_lane.split_with_sizes([size, by_lane.shape[4] - size], 4)
     return nchw(first.flatten(3)).contiguous(memory_format=torch.channels_last), nchw(others.flatten(3))
 

@@ -44,6 +44,7 @@ class SuperPairsCell(Layer):
         """Return [N, lanes·states·channels, H', W']; ``mix`` holds a tensor for each group of α."""
         inputs = mix[f"{self.kind}-inputs"]
         states = [module(x, run) for module, x in zip(self.inputs, (before, previous), strict=True)]
+        # One for each state: the two inputs and every block.
         loose = [torch.ones_like(inputs[:, 0, 0])] * (len(states) + len(self.sources))
         slots: list[Tensor] = []
         for row, slot in enumerate(self.slots):

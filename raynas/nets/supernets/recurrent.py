@@ -106,8 +106,10 @@ class RecurrentSupernet(nn.Module):
         The cell starts from `Pass.carried`, or from zeros, and leaves there what it ended with.
         """
         lanes, n, steps = tokens.shape
+        # Each lane's words are looked up in its own part of one long table, in a single call.
         numbers = torch.arange(lanes, device=tokens.device).view(-1, 1, 1) * self.embedding.shape[1]
         words = F.embedding(tokens + numbers, self.embedding.flatten(0, 1))
+        # Cut once for all time steps, of which a segment has 35 by default.
         mix, added = self._cut(weights, run)
         from_word, from_before = torch.split(self.first, self.channels, 1)
         read = _product(words.flatten(1, 2), from_word).view(lanes, n, steps, -1)
@@ -121,6 +123,7 @@ class RecurrentSupernet(nn.Module):
             state = self._nodes(self._norm(0, state, run), mix, added, matrices, run)
             outputs.append(state)
         if run.carried is not None:
+            # Truncated backpropagation: a gradient ends at its segment's first word.
             run.carried.ahead = state.detach()
         features = torch.stack(outputs, 2).flatten(1, 2)
         logits = torch.baddbmm(self.bias.unsqueeze(1), features, self.embedding.transpose(1, 2))
