@@ -85,7 +85,8 @@ class Pass:
         """
         drawn = [
             # Drawn in float32 whatever is computed in, so that precision: bfloat16 drops the same entries.
-            torch.rand(*size, generator=g, device=g.device, dtype=torch.float32) >= chance for g in self.drops
+            torch.rand(*size, generator=g, device=g.device, dtype=torch.float32) >= chance
+            for g in self.drops
         ]
         return torch.stack(drawn, 3).to(like).div(1 - chance)
 
