@@ -64,7 +64,7 @@ class DataConfig(Frozen):
         description="use only this many training images, seeded, or the first so many tokens of a text",
     )
     size: PositiveInt | None = Field(
-        None, le=4096, description="resize folder images to this many pixels a side"
+        None, le=4096, description="resize folder images to this many pixels per side"
     )
     augment: bool = Field(True, description="random crop and flip as the data set's recipe has them")
     cutout: NonNegativeInt = Field(
@@ -78,7 +78,7 @@ class DataConfig(Frozen):
         10_000, le=10_000_000, description="most words in a text's vocabulary; others are `<unk>`"
     )
     min_count: PositiveInt = Field(
-        2, le=1_000_000_000, description="how often a word occurs at least that is no `<unk>`"
+        2, le=1_000_000_000, description="occurrences below which a word counts as `<unk>`"
     )
     bptt: PositiveInt = Field(35, le=10_000, description="tokens of a text that a step reads of each stream")
 

@@ -32,7 +32,7 @@ def _quotas(groups: Path, own: Path) -> Iterator[float]:
         for folder in (Path(path.strip("/")), *Path(path.strip("/")).parents):
             with suppress(OSError, ValueError):
                 quota, period = (groups / folder / "cpu.max").read_text().split()
-                yield int(quota) / int(period)  # "max" is no number: no quota
+                yield int(quota) / int(period)  # "max" is not a number: there is no quota
             with suppress(OSError, ValueError):
                 place = groups / "cpu" / folder
                 quota_us = int((place / "cpu.cfs_quota_us").read_text())

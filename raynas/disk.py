@@ -31,7 +31,7 @@ class DiskFull(RaynasError):
 def write_atomic(path: Path, data: bytes, mode: int = 0o666) -> None:
     """Replace a file's content in one step, on disk when this returns; ``mode`` as `os.open` takes it.
 
-    Raises `RaynasError` when the disk is full or may not be written; the old file then stands untouched
+    Raises `RaynasError` when the disk is full or may not be written; the old file is then untouched
     and no temporary file is left.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -94,7 +94,7 @@ def _too_deep(deepest: int) -> ValueError:
 def read_bounded(path: Path, most: int) -> bytes:
     """Return the bytes of an ordinary file that has at most ``most``.
 
-    Raises `OSError` as opening does, and `ValueError` for more bytes and for what is no ordinary file: a
+    Raises `OSError` as opening does, and `ValueError` for more bytes and for what is not an ordinary file: a
     pipe would never end, a device has no size.
     """
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
@@ -109,7 +109,7 @@ def open_own(path: Path, flags: int) -> int:
     """Open a file that raynas alone writes, making it where ``flags`` say so; return the descriptor.
 
     Raises `OSError` as opening does, for a link as well (what is written would end up in its target), and
-    `ValueError` for what is no ordinary file.
+    `ValueError` for what is not an ordinary file.
     """
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     try:
@@ -159,7 +159,7 @@ def set_aside(path: Path, *, keep: bool = False) -> Path:
 def lock(path: Path, patience: float = 0.0) -> Iterator[IO[str]]:
     """Hold a lock file, yielded open at its start, as long as the kernel lets only one process.
 
-    What stands there and is no ordinary file is set aside first, so that a link's target is never written.
+    What is there and is not an ordinary file is set aside first, so that a link's target is never written.
     Raises `BlockingIOError` when another process holds it for more than ``patience`` seconds (infinity to
     wait for ever), and `RaynasError` when it cannot be opened. Where storage knows no locks (object stores
     mounted as folders) it is held without one.

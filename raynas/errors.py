@@ -114,7 +114,7 @@ def unknown(kind: str, name: object, known: Iterable[str], next_step: str | None
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake in a file: where it stands (``grid.method[1]``) and what it is."""
+    """One mistake in a file: where it is (``grid.method[1]``) and what it is."""
 
     path: str
     message: str

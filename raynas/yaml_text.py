@@ -96,7 +96,7 @@ class _Loader(yaml.SafeLoader):
         self._extents: dict[yaml.Node, tuple[int, int]] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Compose a node, with what an alias stands for counted wherever it stands."""
+        """Compose a node, with what an alias stands for counted wherever it occurs."""
         mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         self._composed += 1
         self._depth += 1
@@ -108,7 +108,7 @@ class _Loader(yaml.SafeLoader):
             return None
         if node not in self._extents:
             if alias:
-                raise yaml.composer.ComposerError(None, None, "an alias of what it stands in itself", mark)
+                raise yaml.composer.ComposerError(None, None, "an alias of what contains it", mark)
             _check(node)
             self._extents[node] = self._extent(node)
         size, depth = self._extents[node]
@@ -151,7 +151,7 @@ def _check(node: yaml.Node) -> None:
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    """Build a mapping: a key given twice is an error; what `<<` merges stands below what is written out."""
+    """Build a mapping: a key given twice is an error; what `<<` merges gives way to what is written out."""
     seen: set[Any] = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)

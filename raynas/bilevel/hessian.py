@@ -88,13 +88,12 @@ def curvature(
     ``basis`` [dimensions, numbers] spans the directions that matter; ``zeros`` is the number of directions
     outside it along which the Hessian is known to vanish. Lanczos takes at most ``steps`` products and stops
     when, at both ends and next to the upper one, an eigenvalue is certain within half of ``tolerance``,
-    relative to its size (an end much smaller than the other: to a tenth of the larger). That it is the
-    outermost is likely, not certain: a start that hardly contains the outermost eigenvector converges to the
-    next. Of 13,112 starts on 1,639 recorded Hessians of 28 to 196 dimensions, at a tolerance of 1e-2, λmax
-    was never off by more than that, λmin in 0.3 %, the gap (relative to the larger end) in 0.05 %, after 17
-    products on average (`benchmarks.lanczos`).
-    ``spectrum`` computes every eigenvalue, one product per dimension, and is exact. A lane whose Hessian is
-    not finite gets NaN and leaves the others alone.
+    relative to its size (an end much smaller than the other: relative to a tenth of the larger). That it is
+    the outermost is likely, not certain: a start that hardly contains the outermost eigenvector converges to
+    the next. Of 13,112 starts on 1,639 recorded Hessians of 28 to 196 dimensions, at a tolerance of 1e-2,
+    λmax was never off by more than that, λmin in 0.3 %, the gap (relative to the larger end) in 0.05 %, after
+    17 products on average (`benchmarks.lanczos`). ``spectrum`` computes every eigenvalue, one product per
+    dimension, and is exact. A lane whose Hessian is not finite gets NaN and leaves the others alone.
     """
     products = HessianProducts(losses, alphas, basis)
     dimensions = len(basis)

@@ -14,7 +14,7 @@ class Layout:
     """Where everything is in flat logits: first each group's [rows, options], then each extra's rows.
 
     ``masks`` [rows, options] mark the options a row has, ``nodes`` the state each row's edge leads to (None
-    for groups whose rows are no edges). ``without`` names options that are never alive.
+    for groups whose rows are not edges). ``without`` names options that are never alive.
     """
 
     def __init__(self, space: Space, extras: Sequence[str] = (), without: Sequence[str] = ()) -> None:

@@ -28,7 +28,7 @@ from raynas.spaces.space import Space
 class Policy:
     """α of K lanes and what it stands for.
 
-    ``generators`` start α and ``dice`` serve the samplers, one per lane; ``like`` lends dtype and device. The
+    ``generators`` start α and ``dice`` serve the samplers, one per lane; ``like`` gives dtype and device. The
     parts are given as the method has them; `begin` turns their schedules into the numbers of an epoch.
     """
 

@@ -84,7 +84,7 @@ class EpochReport:
     def from_json(cls, data: dict[str, Any], genotype: Genotype | None = None) -> "EpochReport":
         """Rebuild a report, with its ``genotype`` if that has been read; keys of later versions are ignored.
 
-        Raises `LookupError`, `TypeError`, `ValueError` or `RaynasError` for what is no report.
+        Raises `LookupError`, `TypeError`, `ValueError` or `RaynasError` for what is not a report.
         """
         known = {**data, "genotype": genotype or genotype_from_json(data["genotype"])}
         try:

@@ -21,13 +21,13 @@ from raynas.spaces.skeletons.edges import EdgeSkeleton
 from raynas.spaces.space import Space
 
 SIDE = 3
-"""Pixels a side of the squares, of one channel, whose linear regions are counted."""
+"""Pixels per side of the squares, of one channel, whose linear regions are counted."""
 
 
 class Sketches:
     """A network with a stem that could learn ``shape``'s images, and one without that divides 3×3 squares.
 
-    Both are of one lane, in float64 and with batch statistics. Raises `RaynasError` where rows of α are no
+    Both are of one lane, in float64 and with batch statistics. Raises `RaynasError` where rows of α are not
     edges.
     """
 

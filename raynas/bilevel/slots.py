@@ -220,7 +220,7 @@ class Annealing(Part):
 
 
 class Schedule(Part):
-    """A number that changes from epoch to epoch; it may stand wherever a part wants a number."""
+    """A number that changes from epoch to epoch; it may be given wherever a part wants a number."""
 
     slots = ("schedule",)
 

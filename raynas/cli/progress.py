@@ -135,7 +135,7 @@ class SweepProgress:
 
 
 def slim(record: TrialRecord) -> TrialRecord:
-    """Return a record without the weights of its epochs, most of its memory: 9 kB an epoch on DARTS."""
+    """Return a record without the weights of its epochs, most of its memory: 9 kB per epoch on DARTS."""
     return replace(record, reports=tuple(replace(report, weights={}) for report in record.reports))
 
 

@@ -114,7 +114,7 @@ def list_images(folder: Path, classes: list[str]) -> tuple[list[Path], NDArray[n
 def image_files_of(
     folder: Path, paths: list[Path], size: int | None, like: ImageFiles | None = None
 ) -> ImageFiles:
-    """Collect ``paths`` below ``folder`` at ``size`` pixels a side, or at the size of ``like`` or the first.
+    """Collect ``paths`` below ``folder`` at ``size`` pixels per side, or as large as ``like`` or the first.
 
     Raises `RaynasError` for a first file that cannot be read.
     """

@@ -20,7 +20,7 @@ _ORIENTATION = 0x0112
 
 
 def open_image(path: Path) -> "Image.Image":
-    """Open an image file and read its header; raises `RaynasError` naming a file that is no image."""
+    """Open an image file and read its header; raises `RaynasError` naming a file that is not an image."""
     from PIL import Image
 
     try:
@@ -40,7 +40,7 @@ def open_image(path: Path) -> "Image.Image":
 def turned(image: "Image.Image", path: Path) -> tuple[int, int]:
     """Return width and height of an image as it is looked at, its orientation tag obeyed.
 
-    Raises `RaynasError` naming a file whose tags cannot be read; a PNG's may stand behind its pixels.
+    Raises `RaynasError` naming a file whose tags cannot be read; a PNG's may come after its pixels.
     """
     try:
         lying = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)

@@ -27,7 +27,7 @@ def tokenise(text: str) -> list[str]:
 def vocabulary(words: Sequence[str], most: int, min_count: int) -> tuple[str, ...]:
     """Return `UNKNOWN` and the ``most`` most frequent words that occur at least ``min_count`` times.
 
-    In order of frequency; words as frequent as each other stand in the order of their first occurrence.
+    In order of frequency; words as frequent as each other are in the order of their first occurrence.
     """
     counts = Counter(word for word in words if word != UNKNOWN)
     return (UNKNOWN, *(word for word, count in counts.most_common(most) if count >= min_count))

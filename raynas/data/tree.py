@@ -77,7 +77,7 @@ def find_tree(root: Path) -> Tree:
             for folder in found[split]:
                 raise RaynasError(
                     f"{root} holds {folder.name}/ with class folders, and no train/ beside it",
-                    expected="train/ and test/, each with a sub-folder a class; or the classes alone",
+                    expected="train/ and test/, each with a sub-folder per class; or the classes alone",
                     next_step=f"name the folder of the training classes {root / 'train'}",
                 )
         return Tree(root)

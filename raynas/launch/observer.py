@@ -1,4 +1,4 @@
-"""What looks on while a sweep runs: the live display, the report writer, the MLflow tracker."""
+"""Observers of a running sweep: the live display, the report writer, the MLflow tracker."""
 
 import traceback
 from collections.abc import Callable, Sequence
@@ -79,6 +79,6 @@ class Observers(Observer[Any, Any]):
 
 
 def write_failure(folder: Path, who: str, error: Exception) -> None:
-    """Add an observer's exception to ``observers.log``; a disk that takes no more is no reason to stop."""
+    """Add an observer's exception to ``observers.log``; a full disk is not a reason to stop."""
     text = without_passwords("".join(traceback.format_exception(error)))
     append_text(folder / "observers.log", f"{who}: {text}\n")

@@ -90,7 +90,7 @@ def measure_task(task: Task, device: torch.device) -> Steps:
 class Packs:
     """The packs of a sweep: ``size`` of a configuration says how many of its shape advance together.
 
-    With ``resources.pack`` a number nothing is measured. What ``auto`` measured stands in the sweep's
+    With ``resources.pack`` a number nothing is measured. What ``auto`` measured is in the sweep's
     folder, and is kept on a resume, because the size of a pack changes the rounding of its numbers.
     """
 

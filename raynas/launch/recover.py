@@ -1,4 +1,4 @@
-"""Setting a damaged folder right before it is run: what stands elsewhere is put back, the rest begun anew.
+"""Repair of a damaged folder before it is run: what is on record elsewhere is put back, the rest begins anew.
 
 Nothing is deleted: what cannot be used any more is renamed, and the driver, the trial's log and its next
 start event say so.
@@ -24,7 +24,7 @@ from raynas.train.records import TrainReport
 
 
 def mend(folder: AnySweep) -> list[str]:
-    """Set right what no process runs now, as a sweep's only driver; return what was done, a line each."""
+    """Set right what no process runs now, as a sweep's only driver; return what was done, one line each."""
     done = []
     # Not among `folder.trials()`, which are those whose configuration is known.
     for trial in folder.lost():
@@ -144,7 +144,7 @@ class Member:
         if self.trial.record().reports:
             [name] = self.trial.set_aside(self.trial.spool.path)
             self.trial.forget()
-            self.done.append(f"cannot be repeated to the bit, so that it begins anew; its reports are {name}")
+            self.done.append(f"cannot be repeated to the bit, so it begins anew; its reports are {name}")
 
     def complete(self, history: Sequence[EpochReport | TrainReport]) -> None:
         """Put the reports on record that the checkpoint has counted and the records lack."""

@@ -43,7 +43,7 @@ def run_trials(
 
     After every epoch the reports are spooled first and the checkpoints replaced second, so a kill at any
     moment loses at most an epoch that will be computed again to the same bits. What is damaged is set aside
-    and repeated (see `raynas.launch.recover`). Mistakes a user can mend and divergence end a trial and leave
+    and repeated (see `raynas.launch.recover`). Mistakes a user can fix and divergence end a trial and leave
     the others alone. A full disk is raised and ends nothing: it would fail every trial in turn, and with
     space again all go on. Any other exception is recorded with every trial that has not ended, and raised,
     for the launcher to try again.
@@ -85,7 +85,7 @@ class _Unfit(Exception):
 
 
 def _members(live: list[TrialFolder[Any, Any]]) -> list[Member]:
-    """Read where trials stand; what another version has written is left as it is."""
+    """Read how far trials have come; what another version has written is left as it is."""
     for trial in list(live):
         if trial.record().foreign:
             live.remove(trial)

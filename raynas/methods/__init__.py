@@ -83,7 +83,7 @@ def defaults_of(
 
 
 def bundled(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a search's method and space bring along, keys dotted; the space's stand above the method's.
+    """Return what a search's method and space bring along, keys dotted; the space's override the method's.
 
     A space that cannot be loaded brings nothing.
     """

@@ -1,4 +1,4 @@
-"""What there is to say of a part: its docstring, its settings, where it may stand, and who uses it."""
+"""What there is to say of a part: its docstring, its settings, where it may be used, and who uses it."""
 
 import inspect
 import types
@@ -62,7 +62,7 @@ def _default(each: "Field[Any]") -> Any:
 
 
 def _uses(value: Any, kind: type) -> bool:
-    """Tell whether a part stands anywhere in a method, inside other parts included."""
+    """Tell whether a part occurs anywhere in a method, inside other parts included."""
     if isinstance(value, tuple):
         return any(_uses(each, kind) for each in value)
     if type(value) is kind:

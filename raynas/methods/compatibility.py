@@ -52,7 +52,7 @@ def _strangers(method: Method) -> Iterator[str]:
             if part is not None and not isinstance(part, BASES[slot]):
                 base = BASES[slot]
                 yield (
-                    f"{type(part).__name__} cannot fill the slot {slot}: its class has to stand below "
+                    f"{type(part).__name__} cannot fill the slot {slot}: its class has to derive from "
                     f"{base.__module__}.{base.__name__}"
                 )
 
@@ -111,7 +111,7 @@ _PAIRS: tuple[tuple[Callable[[Method], bool], str], ...] = (
     ),
     (
         lambda m: m.updater.entrywise and not m.store.entrywise,
-        "a generator's parameters are no logits: they cannot be clamped, thresholded or shifted",
+        "a generator's parameters are not logits: they cannot be clamped, thresholded or shifted",
     ),
     (
         lambda m: m.stages is not None and m.stages.compares and not m.relaxation.sums_to_one,

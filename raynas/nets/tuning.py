@@ -34,7 +34,7 @@ class _Notes(dict[str, str]):
 def measure_forms(supernet: Supernet | RecurrentSupernet, images: Tensor, runs: int = 3) -> dict[str, str]:
     """Time every form of every shape of separable convolution; return the fastest by shape.
 
-    ``images`` [lanes, N, channels, height, width] lend their size, device and type. Each form's time is the
+    ``images`` [lanes, N, channels, height, width] give size, device and type. Each form's time is the
     least of ``runs`` forward and backward passes. Takes some 0.5 s for a tiny supernet on a CPU; timings
     vary, so keep the result with whatever must be repeated exactly. Nothing in the supernet changes. A
     recurrent one has no convolutions.

@@ -53,7 +53,7 @@ def widen(old: Supernet, new: Supernet, generators: Sequence[torch.Generator]) -
 
     Both are supernets of one space, alike but for ``partial``, which must not be larger in ``new``. The map
     takes flat numbers [lanes, numbers] that belong to the weights, such as an optimiser's velocities.
-    ``generators`` choose the repeated channels, one a lane, on the CPU. Raises `RaynasError` otherwise.
+    ``generators`` choose the repeated channels, one per lane, on the CPU. Raises `RaynasError` otherwise.
     """
     _check(old, new)
     grown = growths(old, new, generators)

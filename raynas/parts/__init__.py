@@ -32,7 +32,7 @@ METHOD_SLOTS = (
 """The slots of a method, in the order in which a search comes to them."""
 
 INNER_SLOTS = ("schedule", "before", "after", "then", "rules")
-"""Settings of parts that are parts themselves; a schedule may stand wherever a number is wanted."""
+"""Settings of parts that are parts themselves; a schedule may be given wherever a number is wanted."""
 
 BASES: Mapping[str, type[Part]] = {
     slot: base

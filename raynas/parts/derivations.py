@@ -39,7 +39,7 @@ class EveryEdge(Derivation):
     """The heaviest operation of every edge; an edge whose heaviest is one never to be chosen disappears.
 
     SNAS' released cells and all most probable architectures are read so. A node all of whose edges would
-    disappear keeps its best one. Where rows of α are no edges, the space's own rule stands.
+    disappear keeps its best one. Where rows of α are not edges, the space's own rule applies.
     """
 
     use: ClassVar[str] = "every-edge"
@@ -86,7 +86,7 @@ def _rated(space: Space, cell: Cell, table: _Lists, node: int) -> _Rated:
 class Threshold(Derivation):
     """What weighs at least ``above``, and anything, at most ``most`` edges a node (FairDARTS: 0.85 and 2).
 
-    In the code of Chu et al. 2020 a node without such an edge is no part of the cell, of its output, or of
+    In the code of Chu et al. 2020 a node without such an edge is not part of the cell, of its output, or of
     what later nodes read. A cell of an edge skeleton has all its nodes, so here such a node keeps its best
     edge, however light: where that happens the cell is not the one the code derives, but a wider one with
     more operations. `notes` counts those nodes, and every epoch's report carries the number as

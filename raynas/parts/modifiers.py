@@ -67,7 +67,7 @@ class EdgeNormalisation(Modifier):
         if space.keep == "all":
             yield f"edge-normalisation compares edges, but the space keeps all of them ({space.name})"
         if not skeletons.of(space).edgewise:
-            yield f"edge-normalisation compares edges, but here rows of α are no edges ({space.name})"
+            yield f"edge-normalisation compares edges, but here rows of α are not edges ({space.name})"
 
 
 @dataclass(frozen=True)
@@ -193,4 +193,4 @@ def unbuilt(space: Space | None) -> Iterator[str]:
 
 def _no_edges(space: Space | None) -> Iterator[str]:
     if space is not None and not skeletons.of(space).edgewise:
-        yield f"drop-path and skip-dropout drop edges, but here rows of α are no edges ({space.name})"
+        yield f"drop-path and skip-dropout drop edges, but here rows of α are not edges ({space.name})"

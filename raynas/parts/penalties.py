@@ -52,9 +52,9 @@ class ZeroOne(Penalty):
 class Anchor(Penalty):
     """DrNAS with KL: strength·Σ KL(Dir(β) ‖ Dir(1)), 0 where every β is 1 (Chen et al. 2021, eq. 5).
 
-    What has been pruned has β = 1, what the method never considers is no part of the distribution. The code's
-    default is no such term but the weight decay 1e-3 on α, and with it the term takes the decay's place
-    (`arch_weight_decay: 0`).
+    What has been pruned has β = 1, what the method never considers is not part of the distribution. The
+    code's default is not this term but the weight decay 1e-3 on α, and with it the term takes the decay's
+    place (`arch_weight_decay: 0`).
     """
 
     use: ClassVar[str] = "anchor"

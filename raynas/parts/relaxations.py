@@ -64,7 +64,7 @@ class MaxWeight(Relaxation):
         return lifted.masked_fill(~mask, 0.0)
 
     def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
-        """Its rows are no probabilities that a sampler could draw by."""
+        """Its rows are not probabilities that a sampler could draw by."""
         if method.sampler.random:
             yield "max-weight gives weights and no probabilities: it needs the sampler mean"
 

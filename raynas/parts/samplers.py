@@ -96,7 +96,7 @@ class Gaussian(Sampler):
 
     @property
     def extras(self) -> tuple[str, ...]:
-        """The numbers it learns, one a row."""
+        """The numbers it learns, one per row."""
         return ("log variance",) if self.learned else ()
 
     def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:

@@ -94,8 +94,8 @@ class Generator(Store):
         for name, (rows, width) in layout.shapes.items():
             shape = (INPUTS, rows, width + len(layout.extras))
             noise = [torch.randn(shape, generator=g, dtype=torch.float64) for g in generators]
-            # The input is no parameter, but the logits are nothing without it: it goes into checkpoints with
-            # the memory.
+            # The input is not a parameter, but the logits are nothing without it: it goes into checkpoints
+            # with the memory.
             memory[_key(name)] = torch.stack(noise)
             groups.append(torch.stack([self._parameters(g) for g in generators]))
         return torch.cat(groups, 1)

@@ -294,7 +294,7 @@ def _wire(
 
 
 def _label(graph: _Graph, op: str) -> str:
-    """Return what stands on an edge: its operation, and the skip beside it where every edge has one."""
+    """Return what is written on an edge: its operation, and the skip beside it where every edge has one."""
     return f"{OPERATIONS[op].short} + {graph.beside.short}" if graph.beside else OPERATIONS[op].short
 
 
@@ -318,7 +318,7 @@ def _box(graph: _Graph, place: int, right: float, y: float) -> Box:
 
 
 def _name(graph: _Graph, place: int) -> str:
-    """Return what stands in a state's block; DARTS counts its nodes from 0, others count the input as 0."""
+    """Return what a state's block says; DARTS counts its nodes from 0, others count the input as 0."""
     inputs = skeletons.of(graph.genotype).inputs
     *read, output = skeletons.of(graph.genotype).symbols()
     if place == graph.output:

@@ -236,7 +236,7 @@ def _skips(facts: Facts, record: TrialRecord) -> str:
 
 
 def _note(record: TrialRecord, why: str) -> str:
-    """Return why a trial was left out, less its status, which stands beside."""
+    """Return why a trial was left out, less its status, which is shown beside it."""
     return "" if why == record.status else why.removeprefix(f"{record.status}: ")
 
 

@@ -26,7 +26,7 @@ LARGEST_MAP = 48
 
 @dataclass(frozen=True)
 class Picture:
-    """One plot: ``name`` is its file's stem, ``title`` stands above it, ``alt`` says what it shows."""
+    """One plot: ``name`` is its file's stem, ``title`` is printed above it, ``alt`` says what it shows."""
 
     name: str
     title: str
@@ -101,7 +101,7 @@ def skip_counts(facts: Facts) -> Multiple | None:
 
 
 def operation_mix(facts: Facts) -> list[Multiple]:
-    """Return the share of each operation's weight over epochs, one row a group of α."""
+    """Return the share of each operation's weight over epochs, one row per group of α."""
     if facts.space is None:
         return []
     last = max((report.epoch for record in facts.records for report in record.reports), default=0)

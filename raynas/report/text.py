@@ -30,7 +30,7 @@ def difference(value: float | None, like: float) -> str:
 
 
 def percent(fraction: float | None) -> str:
-    """Print a fraction of one in percent with two decimals; the sign stands in the heading."""
+    """Print a fraction of one in percent with two decimals; the sign is in the heading."""
     if fraction is None or not math.isfinite(fraction):
         return format_number(fraction)
     return f"{100 * fraction:.2f}"
@@ -44,7 +44,7 @@ def spread(value: Spread | None) -> str:
 
 
 def spread_percent(value: Spread | None) -> str:
-    """Print mean ± sd of fractions in percent with two decimals; the sign stands in the heading."""
+    """Print mean ± sd of fractions in percent with two decimals; the sign is in the heading."""
     return _spread(value, 100.0, 2)
 
 

@@ -25,7 +25,7 @@ def load(path: Path) -> dict[str, Any]:
     """
     try:
         if not path.is_file():  # a pipe would never end
-            raise TypeError("is no file")
+            raise TypeError("is not a file")
         with zipfile.ZipFile(path) as archive:
             if (broken := archive.testzip()) is not None:
                 raise zipfile.BadZipFile(f"checksum of {broken} does not match")

@@ -86,7 +86,7 @@ class Evaluator:
     def check_statistics(self, draw: Draw) -> None:
         """Raise `RaynasError` where a batch of one image leaves batch normalisation nothing to average over.
 
-        That is where its map shrinks to a single pixel: a value a channel has no variance.
+        That is where its map shrinks to a single pixel: one value per channel has no variance.
         """
         images, labels = self.probe.images[:, :1], self.probe.labels[:, :1]
         try:

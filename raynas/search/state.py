@@ -68,7 +68,7 @@ class State:
         self.history[lane] = [EpochReport.from_json(report) for report in state["history"]]
         self.past[lane] = dict(state["past"])
         self.restarts[lane] = state["restarts"]
-        # Weight decay is no part of a snapshot: a search that goes back takes the earlier state up with more
+        # Weight decay is not part of a snapshot: a search that goes back takes the earlier state up with more
         # of it.
         self.trainer.regularise(lane, self.restarts[lane])
 

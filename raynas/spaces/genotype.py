@@ -25,7 +25,7 @@ class Genotype:
     """A derived cell of each kind that its skeleton has, in one canonical order.
 
     ``space`` is the name of the search space it came from, ``nodes`` the number of nodes of each cell.
-    Construction raises `RaynasError` for what is no graph: unknown operations, edges that lead back. What
+    Construction raises `RaynasError` for what is not a graph: unknown operations, edges that lead back. What
     its skeleton demands is checked wherever genotypes enter (`raynas.spaces.reading`, `derive`) and where
     networks are built of them. Cells are ordered by kind, choices by target, then source, then operation. A
     chain's has its ``trunk`` as well. ``outputs`` gives the states that a kind of cell outputs, in order,

@@ -47,7 +47,7 @@ def known_operations(ops: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Candidates = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(known_operations)]
-"""The operations that may stand on an edge, in index order."""
+"""The operations that may be on an edge, in index order."""
 
 
 class Edge(Frozen):

@@ -9,7 +9,7 @@ as many in all."""
 
 
 class Arrow(NamedTuple):
-    """One edge: what stands on it, where it comes from and where it leads to."""
+    """One edge: what is on it, where it comes from and where it leads to."""
 
     label: str
     source: int

@@ -241,7 +241,7 @@ _ALL = (
 
 
 def _operation(point: EntryPoint, found: Any) -> Operation:
-    """Return an operation from outside; its name also stands in file names, texts of cells and CSS."""
+    """Return an operation from outside; its name is also used in file names, texts of cells and CSS."""
     if not isinstance(found, Operation) or found.name != point.name:
         raise misfit(point, found, f"a raynas.spaces.operations.Operation named {point.name}")
     if not re.fullmatch(r"[A-Za-z0-9_-]+", found.name):

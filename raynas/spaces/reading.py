@@ -81,7 +81,7 @@ def load_genotype(path: Path | str) -> Genotype:
 def genotype_from_text(text: str, space: str | None = None, name: str | None = None) -> Genotype:
     """Parse the one cell that a text holds, in any skeleton's text form or as JSON; nothing is evaluated.
 
-    What stands around it does not matter: a text may be a line of a log or a whole Python module. Where
+    What surrounds it does not matter: a text may be a line of a log or a whole Python module. Where
     it holds several cells, ``name`` says which, as ``DARTS_V2`` of ``DARTS_V2 = Genotype(…)``, or by the
     number of the line where it begins. ``space`` is the name the genotype gets; the one that such cells
     usually come from if left out. Raises `RaynasError` with the place of what is not the form itself, and

@@ -8,10 +8,10 @@ from pydantic import Field, PositiveInt
 from raynas.config import Frozen
 
 LARGE_INPUT = 96
-"""Images of at least this many pixels a side get the stem that divides their side by eight first."""
+"""Images of at least this many pixels per side get the stem that divides their side by eight first."""
 
 SMALLEST_SIDE = 4
-"""A halving that would leave small images with fewer pixels a side is left out."""
+"""A halving that would leave small images with fewer pixels per side is left out."""
 
 
 MOST_BLOCKS = 64

@@ -52,7 +52,7 @@ class SpoolFeed(Generic[T]):
 
     @property
     def damaged(self) -> bool:
-        """Whether something that was read is no event."""
+        """Whether something that was read is not an event."""
         return bool(self._fold.damage)
 
     def mend(self) -> str:

@@ -108,7 +108,7 @@ class SweepFolder(Generic[C, T]):
 
     def _write(self, sweep: Sweep[C]) -> None:
         suggested = [[*slot, point] for slot, point in self._suggested.items()]
-        # Last, so that what stands before it never changes: see `fixed`.
+        # Last, so that what comes before it never changes: see `fixed`.
         write_atomic(self.path / "sweep.json", pretty({**sweep.to_json(), "suggested": suggested}))
 
     def fixed(self) -> bytes:
@@ -171,7 +171,7 @@ class SweepFolder(Generic[C, T]):
     def suggested(self, slot: Slot) -> dict[str, Any] | None:
         """Return the values suggested for a slot; None before that.
 
-        They stand in the sweep's file, and in that of each of the slot's trials.
+        They are in the sweep's file, and in that of each of the slot's trials.
         """
         sweep = self.sweep()
         if slot not in self._suggested:

@@ -44,9 +44,9 @@ class Resources(Frozen):
     """What each trial gets, and how many run at once."""
 
     cpu: float | None = Field(
-        None, gt=0, le=1024, description="CPUs a trial; the search's `threads` if left out"
+        None, gt=0, le=1024, description="CPUs per trial; the search's `threads` if left out"
     )
-    gpu: float = Field(0, ge=0, le=1024, description="GPUs a trial: 0, a share 1/n, or a whole number")
+    gpu: float = Field(0, ge=0, le=1024, description="GPUs per trial: 0, a share 1/n, or a whole number")
     max_concurrent: PositiveInt | None = Field(
         None, le=MOST_TRIALS, description="most trials at once; as many as fit"
     )
@@ -216,7 +216,7 @@ class Sweep(Generic[C]):
 
     ``trials`` are in plan order. ``resolved`` is a sweep file's content that resolves to the same trials,
     defaults written out. ``base`` holds, for the strategy ``optuna``, each stratum's configuration; the
-    sampled keys, and the seed when there are several, stand there at their defaults. ``created`` is an ISO
+    sampled keys, and the seed when there are several, are there at their defaults. ``created`` is an ISO
     time (UTC), ``command`` what was typed, ``versions`` those of the packages that matter, ``git`` the
     commit of the folder it was started in and whether it was dirty. ``methods`` are the records of its
     methods as they were then (see `raynas.sweep.identity`), ``spaces`` its spaces by what configurations call

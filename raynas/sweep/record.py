@@ -288,7 +288,7 @@ def _another(start: Mapping[str, Any], trial_id: str, config: SearchConfig | Tra
 def differs(theirs: object, config: SearchConfig | TrainConfig) -> str:
     """Say in which key another configuration, as JSON data, is not this one; empty where in none.
 
-    A key that it lacks counts as its default; what is no configuration is not judged.
+    A key that it lacks counts as its default; what is not a configuration is not judged.
     """
     if not isinstance(theirs, Mapping):
         return ""

@@ -35,7 +35,7 @@ class Spool:
     """An append-only file of events with one writer (its trial) and any number of readers.
 
     A line counts once its newline is there: what a kill cut short is left unread, and cut off by the
-    next `append`. A line that is no event is passed on as one of kind ``damage``, and hides no other.
+    next `append`. A line that is not an event is passed on as one of kind ``damage``, and hides no other.
     """
 
     def __init__(self, path: Path) -> None:

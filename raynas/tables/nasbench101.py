@@ -72,7 +72,7 @@ def _metrics(message: bytes) -> tuple[float, float, int]:
     found = dict(_fields(last))
     valid, test = found[_VALIDATION], found[_TEST]
     if not isinstance(valid, float) or not isinstance(test, float):
-        raise TypeError("an accuracy that is no number")
+        raise TypeError("an accuracy that is not a number")
     return valid, test, parameters
 
 

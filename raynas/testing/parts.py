@@ -66,7 +66,7 @@ def _check_class(kind: type[Part]) -> None:
     claim(is_dataclass(kind), f"{name} is not a frozen dataclass")
     claim(
         set(kind.slots) <= {*METHOD_SLOTS, *INNER_SLOTS},
-        f"{name} is for slots that there are not",
+        f"{name} is for slots that do not exist",
         kind.slots,
     )
     use = vars(kind).get("use", "")
@@ -234,7 +234,7 @@ def _check_schedule(part: Schedule) -> None:
     values = [part(Progress(epoch, 50, last=50)) for epoch in range(51)]
     claim(
         all(isinstance(each, float | int) and each == each and abs(each) < float("inf") for each in values),
-        f"{type(part).__name__} gives values that are no numbers",
+        f"{type(part).__name__} gives values that are not numbers",
         values[:3],
     )
 

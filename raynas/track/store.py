@@ -123,7 +123,7 @@ class MlflowStore:
         return {found.step for found in self._client.get_metric_history(run.id, metric)}
 
     def set_status(self, run: Run, status: Status, end: float) -> None:
-        """End the run, or open it again; ``end`` is in Unix seconds and of no account for RUNNING."""
+        """End the run, or open it again; ``end`` is in Unix seconds and ignored for RUNNING."""
         if run.status != status:
             if status == "RUNNING":
                 self._client.update_run(run.id, status=status)

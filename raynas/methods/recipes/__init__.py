@@ -1,4 +1,4 @@
-"""The methods that come with raynas, by family: each differs in a few parts from one that stands above it.
+"""The methods that come with raynas, by family: each differs in a few parts from one defined above it.
 
 What a source leaves open follows DARTS: Adam (0.5, 0.999) on α, architecture rate 3e-4 and decay 1e-3.
 """

@@ -36,7 +36,7 @@ class EdgeCell(nn.Module):
         )
 
     def operation(self, op: str, channels: int, stride: int, affine: bool) -> nn.Module:
-        """Return what stands on an edge that has chosen ``op``."""
+        """Return what is on an edge that has chosen ``op``."""
         return plain(op, channels, stride, affine)
 
     def forward(self, before: Tensor, previous: Tensor) -> Tensor:

@@ -89,7 +89,7 @@ class _Convolution(Function):
 
 
 class _InputGradient(Function):
-    """I(g, w); ``x`` lends its shape and memory format only."""
+    """I(g, w); of ``x`` only shape and memory format are used."""
 
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, weight: Tensor, x: Tensor, geometry: Geometry) -> Tensor:
@@ -112,7 +112,7 @@ class _InputGradient(Function):
 
 
 class _WeightGradient(Function):
-    """W(g, x); ``weight`` lends its shape only."""
+    """W(g, x); of ``weight`` only the shape is used."""
 
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:

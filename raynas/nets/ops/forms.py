@@ -133,7 +133,7 @@ def fan_out(
         maps, stride, dilation = maps.every(stride), 1, 1
     if form == "dense":
         return _dense(run, maps, depthwise, pointwise, stride, dilation)
-    # Phases must be of one size to be images of one batch; where a side is no multiple the holes stay.
+    # Phases must be of one size to be images of one batch; where a side is not a multiple the holes stay.
     holes = dilation > 1 and stride == 1 and not any(side % dilation for side in maps.x.shape[2:])
     if holes:
         maps = maps.phases(dilation)

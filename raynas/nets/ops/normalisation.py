@@ -143,7 +143,7 @@ def _derivative(
 
 
 def _mix(constant: Tensor, *terms: tuple[Tensor, Tensor]) -> Tensor:
-    """Return constant + Σ coefficient·tensor; constant and coefficients hold one number a channel."""
+    """Return constant + Σ coefficient·tensor; constant and coefficients hold one number per channel."""
     (first, coefficient), *rest = terms
     mixed = torch.addcmul(_wide(constant), first, _wide(coefficient))
     for tensor, coefficient in rest:

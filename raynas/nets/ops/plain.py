@@ -225,7 +225,7 @@ def plain(name: str, channels: int, stride: int, affine: bool, outputs: int | No
         case "none":
             return Zero(stride)
         case "activation":
-            raise RaynasError(f"{name} stands in recurrent cells only")
+            raise RaynasError(f"{name} belongs in recurrent cells only")
         case family:
             build = load_dotted(FAMILIES[family].plain, f"the family {family} of operations")
             module: nn.Module = build(operation, channels, stride, affine)

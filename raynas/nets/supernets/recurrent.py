@@ -70,7 +70,7 @@ class RecurrentSupernet(nn.Module):
 
     The arguments are those of `Supernet`; what a recurrent cell does not have raises `RaynasError`. Words are
     embedded in as many numbers as the cell has units, ``channels``, and the embedding serves as the last
-    layer's weights too. Batch normalisation stands after each state, with running statistics of its own (the
+    layer's weights too. Batch normalisation follows each state, with running statistics of its own (the
     original code shares one set); the mean and deviation of a time step are those of its batch alone.
     """
 

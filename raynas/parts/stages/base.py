@@ -86,7 +86,7 @@ def without_excluded(policy: PolicyView, name: str, alive: Tensor, also: Sequenc
 def no_edges(space: Space | None) -> Iterator[str]:
     """Yield why a stage that prunes edges has nothing to prune in a space, if it has not."""
     if space is not None and not skeletons.of(space).edgewise:
-        yield (f"this stage takes operations of edges away, but here rows of α are no edges ({space.name})")
+        yield (f"this stage takes operations of edges away, but here rows of α are not edges ({space.name})")
 
 
 @dataclass(frozen=True)

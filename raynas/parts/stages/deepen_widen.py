@@ -109,7 +109,7 @@ class Widen(Stages):
 def _check_numbers(name: str, numbers: Numbers, keep: Numbers) -> None:
     got = f"{name}: {numbers}, keep: {keep}"
     if not numbers or len(keep) != len(numbers):
-        raise RaynasError(f"{name} and keep have one number a stage", got=got, expected="as many")
+        raise RaynasError(f"{name} and keep have one number per stage", got=got, expected="as many")
     if list(keep) != sorted(keep, reverse=True):
         raise RaynasError("no stage has more operations than the one before", got=got)
 

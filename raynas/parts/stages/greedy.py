@@ -71,7 +71,7 @@ class Greedy(Stages):
         if not method.relaxation.softmax:
             yield "greedy decides by the softmax of the logits: it needs the relaxation softmax"
         if space is not None and not skeletons.of(space).edgewise:
-            yield f"greedy decides one edge after the other, but here rows of α are no edges ({space.name})"
+            yield f"greedy decides one edge after the other, but here rows of α are not edges ({space.name})"
 
     def _due(self, finished: int, epochs: int, decisions: int) -> int:
         """Return how many decisions are due once epoch ``finished`` is over."""

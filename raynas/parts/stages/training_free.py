@@ -22,7 +22,7 @@ Gone = tuple[str, int, int | None]
 """What is taken away: a group's row and option, or (None) its whole row."""
 
 NEVER = ("none",)
-"""What is no candidate in any space: it adds neither to the kernel nor to the regions."""
+"""What is not a candidate in any space: it adds neither to the kernel nor to the regions."""
 
 DECIMALS = 3
 """To how many decimals relative changes are told apart."""
@@ -30,7 +30,7 @@ DECIMALS = 3
 
 @dataclass(frozen=True)
 class TrainingFree(Stages):
-    """One epoch a round; in each round every open edge loses the ``prunes`` operations that are missed least.
+    """One epoch per round, in which every open edge loses the ``prunes`` operations that are missed least.
 
     Each operation is taken away in turn, and the rest of its row shares its weight. Operations are ranked by
     how much the condition number of the neural tangent kernel falls without them, on ``images`` images, and
@@ -41,7 +41,7 @@ class TrainingFree(Stages):
     of next to nothing, see `Sketches`, whatever supernet the search has; its weights stay as they were drawn.
     A search has as many epochs as there are rounds, and ``epochs`` is the most it may have.
 
-    It runs alone (``solo``). Source: Chen, Gong, Wang 2021 and its code (1 a round on NAS-Bench-201, 3 in
+    It runs alone (``solo``). Source: Chen, Gong, Wang 2021 and its code (1 per round on NAS-Bench-201, 3 in
     DARTS' space, with batches of 72 and 14 images). Unlike there, all candidates of a round are measured on
     the same draws, so that they differ in nothing else, and images come unaugmented from the validation half.
     """

@@ -47,7 +47,7 @@ _ALL: tuple[Skeleton, ...] = (
 
 
 def _skeleton(point: EntryPoint, found: Any) -> Skeleton:
-    """Return the one instance of a skeleton from outside; kinds also stand in file names and MLflow keys."""
+    """Return the one instance of a skeleton from outside; kinds are used in file names and MLflow keys."""
     if not isinstance(found, type) or not issubclass(found, Skeleton):
         raise misfit(point, found, "a subclass of raynas.spaces.skeletons.base.Skeleton")
     needed = ("name", "notation", *(() if found.texts else ("builder", "layer")))

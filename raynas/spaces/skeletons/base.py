@@ -21,7 +21,7 @@ from raynas.spaces.texts.snippet import Snippet, Span
 from raynas.spaces.trunk import LARGE_INPUT, Trunk
 
 WeightLists = Mapping[str, list[list[float]]]
-"""The weights of each group of α, a list for each row, one number an option."""
+"""The weights of each group of α, a list for each row, one number per option."""
 
 
 Edges = Mapping[tuple[int, int], tuple[str, ...]]
@@ -51,12 +51,11 @@ class Skeleton(ABC):
     node that reads nothing and is read by nothing may be absent; with ``repeats`` an edge may have several
     operations, though no search derives that. Its cells read images or, where it says so, ``texts``;
     ``gathering`` says what becomes of the states in `gathered`, ``epsilon`` what batch norms add to the
-    variance. ``notation`` says whose text form `to_text`
-    writes (``DARTS’``). Where there are tables of accuracies, ``table_key`` is the column that names a cell,
-    of the benchmark ``benchmark``. With ``has_trunk`` a space says widths and strides
-    (`raynas.spaces.trunk`), and a genotype keeps them. ``usual`` is how the field trains such
-    networks, ``usual_large`` how on images of 96 pixels a side and more, where that differs. A ``bare`` text
-    form has no mark of its own: numbers.
+    variance. ``notation`` says whose text form `to_text` writes (``DARTS’``). Where there are tables of
+    accuracies, ``table_key`` is the column that names a cell, of the benchmark ``benchmark``. With
+    ``has_trunk`` a space says widths and strides (`raynas.spaces.trunk`), and a genotype keeps them.
+    ``usual`` is how the field trains such networks, ``usual_large`` how on images of 96 pixels per side and
+    more, where that differs. A ``bare`` text form has no mark of its own: numbers.
 
     ``builder`` and ``layer`` name (``module:name``) what needs torch: the subclass of
     `raynas.nets.supernets.base.Builder` that makes its supernet, and what makes a layer of its discrete
@@ -103,7 +102,7 @@ class Skeleton(ABC):
         return edges
 
     def takes(self, op: str) -> bool:
-        """Tell whether an operation may stand in a cell."""
+        """Tell whether an operation may be in a cell."""
         return OPERATIONS[op].skeleton in ("", self.name)
 
     def cell_problems(self, space: Space, cell: Cell) -> Iterator[str]:
@@ -214,7 +213,7 @@ class Skeleton(ABC):
         for choice in choices:
             if not self.takes(choice.op):
                 raise RaynasError(
-                    f"{choice.op} cannot stand in a {kind} cell",
+                    f"{choice.op} cannot be in a {kind} cell",
                     got=f"{choice.source}->{choice.target}",
                     expected=", ".join(op for op in OPERATIONS if self.takes(op)),
                 )
@@ -263,7 +262,7 @@ class Skeleton(ABC):
                 yield f"the {cell.kind} cell lacks node {', '.join(map(str, absent))}"
 
     def operations(self, genotype: Genotype, kind: str) -> tuple[str, ...]:
-        """Return the operations of one kind of cell: one an edge, or one a block where blocks have them."""
+        """Return the operations of one kind of cell: one per edge, or per block where blocks have them."""
         blocks = self.node_operations(genotype, kind)
         return tuple(blocks.values()) if blocks else tuple(choice.op for choice in genotype.cell(kind))
 
@@ -274,7 +273,7 @@ class Skeleton(ABC):
         return {kind: self.operations(genotype, kind).count(op) for kind in genotype.kinds}
 
     def node_operations(self, genotype: Genotype, kind: str) -> dict[int, str]:
-        """Return each node's operation where operations stand in nodes; nothing where they stand on edges."""
+        """Return each node's operation where operations are in nodes; nothing where they are on edges."""
         return {}
 
     def gathered(self, genotype: Genotype, kind: str) -> tuple[int, ...]:
@@ -294,7 +293,7 @@ class Skeleton(ABC):
         return self.to_text(genotype)
 
     def usually(self, genotype: Genotype, image: int | None = None) -> Usual:
-        """Return how such a genotype's network is usually trained on images of ``image`` pixels a side."""
+        """Return how such a genotype's network is usually trained on images of ``image`` pixels per side."""
         large = image is not None and image >= LARGE_INPUT
         return self.usual_large if large and self.usual_large else self.usual
 

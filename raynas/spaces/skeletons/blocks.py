@@ -156,8 +156,8 @@ class Blocks(Skeleton):
     def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: Genotype | None) -> Plan:
         """Stack cells, before those at 1/3 and 2/3 of the depth a pooling, and from there twice the channels.
 
-        A supernet's cell puts out all of its blocks side by side and ends in a projection (Zela, Siems,
-        Hutter 2020); a discrete one divides its channels among the blocks it puts out (Ying et al. 2019).
+        A supernet's cell outputs all of its blocks side by side and ends in a projection (Zela, Siems,
+        Hutter 2020); a discrete one divides its channels among the blocks it outputs (Ying et al. 2019).
         """
         layers: list[LayerPlan] = []
         before, width = channels, channels

@@ -47,7 +47,7 @@ class Chain(EdgeSkeleton):
         }
 
     def cell_problems(self, space: Space, cell: Cell) -> Iterator[str]:
-        """Yield a trunk that does not fit, edges that are no chain, and operations of other skeletons."""
+        """Yield a trunk that does not fit, edges that are not a chain, and operations of other skeletons."""
         if space.trunk is None:
             yield "trunk: a chain needs its widths, `trunk: {stem: [32, 16], stages: [...], last: 1280}`"
             return

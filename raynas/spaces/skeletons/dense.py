@@ -57,7 +57,7 @@ class Dense(Skeleton):
         return edges | {(node, nodes + 1): ("identity",) for node in range(1, nodes + 1)}
 
     def cell_problems(self, space: Space, cell: Cell) -> Iterator[str]:
-        """Yield cells that are no layers of operations, each with all connections to those before."""
+        """Yield cells that are not layers of operations, each with all connections to those before."""
         *nodes, output = space.targets
         place = f"cells.{cell.kind}"
         for node in nodes:

@@ -119,7 +119,7 @@ class Macro(Skeleton):
         return {c.target: c.op for c in genotype.cell(kind) if c.source == c.target - 1}
 
     def to_text(self, genotype: Genotype) -> str:
-        """Return ENAS' numbers, a line a layer: its operation, then its bits."""
+        """Return ENAS' numbers, a line per layer: its operation, then its bits."""
         there = {(choice.source, choice.target) for choice in genotype.cell("normal")}
         ops = self.node_operations(genotype, "normal")
         layers = [(op, [(s, layer) in there for s in range(layer - 1)]) for layer, op in ops.items()]

@@ -20,7 +20,7 @@ SLOTS = "ab"
 
 
 class Pairs(Skeleton):
-    """A cell reads two states and puts out, side by side, every state that no slot has read."""
+    """A cell reads two states and outputs, side by side, every state that no slot has read."""
 
     name = "pairs"
     notation = "ENAS’"
@@ -134,7 +134,7 @@ class Pairs(Skeleton):
         return Written(space, len(cells[0]) // 2, dict(zip(self.kinds, choices, strict=True)))
 
     def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: Genotype | None) -> Plan:
-        """Stack cells with reductions, as DARTS does; a supernet's cell puts out all states."""
+        """Stack cells with reductions, as DARTS does; a supernet's cell outputs all states."""
         states = {
             kind: self.inputs + nodes if genotype is None else len(self.gathered(genotype, kind))
             for kind in self.kinds

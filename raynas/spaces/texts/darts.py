@@ -218,7 +218,7 @@ class DartsText:
         return self.literal.numbers(self.fields[name], "the numbers of all nodes, as range(2, 6)")
 
     def _last(self, gathered: Sequence[int] | None) -> int | None:
-        """Return how many nodes there are if the last is put out, None if that is not said."""
+        """Return how many nodes there are if the last is output, None if that is not said."""
         if not gathered:
             return None
         last = (gathered[-1] if isinstance(gathered, range) else max(gathered)) - self.inputs + 1

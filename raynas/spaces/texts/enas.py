@@ -1,7 +1,7 @@
 """ENAS' flat texts of its cells and of its networks, and the same with operations named.
 
-Micro (Pham et al. 2018; the authors' `micro_controller`): four whole numbers a block, ``state operation state
-operation``, first all of the normal cell, then all of the reduction cell. States 0 and 1 are the cell's
+Micro (Pham et al. 2018; the authors' `micro_controller`): four whole numbers per block, ``state operation
+state operation``, first all of the normal cell, then all of the reduction cell. States 0 and 1 are the cell's
 inputs. Where an operation is none of ENAS' five, names stand for the operations' numbers.
 
 Macro (`general_controller`): for each layer its operation, then a bit for each state that a skip may come
@@ -55,7 +55,7 @@ def is_macro(text: str) -> bool:
 
 
 def write_micro(cells: Sequence[Sequence[Triple]]) -> str:
-    """Write (operation, source, block) triples, two a block and in order, a line for each cell."""
+    """Write (operation, source, block) triples, two per block and in order, a line for each cell."""
     numbered = all(op in MICRO for cell in cells for op, _, _ in cell)
     lines = []
     for cell in cells:
@@ -89,7 +89,7 @@ def _slots(words: Sequence[str], cell: str) -> Iterator[Triple]:
 
 
 def write_macro(layers: Sequence[tuple[str, Sequence[bool]]]) -> str:
-    """Write each layer's operation and bits, a line a layer; raises `RaynasError` for other operations."""
+    """Write each layer's operation and bits, a line per layer; raises `RaynasError` for other operations."""
     for op, _ in layers:
         if op not in MACRO:
             raise RaynasError(

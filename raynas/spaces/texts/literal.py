@@ -64,7 +64,7 @@ class Literal:
         raise self.error("not a whole number", tree, "0, 1, 2, ...")
 
     def numbers(self, tree: ast.expr, expected: object) -> range | list[int]:
-        """Return the numbers of a list, a tuple, or a ``range(…)``, which may stand in ``list(…)``."""
+        """Return the numbers of a list, a tuple, or a ``range(…)``, which may be inside ``list(…)``."""
         match tree:
             case ast.Call(func=ast.Name(id="list" | "tuple"), args=[inner], keywords=[]):
                 return self.numbers(inner, expected)

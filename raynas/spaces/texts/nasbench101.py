@@ -45,7 +45,7 @@ def prune(matrix: Sequence[Sequence[int]], ops: Sequence[str]) -> tuple[Matrix, 
 
 
 def padded(matrix: Matrix, ops: Sequence[str]) -> tuple[Matrix, tuple[str, ...]]:
-    """Return the same cell with seven vertices: the missing ones stand, unconnected, before the last."""
+    """Return the same cell with seven vertices: the missing ones are put, unconnected, before the last."""
     missing = max(0, MOST_VERTICES - len(matrix))
     rows = [(*row[:-1], *[0] * missing, row[-1]) for row in matrix]
     empty = [(0,) * (len(matrix) + missing)] * missing

@@ -29,7 +29,7 @@ NOTATION = "|op~0|+|op~0|op~1|+..., a group per node and a source for each state
 
 
 def edges_of(triples: Iterable[Triple], targets: range) -> dict[int, dict[int, str]]:
-    """Arrange (operation, source, target) by target and source; `none` stands on every edge left out."""
+    """Arrange (operation, source, target) by target and source; `none` is on every edge left out."""
     edges = {target: dict.fromkeys(range(target), "none") for target in targets}
     for op, source, target in triples:
         edges[target][source] = op

@@ -37,7 +37,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Combination:
-    """One combination of values, for all its seeds: leaves with defaults filled in, and where they stand.
+    """One combination of values, for all its seeds: leaves, defaults filled in, and where the file has them.
 
     ``axes`` holds the values of the axes that vary (seeds apart).
     """

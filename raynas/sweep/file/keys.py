@@ -39,7 +39,7 @@ SEARCH_KEYS = (*LEAVES, *_GROUPS)
 
 @dataclass(frozen=True)
 class KeyValue:
-    """One checked value of a key: where it stands in the file, itself, and the leaves it sets."""
+    """One checked value of a key: where it is in the file, itself, and the leaves it sets."""
 
     path: str
     key: str
@@ -47,7 +47,7 @@ class KeyValue:
     leaves: dict[str, Any]
 
     def path_of(self, leaf: str) -> str:
-        """Return where one of its leaves stands in the file."""
+        """Return where one of its leaves is in the file."""
         return self.path + leaf.removeprefix(self.key) if isinstance(self.value, Mapping) else self.path
 
 

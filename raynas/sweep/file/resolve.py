@@ -181,7 +181,7 @@ def method_label(method: str | Mapping[str, Any]) -> str:
 
 
 def axis_label(key: str, value: object) -> str:
-    """Return an axis' value as it stands in an id: ``wd0.0003`` for ``weight_decay`` 0.0003."""
+    """Return an axis' value as it appears in an id: ``wd0.0003`` for ``weight_decay`` 0.0003."""
     if key == "method" and isinstance(value, str | Mapping):
         return method_label(value)
     prefix = ABBREVIATIONS.get(key, key.rpartition(".")[2])
