@@ -7,7 +7,7 @@
     python -m benchmarks --markdown results.md            tables for docs/performance.md; --json: data
 
 What is compared runs in turn, run by run, and medians are given, so that a busy machine slows both sides. A
-topic is one module with one function `run`; sizes stand in `setting`. Nothing here is installed with raynas.
+topic is one module with one function `run`; sizes are in `setting`. Nothing here is installed with raynas.
 """
 
 import os

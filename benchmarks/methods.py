@@ -238,7 +238,7 @@ What the {len(found)} methods of the sweep `{facts.sweep.name}` are, and what ea
 beside one of DARTS.
 
 **What the numbers say.** That each method runs from end to end here, what it costs beside the others on the
-same machine, and roughly how its curvature and its skip connections stand in this one setting.
+same machine, and roughly what its curvature and its skip connections are in this one setting.
 
 **What they do not say.** Which method is better. The data are small and the epochs few, the rate of α is
 {rates}, and no derived cell is trained from scratch, as the published comparisons

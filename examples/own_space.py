@@ -1,4 +1,4 @@
-"""A search space of your own: a YAML file, named by its path wherever a space's name may stand."""
+"""A search space of your own: a YAML file, named by its path wherever a space's name may be given."""
 
 from pathlib import Path
 

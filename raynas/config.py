@@ -1,4 +1,4 @@
-"""What one search is: every number that decides its outcome, typed and checked.
+"""The configuration of a search: every number that decides its outcome, typed and checked.
 
 Two searches with equal configurations give equal results on the same kind of device, so nothing that
 changes the numbers may live elsewhere (which is why the thread count is here and not in ``resources``).

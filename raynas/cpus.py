@@ -1,4 +1,4 @@
-"""How many CPUs this process may use: its affinity and its container's quota, not the machine's count."""
+"""CPUs that this process may use, by its affinity and its container's quota, not by the machine's count."""
 
 import os
 from collections.abc import Iterator

@@ -100,7 +100,7 @@ def test_the_report_is_written_and_names_what_is_damaged(capsys: Capture, folder
     spoil(folder, "events.jsonl", "garbage")
     outcome = raynas(capsys, "report", "four")
     assert outcome.code == 0
-    assert "no event" in (folder.path / "report.md").read_text()
+    assert "not an event" in (folder.path / "report.md").read_text()
     assert "damaged: darts-wd0.0003-s0: events.jsonl at byte 0" in outcome.out
 
 

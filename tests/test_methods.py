@@ -90,7 +90,7 @@ def test_mistakes_are_told_with_the_nearest(method, words):
         ({"base": "darts", "objective": "importance"}, "single architectures"),
         ({"base": "darts", "sampler": "categorical"}, "leaves α to an objective"),
         ({"base": "vim-nas", "estimator": None}, "another order"),
-        ({"base": "vim-nas", "updater": {"use": "adam", "after": ["clamp"]}}, "no logits"),
+        ({"base": "vim-nas", "updater": {"use": "adam", "after": ["clamp"]}}, "not logits"),
         ({"base": "dsnas", "stages": "perturb-and-project"}, "train all of them"),
         ({"base": "fair-darts", "stages": "drop-weak"}, "probabilities"),
         ({"base": "darts", "derivation": "threshold"}, "above ½"),

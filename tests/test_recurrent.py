@@ -350,7 +350,7 @@ def test_published_cells_are_read_and_written_as_they_are(text):
         (ENAS.replace("[2, 5, ", "[0, 5, "), "concat is not all nodes"),
         (DARTS_V1.replace("('relu', 5)", "('relu', 7)"), "node 7 cannot read state 7"),
         (DARTS_V1.replace("'tanh'", "'tan'"), "unknown operation"),
-        (DARTS_V1.replace("'tanh'", "'sep_conv_3x3'"), "cannot stand in a recurrent cell"),
+        (DARTS_V1.replace("'tanh'", "'sep_conv_3x3'"), "cannot be in a recurrent cell"),
         (DARTS_V1.replace("range(1, 9)", "range(1, 10)"), "not all nodes"),
         (DARTS_V1.replace(", concat=range(1, 9)", ""), "concat missing"),
         ("Genotype(recurrent=[], concat=range(1, 1))", "a cell with 0 pairs"),

@@ -1,4 +1,4 @@
-"""What parts hand to each other: tables, draws, losses, costs, stages."""
+"""Types that parts hand to each other: tables, draws, losses, costs, stages."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

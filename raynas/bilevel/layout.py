@@ -1,4 +1,4 @@
-"""Where everything is in the flat logits of a space's α."""
+"""The layout of flat logits: which number of a space's α is where."""
 
 from collections.abc import Sequence
 

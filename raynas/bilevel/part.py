@@ -1,4 +1,4 @@
-"""What all parts of a method say of themselves, and how they see the method that they are in.
+"""Traits of parts: what each says of itself, and how it sees the method that it is in.
 
 What a part *does* is told by the class of its slot (`raynas.bilevel.slots`); what it *is*, as far as other
 parts may ask, by the class above that, here.

@@ -1,4 +1,4 @@
-"""Where a search stands."""
+"""The progress of a search: its epoch, within all of them and within its stage."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What a search says after every epoch, as frozen plain data with an exact JSON round trip."""
+"""Reports of a search after every epoch: frozen plain data with an exact JSON round trip."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""Settings of parts whose value depends on where a search stands.
+"""Settings of parts whose value depends on the progress of a search.
 
 A part's field of type `Value` takes a number or a schedule. Before every epoch `now` replaces the schedules
 by their numbers, so no part has to know what an epoch is.

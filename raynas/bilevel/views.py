@@ -1,4 +1,4 @@
-"""What a part sees of the policy and the problem that it works on, which hold parts themselves.
+"""Views for parts: what they see of the policy and the problem that they work on, which hold parts.
 
 `raynas.bilevel.policy.Policy` and `raynas.bilevel.bilevel.Bilevel` are these; a part that asks for no more
 can be tried on anything that looks like them.

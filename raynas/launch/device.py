@@ -1,4 +1,4 @@
-"""Which device a search computes on, and how much of it."""
+"""The device that a search computes on, and the share of it."""
 
 import os
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""What every launcher does around the trials: one driver at a time, counting attempts, closing what died."""
+"""Work that all launchers share: one driver at a time, counting attempts, closing what died."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""What every launcher is to the rest of raynas: the slot that `LocalLauncher` and `RayLauncher` fill."""
+"""The protocol of a launcher, which `LocalLauncher` and `RayLauncher` fill."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol

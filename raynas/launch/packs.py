@@ -1,4 +1,4 @@
-"""How many like-shaped searches advance together: measured once a sweep, recorded, and dealt out."""
+"""Sizes of packs: how many like-shaped searches advance together, measured once per sweep and recorded."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace

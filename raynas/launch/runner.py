@@ -1,4 +1,4 @@
-"""What trials run as: a pack of searches or a training, behind one protocol, and what each leaves behind."""
+"""Runners of trials: a pack of searches or a training, behind one protocol, and what each leaves behind."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol

@@ -1,4 +1,4 @@
-"""What there is to say of a part: its docstring, its settings, where it may be used, and who uses it."""
+"""Descriptions of parts: a docstring, its settings, where it may be used, and who uses it."""
 
 import inspect
 import types

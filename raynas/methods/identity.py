@@ -1,4 +1,4 @@
-"""What makes two searches the same: the record of a method with its fingerprint, and a checkpoint's identity.
+"""The identity of a search: the record of its method with a fingerprint, and what a checkpoint must match.
 
 A part class whose arithmetic or default changes raises its ``version`` (a ClassVar; 1 where there is none), a
 method whose composition or defaults change its own, and what lies outside all parts `LOOP_VERSION`. So a

@@ -1,4 +1,4 @@
-"""How a cell computes: the supernet with all operations at once, and the network of the chosen ones.
+"""Networks of cells: the supernet with all operations at once, and the network of the chosen ones.
 
 Shapes are written in brackets, the outermost dimension first; ``a·b`` is one dimension that holds a times b
 entries, ordered (a, b). Their letters and words here, and wherever a tensor is passed on:

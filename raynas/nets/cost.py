@@ -1,4 +1,4 @@
-"""What every option of a supernet costs: weights, multiply-adds, what pooling looks at, memory access.
+"""Costs of the options of a supernet: weights, multiply-adds, what pooling looks at, memory access.
 
 All of it is counted on the operation as an ordinary module, for one image at the resolution that it reads in
 the supernet; convolutions, pooling and identities count. Normalisations, activations and the fixed parts of

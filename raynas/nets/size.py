@@ -1,4 +1,4 @@
-"""How large the discrete network of a genotype is, without its weights or a single image."""
+"""The size of a genotype's discrete network, counted without its weights or a single image."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""What can be told of a network before it is trained: how well it can be, and how much it can express.
+"""Measures of untrained networks: how well they could be trained, and how much they can express.
 
 The condition number of the neural tangent kernel says how evenly gradient descent learns the images of a
 batch (lower is better); the number of linear regions the images fall into says how finely the network can

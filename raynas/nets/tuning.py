@@ -1,4 +1,4 @@
-"""Which form of each convolution is fastest on this device: timed once, then kept with the sweep."""
+"""The fastest form of each convolution on this device: timed once, then kept with the sweep."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""What one or several draws make of a step: one loss per lane, to be differentiated in α and in the weights.
+"""Objectives: one loss per lane of one or several draws, to be differentiated in α and in the weights.
 
 Every objective has the value of a mean cross entropy; how its gradient in α comes about is what differs. So
 the α-step, the weight step and a joint step can treat all of them alike. Those that weigh several draws need

@@ -1,4 +1,4 @@
-"""What a step multiplies in: the mean weights, or a random draw that can be differentiated with respect to α.
+"""Samplers: what a step multiplies in, the mean weights or a random draw that can be differentiated in α.
 
 How a draw's gradient comes about is part of the draw. A straight-through sample is ``hard + p − sg(p)`` and a
 score-function one ``hard·(1 + log p − sg(log p))`` (sg stops the gradient): both have the value of the hard
@@ -340,7 +340,7 @@ def _zeros(policy: PolicyView, name: str) -> Tensor:
 
 @dataclass(frozen=True)
 class Projection(Sampler):
-    """NASP: one operation an edge, the best edges of each node, everything else exactly 0 (Yao et al. 2020).
+    """NASP: one operation per edge, the best edges of each node, everything else exactly 0 (Yao et al. 2020).
 
     The gradient at the projected point is handed to α unchanged. Ties go to the lowest index. ``execute:
     all`` computes every operation, so that every one gets its gradient (α-steps); ``chosen`` only what is

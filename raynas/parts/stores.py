@@ -1,4 +1,4 @@
-"""What is learned: a table of logits, or a network that generates the table."""
+"""Stores, which hold what is learned: a table of logits, or a network that generates the table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

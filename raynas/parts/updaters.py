@@ -1,4 +1,4 @@
-"""How weights and α move: SGD and Adam on [lanes, numbers] matrices, each lane with its own numbers.
+"""Optimisers of weights and α: SGD and Adam on [lanes, numbers] matrices, each lane with its own numbers.
 
 PyTorch's optimisers know one learning rate per tensor; here every tensor holds several searches, and each has
 its own, given as a column [lanes, 1]. Both compute what `torch.optim.SGD` and `torch.optim.Adam` do.

@@ -1,4 +1,4 @@
-"""Where everything goes in the drawing of a derived cell: one layout for every kind of picture.
+"""The layout of the drawing of a derived cell, one for every kind of picture.
 
 States are blocks in columns by depth. Every line crosses a column horizontally in a slot of its own and
 bends only between columns, where all lines share one S shape: so lines never overlap each other, a block

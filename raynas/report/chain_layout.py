@@ -1,4 +1,4 @@
-"""Where everything goes in the drawing of a chain: one line for each stage of its trunk."""
+"""The layout of the drawing of a chain: one line for each stage of its trunk."""
 
 from raynas.errors import unknown
 from raynas.report.drawing import APART, HEADING, LETTER, MARGIN, Box, Drawing, Wire

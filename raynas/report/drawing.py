@@ -1,4 +1,4 @@
-"""What a drawing of a cell consists of, and the distances that every layout keeps.
+"""Elements of a drawing of a cell, and the distances that every layout keeps.
 
 Lengths are pixels of an SVG, points of a PNG.
 """

@@ -1,4 +1,4 @@
-"""What the report states, computed from a sweep's folder as plain data; nothing here knows HTML or plots."""
+"""Facts of the report, computed from a sweep's folder as plain data; nothing here knows HTML or plots."""
 
 import json
 from collections.abc import Iterable, Sequence

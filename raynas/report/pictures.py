@@ -1,4 +1,4 @@
-"""Which plots the report shows: the facts turned into small multiples with a caption for each."""
+"""The plots of the report: the facts turned into small multiples with a caption for each."""
 
 import math
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What a kind of device cannot do, said before a search asks for it."""
+"""Limits of devices, told before a search asks for it."""
 
 import torch
 

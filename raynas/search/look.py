@@ -1,4 +1,4 @@
-"""What a search looks at without moving: its losses, its derived cell, curvature. Nothing is changed by it.
+"""Looks of a search at its losses, its derived cell, its curvature. Nothing is changed by them.
 
 Every look draws from streams of its own purpose and epoch, so that looking more often changes no search.
 """

@@ -1,4 +1,4 @@
-"""What one step of a search costs on this machine: parameters, seconds, memory; alone and in packs."""
+"""Costs of one step of a search on this machine: parameters, seconds, memory; alone and in packs."""
 
 import statistics
 import time

@@ -1,4 +1,4 @@
-"""What a pack is made of: the searches' one problem, their data, their looks at it, and where they stand."""
+"""Searches put together for a pack: their one problem, their data, their looks at it, and their state."""
 
 import math
 import time

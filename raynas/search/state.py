@@ -1,4 +1,4 @@
-"""Where searches stand between two epochs: what a checkpoint of one holds, and whose it is."""
+"""The state of searches between two epochs: what a checkpoint of one holds, and whose it is."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,1 +1,1 @@
-"""What can be searched, as data and without torch: spaces, cells, operations, genotypes, skeletons."""
+"""Search spaces as data, without torch: spaces, cells, operations, genotypes, skeletons."""

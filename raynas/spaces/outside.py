@@ -1,4 +1,4 @@
-"""What other distributions offer under raynas' entry points: found by name, loaded only when asked for.
+"""Entry points of raynas: what other distributions offer, found by name, loaded only when asked for.
 
 A group holds one kind of thing (``raynas.operations``); what is raynas' own hides what is offered under the
 same name. Nothing here imports torch: what needs it is named by text (``module:name``) and loaded later.

@@ -1,4 +1,4 @@
-"""Whether what a sweep has still to run is what it was begun as: the records of its methods."""
+"""The check that the rest of a sweep is what it was begun as: the records of its methods."""
 
 import json
 import shlex

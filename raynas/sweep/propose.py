@@ -1,4 +1,4 @@
-"""What runs next: the one place that decides it, whatever launches the trials."""
+"""The proposer: the one place that decides what runs next, whatever launches the trials."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

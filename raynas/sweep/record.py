@@ -1,4 +1,4 @@
-"""What is known of one trial: its spool folded into a plain record."""
+"""The record of a trial: its spool folded into plain data."""
 
 import json
 from collections.abc import Iterable, Mapping

@@ -136,12 +136,12 @@ class Spool:
             event = _parse(line)
             version, kind = event["v"], event["kind"]
         except (ValueError, LookupError, TypeError):
-            return _damage(where, f"no event: {line[:60]!r}")
+            return _damage(where, f"not an event: {line[:60]!r}")
         if version != SPOOL_VERSION:
             return _damage(
                 where, f"written by another version of raynas (format {version!r:.20})", foreign=True
             )
-        return dict(event) if isinstance(kind, str) else _damage(where, f"no event: {line[:60]!r}")
+        return dict(event) if isinstance(kind, str) else _damage(where, f"not an event: {line[:60]!r}")
 
 
 def _damage(where: str, why: str, *, foreign: bool = False) -> dict[str, Any]:

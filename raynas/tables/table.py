@@ -1,4 +1,4 @@
-"""What every table of trained accuracies can do, and reading one column of it as a yardstick."""
+"""Tables of trained accuracies: what each of them can do, and reading one column of it as a yardstick."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence

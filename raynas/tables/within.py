@@ -1,4 +1,4 @@
-"""Which cells of a table a search space can express: regret is to the best of those."""
+"""The cells of a table that a search space can express: regret is to the best of those."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What a contract's check raises."""
+"""The error that a contract's check raises."""
 
 from raynas.errors import RaynasError
 

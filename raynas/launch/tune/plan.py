@@ -1,4 +1,4 @@
-"""What Ray Tune asks as it runs: which trial comes next (`TunePlan`), what follows an event (`Watch`)."""
+"""Answers to Ray Tune as it runs: which trial comes next (`TunePlan`), what follows an event (`Watch`)."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""What Ray Tune runs in a worker process: find the folder, pick the device, run the trial."""
+"""The function that Ray Tune runs in a worker process: find the folder, pick the device, run the trial."""
 
 import hashlib
 import socket

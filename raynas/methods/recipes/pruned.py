@@ -91,7 +91,7 @@ P_DARTS = DARTS.with_(
 
 DRNAS_PROGRESSIVE = DRNAS.with_(
     "drnas-progressive",
-    "DrNAS in two stages: first a sixth of the channels, then a quarter of them and four operations an edge",
+    "DrNAS in two stages: first a sixth of the channels, then a quarter of them and four operations per edge",
     stages=Widen(),
     defaults={"channels": 36, "cells": 20},
     on={

@@ -16,9 +16,9 @@ from raynas.parts.stores import Generator, Table
 
 GDAS_ST = DARTS.with_(
     "gdas-st",
-    "GDAS with every operation computed: one operation an edge, the gradient of a Gumbel softmax",
+    "GDAS with every operation computed: one operation per edge, the gradient of a Gumbel softmax",
     "Dong, Yang 2019; straight through all operations instead of the chosen ones. Cells of the DARTS space "
-    "keep two inputs a node, where the authors' code keeps the two best pairs of input and operation, be "
+    "keep two inputs per node, where the authors' code keeps the two best pairs of input and operation, be "
     "they of one input",
     version=2,
     nesterov=True,
@@ -29,8 +29,8 @@ GDAS_ST = DARTS.with_(
 
 GDAS = GDAS_ST.with_(
     "gdas",
-    "GDAS: one Gumbel-sampled operation an edge, the only one that is computed",
-    "Dong, Yang 2019, and its code; α's gradient is no part of the norm at which the weights' is clipped. α "
+    "GDAS: one Gumbel-sampled operation per edge, the only one that is computed",
+    "Dong, Yang 2019, and its code; α's gradient is not part of the norm at which the weights' is clipped. α "
     "learns as in the code for NAS-Bench-201: that for the DARTS space drops the weights of what was not "
     "chosen. Cells of the DARTS space keep two inputs per node, where that code keeps the two best pairs of "
     "input and operation, be they of one input",
@@ -56,7 +56,7 @@ SNAS = DARTS.with_(
 
 DSNAS = DARTS.with_(
     "dsnas",
-    "DSNAS: sample one operation an edge; α learns from each edge's own credit, together with the weights",
+    "DSNAS: sample one operation per edge; α learns from each edge's own credit, together with the weights",
     "Hu et al. 2020, and its code: 1e-6 for each million multiply-adds of what was drawn, at its "
     "probability, where it takes 290 million or more. Its own space is a chain of ShuffleNet blocks for "
     "ImageNet, whose weights learn at 0.5 in batches of 1,024; here rates are DARTS'",
@@ -85,7 +85,8 @@ PARSEC = DARTS.with_(
 DRNAS = DARTS.with_(
     "drnas",
     "DrNAS: the mixture is a Dirichlet draw, its concentrations are learned",
-    "Chen et al. 2021, and its code: `none` is no candidate in the DARTS space, and one in NAS-Bench-201's",
+    "Chen et al. 2021, and its code: `none` is not a candidate in the DARTS space, but one in that of "
+    "NAS-Bench-201",
     version=2,
     without=("none",),
     relaxation=DirichletMean(),
@@ -151,7 +152,7 @@ VIM_NAS_D = VIM_NAS.with_(
 
 PROXYLESS = DARTS.with_(
     "proxyless",
-    "ProxylessNAS: two sampled operations an edge compete, one of them is switched on",
+    "ProxylessNAS: two sampled operations per edge compete, one of them is switched on",
     "Cai, Zhu, Han 2019, section 3.2.1, and its code in mode two (its default, full_v2, runs all paths). Not "
     "taken over: label smoothing of 0.1 in weight steps; that α rests for one more epoch after the warm-up; "
     "one path, not each of the ten, in the weight steps of its REINFORCE",
@@ -178,10 +179,10 @@ PROXYLESS = DARTS.with_(
 
 DATA = DARTS.with_(
     "data",
-    "DATA: two sampled operations an edge share its weight, in proportion to what is positive in α",
+    "DATA: two sampled operations per edge share its weight, in proportion to what is positive in α",
     "Chang et al. 2019, and its code, whose temperature stays at 1 (its schedule from 5 is never told the "
-    "epoch). A cell derived here has one operation an edge; there it may have several, chosen node by node, "
-    "which is the method's point: 2 a node in its code, 4 and 7 in its tables. So the gap between supernet "
+    "epoch). A cell derived here has one operation per edge; there it may have several, chosen node by node, "
+    "which is the method's point: 2 per node in its code, 4 and 7 in its tables. So the gap between supernet "
     "and cell is larger here",
     version=2,
     store=Table(mean=1.0),
@@ -193,7 +194,7 @@ DATA = DARTS.with_(
 
 ASNG_NAS = DARTS.with_(
     "asng-nas",
-    "ASNG-NAS: natural gradient steps on the probabilities, two sampled architectures a step",
+    "ASNG-NAS: natural gradient steps on the probabilities, two sampled architectures per step",
     "Akimoto et al. 2019, and its code (its cutout is left to the data). Only operations are sampled here; "
     "the code samples each node's two inputs too, in ENAS' space (enas-micro)",
     version=2,

@@ -1,4 +1,4 @@
-"""Which of an operation's edges a pass computes: all of them, or those that each lane has chosen.
+"""Paths: which of an operation's edges a pass computes, all of them or those that each lane has chosen.
 
 A pass over sampled or derived architectures gives most operations the weight 0. What is left of one operation
 is a list of (lane, edge) pairs, and everything it does works on such a list as on all its edges: kernels and

@@ -1,4 +1,4 @@
-"""What the supernets of all skeletons have in common: how their layers are made, fed with weights and run."""
+"""The base of all skeletons' supernets: how layers are made, fed with weights and run."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence

@@ -26,10 +26,10 @@ FEWEST = 2
 
 @dataclass(frozen=True)
 class Deepen(Stages):
-    """P-DARTS: one stage for each depth, each with fewer operations an edge, weights and α started anew.
+    """P-DARTS: one stage for each depth, each with fewer operations per edge, weights and α started anew.
 
     The last stage has the configuration's cells and the others fewer, in the proportion of ``cells`` (but as
-    many as the skeleton needs); published are 5, 11 and 17 of 17. ``keep`` is how many operations an edge
+    many as the skeleton needs); published are 5, 11 and 17 of 17. ``keep`` is how many operations per edge
     has in each stage, in proportion to what the space offers: of n operations n·keep/first stay, rounded up,
     and at least two that may be chosen. Those stay that weigh most at the end of the stage before, `none`
     among them: as in the authors' code it goes at the very end only, when the cell is derived. Source: Chen

@@ -1,5 +1,5 @@
-"""What a skeleton is. A skeleton fixes what YAML cannot say: what a cell reads, is made of and outputs, what
-α decides about it, how its cells are written, and how they are stacked.
+"""The base of all skeletons. A skeleton fixes what YAML cannot say: what a cell reads, is made of and
+outputs, what α decides about it, how its cells are written, and how they are stacked.
 
 One module here, without torch, is all that the rest of the house knows of a skeleton; its layers are in
 `raynas.nets.supernets` and `raynas.nets.networks`.

@@ -1,4 +1,4 @@
-"""Where the texts of cells are in what a user has: an argument, a Python module, a log."""
+"""Finding the texts of cells in what a user has: an argument, a Python module, a log."""
 
 import re
 from bisect import bisect_right

@@ -1,4 +1,4 @@
-"""What a sweep file varies: its values, checked one by one, its ranges, and all settings they combine to."""
+"""The axes of a sweep file: its values, checked one by one, its ranges, and all settings they combine to."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What a sweep file may say: the keys of a search, those of a sweep, and the overrides from the command line.
+"""The keys of a sweep file: those of a search, those of a sweep, and the overrides from the command line.
 
 The keys of a search are flat with dots (``data.valid``), checked one value at a time.
 """
