@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from raynas.search.loop import Pack, Search
     from raynas.spaces.genotype import Genotype
     from raynas.spaces.library import load_space
+    from raynas.spaces.operations import register_operation
     from raynas.spaces.reading import genotype_from_text, genotype_to_text, load_genotype
     from raynas.spaces.skeletons import same_network
     from raynas.spaces.space import Space
@@ -48,6 +49,7 @@ __all__ = [
     "load_space",
     "method_names",
     "register_method",
+    "register_operation",
     "same_network",
     "split",
 ]
@@ -68,6 +70,7 @@ _HOMES = {
     "load_space": "raynas.spaces.library:load_space",
     "method_names": "raynas.methods:method_names",
     "register_method": "raynas.methods:register_method",
+    "register_operation": "raynas.spaces.operations:register_operation",
     "same_network": "raynas.spaces.skeletons:same_network",
     "split": "raynas.data.split:split",
 }

@@ -47,7 +47,8 @@ def test_what_the_recipes_add_works(copy: Path):
         command, cwd=copy, env=environment, capture_output=True, text=True, check=False, timeout=500
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    for said in ("nor_conv_9x9", "the search space windows", "sharpened(factor=3.0)", "1 done"):
+    level = "36 channels, images of 32×32"
+    for said in ("nor_conv_9x9", "the search space windows", level, "sharpened(factor=3.0)", "1 done"):
         assert said in done.stdout, said
 
 

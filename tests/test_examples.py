@@ -12,6 +12,7 @@ from raynas import genotype_to_text, load_genotype
 from raynas.config import DataConfig
 from raynas.data.load import load_data
 from raynas.methods import build
+from raynas.spaces.operations import FAMILIES, OPERATIONS
 from raynas.sweep.folder import SweepFolder
 
 FOLDER = Path(__file__).resolve().parents[1] / "examples"
@@ -24,7 +25,8 @@ BY_ANOTHER_TEST = {"sweep_from_python", "read_a_sweep"}
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Return a function that runs an example as a script, in an empty folder, and gives what it printed."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(build, "_registered", {})
+    for known in (build, FAMILIES, OPERATIONS):
+        monkeypatch.setattr(known, "_registered", {})
 
     def run(name: str) -> str:
         runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
@@ -41,6 +43,7 @@ SAID = {
     "one_search": "Genotype(normal=[",
     "own_data": "validation accuracy 100%",
     "own_method": "{'temperature': 0.5}",
+    "own_operation": "Genotype(normal=[",
     "own_part": "0.",
     "own_space": "reduce: 5 edges, each skip_connect or dil_conv_3x3",
     "packed_seeds": "mean validation loss",

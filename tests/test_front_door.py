@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 import raynas
-from raynas import _HOMES, RaynasError, load_method, method_names, register_method
+from raynas import _HOMES, RaynasError, load_method, method_names, register_method, register_operation
 from raynas.methods import build
+from raynas.spaces.operations import FAMILIES, OPERATIONS, Family, Operation
 
 
 def in_a_new_process(script: str) -> str:
@@ -60,3 +61,19 @@ def test_a_registered_method_is_known_until_the_process_ends(monkeypatch: pytest
     assert method_names()[-1] == "mine"
     with pytest.raises(RaynasError, match="already a method 'darts'"):
         register_method(load_method("gdas").with_("darts", "another"))
+
+
+def test_a_registered_operation_is_known_until_the_process_ends(monkeypatch: pytest.MonkeyPatch):
+    for known in (OPERATIONS, FAMILIES):
+        monkeypatch.setattr(known, "_registered", {})
+    nine = Operation("nor_conv_9x9", "convolution", "conv 9×9", "ReLU, 9×9 convolution, batch norm", 9)
+    assert register_operation(nine) is OPERATIONS["nor_conv_9x9"] is register_operation(nine)
+    count = len(OPERATIONS)
+    ramp = Operation("ramp", "threshold", "ramp", "max(x, 0)")
+    with pytest.raises(RaynasError, match="unknown family of operations 'threshold'"):
+        register_operation(ramp)
+    assert register_operation(ramp, Family("threshold")) in OPERATIONS.values()
+    assert (len(OPERATIONS), list(OPERATIONS)[-2:]) == (count + 1, ["nor_conv_9x9", "ramp"])
+    for name, family, given in (("none", "none", "an operation 'none'"), ("x", "skip", "a family")):
+        with pytest.raises(RaynasError, match=f"there is already {given}"):
+            register_operation(Operation(name, family, name, name), Family("skip") if name == "x" else None)

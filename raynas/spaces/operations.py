@@ -1,7 +1,6 @@
 """The candidate operations by name: plain data, so that files can be checked without importing torch."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from typing import Any
@@ -58,7 +57,7 @@ def _family(point: EntryPoint, found: Any) -> Family:
     return found
 
 
-FAMILIES: Mapping[str, Family] = Registry(
+FAMILIES: Registry[Family] = Registry(
     {family.name: family for family in _FAMILIES}, "raynas.families", _family
 )
 
@@ -251,9 +250,26 @@ def _operation(point: EntryPoint, found: Any) -> Operation:
     return found
 
 
-OPERATIONS: Mapping[str, Operation] = Registry(
+OPERATIONS: Registry[Operation] = Registry(
     {operation.name: operation for operation in _ALL}, "raynas.operations", _operation
 )
+
+
+def register_operation(operation: Operation, family: Family | None = None) -> Operation:
+    """Make an operation of yours known by its name, in this process alone, and return it.
+
+    ``family`` says what computes it where no family of raynas does. Registered again, as when a cell of a
+    notebook runs twice, the later one counts. A sweep on Ray runs in other processes: there an operation
+    comes from a package, by the entry points ``raynas.operations`` and ``raynas.families``. Raises
+    `RaynasError` for names that raynas or a package has given already, and for a family that there is not.
+    """
+    if family is not None:
+        FAMILIES.register(family.name, family, "a family of operations")
+    if operation.family not in FAMILIES:
+        raise unknown("family of operations", operation.family, FAMILIES)
+    OPERATIONS.register(operation.name, operation, "an operation")
+    return operation
+
 
 _NAMES = {name: operation.name for operation in _ALL for name in (operation.name, *operation.aliases)}
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
-from raynas.errors import RaynasError
+from raynas.errors import RaynasError, quoted
 
 T = TypeVar("T")
 
@@ -75,16 +75,30 @@ class Registry(Mapping[str, T]):
     def __init__(self, own: Mapping[str, T], group: str, accept: Callable[[EntryPoint, Any], T]) -> None:
         self._own, self._group, self._accept = own, group, accept
         self._others: Mapping[str, T] | None = None
+        self._registered: dict[str, T] = {}
+
+    def register(self, name: str, thing: T, kind: str) -> None:
+        """Make one more known by its name, in this process alone; of two of one name the later counts.
+
+        ``kind`` is what a message calls it. Raises `RaynasError` for a name that raynas or a package has.
+        """
+        if name in self._own or name in self._loaded():
+            raise RaynasError(f"there is already {kind} {quoted(name)}", next_step="give yours another name")
+        self._registered[name] = thing
 
     def __getitem__(self, name: str) -> T:
-        return self._own[name] if name in self._own else self._loaded()[name]
+        for known in (self._own, self._registered):
+            if name in known:
+                return known[name]
+        return self._loaded()[name]
 
     def __iter__(self) -> Iterator[str]:
         yield from self._own
         yield from self._loaded()
+        yield from self._registered
 
     def __len__(self) -> int:
-        return len(self._own) + len(self._loaded())
+        return len(self._own) + len(self._loaded()) + len(self._registered)
 
     def _loaded(self) -> Mapping[str, T]:
         if self._others is None:
