@@ -59,7 +59,7 @@ def family(method: Method) -> str:
     usual = {"store": Table, "relaxation": Softmax, "sampler": Mean, "objective": OneDraw}
     if any(not isinstance(getattr(method, slot), kind) for slot, kind in usual.items()):
         return relaxations
-    if any(modifier.build() or modifier.extras for modifier in method.modifiers):
+    if any(modifier.build().given() or modifier.extras for modifier in method.modifiers):
         return supernet
     return training if isinstance(method.derivation, Strongest) else selection
 

@@ -347,8 +347,8 @@ def test_offsets_and_drops_work_where_the_last_node_is_the_output():
 )
 def test_a_modifier_names_arguments_of_the_supernet_and_fields_of_the_pass(modifier, built, run):
     modifier = now(modifier, Progress(25, 100))
-    assert modifier.build() == built
-    assert modifier.run() == run
+    assert modifier.build().given() == built
+    assert modifier.run().given() == run
     assert run.keys() <= {field.name for field in fields(Pass)}
     if not isinstance(modifier, EdgeNormalisation):
         assert modifier.weigh("draw", None, None) == "draw"

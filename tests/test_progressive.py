@@ -7,6 +7,7 @@ import torch
 from helpers.policies import make_policy, randomly
 from test_methods_contract import same_states, setting, tiny  # noqa: F401 - `setting` is a fixture
 
+from raynas.bilevel.exchange import SupernetBuild
 from raynas.bilevel.progress import Progress
 from raynas.errors import RaynasError
 from raynas.methods import lay_out, reasons, resolve
@@ -33,7 +34,7 @@ def counts(policy, name="normal"):
 def test_p_darts_keeps_eight_five_three_operations_each_a_subset():
     policy, stages = randomly(make_policy("darts")), Deepen()
     plan = stages.plan(75, policy.space, 17)
-    assert [(stage.epochs, stage.build["cells"], stage.start) for stage in plan] == [
+    assert [(stage.epochs, stage.build.cells, stage.start) for stage in plan] == [
         (25, 5, "fresh"),
         (25, 11, "fresh"),
         (25, 17, "fresh"),
@@ -70,7 +71,9 @@ def test_smaller_spaces_are_pruned_in_proportion_and_always_have_a_choice(space,
 def test_progressive_drnas_keeps_the_largest_seven_and_then_four():
     policy, stages = randomly(make_policy("darts", without=("none",))), Widen()
     plan = stages.plan(50, policy.space, 8)
-    assert [(s.epochs, s.build, s.start) for s in plan] == [(25, {"partial": k}, "widen") for k in (6, 4)]
+    assert [(s.epochs, s.build, s.start) for s in plan] == [
+        (25, SupernetBuild(partial=k), "widen") for k in (6, 4)
+    ]
     assert not step(policy, stages, Progress(0, 50, 0, 0, 25))
     assert step(policy, stages, Progress(25, 50, 1, 25, 50))
     assert counts(policy) == [4]
@@ -81,11 +84,11 @@ def test_progressive_drnas_keeps_the_largest_seven_and_then_four():
 
 def test_the_last_stage_has_the_configurations_cells_and_none_has_too_few():
     space = load_space("darts")
-    depths = {cells: [s.build["cells"] for s in Deepen().plan(5, space, cells)] for cells in (17, 8, 3)}
+    depths = {cells: [s.build.cells for s in Deepen().plan(5, space, cells)] for cells in (17, 8, 3)}
     assert depths == {17: [5, 11, 17], 8: [3, 5, 8], 3: [3, 3, 3]}
     assert [stage.epochs for stage in Deepen().plan(5, space, 8)] == [2, 2, 1]
     stages = lay_out(resolve("p-darts"), load_space("nas-bench-201"), {"epochs": 3, "cells": 5})
-    assert [stage.build["cells"] for stage in stages] == [1, 3, 5]
+    assert [stage.build.cells for stage in stages] == [1, 3, 5]
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ class Bilevel:
         )
         if not draw.alone:
             there = [each for each in self.policy.modifiers if training or each.every]
-            fields = {name: value for each in there for name, value in each.run().items()}
+            fields = {name: value for each in there for name, value in each.run().given().items()}
             run = replace(run, drops=self.drops, **fields)
         arguments = (batch.images, draw.weights, run)
         lower = self.precision is not None and not twice

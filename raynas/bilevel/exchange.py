@@ -1,8 +1,8 @@
 """Types that parts hand to each other: tables, draws, losses, costs, stages."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -59,19 +59,49 @@ Histories = Sequence[Sequence[EpochReport]]
 """Every lane's reports so far."""
 
 
+class _Partly:
+    """Fields of which those that are None say nothing."""
+
+    def given(self) -> dict[str, Any]:
+        """Return what is said, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class SupernetBuild(_Partly):
+    """How a supernet is built where a configuration does not say it; what is None is left to others.
+
+    ``cells`` is its depth, ``partial`` k lets operations see 1/k of the channels, and ``auxiliary`` gives
+    every edge one more skip: the arguments of `Supernet` by these names.
+    """
+
+    cells: int | None = None
+    partial: int | None = None
+    auxiliary: bool | None = None
+
+
+@dataclass(frozen=True)
+class PassFields(_Partly):
+    """What the supernet's passes run with in an epoch: fields of `Pass`; what is None is left to others."""
+
+    drop_path: float | None = None
+    skip_dropout: float | None = None
+    auxiliary: float | None = None
+
+
 @dataclass(frozen=True)
 class Stage:
     """A stretch of ``epochs`` epochs.
 
-    ``build`` replaces what the supernet is built with (``cells``, ``partial``). ``start`` says what becomes
-    of the stage before: ``keep`` goes on with it, ``fresh`` draws weights and α anew, ``widen`` lets a wider
-    supernet take over the weights and goes on with α; what has died stays dead in all of them. With ``rate``
-    the weights' learning rate is this share of the largest instead of annealed, and their momentum starts
-    anew; with ``rate`` 0 the weights rest.
+    ``build`` replaces what the supernet is built with. ``start`` says what becomes of the stage before:
+    ``keep`` goes on with it, ``fresh`` draws weights and α anew, ``widen`` lets a wider supernet take over
+    the weights and goes on with α; what has died stays dead in all of them. With ``rate`` the weights'
+    learning rate is this share of the largest instead of annealed, and their momentum starts anew; with
+    ``rate`` 0 the weights rest.
     """
 
     epochs: int
-    build: Mapping[str, int] = field(default_factory=dict)
+    build: SupernetBuild = SupernetBuild()
     start: Literal["keep", "fresh", "widen"] = "keep"
     rate: float | None = None
 

@@ -8,7 +8,7 @@ from abc import ABC
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, Protocol
 
-from raynas.bilevel.exchange import Validated
+from raynas.bilevel.exchange import SupernetBuild, Validated
 from raynas.spaces.space import Space
 
 
@@ -117,9 +117,9 @@ class ModifierTraits(Part):
     needs_skips: ClassVar[bool] = False
     extras: ClassVar[tuple[str, ...]] = ()
 
-    def build(self) -> Mapping[str, Any]:
-        """Arguments of `Supernet` by name."""
-        return {}
+    def build(self) -> SupernetBuild:
+        """How the supernet is to be built."""
+        return SupernetBuild()
 
 
 class Composition(Protocol):

@@ -23,7 +23,7 @@ Losses are in nats.
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor
 
@@ -34,6 +34,7 @@ from raynas.bilevel.exchange import (
     Generators,
     Histories,
     Outcome,
+    PassFields,
     Sample,
     Score,
     Stage,
@@ -94,9 +95,9 @@ class Modifier(ModifierTraits):
         """The draw with its edges weighed, at flat logits [lanes, numbers]."""
         return draw
 
-    def run(self) -> Mapping[str, Any]:
-        """Fields of `Pass` by name, with the numbers of this epoch."""
-        return {}
+    def run(self) -> PassFields:
+        """What passes run with, with the numbers of this epoch."""
+        return PassFields()
 
     def cutout(self) -> float:
         """The chance, in [0, 1], with which a training image gets the data's cutout."""

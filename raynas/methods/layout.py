@@ -20,8 +20,8 @@ def lay_out(method: Method, space: Space, values: Mapping[str, Any]) -> tuple[St
     channels = values.get("channels") or space.default_channels
     epochs = values["epochs"]
     stages = (Stage(epochs),) if method.stages is None else method.stages.plan(epochs, space, cells)
-    shares = {number for modifier in method.modifiers for number in _shares(modifier.build())}
-    shares |= {number for stage in stages for number in _shares(stage.build)}
+    builds = [*(modifier.build() for modifier in method.modifiers), *(stage.build for stage in stages)]
+    shares = {build.partial for build in builds if build.partial is not None}
     if any(channels % share for share in shares):
         step = math.lcm(*shares)
         near = sorted({max(channels // step, 1) * step, (channels // step + 1) * step})
@@ -39,7 +39,3 @@ def lay_out(method: Method, space: Space, values: Mapping[str, Any]) -> tuple[St
             expected=f"warmup below {min(trained)}: it counts in every stage anew",
         )
     return stages
-
-
-def _shares(build: Mapping[str, int]) -> list[int]:
-    return [build["partial"]] if "partial" in build else []

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, InstanceOf
 from torch import Tensor
 
-from raynas.bilevel.exchange import Draw, Tables
+from raynas.bilevel.exchange import Draw, PassFields, SupernetBuild, Tables
 from raynas.bilevel.part import Composition
 from raynas.bilevel.settings import Chance, Value, number
 from raynas.bilevel.slots import Modifier, Schedule
@@ -81,9 +81,9 @@ class PartialChannels(Modifier):
     for_images: ClassVar[bool] = True
     k: Annotated[int, Field(ge=1)] = 4
 
-    def build(self) -> dict[str, int]:
+    def build(self) -> SupernetBuild:
         """Ask for a supernet with partial channels."""
-        return {"partial": self.k}
+        return SupernetBuild(partial=self.k)
 
     def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
         """Only cells of operations on edges are built so."""
@@ -101,9 +101,9 @@ class DropPath(Modifier):
     for_images: ClassVar[bool] = True
     probability: Chance = 0.3
 
-    def run(self) -> dict[str, float]:
+    def run(self) -> PassFields:
         """Give the chance of this epoch."""
-        return {"drop_path": number(self.probability)}
+        return PassFields(drop_path=number(self.probability))
 
     def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
         """It drops whole edges, and needs another way past each."""
@@ -140,9 +140,9 @@ class SkipDropout(Modifier):
     needs_skips: ClassVar[bool] = True
     rate: Chance = 0.4
 
-    def run(self) -> dict[str, float]:
+    def run(self) -> PassFields:
         """Give the rate of this epoch."""
-        return {"skip_dropout": number(self.rate)}
+        return PassFields(skip_dropout=number(self.rate))
 
     def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
         """It is about the edges that skip."""
@@ -164,13 +164,13 @@ class AuxiliarySkip(Modifier):
     version: ClassVar[int] = 2
     beta: Value = FADING
 
-    def build(self) -> dict[str, int]:
+    def build(self) -> SupernetBuild:
         """Ask for a supernet with auxiliary skips."""
-        return {"auxiliary": True}
+        return SupernetBuild(auxiliary=True)
 
-    def run(self) -> dict[str, float]:
+    def run(self) -> PassFields:
         """Give the factor β of this epoch."""
-        return {"auxiliary": number(self.beta)}
+        return PassFields(auxiliary=number(self.beta))
 
     def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
         """It adds what must not be there yet, where it can be built."""

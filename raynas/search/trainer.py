@@ -61,7 +61,7 @@ class Trainer:
     def _build_supernet(self) -> AnySupernet:
         """Build the supernet of the stage, its weights drawn for it."""
         config, method, name = self.config, self.method, f"/{self.stage}" if self.stage else ""
-        wanted = {name: value for each in method.modifiers for name, value in each.build().items()}
+        wanted = {name: value for each in method.modifiers for name, value in each.build().given().items()}
         size = {
             "channels": config.channels or self.space.default_channels,
             "cells": config.cells or self.space.default_cells,
@@ -74,7 +74,7 @@ class Trainer:
             dtype=self.dtype,
             forms=self.forms,
             recompute=config.recompute,
-            **{**size, **wanted, **self.stages[self.stage].build},
+            **{**size, **wanted, **self.stages[self.stage].build.given()},
         ).to(self.device)
 
     def enter(self, number: int) -> None:

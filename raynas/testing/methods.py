@@ -78,7 +78,7 @@ def _problem(method: Method, space: str) -> Bilevel:
     """Build the bilevel problem of a small supernet, one lane in float64."""
     found = load_space(space)
     generators = [torch.Generator().manual_seed(0)]
-    built = {name: value for each in method.modifiers for name, value in each.build().items()}
+    built = {name: value for each in method.modifiers for name, value in each.build().given().items()}
     net = Supernet(found, SHAPE, CLASSES, 4, 3, generators, torch.float64, **built)
     policy = Policy(
         found,

@@ -41,7 +41,9 @@ class Given:
 def problem_of(space, method, channels=4, cells=3, side=8, classes=3) -> Bilevel:
     """Return a method's problem on a small supernet of waves, in float64."""
     space = load_space(space)
-    built = {name: value for each in resolve(method).modifiers for name, value in each.build().items()}
+    built = {
+        name: value for each in resolve(method).modifiers for name, value in each.build().given().items()
+    }
     seed = [torch.Generator().manual_seed(0)]
     net = Supernet(space, (3, side, side), classes, channels, cells, seed, torch.float64, **built)
     problem = bilevel(space, net, [torch.Generator().manual_seed(0)], method)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import Field
 
-from raynas.bilevel.exchange import Histories, Stage, Tables
+from raynas.bilevel.exchange import Histories, Stage, SupernetBuild, Tables
 from raynas.bilevel.part import Composition
 from raynas.bilevel.slots import Looks, Stages
 from raynas.bilevel.views import PolicyView
@@ -53,7 +53,7 @@ class Deepen(Stages):
             for depth in self.cells
         ]
         lengths = zip(_in_parts(epochs, len(depths)), depths, strict=True)
-        return tuple(Stage(length, {"cells": depth}, "fresh") for length, depth in lengths)
+        return tuple(Stage(length, SupernetBuild(cells=depth), "fresh") for length, depth in lengths)
 
     def __call__(self, policy: PolicyView, histories: Histories, looks: Looks) -> Tables | None:
         """Prune at the start of every stage but the first."""
@@ -93,7 +93,7 @@ class Widen(Stages):
     def plan(self, epochs: int, space: Space, cells: int) -> tuple[Stage, ...]:
         """Divide the epochs evenly among the widths."""
         lengths = zip(_in_parts(epochs, len(self.partial)), self.partial, strict=True)
-        return tuple(Stage(length, {"partial": partial}, "widen") for length, partial in lengths)
+        return tuple(Stage(length, SupernetBuild(partial=partial), "widen") for length, partial in lengths)
 
     def __call__(self, policy: PolicyView, histories: Histories, looks: Looks) -> Tables | None:
         """Prune at the start of every stage but the first."""
@@ -101,7 +101,7 @@ class Widen(Stages):
 
     def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
         """It alone sets how many channels pass, where that can be built."""
-        if any("partial" in modifier.build() for modifier in method.modifiers):
+        if any(modifier.build().partial for modifier in method.modifiers):
             yield ("widen says itself how many channels pass through operations: leave partial-channels out")
         yield from unbuilt(space)
 

@@ -70,7 +70,7 @@ class PerturbAndProject(Stages):
 
     def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
         """What it switches off must have been trained, and must not be stood in for."""
-        if any("auxiliary" in modifier.build() for modifier in method.modifiers):
+        if any(modifier.build().auxiliary for modifier in method.modifiers):
             yield (
                 "perturb-and-project measures what each operation is worth: auxiliary skips stand in for them"
             )
