@@ -172,19 +172,33 @@ def longest_function() -> tuple[int, str]:
 
 
 def comments() -> float:
-    """Return how many comments there are in 1,000 lines."""
+    """Return how many lines of comments there are in 1,000 lines; those for tools alone do not count."""
     count = 0
     for path in modules():
         with path.open("rb") as file:
-            count += sum(token.type == tokenize.COMMENT for token in tokenize.tokenize(file.readline))
+            found = [
+                each.string for each in tokenize.tokenize(file.readline) if each.type == tokenize.COMMENT
+            ]
+        count += sum(not re.match(r"# (type: ignore|noqa)", text) for text in found)
     return 1000 * count / sum(map(lines, modules()))
 
 
-def lines_per_method() -> float:
-    """Return how many lines of recipes there are for each method."""
+def lines_per_method() -> tuple[float, float]:
+    """Return how many lines of recipes there are for each method, and how many are title and source."""
     from raynas.methods import method_names
 
-    return sum(map(lines, modules("methods/recipes"))) / len(method_names())
+    told = sum(
+        (argument.end_lineno or argument.lineno) - argument.lineno + 1
+        for path in modules("methods/recipes")
+        for call in ast.walk(tree(path))
+        if isinstance(call, ast.Call) and ast.unparse(call.func).endswith((".with_", "Method"))
+        for argument in [
+            *call.args,
+            *(each.value for each in call.keywords if each.arg in ("title", "source")),
+        ]
+    )
+    count = len(method_names())
+    return sum(map(lines, modules("methods/recipes"))) / count, told / count
 
 
 def entered(work: Callable[[], object], room: str = "") -> tuple[set[Path], int]:
@@ -234,9 +248,14 @@ def yardsticks() -> Iterator[Yardstick]:
     twice, (room, share) = [name for name, count in public_names().items() if count > 1], biggest_room()
     module = max(modules(), key=lines)
     length, function = longest_function()
-    yield Yardstick("files one batch of plain DARTS passes", str(len(passed)), "≤ 14")
-    yield Yardstick("and their lines", f"{sum(map(lines, passed)):,}", "≤ 2,500")
-    yield Yardstick("lines of their functions that run", f"{run:,}", "fewer")
+    chosen = sum(path.is_relative_to(PACKAGE / "parts") for path in passed)
+    yield Yardstick(
+        "files entered by a batch of DARTS, traced",
+        f"{len(passed)} ({chosen} of them parts)",
+        "fewer (≤ 14 was set beside a count by hand: 19)",
+    )
+    yield Yardstick("all lines of these files", f"{sum(map(lines, passed)):,}", "fewer (≤ 2,500 by hand)")
+    yield Yardstick("lines of the functions that run in them", f"{run:,}", "fewer")
     yield Yardstick("lines of search/loop.py", str(lines(PACKAGE / "search" / "loop.py")), "≤ 200")
     yield Yardstick("rooms from YAML to a trial", str(len(yaml_to_trials())), "≤ 8")
     yield Yardstick("biggest folder's share of lines", f"{share:.0%} ({room})", "≤ 16 %")
@@ -251,7 +270,8 @@ def yardsticks() -> Iterator[Yardstick]:
     yield Yardstick("longest module", f"{lines(module)} ({module.relative_to(PACKAGE)})", "≤ 400")
     yield Yardstick("longest function", f"{length} ({function})", "≤ 60")
     yield Yardstick("comments in 1,000 lines", f"{comments():.1f}", "≥ 10")
-    yield Yardstick("lines per method", f"{lines_per_method():.1f}", "≤ 12")
+    each, told = lines_per_method()
+    yield Yardstick("lines per method", f"{each:.1f} ({told:.1f} title and source)", "≤ 12")
 
 
 if __name__ == "__main__":
