@@ -34,6 +34,7 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o666) -> None:
     Raises `RaynasError` when the disk is full or may not be written; the old file is then untouched
     and no temporary file is left.
     """
+    # In the same folder, as a rename across file systems would copy; by process, as two may write one report.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
@@ -111,6 +112,7 @@ def open_own(path: Path, flags: int) -> int:
     Raises `OSError` as opening does, for a link as well (what is written would end up in its target), and
     `ValueError` for what is not an ordinary file.
     """
+    # O_NONBLOCK: to open a pipe that nobody writes to would wait for ever.
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     try:
         _check_ordinary(descriptor)
@@ -207,6 +209,7 @@ def _locked(file: IO[str]) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
+        # Any other error is storage that has no locks at all.
         return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
     return True
 

@@ -153,6 +153,7 @@ class Bilevel:
     def weight_loss(self, batch: Batch) -> Outcome:
         """Return the weight step's outcome: its own sampler, α as it is, running statistics moved."""
         alphas = self.alphas.detach()
+        # Handed to every weight sampler; just SDARTS-ADV's looks at it, and then it costs passes.
         attack = self._attacked(batch)
         score = self._scorer(batch, Statistics.UPDATE)
         return self.objective(

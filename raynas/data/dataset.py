@@ -131,6 +131,8 @@ def to_pixels(name: str, images: Any) -> NDArray[np.uint8]:
         raise RaynasError(
             f"images of {name}", got=f"shape {array.shape}", expected="[n, H, W, C] or [n, H, W]"
         )
+    # An array [n, 3, 32, 32] would be read as images of 3×32 pixels with 32 channels, and a search of it
+    # runs.
     if array.shape[1] in (1, 3) and array.shape[3] > 4:
         raise RaynasError(
             f"images of {name} seem to have their channels first",
@@ -163,6 +165,7 @@ def channel_statistics(pieces: Iterable[NDArray[np.uint8]]) -> tuple[tuple[float
     for piece in pieces:
         found = [np.bincount(piece[..., c].ravel(), minlength=256) for c in range(piece.shape[3])]
         counts = [old + new for old, new in zip(counts, found, strict=True)] if counts else found
+    # By counts of the 256 values: exact in any order, where sums of a million pixels in float32 depend on it.
     values = np.arange(256) / 255
     means, deviations = [], []
     for count in counts:

@@ -194,6 +194,7 @@ class Evaluator:
         Measured on `Sketches`, whose weights, images and squares are those of ``sample`` in this epoch.
         """
         problem = self.problem
+        # Candidates of one round must differ in what was taken away and in nothing else, so all see one draw.
         if self._sketched is None or self._sketched.key != (sample, epoch):
             self._sketched = self._sketch(sample, epoch)
         at = self._sketched

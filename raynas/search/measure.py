@@ -185,6 +185,7 @@ def measure_packs(
             # What else the machine does only ever adds time, so the least of two says most.
             seconds[size] = min(_seconds(pack, 2))
             need = max(need, (peak_memory(device) - before) / size)
+            # Only where memory may be short: a measurement costs as much time as some eight steps.
             if size == 1 and config.hessian.every and most * CURVATURE_MEMORY * need > memory:
                 pack.measure_curvature()
                 need = peak_memory(device) - before

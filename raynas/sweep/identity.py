@@ -85,6 +85,7 @@ def _anew(sweep: "Sweep", source: str) -> str:
     with suppress(ValueError):  # of a damaged file
         words = shlex.split(sweep.command)[1:]
     verb, given = (words[0], words[2:]) if words else ("sweep", [])
+    # The new sweep gets a name of its own below, as the old folder stays.
     kept = [word for word in given if not word.startswith("name=")]
     return shlex.join(["raynas", verb, source, *kept, f"name={sweep.name}-2"])
 

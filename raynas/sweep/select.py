@@ -104,6 +104,7 @@ def rank(records: Sequence[TrialRecord], config: Select, judge: Yardstick | None
             left_out.append((record.id, _why_left_out(record, config.by, judge)))
         else:
             ranking.append(Ranked(record, value))
+    # Stable, so that of equals the earlier in the plan comes first, whichever finished first.
     ranking.sort(key=lambda ranked: ranked.value)
     lacking = "a cell that the table holds" if config.by == "table" else "a finite loss"
     reasons = [*_reasons(ranking, config.by, lacking), *_left_out_reason(records, ranking, lacking)]

@@ -92,6 +92,8 @@ class TunePlan(Searcher):  # type: ignore[misc]
 
         The killed ones are those whose processes Ray's message names, or all if it names none.
         """
+        # Ray tells of a kill by its monitor in words only; without a process' number every pack may be the
+        # one.
         named = {int(pid) for pid in re.findall(r"Selected to kill: .*?\bpid=(\d+)", str(error))}
         killed = [pack for pack in self.live if self._process(pack) in named] or list(self.live)
         for pack in list(self.live):

@@ -311,6 +311,7 @@ def fused(
 
     DARTS' supernet normalises what pooling gives (``norm_pools``), those of the benchmarks do not.
     """
+    # Pooling alone may end with or without a batch norm; all other classes always have the same.
     if operation_class(name, stride) is Pool:
         return Pool(lanes, OPERATIONS[name], edges, channels, stride, norm_pools)
     return operation_class(name, stride)(lanes, OPERATIONS[name], edges, channels, stride)

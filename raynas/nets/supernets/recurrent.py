@@ -116,6 +116,8 @@ class RecurrentSupernet(nn.Module):
         matrices = self._matrices()
         state = None if run.carried is None else run.carried.now
         state = words.new_zeros(lanes, n, self.channels) if state is None else state.to(words.dtype)
+        # The word's half of the first product does not depend on the state: one call for all time steps
+        # above, so that the loop has the other half alone.
         outputs = []
         for step in read.unbind(2):
             gate, update = (step + _product(state, from_before)).chunk(2, 2)

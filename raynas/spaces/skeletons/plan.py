@@ -131,6 +131,7 @@ def reducing_cells(
     stem: StemKind = "large" if side >= LARGE_INPUT else "small"
     stem_channels = channels if stem == "large" and not searched else 3 * channels
     before, previous, width = stem_channels, stem_channels, channels
+    # The large stem's two outputs differ: the second has been strided once more than the first.
     reduced = stem == "large"
     plans: list[LayerPlan] = []
     for index in range(cells):

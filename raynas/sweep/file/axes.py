@@ -86,6 +86,8 @@ class Draft:
                 for entry in (*self.base, *entries):
                     given |= entry.leaves
                     paths |= {leaf: entry.path_of(leaf) for leaf in entry.leaves}
+                # Only these decide what is brought along: resolved once for each combination of them, not
+                # once per row of a grid of 10,000.
                 mark = same({key: given.get(key) for key in ("method", "space", "epochs")})
                 if mark not in known:
                     known[mark] = _brought(given)
@@ -270,6 +272,8 @@ def _wrong_range(key: str, distribution: Distribution) -> str | None:
         return (
             None if low == int(low) and high == int(high) else f"expected whole numbers; got [{low}, {high}]"
         )
+    # A number that is whole for no range in use: a key of whole numbers refuses it, one of fractions takes
+    # it. The middle of [0, 2] would be whole.
     inside = low + 0.381966 * (high - low)  # between whole numbers
     if check_value(key, inside, key)[1]:
         return f"`{key}` takes whole numbers only; use {{int: [{low}, {high}]}}"
@@ -305,4 +309,5 @@ def _draw(distribution: Distribution, stream: random.Random) -> Any:
             value = math.exp(stream.uniform(math.log(values[0]), math.log(values[1])))
         case "uniform":
             value = stream.uniform(values[0], values[1])
+    # Rounding may step over an end: with a low end of .00030004 the draw .0003 would lie below it.
     return min(max(float(f"{value:.4g}"), values[0]), values[1])
