@@ -18,6 +18,7 @@ from raynas.cli.verbs import (
     files,
     lookup,
     ls,
+    moving,
     predict,
     results,
     retrain,
@@ -54,6 +55,7 @@ _VERBS: dict[str, dict[str, Callable[..., None]]] = {
         "track": tracking.track,
         "ui": tracking.ui,
     },
+    "Keep": {"bundle": moving.bundle, "unbundle": moving.unbundle},
 }
 for panel, verbs in _VERBS.items():
     for name, verb in verbs.items():

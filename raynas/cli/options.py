@@ -22,6 +22,18 @@ Overrides = Annotated[
         show_default=False,
     ),
 ]
+PlacesHere = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=PLACE",
+        help="Where this machine has `data.path`, `benchmark.table`, `track.mlflow`; kept for the next time.",
+        show_default=False,
+    ),
+]
+Store = Annotated[
+    str | None,
+    typer.Option("--mlflow", metavar="URI", help="A store instead of the sweep's own, as sqlite:///mine.db."),
+]
 Address = Annotated[
     str | None,
     typer.Option(

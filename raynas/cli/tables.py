@@ -31,7 +31,7 @@ def standing(folder: SweepFolder) -> dict[str, Any]:
     ``state`` is ``running`` while a driver holds the sweep; else ``done`` when every planned trial ended, and
     ``stopped`` when not.
     """
-    progress = SweepProgress(folder.sweep(), folder.records())
+    progress = SweepProgress(folder.sweep(), folder.records(), lookups=folder.lookups)
     counts = progress.count()
     held_by = short(holder(folder.path / ".driver.lock") or "") or None
     trials = [

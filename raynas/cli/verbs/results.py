@@ -54,7 +54,7 @@ def select(
     folder = SweepFolder.find(runs, name)
     sweep = folder.sweep()
     rule = sweep.select.model_copy(update={"by": by}) if by else sweep.select
-    selection = rank(folder.records(), rule, judge_of(rule, sweep.benchmark))
+    selection = rank(folder.records(), rule, judge_of(rule, folder.lookups))
     if as_json:
         print_json({**selection.to_json(), "damage": folder.damage()})
         return
