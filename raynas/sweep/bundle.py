@@ -1,10 +1,11 @@
-"""A sweep's folder as one .zip and back: everything that its pages are made of, nothing of this machine alone."""
+"""A sweep's folder as one .zip and back: what its pages are made of, and nothing of this machine alone."""
 
 import os
 import shutil
 import stat
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -21,9 +22,9 @@ MOST_FILES = 200_000
 MOST_BYTES = 32 * 2**30
 """Bytes that a bundle may unfold to."""
 
-_SECRET = ".mlflow"
-_STAYS = {_SECRET, PLACES, "ray"}
-"""What means something on this machine alone, or is nobody else's: the store's password, places, Ray's own."""
+_PRIVATE = ".mlflow"
+_STAYS = {_PRIVATE, PLACES, "ray"}
+"""What is nobody else's or means nothing elsewhere: the store's password, places, Ray's own files."""
 
 
 def bundle(folder: AnySweep, to: Path, *, checkpoints: bool = False) -> list[str]:
@@ -97,7 +98,7 @@ def unbundle(file: Path, runs: Path) -> AnySweep:
             return _unfolded(opened, entries, place)
     except FileNotFoundError:
         raise RaynasError("no such file", got=file, expected="a .zip that `raynas bundle` wrote") from None
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise _damaged(file, f"{error}") from None
 
 
@@ -127,7 +128,7 @@ def _checked(opened: zipfile.ZipFile, file: Path) -> tuple[str, list[zipfile.Zip
             raise _unsafe(each, "a link or device")
         if path.is_absolute() or ".." in path.parts or "\\" in each.filename or ":" in path.parts[0]:
             raise _unsafe(each, "a path that may lead outside")
-        if each.filename.casefold() in seen or path.name == _SECRET:
+        if each.filename.casefold() in seen or path.name == _PRIVATE:
             raise _unsafe(each, "a file that no bundle holds, or holds once")
         seen.add(each.filename.casefold())
         tops.add(path.parts[0])
