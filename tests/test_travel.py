@@ -18,7 +18,7 @@ from raynas.data.load import load_data
 from raynas.errors import RaynasError
 from raynas.launch.driver import load_recorded
 from raynas.report.build import build_report
-from raynas.report.facts import gather, provenance, ranking
+from raynas.report.facts import Facts, gather, provenance, ranking
 from raynas.spaces.reading import genotype_to_text
 from raynas.sweep import bundle as bundling
 from raynas.sweep.bundle import bundle, unbundle
@@ -44,8 +44,16 @@ def owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepFolder:
     data["track"]["mlflow"] = f"sqlite:///{tmp_path}/owner/mlflow.db"
     (folder.path / "sweep.json").write_text(json.dumps(data))
     folder = SweepFolder(folder.path)
-    gather(folder)
+    looked_up(folder)
     return folder
+
+
+def looked_up(folder: SweepFolder) -> Facts:
+    """What the report states, its values kept as building one keeps them."""
+    facts = gather(folder)
+    assert folder.lookups is not None
+    folder.lookups.save()
+    return facts
 
 
 def pages(folder: SweepFolder) -> dict[str, bytes]:
@@ -110,7 +118,7 @@ def test_a_damaged_file_of_lookups_is_told_and_set_aside(owner: SweepFolder) -> 
     (owner.path / "table.json").write_text("{")
     folder = SweepFolder(owner.path)
     assert any("table.json cannot be read" in line for line in folder.damage())
-    gather(folder)
+    looked_up(folder)
     assert list(owner.path.glob("table-damaged-1.json"))
     assert SweepFolder(owner.path).damage() == []
 

@@ -9,6 +9,9 @@ import typer
 Device = Literal["auto", "cpu", "cuda"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+AsCsv = Annotated[
+    bool, typer.Option("--csv", help="Print CSV and nothing else: a row per trial, fractions in [0, 1].")
+]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder that holds the sweeps.")]
 SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's name, or the path of its folder.")]
 TrialFile = Annotated[

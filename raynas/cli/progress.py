@@ -160,25 +160,3 @@ def rising(reports: Iterable[EpochReport]) -> bool:
 def skips(counts: Mapping[str, int]) -> str:
     """Format the skip connections of a genotype, one number for each kind of cell: normal/reduce."""
     return "/".join(str(counts[kind]) for kind in sorted(counts))
-
-
-def record_json(record: TrialRecord) -> dict[str, object]:
-    """Return one trial's state as plain data, with the numbers of the epoch that counts."""
-    last = record.deciding
-    return {
-        "id": record.id,
-        "status": record.status,
-        "reason": record.reason,
-        "method": record.method_name,
-        "seed": record.config.seed,
-        "axes": record.axes,
-        "epoch": len(record.reports),
-        "epochs": record.epochs,
-        "train_loss": last and last.train_loss,
-        "valid_loss": last and last.valid_loss,
-        "valid_accuracy": last and last.valid_accuracy,
-        "discrete_loss": last and last.discrete_loss,
-        "eig_max": last.curvature.eig_max if last and last.curvature else None,
-        "skips": last.skips if last else None,
-        "seconds_per_epoch": last and last.seconds,
-    }

@@ -42,6 +42,8 @@ def build_report(folder: SweepFolder, benchmark: Benchmark | None = None) -> tup
     """
     facts = f.gather(folder, benchmark)
     _check_not_less(folder, facts)
+    if folder.lookups is not None:
+        folder.lookups.save()
     if facts.chosen:
         write_cells(facts.chosen, folder.best)
         facts.chosen.save(folder.best / "genotype.json")

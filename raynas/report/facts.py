@@ -146,8 +146,6 @@ def gather(folder: SweepFolder, benchmark: Benchmark | None = None) -> Facts:
     else:
         yardstick, no_yardstick = _yardstick(lambda: benchmark.open(spaces) if benchmark else None)
     judge = _judge(sweep, own)
-    if own is not None:
-        own.save()
     axes = _strength_axes(records)
     settings = tuple(MethodSetting(record.method_name, _strength(record, axes)) for record in records)
     times = [trial.feed.latest for trial in trials if trial.feed.latest]
