@@ -16,6 +16,7 @@ from raynas.cli.verbs import (
     evaluate,
     export,
     files,
+    keeping,
     lookup,
     ls,
     moving,
@@ -55,7 +56,14 @@ _VERBS: dict[str, dict[str, Callable[..., None]]] = {
         "track": tracking.track,
         "ui": tracking.ui,
     },
-    "Keep": {"bundle": moving.bundle, "unbundle": moving.unbundle},
+    "Keep": {
+        "logs": keeping.logs,
+        "stop": keeping.stop,
+        "bundle": moving.bundle,
+        "unbundle": moving.unbundle,
+        "clean": keeping.clean,
+        "rm": keeping.rm,
+    },
 }
 for panel, verbs in _VERBS.items():
     for name, verb in verbs.items():
