@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from raynas.errors import RaynasError
     from raynas.methods import Method, method_names, register_method
     from raynas.methods import resolve as load_method
+    from raynas.report.results import Results, load
     from raynas.search.loop import Pack, Search
     from raynas.spaces.genotype import Genotype
     from raynas.spaces.library import load_space
@@ -38,11 +39,13 @@ __all__ = [
     "Method",
     "Pack",
     "RaynasError",
+    "Results",
     "Search",
     "SearchConfig",
     "Space",
     "genotype_from_text",
     "genotype_to_text",
+    "load",
     "load_data",
     "load_genotype",
     "load_method",
@@ -59,11 +62,13 @@ _HOMES = {
     "Method": "raynas.methods:Method",
     "Pack": "raynas.search.loop:Pack",
     "RaynasError": "raynas.errors:RaynasError",
+    "Results": "raynas.report.results:Results",
     "Search": "raynas.search.loop:Search",
     "SearchConfig": "raynas.config:SearchConfig",
     "Space": "raynas.spaces.space:Space",
     "genotype_from_text": "raynas.spaces.reading:genotype_from_text",
     "genotype_to_text": "raynas.spaces.reading:genotype_to_text",
+    "load": "raynas.report.results:load",
     "load_data": "raynas.data.load:load_data",
     "load_genotype": "raynas.spaces.reading:load_genotype",
     "load_method": "raynas.methods:resolve",

@@ -143,8 +143,12 @@ def test_on_the_command_line_and_in_the_report(
     assert "chose nothing" not in html + markdown
     assert "<dt>error in the table</dt><dd>1.00 %</dd>" in html
     path.unlink()
+    (folder.path / "table.json").unlink()  # which would make the table needless
     assert raynas(capsys, "status", "robust", *runs).code == 0
     assert "no such table" in raynas(capsys, "select", "robust", *runs).err
+    with pytest.raises(RaynasError, match="it stays as it is"):
+        build_report(SweepFolder(folder.path))
+    (folder.path / "report.md").unlink()
     _, gone = build_report(SweepFolder(folder.path))
     assert "the table cannot be read" in gone.read_text()
 

@@ -49,7 +49,7 @@ class LiveDisplay(Observer):
     def on_start(self, folder: SweepFolder) -> None:
         records = [trial.record() for trial in folder.trials()]
         self._folder = folder
-        self._progress = SweepProgress(folder.sweep(), records, self._clock())
+        self._progress = SweepProgress(folder.sweep(), records, self._clock(), folder.lookups)
         if not self._interactive:
             self._print(_heads(self._progress, self._clock(), self._console.width))
             return

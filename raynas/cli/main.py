@@ -16,8 +16,10 @@ from raynas.cli.verbs import (
     evaluate,
     export,
     files,
+    keeping,
     lookup,
     ls,
+    moving,
     predict,
     results,
     retrain,
@@ -53,6 +55,14 @@ _VERBS: dict[str, dict[str, Callable[..., None]]] = {
         "evaluate": evaluate.evaluate,
         "track": tracking.track,
         "ui": tracking.ui,
+    },
+    "Keep": {
+        "logs": keeping.logs,
+        "stop": keeping.stop,
+        "bundle": moving.bundle,
+        "unbundle": moving.unbundle,
+        "clean": keeping.clean,
+        "rm": keeping.rm,
     },
 }
 for panel, verbs in _VERBS.items():

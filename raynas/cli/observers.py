@@ -4,14 +4,29 @@ from pathlib import Path
 
 from raynas.launch.observer import Observer
 from raynas.sweep.folder import SweepFolder
+from raynas.sweep.record import TrialRecord
+from raynas.sweep.status import ENDED
 
 
 class ReportWriter(Observer):
-    """Writes the report once the sweep ended or was interrupted."""
+    """Writes the report once the sweep ended or was interrupted, and keeps what its table says meanwhile."""
 
     def __init__(self) -> None:
         self._paths: tuple[Path, ...] = ()
         self._failure: Exception | None = None
+        self._folder: SweepFolder | None = None
+
+    def on_start(self, folder: SweepFolder) -> None:
+        self._folder = folder
+
+    def on_trial(self, record: TrialRecord) -> None:
+        """Keep what the table says of an ended trial's cells, so that no kill and no move can lose it."""
+        lookups = self._folder.lookups if self._folder and record.status in ENDED else None
+        if (
+            lookups is not None and lookups.quick
+        ):  # a model's predictions take seconds: the driver waits for none
+            lookups.look_up_all(report.genotype for report in record.reports)
+            lookups.save()
 
     def on_end(self, folder: SweepFolder) -> None:
         try:

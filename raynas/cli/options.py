@@ -9,6 +9,9 @@ import typer
 Device = Literal["auto", "cpu", "cuda"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+AsCsv = Annotated[
+    bool, typer.Option("--csv", help="Print CSV and nothing else: a row per trial, fractions in [0, 1].")
+]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder that holds the sweeps.")]
 SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's name, or the path of its folder.")]
 TrialFile = Annotated[
@@ -21,6 +24,18 @@ Overrides = Annotated[
         help="Changes to the file, as `epochs=10 data.name=digits grid.seed=[0,1]`.",
         show_default=False,
     ),
+]
+PlacesHere = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=PLACE",
+        help="Where this machine has `data.path`, `benchmark.table`, `track.mlflow`; kept for the next time.",
+        show_default=False,
+    ),
+]
+Store = Annotated[
+    str | None,
+    typer.Option("--mlflow", metavar="URI", help="A store instead of the sweep's own, as sqlite:///mine.db."),
 ]
 Address = Annotated[
     str | None,

@@ -1,10 +1,12 @@
 """How the verbs print: one console, JSON, tables, and the next sensible command."""
 
+import csv
+import io
 import json
 import math
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,6 +47,16 @@ def show_table(made: Table) -> None:
 def print_json(data: object) -> None:
     """Print strict JSON on stdout: NaN and infinities become null, anything unknown becomes text."""
     say(json.dumps(_plain(data), indent=2, ensure_ascii=False))
+
+
+def print_csv(rows: Sequence[Mapping[str, object]]) -> None:
+    """Print rows as CSV on stdout, with the columns of all of them; what a row lacks is empty."""
+    text = io.StringIO()
+    columns = dict.fromkeys(key for row in rows for key in row)
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    sys.stdout.write(printable(text.getvalue()))
 
 
 def next_step(*words: str) -> None:

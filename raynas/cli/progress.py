@@ -9,9 +9,10 @@ from statistics import fmean
 from raynas.bilevel.records import EpochReport
 from raynas.errors import RaynasError
 from raynas.report.stats import Spread
+from raynas.sweep.lookups import Lookups
 from raynas.sweep.plan import Sweep
 from raynas.sweep.record import TrialRecord
-from raynas.sweep.select import Ranked, judge_of, rank
+from raynas.sweep.select import Ranked, rank
 from raynas.sweep.status import ENDED, STATUSES
 from raynas.tables.table import Yardstick
 
@@ -32,10 +33,16 @@ class MethodLine:
 
 
 class SweepProgress:
-    """A sweep's plan and the newest record of each trial that has one."""
+    """A sweep's plan and the newest record of each trial that has one, with what its table said of them."""
 
-    def __init__(self, sweep: Sweep, records: Iterable[TrialRecord], now: float = 0.0) -> None:
-        self.sweep = sweep
+    def __init__(
+        self,
+        sweep: Sweep,
+        records: Iterable[TrialRecord],
+        now: float = 0.0,
+        lookups: Lookups | None = None,
+    ) -> None:
+        self.sweep, self._lookups = sweep, lookups
         self.records = {record.id: slim(record) if record.status in ENDED else record for record in records}
         self.started = now
         self._moved = now
@@ -112,8 +119,10 @@ class SweepProgress:
 
     @cached_property
     def _judge(self) -> Yardstick | None:
+        if self._lookups is None or self.sweep.select.by != "table":
+            return None
         try:
-            return judge_of(self.sweep.select, self.sweep.benchmark)
+            return self._lookups.open(strict=False).judge()
         except RaynasError:
             return None  # the table has gone: nothing is ranked, all else is shown
 
@@ -151,25 +160,3 @@ def rising(reports: Iterable[EpochReport]) -> bool:
 def skips(counts: Mapping[str, int]) -> str:
     """Format the skip connections of a genotype, one number for each kind of cell: normal/reduce."""
     return "/".join(str(counts[kind]) for kind in sorted(counts))
-
-
-def record_json(record: TrialRecord) -> dict[str, object]:
-    """Return one trial's state as plain data, with the numbers of the epoch that counts."""
-    last = record.deciding
-    return {
-        "id": record.id,
-        "status": record.status,
-        "reason": record.reason,
-        "method": record.method_name,
-        "seed": record.config.seed,
-        "axes": record.axes,
-        "epoch": len(record.reports),
-        "epochs": record.epochs,
-        "train_loss": last and last.train_loss,
-        "valid_loss": last and last.valid_loss,
-        "valid_accuracy": last and last.valid_accuracy,
-        "discrete_loss": last and last.discrete_loss,
-        "eig_max": last.curvature.eig_max if last and last.curvature else None,
-        "skips": last.skips if last else None,
-        "seconds_per_epoch": last and last.seconds,
-    }

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from raynas.cli.output import say, show_table, table
-from raynas.cli.progress import MARK, SweepProgress, record_json, rising, skips
+from raynas.cli.progress import MARK, SweepProgress, rising, skips
 from raynas.data.catalogue import is_text
 from raynas.disk import holder
 from raynas.errors import short
+from raynas.report.results import trial_json
 from raynas.report.text import format_number, percent, spread
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
@@ -31,11 +32,11 @@ def standing(folder: SweepFolder) -> dict[str, Any]:
     ``state`` is ``running`` while a driver holds the sweep; else ``done`` when every planned trial ended, and
     ``stopped`` when not.
     """
-    progress = SweepProgress(folder.sweep(), folder.records())
+    progress = SweepProgress(folder.sweep(), folder.records(), lookups=folder.lookups)
     counts = progress.count()
     held_by = short(holder(folder.path / ".driver.lock") or "") or None
     trials = [
-        {**record_json(record), "rising": rising(record.reports), "log": str(folder.trial(record.id).log)}
+        {**trial_json(record), "rising": rising(record.reports), "log": str(folder.trial(record.id).log)}
         for record in progress.records.values()
     ]
     if not held_by:  # nobody drives them: what has begun and not ended waits for `resume`

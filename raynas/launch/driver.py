@@ -12,6 +12,7 @@ from raynas.data.catalogue import is_text
 from raynas.disk import append_text, holder, lock
 from raynas.errors import RaynasError
 from raynas.sweep.folder import AnySweep, TrialFolder
+from raynas.sweep.places import check_there
 from raynas.sweep.record import Record
 from raynas.sweep.status import ENDED, OVER
 
@@ -95,6 +96,37 @@ def data_key(config: DataConfig) -> str:
     if not is_text(config.name):
         left_out.add("valid")
     return config.model_dump_json(exclude=left_out)
+
+
+def load_recorded(folder: AnySweep, config: DataConfig) -> "Data":
+    """Load data of a sweep from where this machine has them.
+
+    Raises `RaynasError` as loading does, and for data that are not those with which its trials have started.
+    """
+    from raynas.data.load import load_data
+
+    key = data_key(config)
+    starts = {record.id: (record.start or {}).get("data") for record in folder.records()}
+    here = folder.places.of(config)
+    known = {
+        str(told["hash"]): trial_id
+        for trial_id, told in starts.items()
+        if told and "hash" in told and data_key(folder.trial(trial_id).config().data) == key
+    }
+    if known:
+        check_there(here, folder.typed)
+    dataset = load_data(here)
+    if known and (found := dataset.fingerprint()) not in known:
+        then, trial_id = next(iter(known.items()))
+        raise RaynasError(
+            "these are not the data that the sweep was begun with; nothing was started or changed",
+            got=f"{here.name}{f' in {here.path}' if here.path else ''}, hash {found}",
+            expected=f"hash {then}, as {trial_id} recorded",
+            next_step=f"raynas resume {folder.typed} data.path=PLACE, where they are"
+            if here.path
+            else f"go on with the version of {here.name} that it was begun with",
+        )
+    return dataset
 
 
 def next_attempt(record: Record[Any, Any]) -> int:

@@ -2,13 +2,13 @@
 
 import gc
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
 from raynas.config import DataConfig
-from raynas.data.load import load_data
 from raynas.data.split import Data
 from raynas.errors import RaynasError
 from raynas.launch.device import local_device
@@ -16,6 +16,7 @@ from raynas.launch.driver import (
     Retries,
     RunTrials,
     data_key,
+    load_recorded,
     only_driver,
     only_writer,
     waiting_configs,
@@ -27,6 +28,8 @@ from raynas.launch.runner import check_trainable
 from raynas.launch.trial import run_trials
 from raynas.sweep.folder import AnySweep, TrialFolder
 from raynas.sweep.propose import Proposer
+
+DatasetOf = Callable[[DataConfig], Data]
 
 
 class LocalLauncher:
@@ -57,36 +60,40 @@ class LocalLauncher:
             retries = Retries(folder.sweep().resources.retries)
             packs = Packs(folder, slots=1)
             configs = waiting_configs(folder, retry_failed)
+            dataset_of = partial(self._dataset, folder)
             if configs:
-                self._dataset(configs[0].data)  # what is wrong with it is told before anything is recorded
-                check_trainable(folder, configs, self._dataset)
+                dataset_of(configs[0].data)  # what is wrong with it is told before anything is recorded
+                check_trainable(folder, configs, dataset_of)
             everyone.on_start(folder)
             everyone.on_mended(mended)
             try:
-                self._measure(packs, configs, device)
+                self._measure(packs, configs, dataset_of, device)
                 while planned := proposer.next(packs.size):
                     trials = [folder.trial(each.id) for each in planned]
-                    self._to_their_ends(trials, packs, device, retries, everyone)
+                    self._to_their_ends(trials, packs, dataset_of, device, retries, everyone)
                     for trial in trials:
                         everyone.on_trial(trial.record())
                         proposer.tell(trial.id)
             finally:
                 everyone.on_end(folder)
 
-    def _measure(self, packs: Packs, configs: Sequence[Any], device: torch.device) -> None:
-        tasks = packs.tasks(configs, self._dataset, gpu=1.0)
+    def _measure(
+        self, packs: Packs, configs: Sequence[Any], dataset_of: DatasetOf, device: torch.device
+    ) -> None:
+        tasks = packs.tasks(configs, dataset_of, gpu=1.0)
         packs.record({shape: (task, measure_task(task, device)) for shape, task in tasks.items()})
 
     def _to_their_ends(
         self,
         trials: list[TrialFolder[Any, Any]],
         packs: Packs,
+        dataset_of: DatasetOf,
         device: torch.device,
         retries: Retries,
         everyone: Observer[Any, Any],
     ) -> None:
         """Run a pack; start it again when it crashes, in halves when it ran out of memory."""
-        dataset = self._dataset(trials[0].config().data)
+        dataset = dataset_of(trials[0].config().data)
         forms = packs.forms(trials[0].config())
         waiting = deque([trials])
         while waiting:
@@ -107,9 +114,9 @@ class LocalLauncher:
                 gc.collect()
                 torch.cuda.empty_cache()  # after CUDA ran out of memory; nothing on a CPU
 
-    def _dataset(self, data: DataConfig) -> Data:
+    def _dataset(self, folder: AnySweep, data: DataConfig) -> Data:
         """Load a data set; the last is kept, as trials in a row mostly share it."""
         key = data_key(data)
         if self._data is None or self._data[0] != key:
-            self._data = (key, load_data(data))
+            self._data = (key, load_recorded(folder, data))
         return self._data[1]

@@ -19,6 +19,9 @@ from raynas.train.records import TrainReport
 
 Report = EpochReport | TrainReport
 
+MOST_CLASS_NAMES = 1000
+"""Names of classes that every start event keeps."""
+
 
 class Runner(Protocol):
     """Like-shaped trials that advance together, an epoch at a time; lanes never influence each other."""
@@ -59,7 +62,7 @@ def told(runner: Runner) -> dict[str, Any]:
     """Return what a start event says of a runner's kind alone."""
     if isinstance(runner, Pack):
         return {
-            "data": runner.splits.record(),
+            "data": runner.splits.record() | _class_names(runner.splits.dataset),
             "method": runner.method.fingerprint,
             "validated": runner.method.validated,
         }
@@ -72,8 +75,13 @@ def told(runner: Runner) -> dict[str, Any]:
             "classes": dataset.classes,
             "hash": dataset.fingerprint(),
         }
-        return {"data": data, "cell": runner.genotype.digest()}
+        return {"data": data | _class_names(dataset), "cell": runner.genotype.digest()}
     return {}
+
+
+def _class_names(dataset: Data) -> dict[str, list[str]]:
+    names = dataset.class_names if isinstance(dataset, Dataset) else ()
+    return {"class_names": list(names)} if 0 < len(names) <= MOST_CLASS_NAMES else {}
 
 
 def keep_result(trial: TrialFolder[Any, Any], runner: Runner, lane: int) -> None:

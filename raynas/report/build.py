@@ -20,6 +20,7 @@ from raynas.spaces.genotype import Genotype
 from raynas.spaces.operations import OPERATIONS
 from raynas.spaces.reading import genotype_to_text
 from raynas.sweep.folder import SweepFolder, write_atomic
+from raynas.sweep.identity import anew
 from raynas.sweep.plan import Benchmark
 
 DECIDES = {
@@ -33,12 +34,16 @@ def build_report(folder: SweepFolder, benchmark: Benchmark | None = None) -> tup
     """Write ``report.html`` and ``report.md`` of a sweep, whatever its state, and return their paths.
 
     Also writes ``selection.json``, the plots of the Markdown as ``report/*.svg``, and, once a trial has
-    finished, the winner's genotype and drawings in ``best/``. Reads nothing but the folder and the table of
-    trained accuracies it names (or ``benchmark``, instead of that); the same folder and table give the same
-    bytes. Raises `RaynasError` when the folder's records are
-    missing or damaged, or it cannot be written.
+    finished, the winner's genotype and drawings in ``best/``. Reads nothing but the folder, and, for cells
+    that were not looked up before, the table of trained accuracies that it names (or ``benchmark``, instead
+    of that); the same folder gives the same bytes wherever it lies. Raises `RaynasError` when the folder's
+    records are missing or damaged, when it cannot be written, and rather than write less than what stands
+    there.
     """
     facts = f.gather(folder, benchmark)
+    _check_not_less(folder, facts)
+    if folder.lookups is not None:
+        folder.lookups.save()
     if facts.chosen:
         write_cells(facts.chosen, folder.best)
         facts.chosen.save(folder.best / "genotype.json")
@@ -81,6 +86,7 @@ def _content(facts: Facts, genotype_json: str) -> dict[str, Any]:
         "likeness_rows": _likeness_rows(likeness) if likeness else [],
         "failures": failures,
         "provenance": f.provenance(facts),
+        "again": anew(facts.sweep, "sweep.yaml"),
         "yaml": f.resolved_yaml(facts.sweep).rstrip(),
         "captions": _captions(facts, likeness),
     }
@@ -109,6 +115,23 @@ def _content(facts: Facts, genotype_json: str) -> dict[str, Any]:
     if started and not mixes:
         content["left_out"].append("shares of weight (the sweep has several search spaces)")
     return content
+
+
+def _check_not_less(folder: SweepFolder, facts: Facts) -> None:
+    """Raise `RaynasError` when the table has gone that the report which stands there was made with.
+
+    Reports of raynas 0.1.0 looked it up each time and kept nothing else.
+    """
+    there = folder.path / "report.md"
+    if facts.yardstick is not None or facts.sweep.benchmark is None or not there.is_file():
+        return
+    if "| table accuracy / % |" in there.read_text(encoding="utf-8", errors="replace"):
+        raise RaynasError(
+            "the report has accuracies of a table that cannot be looked up any more; it stays as it is",
+            got=facts.no_yardstick,
+            expected="the table, once: what is looked up is kept in the sweep's folder from now on",
+            next_step=f"raynas report {folder.typed} --table FILE --data {facts.sweep.benchmark.data}",
+        )
 
 
 def _harmless(value: Any) -> Any:
@@ -169,7 +192,9 @@ def _headline(facts: Facts) -> str:
 
 def _captions(facts: Facts, likeness: Likeness | None) -> dict[str, str]:
     """Return each section's line on what its numbers are and how to read them."""
-    resume = f"“raynas resume {facts.sweep.name}” goes on with what has not ended. Begun with:"
+    again = "In the sweep’s folder, whose sweep.yaml is the file as it was typed"
+    resume = f"“raynas resume {facts.sweep.name}” goes on with what has not ended. "
+    resume += f"From the start: {again[0].lower()}{again[1:]}:"
     chance = likeness.chance if likeness else None
     return {
         "ranking": f"By {DECIDES[facts.selection.by]} at the last epoch, smallest first. Losses in nats."
@@ -181,7 +206,7 @@ def _captions(facts: Facts, likeness: Likeness | None) -> dict[str, str]:
         "operations": "Shares are of the architecture weights of all edges, averaged over a method’s trials.",
         "alike": "Share of (edge, operation) choices that the cells of two trials have in common."
         + ("" if chance is None else f" Two cells drawn at random share {100 * chance:.0f} %."),
-        "again": "The command, and what it resolved to." if facts.complete else resume,
+        "again": f"{again}:" if facts.complete else resume,
     }
 
 

@@ -1,7 +1,7 @@
 """Facts of the report, computed from a sweep's folder as plain data; nothing here knows HTML or plots."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
@@ -18,6 +18,7 @@ from raynas.report.text import axis_value
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.space import Space
 from raynas.sweep.folder import SweepFolder
+from raynas.sweep.lookups import Lookups
 from raynas.sweep.plan import Benchmark, Sweep
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import Selection, rank
@@ -135,9 +136,16 @@ def gather(folder: SweepFolder, benchmark: Benchmark | None = None) -> Facts:
     sweep = folder.sweep()
     trials = folder.trials()
     spaces = {trial.space() for trial in trials}
-    yardstick, no_yardstick = _yardstick(benchmark or sweep.benchmark, spaces)
-    judge = _judge(sweep, yardstick, benchmark)
     records = tuple(trial.record() for trial in trials)
+    own = folder.lookups
+    if own is not None:
+        own.look_up_all(report.genotype for record in records for report in record.reports)
+    if benchmark is None and own is not None:
+        yardstick, no_yardstick = _yardstick(lambda: own.open(spaces, strict=False))
+        no_yardstick = no_yardstick or own.lacking
+    else:
+        yardstick, no_yardstick = _yardstick(lambda: benchmark.open(spaces) if benchmark else None)
+    judge = _judge(sweep, own)
     axes = _strength_axes(records)
     settings = tuple(MethodSetting(record.method_name, _strength(record, axes)) for record in records)
     times = [trial.feed.latest for trial in trials if trial.feed.latest]
@@ -157,18 +165,20 @@ def gather(folder: SweepFolder, benchmark: Benchmark | None = None) -> Facts:
     )
 
 
-def _yardstick(benchmark: Benchmark | None, spaces: Iterable[Space]) -> tuple[Yardstick | None, str]:
-    """Open the table; a table that has gone since costs the report its column, not its existence."""
+def _yardstick(opened: Callable[[], Yardstick | None]) -> tuple[Yardstick | None, str]:
+    """Open the table; one that has gone before a cell was looked up costs a column, not the report."""
     try:
-        return (benchmark.open(spaces) if benchmark else None), ""
+        return opened(), ""
     except RaynasError as error:
         return None, " ".join(str(error).split())
 
 
-def _judge(sweep: Sweep, yardstick: Yardstick | None, benchmark: Benchmark | None) -> Yardstick | None:
+def _judge(sweep: Sweep, own: Lookups | None) -> Yardstick | None:
     """Return what selects, the sweep's own table whatever other one the report looks cells up in."""
-    own = yardstick if benchmark is None else _yardstick(sweep.benchmark, ())[0]
-    return own.judge() if own and sweep.select.by == "table" else None
+    if own is None or sweep.select.by != "table":
+        return None
+    found, _ = _yardstick(lambda: own.open(strict=False))
+    return found.judge() if found else None
 
 
 def measured(report: EpochReport | None, name: str, yardstick: Yardstick | None = None) -> float | None:
@@ -313,6 +323,7 @@ def provenance(facts: Facts) -> dict[str, str]:
     )
     classes = _distinct(str(part.get("classes", "")) for part in data)
     found = {
+        "begun with": sweep.command,
         "created": sweep.created,
         "versions": versions or _pairs(sweep.versions),
         "device": _distinct(str(start.get("device", "")) for start in starts),
@@ -321,6 +332,7 @@ def provenance(facts: Facts) -> dict[str, str]:
         "git": _git(sweep.git),
         "data": _distinct(record.config.data.name for record in facts.records),
         "words in the vocabulary" if things == "tokens" else "classes": classes,
+        "class names": _distinct(", ".join(map(str, part.get("class_names", ()))) for part in data),
         "data hash": _distinct(str(part.get("hash", "")) for part in data),
         "split": _distinct(halves),
         "split seed": _distinct(str(record.config.data.split_seed) for record in facts.records),

@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 
@@ -72,11 +73,9 @@ def _stand_in(name: str) -> str:
 
 
 STRENGTH_COLOURS = 6
-MARKS = ("line", "dash", "dot")
-"""How a legend calls lines that are solid, dashed and dotted."""
+MARKS = ("line", "dash", "dot")  # how a legend calls lines that are solid, dashed and dotted
 _DASHES = ("-", (0, (3, 2)), (0, (1, 1.5)))
-WIDTHS = {2: 5.35, 3: 3.5}
-"""Inches of a panel, by the number of panels in a row."""
+WIDTHS = {2: 5.35, 3: 3.5}  # inches of a panel, by the number of panels in a row
 _LABEL = 9.0
 
 
@@ -199,22 +198,29 @@ def line_panel(
     ``columns`` is how many panels the page sets side by side: text has the same size in all of them.
     """
     with _panel(name, WIDTHS[columns], 2.1) as (figure, axes):
-        axes.set_xlim(*frame.epochs)
-        if frame.log:
-            axes.set_yscale("log")
-        axes.set_ylim(*frame.values)
-        for band in bands:
-            _draw_band(axes, band)
-        for curve in curves:
-            _draw_curve(axes, curve)
-        _label_axes(axes, label)
-        if frame.log:
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.yaxis.set_minor_formatter(NullFormatter())
-        else:
-            axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
-            axes.yaxis.set_major_formatter(_plain_numbers())
+        draw_lines(axes, curves, frame, label, bands)
         return _svg(figure)
+
+
+def draw_lines(
+    axes: Axes, curves: Sequence[Curve], frame: Frame, label: str, bands: Sequence[Band] = ()
+) -> None:
+    """Draw what `line_panel` does into any axes; see `in_light`."""
+    axes.set_xlim(*frame.epochs)
+    if frame.log:
+        axes.set_yscale("log")
+    axes.set_ylim(*frame.values)
+    for band in bands:
+        _draw_band(axes, band)
+    for curve in curves:
+        _draw_curve(axes, curve)
+    _label_axes(axes, label)
+    if frame.log:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+        axes.yaxis.set_major_formatter(_plain_numbers())
 
 
 def share_panel(
@@ -226,23 +232,31 @@ def share_panel(
 ) -> str:
     """Draw how the weight of a cell's edges is shared among its operations, stacked to 100 %."""
     with _panel(name, WIDTHS[columns], 1.9) as (figure, axes):
-        if len(epochs) == 1:
-            # One epoch has no width of its own: draw it as a bar around itself.
-            epochs = [epochs[0] - 0.4, epochs[0] + 0.4]
-            shares = {op: [values[0], values[0]] for op, values in shares.items()}
-        axes.stackplot(
-            epochs,
-            *([100 * value for value in values] for values in shares.values()),
-            colors=[_colour(_entry(op)) for op in shares],
-            edgecolor=_colour("ground"),
-            linewidth=0.8,
-        )
-        axes.set_xlim(min(0, epochs[0]), max(last_epoch, epochs[-1]))
-        axes.set_ylim(0, 100)
-        axes.set_yticks([0, 25, 50, 75, 100])
-        axes.grid(visible=False)
-        _label_axes(axes, "share of weight / %")
+        draw_shares(axes, epochs, shares, last_epoch)
         return _svg(figure)
+
+
+def draw_shares(
+    axes: Axes, epochs: Sequence[float], shares: Mapping[str, Sequence[float]], last_epoch: int
+) -> None:
+    """Draw what `share_panel` does into any axes; see `in_light`."""
+    if len(epochs) == 1:
+        # One epoch has no width of its own: draw it as a bar around itself.
+        epochs = [epochs[0] - 0.4, epochs[0] + 0.4]
+        shares = {op: [values[0], values[0]] for op, values in shares.items()}
+    axes.stackplot(
+        epochs,
+        *([100 * value for value in values] for values in shares.values()),
+        colors=[_colour(_entry(op)) for op in shares],
+        edgecolor=_colour("ground"),
+        linewidth=0.8,
+        labels=[operation_label(op) for op in shares],
+    )
+    axes.set_xlim(min(0, epochs[0]), max(last_epoch, epochs[-1]))
+    axes.set_ylim(0, 100)
+    axes.set_yticks([0, 25, 50, 75, 100])
+    axes.grid(visible=False)
+    _label_axes(axes, "share of weight / %")
 
 
 def heat_map(
@@ -336,9 +350,24 @@ def _plain_numbers() -> ScalarFormatter:
     return formatter
 
 
+_IN_LIGHT = ContextVar("in the colours of light ground", default=False)
+
+
+@contextmanager
+def in_light() -> Iterator[None]:
+    """Draw in the colours of light ground, for axes that are not made into the report's SVG."""
+    token = _IN_LIGHT.set(True)
+    try:
+        yield
+    finally:
+        _IN_LIGHT.reset(token)
+
+
 def _colour(name: str) -> str:
     """Return the stand-in of a palette entry; other colours stand for themselves."""
-    return _stand_in(name) if name in palette() else name
+    if name not in palette():
+        return name
+    return palette()[name][0] if _IN_LIGHT.get() else _stand_in(name)
 
 
 def _svg(figure: Figure) -> str:

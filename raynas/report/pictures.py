@@ -1,7 +1,7 @@
 """The plots of the report: the facts turned into small multiples with a caption for each."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
 
@@ -58,36 +58,51 @@ class Likeness:
     """How alike the ranked trials' cells are.
 
     ``grouping`` says what the trials of a group share, ``setting`` or ``method``. ``picture`` is None for
-    too many trials, ``chance`` (the share of two random cells) without the space.
+    too many trials, ``chance`` (the share of two random cells) without the space; ``labels`` are the trials'.
     """
 
     alike: Alike
     grouping: str
     picture: Picture | None
     chance: float | None
+    labels: tuple[str, ...] = ()
+
+
+MEASURED = {
+    "eig_max": ("λmax of the Hessian", "λmax / nats"),
+    "valid_loss": ("Validation loss", "validation loss / nats"),
+    "table_regret": ("Regret in the table", "regret / %"),
+}
+"""What the report draws over epochs, a line per trial: title, and label of the axis."""
 
 
 def curves(facts: Facts) -> list[Multiple]:
     """Return λmax, validation loss and the cell's regret over epochs; what no trial has is left out."""
-    rows = [
-        ("eig_max", "λmax of the Hessian", "λmax / nats"),
-        ("valid_loss", "Validation loss", "validation loss / nats"),
-        ("table_regret", "Regret in the table", "regret / %"),
-    ]
     found = []
-    for name, title, label in rows:
-        lines = {record.id: [curve] for record in facts.records if (curve := _curve(facts, record, name))}
+    for name, (title, label) in MEASURED.items():
+        lines = lines_of(facts, name)
         multiple = _line_multiple(facts, title, label, lines, name, from_zero=name == "table_regret")
         found += [multiple] if multiple else []
     return found
 
 
+def lines_of(facts: Facts, name: str) -> dict[str, list[Curve]]:
+    """Return each trial's values of one of `Facts.measures` over epochs; those that have none are left out.
+
+    Of ``skips`` those of each kind of cell, in dashes of its own.
+    """
+    names = [f"skips_{kind}" for kind in facts.kinds] if name == "skips" else [name]
+    found: dict[str, list[Curve]] = {}
+    for record in facts.records:
+        each = (_curve(facts, record, one, dashes) for dashes, one in enumerate(names))
+        if drawn := [curve for curve in each if curve]:
+            found[record.id] = drawn
+    return found
+
+
 def skip_counts(facts: Facts) -> Multiple | None:
     """Return skip connections in the derived cells over epochs: each kind in dashes of its own."""
-    lines: dict[str, list[Curve]] = {}
-    for record in facts.records:
-        each = (_curve(facts, record, f"skips_{kind}", n) for n, kind in enumerate(facts.kinds))
-        lines[record.id] = [curve for curve in each if curve]
+    lines = lines_of(facts, "skips")
     multiple = _line_multiple(facts, "Skip connections", "skips in the cell", lines, "skips", from_zero=True)
     if multiple is None:
         return None
@@ -146,30 +161,43 @@ def likeness(facts: Facts) -> Likeness | None:
         svg = figures.heat_map("alike", found.matrix, [record.id for record in ranked], breaks)
         alt = "Share of choices that each pair of cells has in common, in percent"
         picture = Picture("alike", "", alt, svg)
-    return Likeness(
-        found, grouping, picture, skeletons.of(facts.space).chance(facts.space) if facts.space else None
-    )
+    chance = skeletons.of(facts.space).chance(facts.space) if facts.space else None
+    return Likeness(found, grouping, picture, chance, tuple(record.id for record in ranked))
 
 
 def _line_multiple(
     facts: Facts, title: str, label: str, lines: dict[str, list[Curve]], stem: str, *, from_zero: bool = False
 ) -> Multiple | None:
-    most, panels = MOST_STEPS if stem == "skips" else MOST_LINES, []
-    found: list[tuple[int, str, int, tuple[list[Curve], list[Band]]]] = []
-    for place, method in enumerate(facts.methods):
-        own = [curve for record in _of_method(facts, method) for curve in lines.get(record.id, [])]
-        if own:
-            found.append((place, method, len(own), _summed_up(own, most, counts=stem == "skips")))
-    if not found:
+    if (framed := in_one_frame(facts, lines, counts=stem == "skips", from_zero=from_zero)) is None:
         return None
-    drawn = [curve for *_, (curves, _) in found for curve in curves]
-    frame = Frame.around(drawn, [band for *_, (_, bands) in found for band in bands], from_zero=from_zero)
-    for place, method, count, (curves, bands) in found:
-        name = _name(stem, "", place, method)
+    frame, found = framed
+    panels = []
+    for method, (count, curves, bands) in found.items():
+        name = _name(stem, "", facts.methods.index(method), method)
         svg = figures.line_panel(name, curves, frame, label, _columns(facts), bands)
         shown = f"{count} lines summed up" if bands else "one line per trial"
         panels.append(Picture(name, method, f"{title} over epochs, {method}, {shown}", svg))
-    return Multiple(title, tuple(panels), _strength_legend(facts), _columns(facts))
+    return Multiple(title, tuple(panels), strength_legend(facts), _columns(facts))
+
+
+def in_one_frame(
+    facts: Facts, lines: Mapping[str, list[Curve]], *, counts: bool = False, from_zero: bool = False
+) -> tuple[Frame, dict[str, tuple[int, list[Curve], list[Band]]]] | None:
+    """Return, by method, how many lines there are and what is drawn for them, and the axes they share.
+
+    ``lines`` are by trial; None where there are none.
+    """
+    found: dict[str, tuple[int, list[Curve], list[Band]]] = {}
+    for method in facts.methods:
+        own = [curve for record in _of_method(facts, method) for curve in lines.get(record.id, [])]
+        if own:
+            most = MOST_STEPS if counts else MOST_LINES
+            found[method] = (len(own), *_summed_up(own, most, counts=counts))
+    if not found:
+        return None
+    drawn = [curve for _, curves, _ in found.values() for curve in curves]
+    bands = [band for *_, bands in found.values() for band in bands]
+    return Frame.around(drawn, bands, from_zero=from_zero), found
 
 
 def _summed_up(curves: list[Curve], most: int, *, counts: bool) -> tuple[list[Curve], list[Band]]:
@@ -205,7 +233,7 @@ def _curve(facts: Facts, record: TrialRecord, name: str, dashes: int = 0) -> Cur
     return Curve(epochs, heights, colour, dashes, end)
 
 
-def _strength_legend(facts: Facts) -> tuple[Key, ...]:
+def strength_legend(facts: Facts) -> tuple[Key, ...]:
     """Name the colours; of a long scale only its two ends."""
     if not facts.strength_axes:
         return ()

@@ -61,7 +61,7 @@ def winner_of(folder: SweepFolder) -> Genotype:
 def best_of(folder: SweepFolder, top: int) -> list[TrialRecord]:
     """Return the ``top`` best of a sweep's searches, best first; raises `RaynasError` where none finished."""
     sweep = SweepFolder.find(folder.path.parent, folder.name).sweep()
-    ranking = rank(folder.records(), sweep.select, judge_of(sweep.select, sweep.benchmark)).ranking
+    ranking = rank(folder.records(), sweep.select, judge_of(sweep.select, folder.lookups)).ranking
     if not ranking:
         raise _no_best(folder)
     return [ranked.trial for ranked in ranking[:top]]

@@ -17,6 +17,8 @@ from raynas.spaces.library import load_space
 from raynas.sweep import packs
 from raynas.sweep.file.resolve import filled
 from raynas.sweep.file.uri import without_passwords
+from raynas.sweep.lookups import Lookups
+from raynas.sweep.places import NONE, Places
 from raynas.sweep.plan import SWEEP_VERSION, C, Sweep, Trial
 from raynas.sweep.record import T, TrainRecord
 from raynas.sweep.trial_folder import Known, TrialFolder, pretty, read_mapping
@@ -67,12 +69,17 @@ class SweepFolder(Generic[C, T]):
         """Whether a sweep was created here."""
         return (self.path / "sweep.json").is_file()
 
+    @property
+    def started(self) -> bool:
+        """Whether any trial has."""
+        return any(self.path.glob("trials/*/events.jsonl"))
+
     def create(self, sweep: Sweep[C], source_text: str) -> None:
         """Write a new sweep, `sweep.json` last.
 
         Raises `RaynasError` when there already is one, or when the disk is full or may not be written.
         """
-        if self.exists or any(self.path.glob("trials/*/events.jsonl")):
+        if self.exists or self.started:
             raise RaynasError(
                 f"there is already a sweep {self.name!r}",
                 got=self.path,
@@ -118,11 +125,13 @@ class SweepFolder(Generic[C, T]):
 
     @property
     def mlflow(self) -> str | None:
-        """The address of the sweep's MLflow store, its password included; None for none.
+        """The address of the sweep's MLflow store here, its password included; None for none.
 
         The password lies in a file that only its owner may read, and nowhere else. Raises `RaynasError` when
         that file has gone.
         """
+        if (here := self.places.mlflow) is not None:
+            return None if here == NONE else here
         address = self.sweep().track.mlflow
         if address is None or without_passwords(address) != address or "***" not in address:
             return address
@@ -136,12 +145,30 @@ class SweepFolder(Generic[C, T]):
             ) from None
 
     @property
+    def places(self) -> Places:
+        """Where this machine has what lies outside of the folder; raises as `Places.read`."""
+        return Places.read(self.path)
+
+    def moved(self) -> None:
+        """Take note of places that have changed."""
+        self.__dict__.pop("lookups", None)
+
+    @cached_property
+    def lookups(self) -> Lookups | None:
+        """The sweep's table as far as cells were looked up in it; None where it has none."""
+        if (benchmark := self.sweep().benchmark) is None:
+            return None
+        here = self.places.table
+        benchmark = benchmark if here is None else benchmark.model_copy(update={"table": here})
+        return Lookups(self.path / "table.json", benchmark, self.typed)
+
+    @property
     def _secret(self) -> Path:
         return self.path / ".mlflow"
 
     def forget_unstarted(self) -> None:
         """Take back what `create` wrote if no trial has started, so that the name is free again."""
-        if any(self.path.glob("trials/*/events.jsonl")) or any(self.path.glob("trials/*/checkpoint*.pt")):
+        if self.started or any(self.path.glob("trials/*/checkpoint*.pt")):
             return
         with suppress(OSError):
             (self.path / "sweep.json").unlink()
@@ -241,7 +268,8 @@ class SweepFolder(Generic[C, T]):
         """Say what in the folder cannot be read, a line each; empty where all is well."""
         found = [f"{record.id}: {what}" for record in self.records() for what in record.damage]
         found += [f"{trial.id}: the values suggested for it are lost" for trial in self.lost()]
-        return found + ([wrong] if (wrong := packs.damage(self.packs)) else [])
+        found += [wrong] if (wrong := packs.damage(self.packs)) else []
+        return found + ([self.lookups.damage] if self.lookups and self.lookups.damage else [])
 
     def records(self) -> list[T]:
         """Return the record of every trial of `trials`."""

@@ -74,12 +74,12 @@ def check_unchanged(sweep: "Sweep", typed: str, source: str, searches: Iterable[
             f"{'computes' if len(lines) == 1 else 'compute'} something else",
             got="\n            ".join(lines),
             expected="the methods as they were, so that its searches compare",
-            next_step=f"begin it anew: {_anew(sweep, source)}; or go on with raynas {version}. Nothing was "
+            next_step=f"begin it anew: {anew(sweep, source)}; or go on with raynas {version}. Nothing was "
             f"started or changed, and what has ended can be read as before: raynas report {typed}",
         )
 
 
-def _anew(sweep: "Sweep", source: str) -> str:
+def anew(sweep: "Sweep[Any]", source: str) -> str:
     """Return the command that begins a sweep once more, under another name, with its own overrides."""
     words: list[str] = []
     with suppress(ValueError):  # of a damaged file

@@ -48,7 +48,7 @@ class Proposer:
     def __init__(self, folder: AnySweep, *, retry_failed: bool = False) -> None:
         self._folder = folder
         self._sweep: Sweep[Any] = folder.sweep()
-        self._judge = judge_of(self._sweep.select, self._sweep.benchmark)
+        self._judge = judge_of(self._sweep.select, folder.lookups)
         self._slots: dict[Slot, list[Trial[Any]]] = {}
         for trial in self._sweep.trials:
             if trial.slot is not None:
@@ -71,6 +71,8 @@ class Proposer:
             if trial.id not in self._ended
         }
         self._check_unchanged()
+        if self._judge is not None and folder.lookups is not None and self._queue:
+            folder.lookups.check()  # it judges what is still to come
 
     def _check_unchanged(self) -> None:
         if self._sweep.kind == "train":

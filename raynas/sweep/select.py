@@ -7,14 +7,15 @@ gives for the cell of the last epoch, its validation accuracies where it has som
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import correlation, fmean, stdev
-from typing import Any
+from typing import Any, Protocol
 
 from raynas.errors import RaynasError
+from raynas.spaces.space import Space
 from raynas.sweep.file.resolve import short_hash
-from raynas.sweep.plan import Benchmark, Criterion, Select
+from raynas.sweep.plan import Criterion, Select
 from raynas.sweep.record import VALIDATED, TrialRecord
 from raynas.tables.table import Yardstick
 
@@ -78,16 +79,22 @@ class Selection:
         }
 
 
-def judge_of(config: Select, benchmark: Benchmark | None) -> Yardstick | None:
+class Opens(Protocol):
+    """A table that can be opened: one that a `Benchmark` names, or a sweep's `Lookups`."""
+
+    def open(self, spaces: Iterable[Space] = ()) -> Yardstick: ...
+
+
+def judge_of(config: Select, table: Opens | None) -> Yardstick | None:
     """Open the table that selects; None where losses do.
 
-    Raises `RaynasError` when the sweep has none, and as `Benchmark.open`.
+    Raises `RaynasError` when the sweep has none, and as opening does.
     """
     if config.by != "table":
         return None
-    if benchmark is None:
+    if table is None:
         raise RaynasError(NO_BENCHMARK, next_step="choose valid_loss or discrete_loss")
-    return benchmark.open().judge()
+    return table.open().judge()
 
 
 def rank(records: Sequence[TrialRecord], config: Select, judge: Yardstick | None = None) -> Selection:

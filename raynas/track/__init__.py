@@ -11,6 +11,7 @@ from typing import Any
 from raynas.errors import RaynasError, unknown
 from raynas.launch.observer import Observer
 from raynas.spaces.outside import Registry, misfit
+from raynas.sweep.file.uri import homeless
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import TRACKERS_GROUP
 from raynas.track.base import Tracker
@@ -42,6 +43,8 @@ def trackers_for(folder: SweepFolder) -> list[Observer]:
     """
     found = []
     for name, setting in folder.sweep().track.wanted.items():
+        if name == "mlflow" and (folder.mlflow is None or (folder.started and homeless(folder.mlflow))):
+            continue  # not wanted on this machine, or a store of another one
         if name not in TRACKERS:
             raise unknown(
                 "tracker", name, TRACKERS, next_step="install the package that offers it, then resume"

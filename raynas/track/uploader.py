@@ -63,11 +63,12 @@ class Uploader:
     def open(self) -> None:
         """Connect, and make or reopen the experiments and the sweep's runs in them.
 
-        Raises `RaynasError` when the sweep's table of trained accuracies is gone: epochs are sent once.
+        Raises `RaynasError` when the sweep's table of trained accuracies is needed and gone: epochs are sent
+        once, and so is looking up a cell that is new.
         """
-        if self._yardstick is None and self._sweep.benchmark is not None:
+        if self._yardstick is None and self._folder.lookups is not None:
             spaces = {trial.space() for trial in self._folder.trials()}
-            self._yardstick = self._sweep.benchmark.open(spaces)
+            self._yardstick = self._folder.lookups.open(spaces)
         if self._store is None:
             self._store = MlflowStore(self._uri)
             for trial in self._folder.trials():
@@ -112,6 +113,8 @@ class Uploader:
             pending &= failures.keys() | later
         finally:
             self._progress.save()
+            if self._folder.lookups is not None:
+                self._folder.lookups.save()
         if failures:
             raise next(iter(failures.values()))
 

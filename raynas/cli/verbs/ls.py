@@ -214,7 +214,7 @@ def _sweeps(runs: Path) -> list[dict[str, Any]]:
                 rows.append(_trained(name, AnySweep(runs / name)))
                 continue
             records = [trial.glance() for trial in folder.trials()]
-            progress = SweepProgress(folder.sweep(), records)
+            progress = SweepProgress(folder.sweep(), records, lookups=folder.lookups)
             damaged = folder.lost() or any(record.damage for record in records) or damage(folder.packs)
         except RaynasError as error:
             rows.append({"name": name, "created": "", "searches": "", "state": error.what, "best": ""})

@@ -1,26 +1,44 @@
 """`raynas status`, `select`, `report` and `draw`: what became of a sweep."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from raynas.cli.cell import CellArgument, find_cell
-from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs, SweepName
-from raynas.cli.output import next_step, print_json, runs_option, say
+from raynas.cli.options import DEFAULT_RUNS, AsCsv, AsJson, Runs, SweepName
+from raynas.cli.output import next_step, print_csv, print_json, runs_option, say
 from raynas.errors import RaynasError
 
 if TYPE_CHECKING:
-    from raynas.sweep.folder import TrainSweep
+    from raynas.sweep.folder import AnySweep, TrainSweep
+
+WATCH_EVERY = 2.0
+"""Seconds between two looks of `status --watch`."""
 
 
-def status(name: SweepName, as_json: AsJson = False, runs: Runs = DEFAULT_RUNS) -> None:
+def status(
+    name: SweepName,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it anew every few seconds, until it has ended or Ctrl-C.")
+    ] = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
     """Show how a sweep stands."""
     from raynas.cli.tables import print_damage, print_standing, standing
     from raynas.cli.training import print_train_standing, train_standing
+    from raynas.report.results import Results
     from raynas.sweep.folder import find_sweep, trains
 
     folder = find_sweep(runs, name)
+    if as_csv:
+        print_csv(Results(folder).rows())
+        return
+    if watch:
+        _watch(folder)
     trained = trains(folder)
     facts = train_standing(folder) if trained else standing(folder)
     if as_json:
@@ -35,6 +53,29 @@ def status(name: SweepName, as_json: AsJson = False, runs: Runs = DEFAULT_RUNS) 
     if facts["damage"] and verb == "report":
         verb = "resume"
     next_step(verb, name, *runs_option(runs))
+
+
+def _watch(folder: "AnySweep") -> None:
+    """Clear the screen and show how the sweep stands, until nobody drives it or Ctrl-C."""
+    import time
+    from contextlib import suppress
+
+    from raynas.cli.output import console
+    from raynas.cli.tables import print_standing, standing
+    from raynas.cli.training import print_train_standing, train_standing
+    from raynas.sweep.folder import trains
+
+    trained = trains(folder)
+    screen = console()
+    with suppress(KeyboardInterrupt):
+        while True:
+            facts = train_standing(folder) if trained else standing(folder)
+            if facts["state"] != "running":
+                return
+            screen.clear()
+            (print_train_standing if trained else print_standing)(facts)
+            sys.stdout.flush()
+            time.sleep(WATCH_EVERY)
 
 
 def select(
@@ -54,7 +95,7 @@ def select(
     folder = SweepFolder.find(runs, name)
     sweep = folder.sweep()
     rule = sweep.select.model_copy(update={"by": by}) if by else sweep.select
-    selection = rank(folder.records(), rule, judge_of(rule, sweep.benchmark))
+    selection = rank(folder.records(), rule, judge_of(rule, folder.lookups))
     if as_json:
         print_json({**selection.to_json(), "damage": folder.damage()})
         return

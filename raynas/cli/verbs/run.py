@@ -13,6 +13,7 @@ from raynas.cli.options import (
     Address,
     OnDevice,
     Overrides,
+    PlacesHere,
     Runs,
     SweepName,
     TrialFile,
@@ -85,6 +86,7 @@ def sweep(
 
 def resume(
     name: SweepName,
+    places: PlacesHere = None,
     address: Address = None,
     local: Annotated[
         bool, typer.Option("--local", help="Go on in this process, one search after another, without Ray.")
@@ -100,9 +102,27 @@ def resume(
 
     launcher = chosen_launcher(local=local, address=address, device=device)
     folder = find_sweep(runs, name)
+    _put_places(folder, places or [])
     _say_changed(folder)
     again = ["--local"] if local else ["--address", address] if address else []
     raise typer.Exit(_run_any(folder, launcher, runs, again, retry_failed))
+
+
+def _put_places(folder: "AnySweep", words: "Sequence[str]") -> None:
+    """Note where this machine has what the sweep names, and say where a store's folder is not here."""
+    from raynas.sweep.file.uri import homeless, shown
+
+    sweep = folder.sweep()
+    if words:
+        paths = [trial.config.data.path for trial in sweep.trials if trial.config]
+        paths += [(base.get("data") or {}).get("path") for base in sweep.base.values()]
+        folder.places.with_(words, paths, table=sweep.benchmark is not None).save(folder.path)
+        folder.moved()
+    if (store := folder.mlflow) and homeless(store):
+        say(
+            f"MLflow: the folder of {shown(store)} is not here; the sweep goes on without. Elsewhere: "
+            f"raynas resume {folder.typed} track.mlflow=URI, later: raynas track {folder.typed} --mlflow URI"
+        )
 
 
 def _say_changed(folder: "AnySweep") -> None:
@@ -183,8 +203,8 @@ def _conclude(folder: "SweepFolder", report: "ReportWriter", runs: Path, again: 
     from raynas.sweep.select import judge_of, rank
 
     planned = folder.sweep()
-    progress = SweepProgress(planned, folder.records())
-    judge = judge_of(planned.select, planned.benchmark)
+    progress = SweepProgress(planned, folder.records(), lookups=folder.lookups)
+    judge = judge_of(planned.select, folder.lookups)
     print_selection(rank(list(progress.records.values()), planned.select, judge))
     for label, path in report.results(folder):
         say(f"{label:<10}{path}")

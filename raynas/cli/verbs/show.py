@@ -8,8 +8,8 @@ import typer
 
 from raynas.cli import compare, describe, published
 from raynas.cli.compare import SIZE
-from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs
-from raynas.cli.output import next_step, print_json, runs_option, say
+from raynas.cli.options import DEFAULT_RUNS, AsCsv, AsJson, Runs
+from raynas.cli.output import next_step, print_csv, print_json, runs_option, say
 from raynas.cli.verbs.files import find
 from raynas.cli.verbs.ls import LISTINGS
 from raynas.errors import RaynasError, unknown
@@ -56,10 +56,14 @@ def show(
         int | None, typer.Option("--batch", min=1, help=f"Images a step.  [default: {SIZE['batch']}]")
     ] = None,
     as_json: AsJson = False,
+    as_csv: AsCsv = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Show a space, method, part, operation, data set, cell, recipe, trial file or sweep; all of the name."""
     found = _matches(name, kind, runs)
+    if as_csv:
+        _print_trials(name, found, runs)
+        return
     given = {"space": space, "channels": channels, "cells": cells, "batch": batch}
     size = {key: value for key, value in given.items() if value is not None}
     _check_measure(name, found, measure, size)
@@ -78,6 +82,15 @@ def show(
         next_step("show", name, "--kind", first)
     else:
         _next(first, name, runs)
+
+
+def _print_trials(name: str, found: Mapping[ShownKind, str], runs: Path) -> None:
+    from raynas.report.results import Results
+    from raynas.sweep.folder import find_sweep
+
+    if "sweep" not in found:
+        raise RaynasError("only a sweep has rows for --csv", got=f"{name} ({', '.join(found)})")
+    print_csv(Results(find_sweep(runs, found["sweep"])).rows())
 
 
 def _check_measure(

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from raynas.cli.options import DEFAULT_RUNS, Runs, SweepName
+from raynas.cli.options import DEFAULT_RUNS, Runs, Store, SweepName
 from raynas.cli.output import next_step, runs_option, say
 from raynas.errors import RaynasError, plural
 
@@ -41,6 +41,7 @@ def ui(
         str | None, typer.Argument(metavar="[SWEEP]", help="A sweep; without it, all there are.")
     ] = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where the page is served.")] = 5000,
+    mlflow: Store = None,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Serve the sweeps' MLflow store on this machine; Ctrl-C ends it."""
@@ -50,9 +51,9 @@ def ui(
     by_store: dict[str, list[SweepFolder]] = {}
     for folder in folders:
         try:
-            uri = folder.mlflow
+            uri = _store(folder, mlflow, "ui")
         except RaynasError as error:
-            if name is not None:
+            if name is not None or mlflow is not None:
                 raise
             say(f"{folder.name} is left out: {error.what} ({error.got})")
             continue
@@ -80,21 +81,44 @@ def ui(
     next_step("ls", "sweeps", *runs_option(runs))
 
 
-def track(name: SweepName, runs: Runs = DEFAULT_RUNS) -> None:
-    """Send to MLflow what it lacks of a sweep, as after an outage."""
+def track(name: SweepName, mlflow: Store = None, runs: Runs = DEFAULT_RUNS) -> None:
+    """Send to MLflow what it lacks of a sweep, as after an outage, or to another store."""
     from raynas.cli.tables import print_damage
     from raynas.sweep.file.uri import shown
     from raynas.sweep.folder import SweepFolder
     from raynas.track.mlflow import replay
 
     folder = SweepFolder.find(runs, name)
-    uri = folder.mlflow
+    uri = _store(folder, mlflow, "track")
     if uri is None:
-        raise RaynasError(f"the sweep {name!r} is not tracked", got="track: {mlflow: null} in its file")
+        raise RaynasError(
+            f"the sweep {name!r} is not tracked",
+            got="track: {mlflow: null} in its file",
+            next_step=f"raynas track {folder.typed} --mlflow sqlite:///mlflow.db",
+        )
     added = replay(folder, uri)
     say(f"sent {plural(added.epochs, 'epoch')} and {plural(added.runs, 'new run')} to {shown(uri)}")
     print_damage(folder.damage(), folder.typed)
     next_step("ui", name, *runs_option(runs))
+
+
+def _store(folder: "SweepFolder", given: str | None, verb: str) -> str | None:
+    """Return the address of a sweep's store, or the one given instead.
+
+    Raises `RaynasError` for a store in a folder that is not on this machine: it would be a new, empty one.
+    """
+    from raynas.sweep.file.uri import homeless, resolve_uri, shown
+
+    if given is not None:
+        return resolve_uri(given)
+    uri = folder.mlflow
+    if uri is not None and homeless(resolve_uri(uri)):
+        raise RaynasError(
+            f"the MLflow store of {folder.name!r} is not here",
+            got=shown(uri),
+            next_step=f"raynas {verb} {folder.typed} --mlflow sqlite:///mlflow.db makes one of its records",
+        )
+    return uri
 
 
 def _folders(name: str | None, runs: Path) -> "list[SweepFolder]":

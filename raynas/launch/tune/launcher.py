@@ -15,11 +15,10 @@ import ray
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
-from raynas.data.load import load_data
 from raynas.data.split import Data
 from raynas.errors import RaynasError
 from raynas.launch.device import trial_device
-from raynas.launch.driver import RunTrials, data_key, only_driver, waiting_configs
+from raynas.launch.driver import RunTrials, data_key, load_recorded, only_driver, waiting_configs
 from raynas.launch.observer import Observer, Observers
 from raynas.launch.packs import Packs, Steps, Task, measure_task
 from raynas.launch.recover import mend
@@ -78,7 +77,7 @@ class RayLauncher:
         resources = folder.sweep().resources
         ask = Ask(resources.cpu or max(config.threads for config in configs), resources.gpu)
         at_once = concurrency(ask, resources.max_concurrent, proposer.pending(), grows=grows)
-        datasets = _load_data(configs)
+        datasets = _load_data(folder, configs)
         check_trainable(folder, configs, lambda data: datasets[data_key(data)])
         shared = {key: ray.put(dataset) for key, dataset in datasets.items()}
         everyone.on_start(folder)
@@ -172,11 +171,11 @@ def _fitted(tuner: tune.Tuner, plan: TunePlan, watch: Watch) -> bool:
     return True
 
 
-def _load_data(configs: Iterable[Any]) -> dict[str, Data]:
+def _load_data(folder: AnySweep, configs: Iterable[Any]) -> dict[str, Data]:
     """Load every data set once; all trials of a node will read it without a copy."""
     datasets = {}
     for key, data in {data_key(config.data): config.data for config in configs}.items():
-        datasets[key] = load_data(data)
+        datasets[key] = load_recorded(folder, data)
         datasets[key].fingerprint()  # kept with the data set, so that no trial computes it again
     return datasets
 

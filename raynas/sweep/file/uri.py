@@ -52,6 +52,12 @@ def sqlite_file(uri: str) -> Path | None:
     return Path(uri.removeprefix(_SQLITE).partition("?")[0])
 
 
+def homeless(uri: str) -> bool:
+    """Tell whether a store is a file of a folder that is not here: it would be made anew, and empty."""
+    file = sqlite_file(uri)
+    return file is not None and not file.parent.is_dir()
+
+
 def artifact_root(uri: str) -> Path | None:
     """Return where artifacts go when this process keeps them, and None when a server decides.
 
