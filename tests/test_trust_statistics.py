@@ -10,8 +10,8 @@ import pytest
 from raynas.trust.agreement import agreement, precision_at
 from raynas.trust.curve import chances, curve, expected, sizes
 
-# Ten searches for each of SGAS' criteria: (validation error of the search, test error of the trained cell), in
-# percent (lightaime/sgas 9cfff65, cnn/genotypes.py). No search's numbers here are ours.
+# Ten searches for each of SGAS' criteria: (validation error of the search, test error of the trained cell),
+# in percent (lightaime/sgas 9cfff65, cnn/genotypes.py).
 FIRST = [
     (16.94, 2.44), (17.33, 2.50), (17.90, 2.39), (17.90, 2.63), (17.99, 2.78),
     (18.43, 2.68), (18.72, 2.51), (19.82, 2.61), (19.93, 3.18), (21.53, 2.87),
@@ -92,5 +92,5 @@ def test_a_curve_begins_at_the_mean_and_ends_at_the_choice():
     assert [point.error for point in best] == sorted((point.error for point in best), reverse=True)
     assert best[-1].error == min(truths)
     assert all(point.interval[0] <= point.error <= point.interval[1] for point in points[:-1])
-    assert sizes(0) == [] and sizes(1) == [1] and sizes(6) == [1, 2, 4, 6]
+    assert [sizes(count) for count in (0, 1, 6)] == [[], [1], [1, 2, 4, 6]]
     assert curve([0.5], [0.2])[0].error == 0.2

@@ -131,7 +131,8 @@ class Proposer:
             self._folder.suggest(slot, self._points[slot])
         for sibling in map(self._filled, self._slots[slot]):
             if (folder := self._folder.trial(sibling.id)).own() is None:
-                folder.write(sibling, self._sweep.spaces.get(self._sweep.base[slot[0]]["space"]))
+                space = self._sweep.spaces.get(self._sweep.base[slot[0]]["space"])
+                folder.write(sibling, space, control=self._sweep.control.random)
             if sibling.id in self._queue:
                 self._queue[sibling.id] = sibling
 

@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import bootstrap, kendalltau, spearmanr
 
+from raynas.sweep.select import FEWEST_RANKED
+
 Interval = tuple[float, float]
 
 TIE = 0.001
-"""Errors nearer than this, 0.1 points, are ties in the sparse form of Kendall's τ (Yu, Ranftl, Salzmann 2020)."""
-
-FEWEST = 4
-"""Trials below which a rank correlation says nothing: of three, every order is likely by chance."""
+"""Errors nearer than this, 0.1 points, are ties in the sparse form of Kendall's τ (Yu et al. 2020)."""
 
 RESAMPLES = 1000
 SEED = 0
@@ -33,9 +32,9 @@ class Agreement:
     """One rule beside one truth over ``count`` trials.
 
     ``tau`` is Kendall's τ-b, ``sparse`` the same with truths rounded to `TIE`, ``rho`` Spearman's; None with
-    fewer than `FEWEST` trials, or where one side is constant. ``precision`` maps k to the share of the rule's
-    first k that are among the truth's first k. ``regret`` is how much larger the error of the rule's choice
-    is than the smallest, ``blind`` the same of a choice at random.
+    fewer than `FEWEST_RANKED` trials, or where one side is constant. ``precision`` maps k to the share of the
+    rule's first k that are among the truth's first k. ``regret`` is how much larger the error of the rule's
+    choice is than the smallest, ``blind`` the same of a choice at random.
     """
 
     count: int
@@ -51,7 +50,7 @@ class Agreement:
 def agreement(scores: Sequence[float], truths: Sequence[float]) -> Agreement:
     """Hold a rule's scores against the truth; raises `ValueError` for none, unequal counts, or NaN."""
     rule, truth = _columns(scores, truths)
-    ranked = len(rule) >= FEWEST
+    ranked = len(rule) >= FEWEST_RANKED
     return Agreement(
         count=len(rule),
         tau=_tau(rule, truth) if ranked else None,
@@ -64,7 +63,9 @@ def agreement(scores: Sequence[float], truths: Sequence[float]) -> Agreement:
     )
 
 
-def chosen(scores: Sequence[float] | NDArray[np.float64], truths: Sequence[float] | NDArray[np.float64]) -> float:
+def chosen(
+    scores: Sequence[float] | NDArray[np.float64], truths: Sequence[float] | NDArray[np.float64]
+) -> float:
     """Return the truth of what a rule chooses; between equal scores, the mean."""
     rule, truth = _columns(scores, truths)
     return float(truth[rule == rule.min()].mean())
@@ -82,8 +83,9 @@ def precision_at(k: int, scores: Sequence[float], truths: Sequence[float]) -> fl
 def _taken(values: NDArray[np.float64], k: int) -> NDArray[np.float64]:
     """Return each value's chance to be among the ``k`` smallest."""
     last = np.sort(values)[k - 1]
-    below, equal = values < last, values == last
-    return below + equal * ((k - below.sum()) / equal.sum())
+    below, equal = (values < last).astype(np.float64), (values == last).astype(np.float64)
+    found: NDArray[np.float64] = below + equal * float((k - below.sum()) / equal.sum())
+    return found
 
 
 def _tau(rule: NDArray[np.float64], truth: NDArray[np.float64]) -> float | None:

@@ -1,8 +1,8 @@
 """What running more searches buys: the true error of the chosen cell among n of them.
 
-A sweep of N searches holds C(N, n) sub-sweeps of n. The choice of a rule in a sub-sweep is the search with the
-lowest score, so the chance of each to be chosen is known exactly: no sampling is needed. Intervals are over
-which N searches were run: 95 % percentile bootstrap.
+A sweep of N searches holds C(N, n) sub-sweeps of n. The choice of a rule in a sub-sweep is the search with
+the lowest score, so the chance of each to be chosen is known exactly: no sampling is needed. Intervals are
+over which N searches were run: 95 % percentile bootstrap.
 """
 
 import math
