@@ -5,10 +5,13 @@ from raynas.trust.control import RandomCells
 from raynas.trust.trust import Bench, Trust
 
 UNKNOWN = (
-    "No cell of this sweep has been trained and no table knows it, so nothing says how good this rule is here: "
-    "retrain: {top: 4, seeds: [0, 1, 2]} in the file trains the best ones."
+    "No cell of this sweep has been trained and no table knows it, so nothing says how good this rule is "
+    "here: retrain: {top: 4, seeds: [0, 1, 2]} in the file trains the best ones."
 )
-UNJUDGED = "No random cell was judged beside it, so nothing says whether one would have done (control: {random: 20})."
+UNJUDGED = (
+    "No random cell was judged beside it, so nothing says whether one would have done "
+    "(control: {random: 20})."
+)
 
 
 def remarks(trust: Trust, selection: Selection) -> list[str]:
@@ -36,7 +39,8 @@ def _random(random: RandomCells) -> str:
     )
     if not random.errors:
         return f"{words} That favours the chosen cell: its supernet was trained towards it."
-    words += f" A random cell has {100 * random.mean:.2f} % error on average, this one {100 * random.chosen:.2f} %."
+    words += f" A random cell has {100 * random.mean:.2f} % error on average"
+    words += f", this one {100 * random.chosen:.2f} %."
     if random.search is not None:
         better = "better" if random.chosen < random.search else "no better"
         words += (
@@ -57,8 +61,8 @@ def _rule(bench: Bench, selection: Selection) -> str:
         known = f"Only {found.count} of the searches’ cells {'is' if found.count == 1 else 'are'} known"
         return f"{known} ({truth}): too few to say how good this rule is here."
     words = (
-        f"By {truth}, choosing by this rule among {found.count} searches costs {100 * found.regret:.2f} points "
-        f"of error against the best of them, choosing at random {100 * found.blind:.2f}"
+        f"By {truth}, choosing by this rule among {found.count} searches costs {100 * found.regret:.2f} "
+        f"points of error against the best of them, choosing at random {100 * found.blind:.2f}"
     )
     if found.tau is not None and found.tau_interval is not None:
         low, high = found.tau_interval
