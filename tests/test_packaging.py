@@ -29,6 +29,7 @@ FLOORS = (
     {"testing"},
     {"train"},
     {"sweep"},
+    {"trust"},
     {"launch", "track", "report"},
     {"cli"},
 )

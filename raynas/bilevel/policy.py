@@ -87,6 +87,10 @@ class Policy:
         self._whole = all(bool((mask == self.layout.masks[name]).all()) for name, mask in self.alive.items())
         self._live = None if self._whole or not self.store.entrywise else self._movable()
 
+    def whole(self, lane: int) -> bool:
+        """Tell whether everything that a lane began with is still alive."""
+        return all(bool((mask[lane] == self.layout.masks[name]).all()) for name, mask in self.alive.items())
+
     @contextmanager
     def pruned(self, alive: Tables) -> Iterator[None]:
         """Let only these options live for as long as the context lasts."""

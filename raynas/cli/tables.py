@@ -132,8 +132,8 @@ def print_damage(damage: Sequence[str], typed: str) -> None:
         say(f"`raynas resume {typed}` sets right what it can; what it cannot read it renames and runs again")
 
 
-def print_selection(selection: Selection) -> None:
-    """Print the ranking's top, what was left out and why, and the winner with the reasons."""
+def print_selection(selection: Selection, worth: Sequence[str] = ()) -> None:
+    """Print the ranking's top, what was left out and why, the winner with the reasons and their ``worth``."""
     numbers = ("", selection.by, "acc %", "discrete", "λmax", "skips")
     shown = table("", "trial", *numbers[1:], right=numbers)
     for place, ranked in enumerate(selection.ranking[:MOST_RANKED], start=1):
@@ -150,8 +150,8 @@ def print_selection(selection: Selection) -> None:
         say("no winner: no trial finished")
         return
     say(f"winner: {selection.winner.trial.id}, {selection.by} {format_number(selection.winner.value)}")
-    for reason in selection.reasons:
-        say(f"  {reason}")
+    for sentence in (*selection.reasons, *worth):
+        say(f"  {sentence}")
 
 
 def with_log(reason: str, log: str) -> str:

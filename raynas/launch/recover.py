@@ -41,7 +41,8 @@ def _mended(trial: TrialFolder[Any, Any], folder: AnySweep) -> list[str]:
     if damage := trial.known.damage:
         aside = "".join(f", set aside as {name}" for name in trial.set_aside(trial.path / "trial.json"))
         slots = {each.id: each.slot for each in folder.sweep().trials}
-        trial.write(Trial(trial.id, trial.config(), trial.known.axes, slots[trial.id]), trial.subject())
+        plan = Trial(trial.id, trial.config(), trial.known.axes, slots[trial.id])
+        trial.write(plan, trial.subject(), control=trial.known.control)
         done.append(f"{damage}{aside}; written again as sweep.json has it")
     record = trial.record()
     if trial.feed.damaged and not record.foreign and record.status in OVER:

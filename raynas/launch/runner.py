@@ -11,6 +11,8 @@ from raynas.data.dataset import Dataset
 from raynas.data.split import Data, split
 from raynas.errors import RaynasError, quoted
 from raynas.search.loop import Pack
+from raynas.spaces.draw import draw_cells
+from raynas.spaces.genotype import Genotype
 from raynas.sweep.folder import AnySweep, TrialFolder
 from raynas.train.config import TrainConfig
 from raynas.train.deployed import Deployed
@@ -21,6 +23,10 @@ Report = EpochReport | TrainReport
 
 MOST_CLASS_NAMES = 1000
 """Names of classes that every start event keeps."""
+
+
+PRUNED = "its method takes operations away, so a random cell may need what its supernet no longer has"
+"""Why a search judges no random cells."""
 
 
 class Runner(Protocol):
@@ -82,6 +88,33 @@ def told(runner: Runner) -> dict[str, Any]:
 def _class_names(dataset: Data) -> dict[str, list[str]]:
     names = dataset.class_names if isinstance(dataset, Dataset) else ()
     return {"class_names": list(names)} if 0 < len(names) <= MOST_CLASS_NAMES else {}
+
+
+def judge_random(runner: Runner, trials: Mapping[int, TrialFolder[Any, Any]]) -> None:
+    """Let searches that end now judge random cells with the weights they have come to; spool the losses.
+
+    ``trials`` are those of the lanes that end. All searches of a sweep and a space judge the same cells,
+    which the data's split seed draws; beside them is what each one's own cell loses under the same weights.
+    Trainings, searches that have judged already, and sweeps without a control are left alone.
+    """
+    records = {lane: trial.record() for lane, trial in trials.items() if trial.kind == "search"}
+    cells = {lane: each.deciding.genotype for lane, each in records.items() if each.deciding}
+    due = [lane for lane in cells if trials[lane].known.control and records[lane].control is None]
+    if not isinstance(runner, Pack) or not due:
+        return
+    if not all(runner.problem.policy.whole(lane) for lane in due):
+        for lane in due:
+            trials[lane].spool.append("control", why=PRUNED)
+        return
+    seed, lanes = runner.config.data.split_seed, range(len(runner.configs))
+    drawn = draw_cells(runner.space, trials[due[0]].known.control, f"control/{seed}")
+    looks: list[list[Genotype | None]] = [[cells.get(lane) for lane in lanes]]
+    looks += [[cell for _ in lanes] for cell in drawn]
+    judged = runner.evaluator.judge(looks, runner.epoch - 1)
+    for lane in due:
+        own, *others = judged[lane]
+        told = {"losses": [loss for loss, _ in others], "accuracies": [right for _, right in others]}
+        trials[lane].spool.append("control", seed=seed, own=list(own), **told)
 
 
 def keep_result(trial: TrialFolder[Any, Any], runner: Runner, lane: int) -> None:

@@ -24,7 +24,7 @@ from raynas.disk import DiskFull, append_text, replace, write_atomic
 from raynas.errors import RaynasError
 from raynas.launch.driver import next_attempt, this_attempt
 from raynas.launch.recover import Member, Team, teams
-from raynas.launch.runner import Runner, keep_result, runner_of, told
+from raynas.launch.runner import Runner, judge_random, keep_result, runner_of, told
 from raynas.search.checkpoint import dump
 from raynas.sweep.folder import TrialFolder
 from raynas.sweep.status import End
@@ -113,6 +113,7 @@ def _run_team(
             _fail(trial, error, live)
         return
     if pack is not None:
+        judge_random(pack, dict(enumerate(trials)))
         for lane, trial in enumerate(trials):
             _finish(trial, "", live, pack, lane)
 
@@ -209,6 +210,8 @@ def _advance(
             if outcome.ended is None:
                 left.append(lane)
     _save([trials[lane] for lane in left], [pack.state_dict(lane) for lane in left])
+    over = (lane for lane, each in enumerate(outcomes) if not isinstance(each, RaynasError) and each.ended)
+    judge_random(pack, {lane: trials[lane] for lane in over})
     for lane, (trial, outcome) in enumerate(zip(trials, outcomes, strict=True)):
         if isinstance(outcome, RaynasError):
             _end(trial, "diverged", str(outcome), live)

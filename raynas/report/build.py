@@ -15,6 +15,7 @@ from raynas.report.draw import draw_cell, write_cells
 from raynas.report.facts import Facts
 from raynas.report.pictures import Likeness, Multiple, Picture
 from raynas.report.stats import derived_counts
+from raynas.report.trust import TRUST, Worth, worth_of
 from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.operations import OPERATIONS
@@ -26,6 +27,7 @@ from raynas.sweep.plan import Benchmark
 DECIDES = {
     "valid_loss": "the supernet’s validation loss",
     "discrete_loss": "the derived cell’s validation loss",
+    "eig_max": "the largest eigenvalue of the Hessian in α",
     "table": "the derived cell’s error in the table",
 }
 
@@ -42,13 +44,14 @@ def build_report(folder: SweepFolder, benchmark: Benchmark | None = None) -> tup
     """
     facts = f.gather(folder, benchmark)
     _check_not_less(folder, facts)
-    if folder.lookups is not None:
-        folder.lookups.save()
     if facts.chosen:
         write_cells(facts.chosen, folder.best)
         facts.chosen.save(folder.best / "genotype.json")
     content = _content(facts, (folder.best / "genotype.json").read_text() if facts.chosen else "")
     content["trained"] = folder.trained()
+    content["trust"] = worth_of(folder, facts)
+    if folder.lookups is not None:
+        folder.lookups.save()
     write_atomic(folder.path / "selection.json", _json(facts.selection.to_json()))
     write_pictures(_all_pictures(content), folder.path / "report")
     html, markdown = folder.path / "report.html", folder.path / "report.md"
@@ -199,6 +202,7 @@ def _captions(facts: Facts, likeness: Likeness | None) -> dict[str, str]:
     return {
         "ranking": f"By {DECIDES[facts.selection.by]} at the last epoch, smallest first. Losses in nats."
         + _table_words(facts),
+        "trust": TRUST,
         "settings": "Mean ± sample standard deviation over seeds of the ranked trials, at their last epoch.",
         "curves": "A line is a trial. A ring marks the chosen one, a cross where a trial failed or diverged. "
         "Where lines are too many, one is their median (of counts the mean), in the middle 80 % of them. "
@@ -274,6 +278,8 @@ def _all_pictures(content: dict[str, Any]) -> list[Picture]:
         multiples.append(content["skips"])
     found = [picture for multiple in multiples for picture in multiple.panels]
     likeness: Likeness | None = content["likeness"]
+    worth: Worth = content["trust"]
+    found += [picture for bench in worth.benches if bench.curve for picture in bench.curve.panels]
     return [*found, likeness.picture] if likeness and likeness.picture else found
 
 

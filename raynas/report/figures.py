@@ -223,6 +223,34 @@ def draw_lines(
         axes.yaxis.set_major_formatter(_plain_numbers())
 
 
+def choice_panel(name: str, curves: Sequence[Curve], band: Band | None, label: str, hours: float) -> str:
+    """Draw values over numbers of searches, doubling, with what each costs in hours above them.
+
+    The curves' ``epochs`` are numbers of searches, ``hours`` what one takes.
+    """
+    with _panel(name, WIDTHS[2], 3.0) as (figure, axes):
+        axes.set_xscale("log", base=2)
+        if band is not None:
+            _draw_band(axes, band)
+        for curve in curves:
+            _draw_curve(axes, curve)
+        ticks = sorted({size for curve in curves for size in curve.epochs})
+        above = axes.twiny()
+        above.set_xscale("log", base=2)
+        above.set_xlim(axes.get_xlim())
+        above.grid(visible=False)
+        for axis, words, title in (
+            (axes, [str(size) for size in ticks], "searches"),
+            (above, [f"{size * hours:.3g}" for size in ticks], "hours of search"),
+        ):
+            axis.set_xticks(ticks, words)
+            axis.xaxis.set_minor_formatter(NullFormatter())
+            axis.set_xlabel(title)
+        axes.set_ylabel(label)
+        axes.yaxis.set_major_formatter(_plain_numbers())
+        return _svg(figure)
+
+
 def share_panel(
     name: str,
     epochs: Sequence[float],

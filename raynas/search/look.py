@@ -25,6 +25,7 @@ from raynas.data.feeds import Feeds
 from raynas.errors import RaynasError
 from raynas.nets.ops.lanes import Statistics
 from raynas.search.streams import stream
+from raynas.spaces.genotype import Genotype
 
 Pair = tuple[float, float]
 """A mean loss and an accuracy."""
@@ -123,6 +124,16 @@ class Evaluator:
     def look(self, draw: Draw, statistics: Statistics, purpose: str, epoch: int) -> list[Pair]:
         """Pass over the validation half, not augmented; return each lane's mean loss and accuracy."""
         return self._pass(lambda: draw, statistics, purpose, epoch)
+
+    def judge(self, cells: Sequence[Sequence[Genotype | None]], epoch: int) -> list[list[Pair]]:
+        """Return, for each lane, its cells' losses and accuracies with the lane's weights.
+
+        ``cells`` are rows of one cell per lane. Each is judged as a derived cell is (`discrete_loss`): alone,
+        under each batch's own statistics.
+        """
+        draws = map(self.problem.policy.one_hot, cells)
+        looks = [self.look(draw, Statistics.BATCH, "control", epoch) for draw in draws]
+        return [list(lane) for lane in zip(*looks, strict=True)]
 
     @torch.no_grad()
     def _pass(

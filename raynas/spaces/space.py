@@ -119,9 +119,13 @@ class Space(SpaceFacts):
         targets = [edge.target for cell in self.cells for edge in cell.edges]
         return range(min(targets, default=0), max(targets, default=-1) + 1)
 
+    def allowed(self, edge: Edge) -> tuple[str, ...]:
+        """Return the operations of an edge that may be chosen, in index order."""
+        return tuple(op for op in edge.ops if op not in self.exclude)
+
     def usable(self, cell: Cell, target: int) -> tuple[Edge, ...]:
         """Return the edges into a node that hold an operation which may be chosen."""
-        return tuple(edge for edge in cell.into(target) if set(edge.ops) - set(self.exclude))
+        return tuple(edge for edge in cell.into(target) if self.allowed(edge))
 
     def kept(self, cell: Cell, target: int) -> int:
         """Return how many incoming edges a node keeps when the cell is derived."""

@@ -110,7 +110,7 @@ class SweepFolder(Generic[C, T]):
                 found = spaces[config.space] if sweep.kind == "search" else sweep.cells[config.cell]
                 # Before sweep.json, whose presence says that a sweep is whole: a kill here leaves a name that
                 # is still free.
-                self.trial(trial.id).write(trial, found)
+                self.trial(trial.id).write(trial, found, control=sweep.control.random)
         self._write(replace(sweep, spaces=spaces))
 
     def _write(self, sweep: Sweep[C]) -> None:
@@ -245,10 +245,11 @@ class SweepFolder(Generic[C, T]):
         if trial is None or (config := trial.config) is None:
             return None
         if (space := sweep.spaces.get(config.space)) is not None:
-            return Known(config, trial.axes, json.dumps(space.model_dump(mode="json"), sort_keys=True))
+            text = json.dumps(space.model_dump(mode="json"), sort_keys=True)
+            return Known(config, trial.axes, text, control=sweep.control.random)
         others = (self.trial(other.id).own() for other in sweep.trials)
         alike = (other.space for other in others if other and other.config.space == config.space)
-        return Known(config, trial.axes, next(alike, None))
+        return Known(config, trial.axes, next(alike, None), control=sweep.control.random)
 
     def trials(self) -> list[TrialFolder[C, T]]:
         """Return the trials in plan order; an optuna slot joins once its values were suggested."""
@@ -259,6 +260,10 @@ class SweepFolder(Generic[C, T]):
         """Return those that have run with values that were suggested and that nothing holds any more."""
         folders = (self.trial(trial.id) for trial in self.sweep().trials)
         return [folder for folder in folders if not folder.planned and os.path.lexists(folder.spool.path)]
+
+    def trained_path(self, name: str) -> Path:
+        """Return the folder of such a sweep."""
+        return self.path / TRAINED / name
 
     def trained(self) -> list[str]:
         """Return the names of the sweeps in which this one's winners are trained."""

@@ -22,7 +22,7 @@ from raynas.train.config import TrainConfig
 
 Strategy = Literal["grid", "random-paired", "optuna"]
 
-Criterion = Literal["valid_loss", "discrete_loss", "table"]
+Criterion = Literal["valid_loss", "discrete_loss", "eig_max", "table"]
 
 Kind = Literal["search", "train"]
 """What a sweep's trials do: search for cells, or train networks of given ones."""
@@ -74,7 +74,8 @@ class Select(Frozen):
     by: Criterion = Field(
         "valid_loss",
         description="the supernet's validation loss (of a method's mixture, or the mean over cells that it "
-        "draws), that of its derived cell alone, or the validation accuracy in the benchmark's table",
+        "draws), that of its derived cell alone, the largest eigenvalue of the Hessian in α where it was "
+        "last measured, or the validation accuracy in the benchmark's table",
     )
     top: PositiveInt = Field(1, le=MOST_TRIALS, description="how many of the best are named")
 
@@ -94,6 +95,14 @@ class Retrain(Frozen):
         if len(set(seeds)) < len(seeds):
             raise ValueError("a seed is listed twice")
         return seeds
+
+
+class Control(Frozen):
+    """Random cells that are judged as the searches' own are, to say what a search was worth."""
+
+    random: NonNegativeInt = Field(
+        20, le=10_000, description="cells that each search judges at its end with its weights; 0 for none"
+    )
 
 
 TRACKERS_GROUP = "raynas.trackers"
@@ -244,6 +253,7 @@ class Sweep(Generic[C]):
     kind: Kind = "search"
     cells: dict[str, Genotype] = field(default_factory=dict)
     retrain: Retrain | None = None
+    control: Control = field(default_factory=Control)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data; `from_json` gives back an equal sweep."""
@@ -264,6 +274,7 @@ class Sweep(Generic[C]):
             "track": self.track.model_dump(mode="json"),
             "benchmark": None if self.benchmark is None else self.benchmark.model_dump(mode="json"),
             **({"retrain": self.retrain.model_dump(mode="json")} if self.retrain else {}),
+            **({"control": self.control.model_dump(mode="json")} if self.kind == "search" else {}),
             "resolved": self.resolved,
             "base": self.base,
             "methods": list(self.methods),
@@ -297,6 +308,7 @@ class Sweep(Generic[C]):
             spaces={name: sound_space(space) for name, space in data.get("spaces", {}).items()},
             kind=kind,
             retrain=Retrain.model_validate(data["retrain"]) if data.get("retrain") else None,
+            control=Control.model_validate(data.get("control", {})),
             cells={name: genotype_from_json(cell) for name, cell in data.get("cells", {}).items()},
         )
 

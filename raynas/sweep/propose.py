@@ -136,7 +136,8 @@ class Proposer:
             # The sweep's file has the point before any trial has: a kill in between leaves trials to be
             # written here.
             if (folder := self._folder.trial(sibling.id)).own() is None:
-                folder.write(sibling, self._sweep.spaces.get(self._sweep.base[slot[0]]["space"]))
+                space = self._sweep.spaces.get(self._sweep.base[slot[0]]["space"])
+                folder.write(sibling, space, control=self._sweep.control.random)
             if sibling.id in self._queue:
                 self._queue[sibling.id] = sibling
 

@@ -44,6 +44,22 @@ class _Start(BaseModel):
     forms: dict[str, str] = {}
 
 
+class Judged(BaseModel):
+    """What a search's own cell and random ones lose with its weights, as its control event says.
+
+    ``own`` is the loss in nats and the accuracy of its derived cell, ``losses`` and ``accuracies`` are those
+    of the cells that ``seed`` draws (`raynas.spaces.draw`). ``why`` says why there are none.
+    """
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    own: tuple[float, float] | None = None
+    losses: tuple[float, ...] = ()
+    accuracies: tuple[float, ...] = ()
+    seed: int = 0
+    why: str = ""
+
+
 R = TypeVar("R", bound=EpochReport | TrainReport, default=EpochReport)
 
 
@@ -56,7 +72,7 @@ class Record(Generic[C, R]):
     the messages of all failed attempts; ``replaced`` are the reports that the search took back when it went
     back to an earlier epoch, as they were written; ``damage`` says what could not be read, in the trial's
     folder or of its events. With ``foreign`` another version of raynas has written some, and this one neither
-    adds to them nor ranks them.
+    adds to them nor ranks them. ``control`` is what it lost beside random cells, None before its end.
     """
 
     id: str
@@ -70,6 +86,7 @@ class Record(Generic[C, R]):
     replaced: tuple[R, ...] = ()
     damage: tuple[str, ...] = ()
     foreign: bool = False
+    control: Judged | None = None
 
     @property
     def ran(self) -> tuple[R, ...]:
@@ -151,6 +168,7 @@ class Fold(Generic[T]):
         self._errors: list[str] = []
         self._damage: dict[str, None] = {}
         self._foreign = False
+        self._control: Judged | None = None
         self._genotype: tuple[object, Genotype] | None = None
         self._times: dict[tuple[int, int], float] = {}
         self._strange = False
@@ -205,6 +223,7 @@ class Fold(Generic[T]):
             replaced=tuple(self._replaced),
             damage=self.damage,
             foreign=self._foreign,
+            control=self._control,
         )
         if self._foreign:
             record = replace(record, status="failed", reason=FOREIGN)
@@ -221,6 +240,11 @@ class Fold(Generic[T]):
                     self._status, self._reason = "running", ""
             case "epoch":
                 self._report(self._parsed(event["report"]), event)
+            case "control":
+                told = {
+                    key: tuple(value) if isinstance(value, list) else value for key, value in event.items()
+                }
+                self._control = self._control or Judged.model_validate(told)
             case "error":
                 self._errors.append(str(event["message"]))
             case "end":

@@ -22,12 +22,15 @@ from raynas.tables.table import Yardstick
 _NAMES = {
     "valid_loss": "validation loss of the supernet",
     "discrete_loss": "validation loss of the derived cell alone",
+    "eig_max": "largest eigenvalue of the Hessian in α",
     "table": "error of its cell in the table",
 }
+_LACKING = {"table": "a cell that the table holds", "eig_max": "measured curvature"}
 UNDECIDED = "Only training both cells from scratch, or a table (select: {by: table}), decides between them."
 FEWEST_RANKED = 4
 """Trials below which a rank correlation says nothing."""
 
+UNMEASURED = "eig_max ranks by curvature, which is not measured: set hessian: {every: 1}"
 NO_BENCHMARK = "ranking by the table needs one: the sweep has no `benchmark: {table: ..., data: ...}`"
 
 
@@ -113,12 +116,12 @@ def rank(records: Sequence[TrialRecord], config: Select, judge: Yardstick | None
             ranking.append(Ranked(record, value))
     # Stable, so that of equals the earlier in the plan comes first, whichever finished first.
     ranking.sort(key=lambda ranked: ranked.value)
-    lacking = "a cell that the table holds" if config.by == "table" else "a finite loss"
+    lacking = _LACKING.get(config.by, "a finite loss")
     reasons = [*_reasons(ranking, config.by, lacking), *_left_out_reason(records, ranking, lacking)]
     if config.by == "valid_loss":
         reasons += [*_validated_reasons(ranking), *_agreement(ranking)]
     if ranking:
-        reasons.append(_caution(judge) if judge else _OPTIMISTIC)
+        reasons.append(_caution(judge) if judge else _CAUTIONS.get(config.by, _OPTIMISTIC))
     return Selection(config.by, tuple(ranking), tuple(ranking[: config.top]), tuple(reasons), tuple(left_out))
 
 
@@ -126,6 +129,10 @@ _OPTIMISTIC = (
     "The validation half also trained α, so this loss is optimistic: only training the cell from "
     "scratch, tested on other images, measures it."
 )
+_CAUTIONS = {
+    "eig_max": "A small eigenvalue is a sign of a cell that survives its derivation (Zela et al. 2020), not "
+    "a measure of it, and eigenvalues of several methods hardly compare: only training the cell measures it."
+}
 
 
 def _caution(judge: Yardstick) -> str:
@@ -147,8 +154,15 @@ def value_of(record: TrialRecord, by: Criterion, judge: Yardstick | None = None)
     if by == "table":
         accuracy = judge.accuracy(record.deciding.genotype) if judge else None
         return None if accuracy is None else 1 - accuracy
-    value = float(getattr(record.deciding, by))
+    value = _eig_max(record) if by == "eig_max" else float(getattr(record.deciding, by))
     return value if math.isfinite(value) else None
+
+
+def _eig_max(record: TrialRecord) -> float:
+    """Return λmax where it was last measured up to the epoch that counts; NaN if it never was."""
+    last = record.deciding.epoch if record.deciding else -1
+    found = (each.curvature for each in reversed(record.reports) if each.epoch <= last and each.curvature)
+    return next((curvature.eig_max for curvature in found), math.nan)
 
 
 def _why_left_out(record: TrialRecord, by: Criterion, judge: Yardstick | None) -> str:
@@ -157,6 +171,8 @@ def _why_left_out(record: TrialRecord, by: Criterion, judge: Yardstick | None) -
             return "finished without a report"
         if by == "table":
             return f"its cell is not in {judge.table.name}" if judge else "the table cannot be read"
+        if by == "eig_max":
+            return "its curvature was not measured"
         return f"{by} is {getattr(record.deciding, by)} at epoch {record.deciding.epoch}"
     if record.status == "running":
         done = f"{len(record.reports)} of {record.epochs} epochs" if record.reports else "no epoch yet"

@@ -35,7 +35,7 @@ class Known:
     """What a trial is: its configuration, what varies, its space as JSON text (None where nothing has it).
 
     One of the kind ``train`` has its cell there instead. ``damage`` says what is wrong with the file that
-    should say so, where the sweep's own had to.
+    should say so, where the sweep's own had to. A search judges ``control`` random cells at its end.
     """
 
     config: Any
@@ -43,6 +43,7 @@ class Known:
     space: str | None
     damage: str = ""
     kind: Kind = "search"
+    control: int = 0
 
 
 class TrialFolder(Generic[C, T]):
@@ -179,7 +180,7 @@ class TrialFolder(Generic[C, T]):
         """Rename those files that are there, as they cannot be used any more; return their new names."""
         return [set_aside(path).name for path in paths if os.path.lexists(path)]
 
-    def write(self, trial: Trial[Any], subject: Space | Genotype | None = None) -> None:
+    def write(self, trial: Trial[Any], subject: Space | Genotype | None = None, *, control: int = 0) -> None:
         """Write the trial's configuration and its cell or its whole space (its name's by now)."""
         if os.path.lexists(self.path) and not self.path.is_dir():
             set_aside(self.path)
@@ -192,7 +193,8 @@ class TrialFolder(Generic[C, T]):
         else:
             if subject is None and trial.config is not None:
                 subject = load_space(trial.config.space)
-            written = {**trial.to_json(), "space": subject.model_dump(mode="json") if subject else None}
+            space = subject.model_dump(mode="json") if subject else None
+            written = {**trial.to_json(), "control": control, "space": space}
         write_atomic(self.path / "trial.json", pretty(written))
         self.forget()
 
@@ -215,7 +217,7 @@ class TrialFolder(Generic[C, T]):
         subject = json.dumps(data["space" if kind == "search" else "cell"], sort_keys=True)
         _ = _space(subject) if kind == "search" else genotype_from_json(json.loads(subject))
         config = CONFIGS[kind].model_validate(data["config"])
-        return Known(config, dict(data["axes"]), subject, kind=kind)
+        return Known(config, dict(data["axes"]), subject, kind=kind, control=int(data.get("control", 0)))
 
 
 @lru_cache(maxsize=64)

@@ -81,25 +81,37 @@ def _watch(folder: "AnySweep") -> None:
 def select(
     name: SweepName,
     by: Annotated[
-        Literal["valid_loss", "discrete_loss", "table"] | None,
+        Literal["valid_loss", "discrete_loss", "eig_max", "table"] | None,
         typer.Option("--by", help="Rank by this instead of what the sweep's file says."),
     ] = None,
+    curve: Annotated[
+        bool,
+        typer.Option("--curve", help="Print as well what a choice among n searches is worth, n = 1, 2, 4, …"),
+    ] = False,
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Rank a sweep's trials and say why the winner won."""
+    """Rank a sweep's trials, say why the winner won and what that is worth."""
     from raynas.cli.tables import print_damage, print_selection
+    from raynas.cli.trust import print_curves
+    from raynas.report.facts import gather
     from raynas.sweep.folder import SweepFolder
     from raynas.sweep.select import judge_of, rank
+    from raynas.trust.trust import trust_of
+    from raynas.trust.words import remarks
 
     folder = SweepFolder.find(runs, name)
     sweep = folder.sweep()
     rule = sweep.select.model_copy(update={"by": by}) if by else sweep.select
     selection = rank(folder.records(), rule, judge_of(rule, folder.lookups))
+    facts = gather(folder)
+    trust = trust_of(folder, sweep, facts.records, selection, facts.yardstick)
     if as_json:
-        print_json({**selection.to_json(), "damage": folder.damage()})
+        print_json({**selection.to_json(), "trust": trust.to_json(), "damage": folder.damage()})
         return
-    print_selection(selection)
+    print_selection(selection, remarks(trust, selection))
+    if curve:
+        print_curves(trust)
     print_damage(folder.damage(), folder.typed)
     next_step("report", name, *runs_option(runs))
 

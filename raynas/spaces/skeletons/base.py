@@ -6,6 +6,7 @@ One module here, without torch, is all that the rest of the house knows of a ske
 """
 
 import json
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -16,6 +17,7 @@ from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Cell, Choice, Decision, Group
 from raynas.spaces.operations import OPERATIONS
 from raynas.spaces.skeletons.plan import Plan, Usual
+from raynas.spaces.skeletons.subsets import draw_subset
 from raynas.spaces.space import Space, graph_problems
 from raynas.spaces.texts.snippet import Snippet, Span
 from raynas.spaces.trunk import LARGE_INPUT, Trunk
@@ -159,6 +161,22 @@ class Skeleton(ABC):
     @abstractmethod
     def architectures(self, space: Space) -> int:
         """Count the genotypes of a space."""
+
+    def draw(self, space: Space, source: random.Random) -> dict[str, list[Choice]]:
+        """Return each kind's choices of a genotype drawn uniformly from those that `architectures` counts.
+
+        Here each node keeps some of its usable edges, each with an operation of its own: a set of edges is as
+        likely as it has forms.
+        """
+        chosen: dict[str, list[Choice]] = {}
+        for cell in space.cells:
+            chosen[cell.kind] = []
+            for node in space.targets:
+                usable = [(edge, space.allowed(edge)) for edge in space.usable(cell, node)]
+                kept = draw_subset([len(ops) for _, ops in usable], space.kept(cell, node), source)
+                for edge, ops in (usable[place] for place in kept):
+                    chosen[cell.kind].append(Choice(source.choice(ops), edge.source, node))
+        return chosen
 
     def chance(self, space: Space) -> float:
         """Return the share of choices that two genotypes have in common, expected of uniform draws.

@@ -1,6 +1,7 @@
 """The skeleton of NAS-Bench-1Shot1: choice blocks, which become NAS-Bench-101's cells."""
 
 import math
+import random
 from collections.abc import Iterator, Sequence
 
 from raynas.errors import RaynasError
@@ -8,6 +9,7 @@ from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Cell, Choice, Decision, Group, Row
 from raynas.spaces.skeletons.base import Skeleton, WeightLists, Written, by_row, heaviest
 from raynas.spaces.skeletons.plan import CellPlan, HalfPlan, LayerPlan, Plan, TailKind, Usual, is_reduced
+from raynas.spaces.skeletons.subsets import draw_subset
 from raynas.spaces.space import Space
 from raynas.spaces.texts import nasbench101
 from raynas.spaces.texts.snippet import Snippet, Span
@@ -96,6 +98,17 @@ class Blocks(Skeleton):
             usable = [len(set(edge.ops) - set(space.exclude)) for edge in space.usable(cell, node)]
             total *= math.comb(len(usable), space.kept(cell, node)) * usable[0]
         return total
+
+    def draw(self, space: Space, source: random.Random) -> dict[str, list[Choice]]:
+        """Draw each target's parents, and one operation for all edges into a block."""
+        [cell] = space.cells
+        chosen = []
+        for target in space.targets:
+            usable = space.usable(cell, target)
+            op = source.choice(space.allowed(usable[0]))
+            parents = draw_subset([1] * len(usable), space.kept(cell, target), source)
+            chosen += [Choice(op, usable[place].source, target) for place in parents]
+        return {"normal": chosen}
 
     def check_cell(self, genotype: Genotype, kind: str, choices: Sequence[Choice]) -> None:
         """Refuse, further, two operations in one block, and operations on what the output reads."""

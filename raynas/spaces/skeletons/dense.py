@@ -1,5 +1,6 @@
 """The skeleton of DSO-NAS: blocks whose operations may read all before them (Zhang, Huang, Wang 2018)."""
 
+import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -147,6 +148,22 @@ class Dense(Skeleton):
         """Count every choice of connections with at least one into the output."""
         *free, output = [len(row.options) for group in self.groups(space) for row in group.rows]
         return int(2 ** sum(free) * (2**output - 1))
+
+    def draw(self, space: Space, source: random.Random) -> dict[str, list[Choice]]:
+        """Draw every connection as there or not, again until the output reads a node that is there.
+
+        What is then loose is pruned, so a genotype is as likely as it has such patterns of connections.
+        """
+        [group] = self.groups(space)
+        output = space.targets[-1]
+        last = _row(output, output)
+        while True:
+            rows = {row.name: [float(source.randrange(2)) for _ in row.options] for row in group.rows}
+            chosen = self.above(space, {group.name: list(rows.values())}, least=1.0, most=None)
+            read = {str(choice.source) for choice in chosen["normal"] if choice.target == output}
+            names = next(row.options for row in group.rows if row.name == last)
+            if all(there for name, there in zip(names, rows[last], strict=True) if name in read):
+                return chosen
 
     def check_cell(self, genotype: Genotype, kind: str, choices: Sequence[Choice]) -> None:
         """Refuse two operations in one node, operations of other skeletons, and what reads nothing."""

@@ -1,14 +1,13 @@
 """Skeletons in which every edge of a cell has an operation of its own, and a row of α."""
 
-import math
 from collections.abc import Iterator
-from itertools import combinations
 from typing import ClassVar
 
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Cell, Choice, Decision, Group, Row
 from raynas.spaces.skeletons.base import Skeleton, WeightLists, heaviest
 from raynas.spaces.skeletons.plan import CellPlan, LayerPlan, Plan
+from raynas.spaces.skeletons.subsets import count_subsets
 from raynas.spaces.space import Space
 
 
@@ -60,8 +59,8 @@ class EdgeSkeleton(Skeleton):
         total = 1
         for cell in space.cells:
             for node in space.targets:
-                usable = [len(set(edge.ops) - set(space.exclude)) for edge in space.usable(cell, node)]
-                total *= sum(math.prod(some) for some in combinations(usable, space.kept(cell, node)))
+                usable = [len(space.allowed(edge)) for edge in space.usable(cell, node)]
+                total *= count_subsets(usable, space.kept(cell, node))
         return total
 
 

@@ -4,6 +4,7 @@ Layer l, state l + 1, applies one operation to the layer before; a bit for every
 whether it is added. The cell is the network: there is one.
 """
 
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from math import comb
 
@@ -87,6 +88,16 @@ class Macro(Skeleton):
         for edge in space.cell("normal").edges:
             total *= len(set(edge.ops) - set(space.exclude)) if edge.source == edge.target - 1 else len(BITS)
         return total
+
+    def draw(self, space: Space, source: random.Random) -> dict[str, list[Choice]]:
+        """Draw each layer's operation, and for every skip yes or no."""
+        chosen = []
+        for edge in space.cell("normal").edges:
+            if edge.source == edge.target - 1:
+                chosen.append(Choice(source.choice(space.allowed(edge)), edge.source, edge.target))
+            elif source.randrange(len(BITS)):
+                chosen.append(Choice("identity", edge.source, edge.target))
+        return {"normal": chosen}
 
     def chance(self, space: Space) -> float:
         """Return the mean over both networks' numbers of skips, each a binomial one."""

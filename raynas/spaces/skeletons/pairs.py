@@ -4,7 +4,9 @@ Each slot chooses one earlier state and one operation; both slots of a block may
 (Zoph et al. 2018, section 3; Pham et al. 2018, section 2.4).
 """
 
+import random
 from collections.abc import Iterator, Sequence
+from itertools import combinations_with_replacement
 
 from raynas.errors import RaynasError
 from raynas.spaces.genotype import Genotype
@@ -81,6 +83,17 @@ class Pairs(Skeleton):
         for count in self._slot_choices(space):
             total *= count * (count + 1) // 2
         return total
+
+    def draw(self, space: Space, source: random.Random) -> dict[str, list[Choice]]:
+        """Draw each block's two slots as a pair without an order: two equal slots are one of n(n + 1)/2."""
+        chosen: dict[str, list[Choice]] = {}
+        for cell in space.cells:
+            chosen[cell.kind] = []
+            for block in space.targets:
+                edges = cell.into(block)
+                slots = [Choice(op, edge.source, block) for edge in edges for op in space.allowed(edge)]
+                chosen[cell.kind] += source.choice(list(combinations_with_replacement(slots, 2)))
+        return chosen
 
     def chance(self, space: Space) -> float:
         """Return the expected common choices over the expected choices; two equal slots are one choice."""

@@ -17,7 +17,7 @@ from raynas.config import Frozen, SearchConfig, folder_name
 from raynas.disk import expanded
 from raynas.errors import Problem, RaynasError, nearest, quoted
 from raynas.spaces.library import explain, locate
-from raynas.sweep.plan import MOST_TRIALS, Benchmark, Resources, Retrain, Select, Strategy, Track
+from raynas.sweep.plan import MOST_TRIALS, Benchmark, Control, Resources, Retrain, Select, Strategy, Track
 from raynas.yaml_text import NotYaml, parse_value
 
 _GROUPS: dict[str, type[Frozen]] = {
@@ -191,6 +191,7 @@ class SweepConfig(Frozen):
     track: Track = Field(default_factory=Track)
     benchmark: Benchmark | None = Field(None, description="the table that each epoch's cell is looked up in")
     retrain: Retrain | None = Field(None, description="train the best cells from scratch afterwards")
+    control: Control = Field(default_factory=Control)
 
     @field_validator("name")
     @classmethod
@@ -215,7 +216,7 @@ SWEEP_KEYS = tuple(key for key in SweepConfig.model_fields if key != "base")
 
 
 AXES = ("grid", "zip", "sample")
-_SECTIONS = ("resources", "select", "track", "benchmark", "retrain")
+_SECTIONS = ("resources", "select", "track", "benchmark", "retrain", "control")
 _PLAIN = ("name", "samples", "strategy")
 
 

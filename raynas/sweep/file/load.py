@@ -15,7 +15,7 @@ from raynas.sweep.file.keys import SEARCH_KEYS, SWEEP_KEYS, SweepConfig, apply_o
 from raynas.sweep.file.resolve import resolve_sweep
 from raynas.sweep.file.training import TRAIN_KEYS, resolve_training
 from raynas.sweep.plan import Sweep
-from raynas.sweep.select import NO_BENCHMARK
+from raynas.sweep.select import NO_BENCHMARK, UNMEASURED
 from raynas.train.recipe import load_recipe
 
 
@@ -46,6 +46,8 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, command: str | None
             problems.append(Problem("retrain.recipe", str(error)))
     if config.select.by == "table" and config.benchmark is None and "benchmark" not in data:
         problems.append(Problem("select.by", NO_BENCHMARK))
+    if config.select.by == "eig_max" and any(not each.leaves["hessian.every"] for each in draft.settings):
+        problems.append(Problem("select.by", UNMEASURED))
     if not any("space" in place for place in (config.base, config.grid, config.zip)):
         problems.append(Problem("space", "is missing: a search space's name (`raynas ls spaces`) or a file"))
     if problems:

@@ -68,6 +68,7 @@ def resolve_sweep(config: SweepConfig, draft: Draft, command: str) -> Sweep:
         base=base,
         benchmark=config.benchmark,
         retrain=config.retrain,
+        control=config.control,
         methods=records_of((each.leaves["method"], each.leaves["space"]) for each in settings),
     )
 
@@ -119,6 +120,7 @@ def _echo(config: SweepConfig, draft: Draft) -> dict[str, Any]:
         "track": config.track.model_dump(mode="json"),
         **({"benchmark": config.benchmark.model_dump(mode="json")} if config.benchmark else {}),
         **({"retrain": config.retrain.model_dump(mode="json")} if config.retrain else {}),
+        "control": config.control.model_dump(mode="json"),
     }
 
 

@@ -1,0 +1,1 @@
+"""How good a choice is, and how sure that is: rules held against trained error and random cells."""

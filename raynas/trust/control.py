@@ -1,0 +1,120 @@
+"""Random cells beside the chosen one: would one of them have done, and would the best of many?
+
+Two controls that are never confused: *a* random cell, which a search must beat to have found anything, and
+random *search*, the best of as many random cells as there were searches, which it must beat to have been
+worth its cost.
+"""
+
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from scipy.stats import binomtest
+
+from raynas.spaces.draw import draw_cells
+from raynas.spaces.genotype import Genotype
+from raynas.spaces.space import Space
+from raynas.sweep.record import TrialRecord
+from raynas.tables.table import Yardstick
+from raynas.trust.curve import expected
+
+LOOKED_UP = 1000
+"""Random cells looked up in a table that measured them: a second's work, and a share sure to 1.6 points."""
+
+
+@dataclass(frozen=True)
+class RandomCells:
+    """The chosen cell among random ones: ``how`` they were judged, ``chosen`` and ``values``, lowest best.
+
+    ``errors`` says whether the numbers are errors in [0, 1] of trained networks; else they are losses in nats
+    under inherited weights. ``search`` is the expected error of random search with ``budget`` cells, None
+    where nothing but the truth itself could choose among them.
+    """
+
+    how: str
+    chosen: float
+    values: tuple[float, ...]
+    errors: bool
+    search: float | None = None
+    budget: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {
+            "how": self.how,
+            "chosen": self.chosen,
+            "values": list(self.values),
+            "place": self.place,
+            "as_good": self.as_good,
+            "interval": list(self.interval),
+            "mean": self.mean,
+            "improvement": self.improvement,
+            "random_search": self.search,
+            "budget": self.budget,
+        }
+
+    @property
+    def place(self) -> int:
+        """The chosen cell's place among all of them, from 1 on; equal ones are before it."""
+        return 1 + sum(value <= self.chosen for value in self.values)
+
+    @property
+    def as_good(self) -> float:
+        """The share of random cells that are as good or better."""
+        return (self.place - 1) / len(self.values)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The exact 95 % interval of that share (Clopper & Pearson 1934)."""
+        found = binomtest(self.place - 1, len(self.values)).proportion_ci()
+        return float(found.low), float(found.high)
+
+    @property
+    def mean(self) -> float:
+        """The mean of the random cells."""
+        return fmean(self.values)
+
+    @property
+    def improvement(self) -> float | None:
+        """How much more accurate than the mean random cell, relative to it (Yang et al. 2020, section 4).
+
+        None for losses.
+        """
+        return (self.mean - self.chosen) / (1 - self.mean) if self.errors and self.mean < 1 else None
+
+
+def looked_up(
+    space: Space, cell: Genotype, yardstick: Yardstick, searches: int, least: int
+) -> RandomCells | None:
+    """Return a cell beside random ones of its space in a table; None where the table lacks it.
+
+    `LOOKED_UP` cells where the table measured them, ``least`` where it predicts them, which takes time.
+    Random search chooses, as a search may, by the table's validation accuracies of ``searches`` cells.
+    """
+    error = _error(yardstick, cell)
+    count = least if yardstick.table.predicts else max(least, LOOKED_UP)
+    drawn = draw_cells(space, count, "control/table") if error is not None else []
+    judge = yardstick.judge()
+    known = [(_error(judge, each), _error(yardstick, each)) for each in drawn]
+    pairs = [(score, truth) for score, truth in known if score is not None and truth is not None]
+    if error is None or not pairs:
+        return None
+    scores, errors = zip(*pairs, strict=True)
+    searched = (
+        None if judge.column == yardstick.column else expected(scores, errors, min(searches, len(pairs)))
+    )
+    how = f"looked up in {yardstick.column} of {yardstick.table.name}"
+    return RandomCells(how, error, errors, errors=True, search=searched, budget=searches)
+
+
+def inherited(record: TrialRecord) -> RandomCells | None:
+    """Return a search's own cell beside random ones under its weights; None where it judged none."""
+    judged = record.control
+    if judged is None or judged.own is None or not judged.losses:
+        return None
+    return RandomCells(f"with the weights of {record.id}", judged.own[0], judged.losses, errors=False)
+
+
+def _error(yardstick: Yardstick, cell: Genotype) -> float | None:
+    accuracy = yardstick.accuracy(cell)
+    return None if accuracy is None else 1 - accuracy

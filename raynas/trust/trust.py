@@ -1,0 +1,143 @@
+"""All that can be said of a sweep's choice: rules beside truths, what more searches buy, random cells."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from statistics import fmean
+from typing import Any
+
+from raynas.sweep.folder import SweepFolder
+from raynas.sweep.plan import Criterion, Sweep
+from raynas.sweep.record import VALIDATED, TrialRecord
+from raynas.sweep.select import Selection
+from raynas.tables.table import Yardstick
+from raynas.trust.agreement import Agreement, agreement
+from raynas.trust.control import RandomCells, inherited, looked_up
+from raynas.trust.curve import Point, curve
+from raynas.trust.judged import RULES, Truth, scores_of, truths_of
+
+
+@dataclass(frozen=True)
+class RuleRow:
+    """One rule beside one truth; of validation losses, which compare within their kind only, one kind's."""
+
+    rule: Criterion
+    kind: str
+    agreement: Agreement
+    choice: str
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One truth about a sweep's cells, and what it says of every rule.
+
+    ``curves`` has, by rule, the expected error of its choice among n searches; ``best`` the same of a choice
+    by the truth itself, ``mean`` and ``worst`` are those of the searches' cells.
+    """
+
+    truth: Truth
+    rows: tuple[RuleRow, ...]
+    curves: Mapping[Criterion, list[Point]]
+    best: list[Point]
+    mean: float
+    random: RandomCells | None
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What a sweep's choice is worth; ``seconds`` is the mean time of a finished search.
+
+    ``inherited`` is the chosen cell beside random ones under its own search's weights, which favours it: the
+    supernet was trained towards it. None where its search judged none.
+    """
+
+    benches: tuple[Bench, ...]
+    inherited: RandomCells | None
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data: errors as fractions, intervals as pairs."""
+        return {
+            "seconds": self.seconds,
+            "truths": [
+                {
+                    "source": bench.truth.source,
+                    "errors": dict(bench.truth.errors),
+                    "rules": [asdict(row) for row in bench.rows],
+                    "curves": {
+                        rule: [asdict(point) for point in each] for rule, each in bench.curves.items()
+                    },
+                    "best_possible": [asdict(point) for point in bench.best],
+                    "mean": bench.mean,
+                    "random": bench.random and bench.random.to_json(),
+                }
+                for bench in self.benches
+            ],
+            "inherited": self.inherited and self.inherited.to_json(),
+        }
+
+    @property
+    def random(self) -> RandomCells | None:
+        """The strongest control there is: trained errors before inherited weights."""
+        return next((bench.random for bench in self.benches if bench.random), self.inherited)
+
+
+def trust_of(
+    folder: SweepFolder,
+    sweep: Sweep,
+    records: Sequence[TrialRecord],
+    selection: Selection,
+    yardstick: Yardstick | None = None,
+) -> Trust:
+    """Hold a sweep's rules against every truth about its cells; ``yardstick`` is the table's column."""
+    finished = [record for record in records if record.status == "finished"]
+    winner = selection.winner.trial if selection.winner else None
+    times = [sum(report.seconds for report in record.reports) for record in finished]
+    judge = yardstick.judge() if yardstick else None
+    benches = [_bench(truth, finished, judge) for truth in truths_of(folder, records, yardstick)]
+    if winner is not None and sweep.control.random:
+        least = sweep.control.random
+        benches = [_with_random(folder, bench, winner, len(finished), least) for bench in benches]
+    return Trust(tuple(benches), inherited(winner) if winner else None, fmean(times) if times else 0.0)
+
+
+def _bench(truth: Truth, records: Sequence[TrialRecord], judge: Yardstick | None) -> Bench:
+    known = [record for record in records if record.id in truth.errors]
+    errors = [truth.errors[record.id] for record in known]
+    rows: list[RuleRow] = []
+    curves: dict[Criterion, list[Point]] = {}
+    for rule in RULES:
+        # A table that has no validation accuracies would be held against itself.
+        if rule == "table" and (judge is None or judge == truth.yardstick or judge.tests):
+            continue
+        scores = scores_of(known, rule, judge)
+        scored = [record for record in known if record.id in scores]
+        if not scored:
+            continue
+        rows += _rows(rule, scored, scores, truth)
+        own = [truth.errors[record.id] for record in scored]
+        curves[rule] = curve([scores[record.id] for record in scored], own)
+    return Bench(truth, tuple(rows), curves, curve(errors, errors), fmean(errors), None)
+
+
+def _rows(
+    rule: Criterion, records: Sequence[TrialRecord], scores: Mapping[str, float], truth: Truth
+) -> list[RuleRow]:
+    kinds: dict[str, list[TrialRecord]] = {}
+    for record in records:
+        kinds.setdefault(VALIDATED[record.validated] if rule == "valid_loss" else "", []).append(record)
+    found = []
+    for kind, alike in kinds.items():
+        values = [scores[record.id] for record in alike]
+        choice = min(alike, key=lambda record: scores[record.id])
+        judged = agreement(values, [truth.errors[record.id] for record in alike])
+        found.append(RuleRow(rule, kind if len(kinds) > 1 else "", judged, choice.id))
+    return found
+
+
+def _with_random(folder: SweepFolder, bench: Bench, winner: TrialRecord, searches: int, least: int) -> Bench:
+    """Look random cells up where the truth is a table; trained ones would have to be trained."""
+    if bench.truth.yardstick is None or winner.deciding is None:
+        return bench
+    space = folder.trial(winner.id).space()
+    found = looked_up(space, winner.deciding.genotype, bench.truth.yardstick, searches, least)
+    return replace(bench, random=found)

@@ -1,0 +1,71 @@
+"""What a sweep's choice is worth, in sentences: for the report's verdict and the terminal."""
+
+from raynas.sweep.select import FEWEST_RANKED, Selection
+from raynas.trust.control import RandomCells
+from raynas.trust.trust import Bench, Trust
+
+UNKNOWN = (
+    "No cell of this sweep has been trained and no table knows it, so nothing says how good this rule is "
+    "here: retrain: {top: 4, seeds: [0, 1, 2]} in the file trains the best ones."
+)
+UNJUDGED = (
+    "No random cell was judged beside it, so nothing says whether one would have done "
+    "(control: {random: 20})."
+)
+
+
+def remarks(trust: Trust, selection: Selection) -> list[str]:
+    """Return the verdict's sentences: place among random cells, what the rule is worth, what would settle it.
+
+    Where there is no control or no truth they say so: a number that nothing supports is worse than none.
+    """
+    if selection.winner is None:
+        return []
+    judged = selection.winner.trial.control
+    unjudged = f"No random cell was judged: {judged.why}." if judged and judged.why else UNJUDGED
+    ruled = [_rule(bench, selection) for bench in trust.benches]
+    return [
+        _random(trust.random) if trust.random else unjudged,
+        *(words for words in ruled if words),
+        *([] if trust.benches else [UNKNOWN]),
+    ]
+
+
+def _random(random: RandomCells) -> str:
+    low, high = (100 * end for end in random.interval)
+    words = (
+        f"{100 * random.as_good:.1f} % of {len(random.values):,} random cells are as good or better "
+        f"(95 %: {low:.1f} to {high:.1f} %), {random.how}."
+    )
+    if not random.errors:
+        return f"{words} That favours the chosen cell: its supernet was trained towards it."
+    words += f" A random cell has {100 * random.mean:.2f} % error on average"
+    words += f", this one {100 * random.chosen:.2f} %."
+    if random.search is not None:
+        better = "better" if random.chosen < random.search else "no better"
+        words += (
+            f" Random search, the best of {random.budget} random cells by validation, has "
+            f"{100 * random.search:.2f} %: the search did {better} than that."
+        )
+    return words
+
+
+def _rule(bench: Bench, selection: Selection) -> str:
+    """Say how well the rule that selects follows one truth, and what choosing by it costs."""
+    rows = [row for row in bench.rows if row.rule == selection.by]
+    if not rows:
+        return ""
+    row = max(rows, key=lambda each: each.agreement.count)
+    found, truth = row.agreement, bench.truth.source
+    if found.count < FEWEST_RANKED:
+        known = f"Only {found.count} of the searches’ cells {'is' if found.count == 1 else 'are'} known"
+        return f"{known} ({truth}): too few to say how good this rule is here."
+    words = (
+        f"By {truth}, choosing by this rule among {found.count} searches costs {100 * found.regret:.2f} "
+        f"points of error against the best of them, choosing at random {100 * found.blind:.2f}"
+    )
+    if found.tau is not None and found.tau_interval is not None:
+        low, high = found.tau_interval
+        sure = "" if low > 0 or high < 0 else ", which cannot be told from no relation at all"
+        words += f"; Kendall’s τ {found.tau:+.2f} (95 %: {low:+.2f} to {high:+.2f}){sure}"
+    return f"{words}."
