@@ -11,6 +11,7 @@ from raynas.data.dataset import Dataset
 from raynas.data.split import Data, split
 from raynas.errors import RaynasError, quoted
 from raynas.search.loop import Pack
+from raynas.search.searches import Tell
 from raynas.sweep.folder import AnySweep, TrialFolder
 from raynas.train.config import TrainConfig
 from raynas.train.deployed import Deployed
@@ -23,10 +24,14 @@ Report = EpochReport | TrainReport
 class Runner(Protocol):
     """Like-shaped trials that advance together, an epoch at a time; lanes never influence each other."""
 
+    tell: Tell
+
     @property
     def epoch(self) -> int: ...
     @property
     def epochs(self) -> int: ...
+    @property
+    def configs(self) -> Sequence[Any]: ...
     @property
     def device(self) -> torch.device: ...
     @property

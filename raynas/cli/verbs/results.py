@@ -48,6 +48,7 @@ def select(
 ) -> None:
     """Rank a sweep's trials and say why the winner won."""
     from raynas.cli.tables import print_damage, print_selection
+    from raynas.report.remarks import remarks, space_of
     from raynas.sweep.folder import SweepFolder
     from raynas.sweep.select import judge_of, rank
 
@@ -55,10 +56,11 @@ def select(
     sweep = folder.sweep()
     rule = sweep.select.model_copy(update={"by": by}) if by else sweep.select
     selection = rank(folder.records(), rule, judge_of(rule, sweep.benchmark))
+    careful = remarks(selection, space_of(folder))
     if as_json:
-        print_json({**selection.to_json(), "damage": folder.damage()})
+        print_json({**selection.to_json(), "careful": careful, "damage": folder.damage()})
         return
-    print_selection(selection)
+    print_selection(selection, careful)
     print_damage(folder.damage(), folder.typed)
     next_step("report", name, *runs_option(runs))
 
