@@ -1,7 +1,7 @@
 """What to be careful about before a verdict is believed: a sentence each, for the terminal and the report.
 
-A remark is a function from `Evidence` to its sentence, "" where there is nothing to say; `REMARKS` has them in
-the order in which they are told.
+A remark is a function from `Evidence` to its sentence, "" where there is nothing to say; `REMARKS` has them
+in the order in which they are told.
 """
 
 import math
@@ -24,11 +24,11 @@ DEVIATIONS = 2.0
 """Standard deviations within which a number is told from chance by nothing: 1 in 44 lies above by luck."""
 
 EVEN = 1.1
-"""α is nearly uniform while no operation has more than this many times an equal share: its logits then lie
-within 0.1 of each other, 300 steps of Adam at DARTS' rate of 3e-4 in one direction and a third of its α decay."""
+"""α is nearly uniform while no operation has more than this many times an equal share: its logit is then 0.1
+above the others, where 300 steps of Adam in one direction bring it at DARTS' rate of 3e-4."""
 
 FEW_STEPS = 500
-"""Steps of the weights below which too few of them are the likely cause: the published search takes 19,500."""
+"""Steps of the weights below which they are the likely cause: the published search takes 19,500."""
 
 FEWEST_PAIRS = 3
 """Pairs of cells below which their likeness says nothing: two seeds make one, three make three."""
@@ -48,7 +48,7 @@ class Evidence:
 
     @property
     def learned_from(self) -> dict[str, int]:
-        """How many images or tokens trained the winner's weights and α, and how many classes or words there are.
+        """How many images or tokens trained the winner's weights and α, and of how many classes or words.
 
         Empty where its records do not say.
         """
@@ -76,8 +76,8 @@ class Evidence:
 def nothing_learned(evidence: Evidence) -> str:
     """Say when the winner is right no more often than a guess, and the likely causes.
 
-    Of n images of C classes a guess has 1/C right, with a deviation of √((1/C)(1 - 1/C)/n); of a text it loses
-    ln C nats a word.
+    Of n images of C classes a guess has 1/C right, with a deviation of √((1/C)(1 - 1/C)/n); of a text it
+    loses ln C nats a word.
     """
     report, told, config = evidence.winner.deciding, evidence.learned_from, evidence.winner.config
     if report is None or len(told) < 3 or told["classes"] < 2:
@@ -92,9 +92,10 @@ def nothing_learned(evidence: Evidence) -> str:
         causes.append(f"too few steps ({steps} of batch {config.batch}): more epochs, or a smaller batch")
     causes.append(f"a learning rate that does not fit (learning_rate {config.learning_rate:g})")
     causes.append("a text that repeats nothing" if text else "labels that do not fit the images")
+    things = "words" if text else "classes"
     return (
-        f"Nothing was learned: {100 * report.valid_accuracy:.0f} % of {classes:,} {'words' if text else 'classes'} "
-        f"is what guessing gets (loss {report.valid_loss:.3f}; ln {classes} = {math.log(classes):.3f}). "
+        f"Nothing was learned: {100 * report.valid_accuracy:.0f} % right of {classes:,} {things} is what "
+        f"guessing gets (loss {report.valid_loss:.3f}; ln {classes} = {math.log(classes):.3f}). "
         f"Likely: {'; or '.join(causes)}."
     )
 
@@ -110,9 +111,9 @@ def alphas_uniform(evidence: Evidence) -> str:
     steps = evidence.steps
     after = f" after {plural(steps, 'step')}" if steps else ""
     return (
-        f"α is nearly uniform{after}: no operation has more than {most:.2f} times an equal share, so that next to "
-        f"nothing chose this cell. More epochs or a larger arch_learning_rate ({config.arch_learning_rate:g}) "
-        "let it move."
+        f"α is nearly uniform{after}: no operation has more than {most:.2f} times an equal share, so that "
+        "next to nothing chose this cell. More epochs or a larger arch_learning_rate "
+        f"({config.arch_learning_rate:g}) let it move."
     )
 
 
@@ -125,8 +126,8 @@ def margin_is_noise(evidence: Evidence) -> str:
     seeds = [[ranked.value for ranked in group] for group in evidence.settings if len(group) > 1]
     if not seeds:
         return (
-            f"The margin of {format_number(margin)} stands on one seed of each setting: what another seed would "
-            "change is not known. `grid: {seed: [0, 1, 2]}` tells."
+            f"The margin of {format_number(margin)} stands on one seed of each setting: what another seed "
+            "would change is not known. `grid: {seed: [0, 1, 2]}` tells."
         )
     pooled = math.sqrt(fmean(variance(values) for values in seeds))
     if margin >= pooled:

@@ -196,7 +196,7 @@ class Training:
         rate = learning_rate(lane.config, self.epoch)
         if not np.isfinite(loss):
             return Diverged(
-                f"the training diverged in epoch {self.epoch}",
+                f"the training diverged in epoch {self.epoch + 1}",
                 got=f"training loss {loss:.6g} at learning rate {rate:.4g}",
                 expected="a finite loss",
                 next_step=f"lower learning_rate ({lane.config.learning_rate}) or clip ({lane.config.clip})",
