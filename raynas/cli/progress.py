@@ -23,7 +23,7 @@ RISE = 1.3
 MARK = "▲"
 """Stands beside a λmax that rises."""
 
-RISES = f"{MARK} λmax is more than {RISE:g} times the mean of the epochs before: the cell may turn into skips"
+RISES = f"{MARK}: λmax is more than {RISE:g} times its mean so far: the cell may be turning into skips"
 """What the mark means, said wherever one stands (Zela et al. 2020, section 4)."""
 
 

@@ -194,7 +194,7 @@ def says(config: DataConfig, *, trained: bool = False) -> str:
 
 
 def image_shape(config: DataConfig) -> tuple[int, int, int] | None:
-    """Return channels, height and width of a data set's images, as far as that is known without loading it."""
+    """Return channels, height and width of a data set's images, as far as known without loading it."""
     if config.name == "folder":
         return (3, config.size, config.size) if config.size else None
     return DATA_SETS[config.name].shape if config.name in DATA_SETS else None
