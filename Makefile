@@ -14,7 +14,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 quickstart: setup ## Run the first sweep, or carry on where it was stopped
-	@if [ -d runs/quickstart ]; then $(BIN)/raynas resume quickstart; else $(BIN)/raynas sweep quickstart; fi
+	@$(BIN)/raynas sweep quickstart --or-resume
 
 test: lint types pytest ## Check style, types and tests; the drills are apart
 

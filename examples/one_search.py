@@ -7,5 +7,6 @@ config = SearchConfig(
 )
 search = Search(config, load_space(config.space), split(load_data(config.data), config.data))
 for report in search:
-    print(f"epoch {report.epoch}: validation loss {report.valid_loss:.3f}, cell {report.genotype.digest()}")
+    loss, cell = report.valid_loss, report.genotype.digest()
+    print(f"epoch {report.epoch + 1}: validation loss {loss:.3f}, cell {cell}")
 print(genotype_to_text(report.genotype))

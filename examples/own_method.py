@@ -20,4 +20,4 @@ register_method(cooling)
 config = SearchConfig(space="tiny", method="cooling-darts", data={"name": "digits", "limit": 160}, epochs=2)
 search = Search(config, load_space(config.space), split(load_data(config.data), config.data))
 for report in search:
-    print(f"epoch {report.epoch}: validation loss {report.valid_loss:.3f}, {report.extra}")
+    print(f"epoch {report.epoch + 1}: validation loss {report.valid_loss:.3f}, {report.extra}")

@@ -8,7 +8,16 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 
 from raynas.errors import RaynasError, quoted
 
@@ -53,6 +62,12 @@ class DataConfig(Frozen):
     path: str | None = Field(None, description="where the files are; needed by all but `digits`")
     download: bool = Field(False, description="let torchvision fetch the files when they are missing")
     valid: float = Field(0.5, gt=0, lt=1, description="share of the training images or tokens that trains α")
+    test: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of images held out to test, where none are; always the same",
+    )
     split_seed: NonNegativeInt = Field(
         0,
         le=MOST_SEED,
@@ -81,6 +96,12 @@ class DataConfig(Frozen):
         2, le=1_000_000_000, description="occurrences below which a word counts as `<unk>`"
     )
     bptt: PositiveInt = Field(35, le=10_000, description="tokens of a text that a step reads of each stream")
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write `test` only where it is given: what was recorded before there was such a key stays so."""
+        written: dict[str, Any] = handler(self)
+        return written if self.test else {key: value for key, value in written.items() if key != "test"}
 
 
 class HessianConfig(Frozen):

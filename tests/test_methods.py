@@ -146,7 +146,7 @@ def test_a_stop_rule_that_comes_too_late_to_end_the_search_is_refused(method, ev
 
     assert found(least) == []
     [reason] = found(least - 1)
-    assert f"after epoch {least - 2} (counted from 0) of {least} or more" in reason
+    assert f"after epoch {least - 1} of {least} or more" in reason
     assert f"epochs: {least - 1}" in reason
 
 

@@ -174,8 +174,8 @@ def test_rules_that_cannot_mean_anything_say_so():
         assert not misfits(RankStable(), load_space(name), epochs=12)
     # Epoch 10 is the first that either can end a search after, and of 11 epochs it is the last.
     assert "compares 11 epochs" in misfits(RankStable(), None, epochs=11)
-    assert "from epoch 10 on" in misfits(SkipCount(), None, epochs=11)
-    assert "from epoch 10 on" in misfits(AnyOf((AllDecided(), SkipCount())), None, epochs=11)
+    assert "from epoch 11 on" in misfits(SkipCount(), None, epochs=11)
+    assert "from epoch 11 on" in misfits(AnyOf((AllDecided(), SkipCount())), None, epochs=11)
     assert not misfits(SkipCount(), SPACE, epochs=12)
     assert not misfits(SkipCount(), SPACE)
 

@@ -147,7 +147,7 @@ def test_means_over_seeds_equal_those_by_hand(built: tuple[str, str]) -> None:
 def test_ranking_lists_every_trial_and_why_it_was_left_out(built: tuple[str, str]) -> None:
     page = Page(built[0])
     for place, trial in enumerate(sorted(LAST, key=lambda trial: LAST[trial]), start=1):
-        assert page.row(str(place))[1:5] == [trial, "finished", "5", f"{LAST[trial]:.4f}"]
+        assert page.row(str(place))[1:5] == [trial, "finished", "6", f"{LAST[trial]:.4f}"]
     outside = [row for row in page.rows if row[0] == "–"]
     assert [row[1] for row in outside] == [
         "darts-wd0.0027-s1NaN loss in epoch 3, learning rate 0.025",
@@ -250,7 +250,7 @@ def test_running_sweep_gives_a_verdict_so_far(tmp_path: Path) -> None:
     assert "margin to the second –" in page.words
     assert "raynas resume robust" in markdown
     assert "how alike the cells are (fewer than two to compare)" in page.words
-    assert page.row("–", f"{going.id}not finished: 2 of 6 epochs")[2:4] == ["running", "1"]
+    assert page.row("–", f"{going.id}not finished: 2 of 6 epochs")[2:4] == ["running", "2"]
 
 
 def test_nothing_finished_is_said(tmp_path: Path) -> None:
@@ -439,7 +439,7 @@ def test_the_epoch_that_counts_is_stated_everywhere_with_the_skips_of_any_kind_o
         assert "2.3137" in words
         assert "2.6100" not in words
     [row] = [line for line in markdown.splitlines() if line.startswith(f"| 1 | {cli_folders.IDS[0]}")]
-    assert [cell.strip() for cell in row.split("|")][4:6] == ["1", "2.3137"]
+    assert [cell.strip() for cell in row.split("|")][4:6] == ["2", "2.3137"]
     assert " 5 |" in row
     assert "skips |" in markdown
     [first, _] = gather(folder).selection.ranking

@@ -42,7 +42,7 @@ def test_weights_of_another_shape_are_left_out_of_the_mix() -> None:
     without = replace(report(2), weights={})
     mix = stats.mean_shares(group, [[whole, other, without]])
     assert mix is not None
-    assert mix[0] == [0]
+    assert mix[0] == [1]
     assert sum(values[0] for values in mix[1].values()) == pytest.approx(1)
 
 

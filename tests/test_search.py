@@ -178,7 +178,7 @@ def test_a_diverging_member_leaves_the_rest_of_its_pack_alone(make_search_config
 
 def test_divergence_says_where_and_what_to_lower(make_search_config, build):
     config = make_search_config(learning_rate=1e30, clip=1e30)
-    with pytest.raises(Diverged, match="diverged in epoch 0") as caught:
+    with pytest.raises(Diverged, match="diverged in epoch 1") as caught:
         list(Search(config, *build(config)))
     assert "learning_rate" in str(caught.value)
 

@@ -48,7 +48,7 @@ def test_what_cannot_be_ranked_is_left_out_with_the_reason() -> None:
     assert [r.trial.id for r in selection.ranking] == ["good"]
     why = dict(selection.left_out)
     assert list(why) == [r.id for r in records[1:]]
-    assert "nan at epoch 1" in why["nan"]
+    assert "nan at epoch 2" in why["nan"]
     assert why["running"] == "not finished: 2 of 7 epochs"
     assert (why["waiting"], why["failed"], why["diverged"]) == ("waiting", "failed", "diverged")
     left = next(reason for reason in selection.reasons if "left out" in reason)
@@ -71,7 +71,7 @@ def test_the_reasons_tell_value_margin_spread_and_that_the_loss_is_optimistic() 
         record(f"darts-wd2-s{s}", losses=(v,), seed=s, weight_decay=2.0) for s, v in enumerate(strong)
     ]
     text = "\n".join(rank(records, Select()).reasons)
-    assert "darts-wd1-s0 has the lowest validation loss of the supernet: 0.4000 at epoch 0." in text
+    assert "darts-wd1-s0 has the lowest validation loss of the supernet: 0.4000 at epoch 1." in text
     assert "The second, darts-wd2-s0, has 0.4500: a margin of 0.0500." in text
     assert f"darts-wd1 has {fmean(weak):.4f} ± {stdev(weak):.4f} (2 seeds)" in text
     assert f"darts-wd2, {fmean(strong):.4f} ± {stdev(strong):.4f} (2 seeds)" in text

@@ -1,7 +1,8 @@
 """The live display of a sweep: a table that renews itself in a terminal, plain lines everywhere else."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
@@ -9,12 +10,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from raynas.cli.progress import MARK, MethodLine, SweepProgress, rising, skips
+from raynas.cli.progress import MARK, RISES, MethodLine, SweepProgress, rising, skips
 from raynas.cli.tables import with_log
 from raynas.errors import printable
 from raynas.launch.observer import Observer
 from raynas.report.text import MISSING, duration, format_number, percent, spread
 from raynas.sweep.folder import SweepFolder
+from raynas.sweep.pulse import Pulse, pulse_of
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.status import ENDED
 
@@ -23,6 +25,9 @@ MOST_RUNNING_ROWS = 16
 
 LINE_EVERY = 5.0
 """Seconds between two epoch lines where the display is plain; the end of a trial is always said."""
+
+STOPPING = "stopping"
+"""How a phase begins that ends the sweep."""
 
 _WIDE, _NARROW = 100, 76
 """Columns from which the bar is long, and below which it goes, with the training loss."""
@@ -45,18 +50,36 @@ class LiveDisplay(Observer):
         self._progress: SweepProgress | None = None
         self._folder: SweepFolder | None = None
         self._line_at = float("-inf")
+        self._phase, self._began, self._explained = "", clock(), False
+
+    def on_phase(self, what: str) -> None:
+        self._phase = what
+        if self._interactive:
+            self._go_live()
+        else:
+            self._print([self._stamp(what)])
 
     def on_start(self, folder: SweepFolder) -> None:
         records = [trial.record() for trial in folder.trials()]
         self._folder = folder
-        self._progress = SweepProgress(folder.sweep(), records, self._clock(), folder.lookups)
-        if not self._interactive:
+        self._progress = SweepProgress(folder.sweep(), records, self._began, folder.lookups)
+        if self._interactive:
+            self._go_live()
+        else:
             self._print(_heads(self._progress, self._clock(), self._console.width))
-            return
-        self._live = Live(
-            console=self._console, get_renderable=self._view, refresh_per_second=2, transient=True
-        )
-        self._live.start(refresh=True)
+
+    def close(self) -> None:
+        """Leave the terminal as it was, also where the sweep did not get as far as `on_end`."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _go_live(self) -> None:
+        if self._live is None:
+            self._live = Live(
+                console=self._console, get_renderable=self._view, refresh_per_second=2, transient=True
+            )
+            self._live.start(refresh=True)
 
     def on_mended(self, done: Sequence[str]) -> None:
         self._print([self._stamp(f"set right: {what}", "yellow") for what in done])
@@ -77,19 +100,30 @@ class LiveDisplay(Observer):
             self._say_epoch(record)
 
     def on_end(self, folder: SweepFolder) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        if self._interactive:
+            self.close()
         elif self._progress is not None:
             self._print(_heads(self._progress, self._clock(), self._console.width))
 
     def _view(self) -> "ProgressView | Text":
-        return ProgressView(self._progress, self._clock()) if self._progress else Text("")
+        if self._progress is None:
+            return Text(f"{self._phase} · {duration(self._clock() - self._began)}")
+        return ProgressView(self._progress, self._clock(), self._phase, self._pulse)
+
+    def _pulse(self, record: TrialRecord) -> Pulse | None:
+        """Return what a running trial is at within its epoch."""
+        if self._folder is None:
+            return None
+        attempt = (record.start or {}).get("attempt", 1)
+        return pulse_of(self._folder.trial(record.id), attempt, len(record.reports))
 
     def _say_epoch(self, record: TrialRecord) -> None:
         if self._clock() - self._line_at >= LINE_EVERY:
             self._line_at = self._clock()
             self._print([self._stamp(_line(record))])
+            if rising(record.reports) and not self._explained:
+                self._explained = True
+                self._print([Text(RISES)])
 
     def _say_end(self, record: TrialRecord) -> None:
         if record.status != "finished":
@@ -106,8 +140,7 @@ class LiveDisplay(Observer):
         return str(self._folder.trial(record.id).log) if self._folder else MISSING
 
     def _stamp(self, text: str, style: str = "") -> Text:
-        since = self._progress.started if self._progress else self._clock()
-        return Text(f"[{_clock_text(self._clock() - since)}] {printable(text)}", style=style)
+        return Text(f"[{_clock_text(self._clock() - self._began)}] {printable(text)}", style=style)
 
     def _print(self, lines: list[Text]) -> None:
         for line in lines:
@@ -117,32 +150,52 @@ class LiveDisplay(Observer):
 class ProgressView:
     """The whole display at one moment; fits its rows to the terminal's width and height."""
 
-    def __init__(self, progress: SweepProgress, now: float) -> None:
-        self._progress = progress
-        self._now = now
+    def __init__(
+        self,
+        progress: SweepProgress,
+        now: float,
+        phase: str = "",
+        pulse: Callable[[TrialRecord], Pulse | None] = lambda _: None,
+    ) -> None:
+        self._progress, self._now, self._phase, self._pulse = progress, now, phase, pulse
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         methods = self._progress.methods()
         running = self._progress.running()
         # Six lines are the head, the table's own head, "+ n more", and air.
         room = min(MOST_RUNNING_ROWS, max(1, console.height - len(methods) - 6))
-        yield Group(*_heads(self._progress, self._now, options.max_width))
+        pulses = {record.id: self._pulse(record) for record in running[:room]}
+        begun = {name: pulse.share for name, pulse in pulses.items() if pulse}
+        yield Group(*_heads(self._progress, self._now, options.max_width, self._phase, begun))
         if running:
-            yield _rows(running[:room], options.max_width)
+            yield _rows(running[:room], options.max_width, pulses)
         if len(running) > room:
             yield Text(f"+ {len(running) - room} more", style="dim")
         for line in methods:
             yield Text(_method(line), style="green", no_wrap=True, overflow="ellipsis")
 
 
-def _heads(progress: SweepProgress, now: float, width: int) -> list[Text]:
-    """Return the head line, broken between its parts where the width asks for it."""
+def _heads(
+    progress: SweepProgress,
+    now: float,
+    width: int,
+    phase: str = "",
+    begun: Mapping[str, float] = MappingProxyType({}),
+) -> list[Text]:
+    """Return the head line, broken between its parts where the width asks for it.
+
+    ``phase`` is said while no trial runs, and once it is all that matters.
+    """
     counts = progress.count()
-    left = progress.seconds_left(now)
+    left = progress.seconds_left(now, begun)
     parts = [f"{counts['finished']} of {progress.planned} done"]
-    parts += [f"{counts[status]} {status}" for status in ("running", "waiting", "failed")]
-    if counts["diverged"]:
-        parts.append(f"{counts['diverged']} diverged")
+    if phase.startswith(STOPPING) or (phase and not counts["running"]):
+        parts.append(phase)
+    parts += [
+        f"{counts[status]} {status}"
+        for status in ("running", "waiting", "failed", "diverged")
+        if counts[status]
+    ]
     parts.append(f"{duration(now - progress.started)} elapsed")
     if left is not None:
         parts.append(f"about {duration(left)} left")
@@ -160,7 +213,7 @@ def _heads(progress: SweepProgress, now: float, width: int) -> list[Text]:
     return [Text(line, style="bold" if place == 0 else "") for place, line in enumerate(lines)]
 
 
-def _rows(running: list[TrialRecord], width: int) -> Table:
+def _rows(running: list[TrialRecord], width: int, pulses: Mapping[str, Pulse | None]) -> Table:
     wide, narrow = width >= _WIDE, width < _NARROW
     bar = 20 if wide else 6
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2 if wide else 1, 0, 0))
@@ -171,13 +224,27 @@ def _rows(running: list[TrialRecord], width: int) -> Table:
         table.add_column("", no_wrap=True, width=bar)
     for header in _HEADERS[1:] if narrow else _HEADERS:
         table.add_column(header, justify="right", no_wrap=True)
+    if wide:
+        table.add_column("now", no_wrap=True)
+    rises = any(rising(record.reports) for record in running)
     for record in running:
         done, total = len(record.reports), record.epochs
+        pulse = pulses.get(record.id)
+        within = done + (pulse.share if pulse else 0)
         first: list[RenderableType] = [record.id, f"{done}/{total}"]
         numbers: list[RenderableType] = [*_numbers(record)]
-        middle = numbers[1:] if narrow else [ProgressBar(total=total, completed=done, width=bar), *numbers]
-        table.add_row(*first, *middle)
+        middle = numbers[1:] if narrow else [ProgressBar(total=total, completed=within, width=bar), *numbers]
+        table.add_row(*first, *middle, *([doing(pulse)] if wide else []))
+    if rises:
+        table.caption, table.caption_justify = RISES, "left"
     return table
+
+
+def doing(pulse: Pulse | None) -> str:
+    """Say what a trial is at within its epoch: `training 40 %`; before the first step it is being built."""
+    if pulse is None:
+        return "building"
+    return f"{pulse.doing} {pulse.share:.0%}" if 0 < pulse.share < 1 else pulse.doing
 
 
 def _numbers(record: TrialRecord) -> list[str | Text]:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from raynas.cli.options import INTERRUPTED, Settings
+from raynas.cli.options import INTERRUPTED, TERMINATED, Settings
 from raynas.cli.verbs import (
     evaluate,
     export,
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
     0: all is well; 1: some trials failed or did not finish; 2: a mistake of the user, told on stderr;
-    130: interrupted.
+    130: interrupted by Ctrl-C; 143: by SIGTERM.
     """
     # With a stream closed (`>&-`) Python has None in its place, which nothing can be written to.
     sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
@@ -134,6 +134,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             print(_of_the_machine(error), file=sys.stderr)
         return 2
+    if code == TERMINATED:
+        sys.stderr.flush()
+        os._exit(code)  # Ray's own end waits for processes that SIGTERM may have reached too
     if code == INTERRUPTED:
         # One more Ctrl-C would tear the interpreter's own end, which takes seconds with torch and Ray.
         with suppress(ValueError):  # not in the main thread

@@ -49,8 +49,8 @@ OnDevice = Annotated[Device, typer.Option("--device", help="Where the search com
 
 DEFAULT_RUNS = Path("runs")
 
-INTERRUPTED = 130
-"""The exit code after Ctrl-C."""
+INTERRUPTED, TERMINATED = 130, 143
+"""The exit codes after Ctrl-C and after SIGTERM."""
 
 
 @dataclass

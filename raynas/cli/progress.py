@@ -5,10 +5,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
+from types import MappingProxyType
 
 from raynas.bilevel.records import EpochReport
 from raynas.errors import RaynasError
 from raynas.report.stats import Spread
+from raynas.sweep.file.resolve import method_label
 from raynas.sweep.lookups import Lookups
 from raynas.sweep.plan import Sweep
 from raynas.sweep.record import TrialRecord
@@ -21,6 +23,9 @@ RISE = 1.3
 
 MARK = "▲"
 """Stands beside a λmax that rises."""
+
+RISES = f"{MARK}: λmax is more than {RISE:g} times its mean so far: the cell may be turning into skips"
+"""What the mark means, said wherever one stands (Zela et al. 2020, section 4)."""
 
 
 @dataclass(frozen=True)
@@ -74,31 +79,42 @@ class SweepProgress:
         return sorted(now, key=lambda record: order.get(record.id, len(order)))
 
     @property
-    def epochs_done(self) -> int:
-        """Epochs finished; a trial that ended counts with all of its epochs."""
-        return sum(
-            r.config.epochs if r.status in ENDED else min(len(r.reports), r.config.epochs)
-            for r in self._all()
-        )
-
-    @property
-    def epochs_planned(self) -> int:
-        """Epochs of all trials; those not suggested yet count as the mean of the others."""
+    def _mean_epochs(self) -> float:
+        """Epochs of a trial that is not suggested yet: the mean of the others."""
         known = [trial.config.epochs for trial in self.sweep.trials if trial.config is not None]
-        known = known or [record.config.epochs for record in self._all()]
-        return round(fmean(known) * self.planned) if known else 0
+        return fmean(known or [record.config.epochs for record in self._all()])
 
-    def seconds_left(self, now: float) -> float | None:
-        """Estimate the seconds left: the epochs left at the mean time of one, as many at once as run now.
+    def seconds_left(self, now: float, begun: Mapping[str, float] = MappingProxyType({})) -> float | None:
+        """Estimate the seconds left from what each trial has left, as many at once as run now.
 
-        None before the first epoch, and while nothing runs.
+        An epoch is taken to last as those of its own trial, else of its method, else of all; ``begun`` is the
+        share of its epoch that a running trial has behind it. No less than the longest trial that runs has
+        left. None before the first epoch, and while nothing runs.
         """
-        seconds = [report.seconds for record in self._all() for report in record.reports]
-        at_once = len(self.running())
-        if not seconds or not at_once:
+        records = self._all()
+        running = [record for record in records if record.status == "running"]
+        own = {record.id: [report.seconds for report in record.reports] for record in records}
+        every = [seconds for each in own.values() for seconds in each]
+        if not every or not running:
             return None
-        left = (self.epochs_planned - self.epochs_done) * fmean(seconds) / at_once
-        return max(left - (now - self._moved), 0.0)
+        methods: dict[str, list[float]] = {}
+        for record in records:
+            methods.setdefault(record.method_name, []).extend(own[record.id])
+        known = {record.id: record for record in records}
+        lefts = []
+        for trial in self.sweep.trials:
+            one, config = known.get(trial.id), trial.config
+            if one is not None and one.status in ENDED:
+                continue
+            name = one.method_name if one else method_label(config.method) if config else ""
+            pace = own.get(trial.id) or methods.get(name) or every
+            epochs = one.epochs if one else config.epochs if config else self._mean_epochs
+            done = min(len(one.reports) if one else 0, epochs) + begun.get(trial.id, 0.0)
+            lefts.append((max(epochs - done, 0.0) * fmean(pace), one is not None and one.status == "running"))
+        longest = max((left for left, runs in lefts if runs), default=0.0)
+        left = max(sum(left for left, _ in lefts) / len(running), longest)
+        # Where the running trials say how far they are, the time since the last report is in that.
+        return max(left - (0.0 if begun else now - self._moved), 0.0)
 
     def shares(self) -> str:
         """Say what the running trials hold: ``0.75 GPU`` or ``6 CPUs``; those of a pack hold it together."""

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from raynas.cli.output import say, show_table, table
-from raynas.cli.progress import MARK, SweepProgress, rising, skips
+from raynas.cli.progress import MARK, RISES, SweepProgress, rising, skips
 from raynas.data.catalogue import is_text
 from raynas.disk import holder
 from raynas.errors import short
 from raynas.report.results import trial_json
-from raynas.report.text import format_number, percent, spread
+from raynas.report.text import MISSING, format_number, percent, spread
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import Selection
@@ -94,15 +94,28 @@ def print_standing(facts: Mapping[str, Any]) -> None:
             skips(trial["skips"] or {}),
         )
     show_table(shown)
+    say_signs(rows[0]["skips"] if rows else None, rises=any(trial["rising"] for trial in rows))
     if (more := len(facts["trials"]) - len(rows)) > 0:
         say(f"+ {more} more; --json has them all")
     for line in facts["methods"]:
-        say(f"{line['method']}: {line['count']} done, {facts['by']} {line['text']}, best {line['best']}")
+        spread_words = " (mean ± deviation)" if line["sd"] is not None else ""
+        say(
+            f"{line['method']}: {line['count']} done, {facts['by']} {line['text']}{spread_words}, "
+            f"best {line['best']}"
+        )
     broken = [trial for trial in facts["trials"] if trial["status"] in BROKEN]
     for trial in broken[:MOST_DAMAGE]:
         say(f"{trial['id']} {trial['status']}: {with_log(trial['reason'], trial['log'])}")
     if (more := len(broken) - MOST_DAMAGE) > 0:
         say(f"+ {more} more that failed or diverged")
+
+
+def say_signs(counted: Mapping[str, int] | None, *, rises: bool = False) -> None:
+    """Say below a table what its signs and columns mean; ``counted`` are the skips of one of its trials."""
+    kinds = f", by kind of cell: {'/'.join(sorted(counted))}" if counted and len(counted) > 1 else ""
+    say(f"losses in nats; skips: skip connections in the derived cell{kinds}; {MISSING}: not measured")
+    if rises:
+        say(RISES)
 
 
 def _rows(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -132,8 +145,13 @@ def print_damage(damage: Sequence[str], typed: str) -> None:
         say(f"`raynas resume {typed}` sets right what it can; what it cannot read it renames and runs again")
 
 
-def print_selection(selection: Selection, worth: Sequence[str] = ()) -> None:
-    """Print the ranking's top, what was left out and why, the winner with the reasons and their ``worth``."""
+def print_selection(selection: Selection, careful: Sequence[str] = (), worth: Sequence[str] = ()) -> None:
+    """Print the ranking's top, what was left out and why, the winner with the reasons and their ``worth``.
+
+    ``careful`` is what stands above all of it: see `raynas.report.remarks`.
+    """
+    for remark in careful:
+        say(f"careful: {remark}")
     numbers = ("", selection.by, "acc %", "discrete", "λmax", "skips")
     shown = table("", "trial", *numbers[1:], right=numbers)
     for place, ranked in enumerate(selection.ranking[:MOST_RANKED], start=1):
@@ -142,6 +160,8 @@ def print_selection(selection: Selection, worth: Sequence[str] = ()) -> None:
         )
     if selection.ranking:
         show_table(shown)
+        first = selection.ranking[0].trial.deciding
+        say_signs(first.skips if first else None)
     if (more := len(selection.ranking) - MOST_RANKED) > 0:
         say(f"+ {more} more")
     for trial_id, why in selection.left_out:

@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from raynas.cli.display import STOPPING, doing
 from raynas.cli.output import say, show_table, table
 from raynas.cli.tables import MOST_DAMAGE, MOST_ROWS, with_log
 from raynas.disk import holder
@@ -19,6 +20,7 @@ from raynas.report.text import duration, format_number, percent
 from raynas.report.trained import HEADERS, build_trained, tested_words, trained_rows
 from raynas.sweep.folder import TrainSweep
 from raynas.sweep.plan import Sweep
+from raynas.sweep.pulse import Pulse, pulse_of
 from raynas.sweep.record import TrainRecord
 from raynas.sweep.status import BROKEN, ENDED, STATUSES
 from raynas.train.config import TrainConfig
@@ -41,17 +43,36 @@ class TrainDisplay(Observer[TrainConfig, TrainRecord]):
         self._live: Live | None = None
         self._records: dict[str, TrainRecord] = {}
         self._name, self._planned, self._began, self._line_at = "", 0, clock(), float("-inf")
+        self._phase = ""
+        self._folder: TrainSweep | None = None
+
+    def on_phase(self, what: str) -> None:
+        self._phase = what
+        if self._interactive:
+            self._go_live()
+        else:
+            self._print(what)
 
     def on_start(self, folder: TrainSweep) -> None:
         self._records = {record.id: record for record in folder.records()}
-        self._name, self._planned, self._began = folder.name, len(folder.sweep().trials), self._clock()
+        self._folder, self._name, self._planned = folder, folder.name, len(folder.sweep().trials)
         if self._interactive:
+            self._go_live()
+        else:
+            self._print(self._head())
+
+    def close(self) -> None:
+        """Leave the terminal as it was, also where the trainings did not get as far as `on_end`."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _go_live(self) -> None:
+        if self._live is None:
             self._live = Live(
                 console=self._console, get_renderable=self._view, refresh_per_second=2, transient=True
             )
             self._live.start(refresh=True)
-        else:
-            self._print(self._head())
 
     def on_mended(self, done: Sequence[str]) -> None:
         for what in done:
@@ -70,24 +91,34 @@ class TrainDisplay(Observer[TrainConfig, TrainRecord]):
             self._print(f"{record.id}  " + "  ".join(f"{name} {value}" for name, value in values))
 
     def on_end(self, folder: TrainSweep) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        if self._interactive:
+            self.close()
         else:
             self._print(self._head())
 
     def _head(self) -> str:
         ended = sum(record.status == "finished" for record in self._records.values())
-        return f"{self._name}: {ended} of {self._planned} trained, {duration(self._clock() - self._began)}"
+        running = any(record.status == "running" for record in self._records.values())
+        phase = "" if running and not self._phase.startswith(STOPPING) else f"{self._phase}, "
+        if not self._name:
+            return f"{phase}{duration(self._clock() - self._began)}"
+        elapsed = duration(self._clock() - self._began)
+        return f"{self._name}: {ended} of {self._planned} trained, {phase}{elapsed}"
 
     def _view(self) -> Table:
         shown = Table(box=None, pad_edge=False, title=self._head(), title_justify="left")
-        for place, header in enumerate(("training", *_NUMBERS)):
+        for place, header in enumerate(("training", *_NUMBERS, "now")):
             shown.add_column(header, justify="right" if place else "left", no_wrap=True)
         running = [record for record in self._records.values() if record.status == "running"]
         for record in running[: max(1, self._console.height - 4)]:
-            shown.add_row(record.id, *_numbers(record))
+            shown.add_row(record.id, *_numbers(record), doing(self._pulse(record)))
         return shown
+
+    def _pulse(self, record: TrainRecord) -> Pulse | None:
+        if self._folder is None:
+            return None
+        attempt = (record.start or {}).get("attempt", 1)
+        return pulse_of(self._folder.trial(record.id), attempt, len(record.reports))
 
     def _print(self, text: str) -> None:
         self._console.print(Text(printable(text)), soft_wrap=True)

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -32,6 +32,7 @@ class DataEntry:
 
     A ``text`` is read by `raynas.data.text`, anything else holds images.
 
+    ``shape`` is that of an image, (channels, height, width), where they all have it.
     ``mean`` and ``std`` are per channel in 0..1 where published; left empty they are computed from the
     training images. ``files`` names what torchvision reads, relative to ``data.path``. ``count`` is of the
     images, where they are always the same. ``torchvision`` is the class in `torchvision.datasets` that reads
@@ -47,6 +48,7 @@ class DataEntry:
     text: bool = False
     count: Count | None = None
     torchvision: str = ""
+    shape: tuple[int, int, int] | None = None
 
 
 _CIFAR10_FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
@@ -58,6 +60,7 @@ _ALL = (
         "1,797 handwritten digits, 8×8 gray, 10 classes; inside scikit-learn",
         ImageRecipe(pad=1),
         count=Count(1438, 10, 359),
+        shape=(1, 8, 8),
     ),
     DataEntry(
         "cifar10",
@@ -69,6 +72,7 @@ _ALL = (
         (0.24703233, 0.24348505, 0.26158768),
         count=Count(50_000, 10, 10_000),
         torchvision="CIFAR10",
+        shape=(3, 32, 32),
     ),
     DataEntry(
         "cifar100",
@@ -77,6 +81,7 @@ _ALL = (
         tuple(f"cifar-100-python/{file}" for file in ("train", "test", "meta")),
         count=Count(50_000, 100, 10_000),
         torchvision="CIFAR100",
+        shape=(3, 32, 32),
     ),
     DataEntry(
         "svhn",
@@ -85,6 +90,7 @@ _ALL = (
         ("train_32x32.mat", "test_32x32.mat"),
         count=Count(73_257, 10, 26_032),
         torchvision="SVHN",
+        shape=(3, 32, 32),
     ),
     DataEntry(
         "fashion-mnist",
@@ -93,6 +99,7 @@ _ALL = (
         tuple(f"FashionMNIST/raw/{file}-ubyte" for file in _IDX_FILES),
         count=Count(60_000, 10, 10_000),
         torchvision="FashionMNIST",
+        shape=(1, 28, 28),
     ),
     DataEntry(
         "folder",
@@ -139,6 +146,16 @@ def check_data(config: DataConfig) -> list[Problem]:
     return problems
 
 
+def has_tests(name: str) -> RaynasError:
+    """Return the error of a share held out to test where there are test images."""
+    return RaynasError(
+        f"{name} has test images of its own",
+        got="data.test",
+        expected="it for images without any",
+        next_step="leave data.test out",
+    )
+
+
 def runs_code(name: str) -> bool:
     """Tell whether a data set's name stands for a function; raynas' own names never do."""
     return name not in DATA_SETS and is_function(name)
@@ -166,11 +183,36 @@ def says(config: DataConfig, *, trained: bool = False) -> str:
     if entry.text:
         return f"{config.name}, a text"
     count = find_tree(data_path(config)).count() if config.name == "folder" else entry.count
+    if count is not None and config.test:
+        tests = round(config.test * count.images)
+        count = replace(count, images=count.images - tests, tests=tests)
     limit = f", {config.limit:,} of them used" if config.limit else ""
     if trained and count is not None:
         without = "" if count.tests else "; no test images, so that no test error will be known"
         return f"{config.name}: {count.told('that are looked at once, at the end')}{limit}{without}"
     return f"{config.name}: {count}{limit}"
+
+
+def image_shape(config: DataConfig) -> tuple[int, int, int] | None:
+    """Return channels, height and width of a data set's images, as far as known without loading it."""
+    if config.name == "folder":
+        return (3, config.size, config.size) if config.size else None
+    return DATA_SETS[config.name].shape if config.name in DATA_SETS else None
+
+
+def counted(config: DataConfig) -> int | None:
+    """Return how many images a search learns from, weights and α together; None where only loading tells.
+
+    Raises `RaynasError` for an image folder that cannot be listed.
+    """
+    entry = DATA_SETS.get(config.name)
+    if entry is None or entry.text:
+        return None
+    count = find_tree(data_path(config)).count() if config.name == "folder" else entry.count
+    if count is None:
+        return None
+    images = count.images - round(config.test * count.images)
+    return min(images, config.limit) if config.limit else images
 
 
 def _function_problems(config: DataConfig) -> Iterator[Problem]:
@@ -210,6 +252,13 @@ def _setting_problems(config: DataConfig) -> Iterator[Problem]:
     for key in ("words", "min_count", "bptt"):
         if getattr(config, key) != DataConfig.model_fields[key].default:
             yield Problem(f"data.{key}", f"only a text has {key}, and {config.name} is not one")
+    if (
+        config.test
+        and (entry := DATA_SETS.get(config.name)) is not None
+        and entry.count
+        and entry.count.tests
+    ):
+        yield Problem("data.test", f"{config.name} has test images of its own: leave it out")
     if config.name != "folder":
         if config.size is not None:
             yield Problem("data.size", f"only the images of `folder` are resized, not those of {config.name}")
@@ -234,7 +283,7 @@ def _path_problems(entry: DataEntry, config: DataConfig) -> Iterator[Problem]:
         close = nearest(root.name, siblings)
         yield Problem("data.path", f"{root} {state}" + (f"; nearest: {root.parent / close}" if close else ""))
         return
-    problem = _missing_files(entry, root) if entry.files else _folder_problem(root)
+    problem = _missing_files(entry, root) if entry.files else _folder_problem(root, config.test)
     if problem:
         yield Problem("data.path", problem)
 
@@ -251,7 +300,7 @@ def _missing_files(entry: DataEntry, root: Path) -> str | None:
     return f"{root} lacks {missing[0]}, which {entry.name} is read from: {hint}"
 
 
-def _folder_problem(root: Path) -> str | None:
+def _folder_problem(root: Path, held_out: float = 0.0) -> str | None:
     """Return what is wrong with an image folder, every file of it looked at from outside."""
     try:
         tree = find_tree(root)
@@ -271,6 +320,8 @@ def _folder_problem(root: Path) -> str | None:
     for folder, count in counts.items():
         if not count:
             return f"{folder} holds no images ({suffixes}); add some, or move the folder away"
+    if tested and held_out:
+        return f"{tree.test} holds test images already: leave data.test out, or move that folder away"
     if extra := {path.name for path in tested} - {path.name for path in classes}:
         return f"{tree.test} has the class {min(extra)!r}, which {tree.train} has not"
     return None

@@ -13,6 +13,7 @@ from raynas.data.catalogue import (
     DATA_SETS,
     check_data,
     data_path,
+    has_tests,
     is_text,
     runs_code,
 )
@@ -32,6 +33,9 @@ STATISTICS_IMAGES = 5000
 
 _DIGITS_TEST_SHARE = 0.2
 _DIGITS_SPLIT_SEED = 0
+
+_TEST_SEED = 0
+"""Of the images that `data.test` holds out. Not `split_seed`: what is tested on must not depend on it."""
 
 
 def load_data(config: DataConfig) -> Dataset | Corpus:
@@ -53,8 +57,44 @@ def load_data(config: DataConfig) -> Dataset | Corpus:
         dataset = _digits()
     else:
         dataset = _torchvision(config)
+    dataset = _with_test_part(dataset, config)
     chosen = _limited(dataset.labels, config)
     return replace(dataset, images=dataset.images[chosen], labels=dataset.labels[chosen])
+
+
+def held_out(labels: NDArray[np.int64], config: DataConfig) -> NDArray[np.int64]:
+    """Return the images, ascending, that `data.test` keeps from searches and trainings; none where it is 0.
+
+    Every class in proportion, and the same ones whatever `split_seed` and `limit` are, so that what is tested
+    on them has never seen them. Raises `RaynasError` where a class would be left without an image to train.
+    """
+    count = round(config.test * len(labels))
+    if not config.test:
+        return np.arange(0)
+    chosen = stratified(labels, count, _TEST_SEED)
+    if not 0 < count < len(labels) or len(np.unique(np.delete(labels, chosen))) < len(np.unique(labels)):
+        raise RaynasError(
+            f"data.test={config.test:g} of {len(labels)} images leaves no image, or a class without one",
+            got=f"{count} to test and {len(labels) - count} to train",
+            expected="images of every class to train, and 1 or more to test",
+        )
+    return chosen
+
+
+def _with_test_part(dataset: Dataset, config: DataConfig) -> Dataset:
+    if not config.test:
+        return dataset
+    if dataset.test_images is not None:
+        raise has_tests(dataset.name)
+    tests = held_out(dataset.labels, config)
+    rest = np.setdiff1d(np.arange(len(dataset.labels)), tests)
+    return replace(
+        dataset,
+        images=dataset.images[rest],
+        labels=dataset.labels[rest],
+        test_images=dataset.images[tests],
+        test_labels=dataset.labels[tests],
+    )
 
 
 def _limited(labels: NDArray[np.int64], config: DataConfig) -> NDArray[np.int64] | slice:
@@ -149,10 +189,15 @@ def _folder(config: DataConfig) -> Dataset:
     train_folder, test_folder = tree.train, tree.test
     classes = [path.name for path in class_folders(train_folder)]
     paths, labels = list_images(train_folder, classes)
-    chosen = np.arange(len(paths))[_limited(labels, config)]
+    tests = held_out(labels, config)
+    rest = np.setdiff1d(np.arange(len(paths)), tests)
+    chosen = rest[_limited(labels[rest], config)]
     train = image_files_of(train_folder, [paths[index] for index in chosen], config.size)
     test, test_labels = None, None
-    if test_folder is not None:
+    if len(tests):
+        test = image_files_of(train_folder, [paths[index] for index in tests], config.size, like=train)
+        test_labels = labels[tests]
+    elif test_folder is not None:
         test_paths, test_labels = list_images(test_folder, classes)
         test = image_files_of(test_folder, test_paths, config.size, like=train)
     resident = config.storage == "memory" or (

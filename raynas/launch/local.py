@@ -21,10 +21,11 @@ from raynas.launch.driver import (
     only_writer,
     waiting_configs,
 )
-from raynas.launch.observer import Observer, Observers
+from raynas.launch.observer import LOADING, MEASURING, STARTING, Observer, Observers
 from raynas.launch.packs import Packs, measure_task
 from raynas.launch.recover import mend
 from raynas.launch.runner import check_trainable
+from raynas.launch.stop import asked
 from raynas.launch.trial import run_trials
 from raynas.sweep.folder import AnySweep, TrialFolder
 from raynas.sweep.propose import Proposer
@@ -62,12 +63,13 @@ class LocalLauncher:
             configs = waiting_configs(folder, retry_failed)
             dataset_of = partial(self._dataset, folder)
             if configs:
+                everyone.on_phase(LOADING)
                 dataset_of(configs[0].data)  # what is wrong with it is told before anything is recorded
                 check_trainable(folder, configs, dataset_of)
             everyone.on_start(folder)
             everyone.on_mended(mended)
             try:
-                self._measure(packs, configs, dataset_of, device)
+                self._measure(packs, configs, dataset_of, device, everyone)
                 while planned := proposer.next(packs.size):
                     trials = [folder.trial(each.id) for each in planned]
                     self._to_their_ends(trials, packs, dataset_of, device, retries, everyone)
@@ -78,9 +80,15 @@ class LocalLauncher:
                 everyone.on_end(folder)
 
     def _measure(
-        self, packs: Packs, configs: Sequence[Any], dataset_of: DatasetOf, device: torch.device
+        self,
+        packs: Packs,
+        configs: Sequence[Any],
+        dataset_of: DatasetOf,
+        device: torch.device,
+        everyone: Observer[Any, Any],
     ) -> None:
         tasks = packs.tasks(configs, dataset_of, gpu=1.0)
+        everyone.on_phase(MEASURING if tasks else STARTING)
         packs.record({shape: (task, measure_task(task, device)) for shape, task in tasks.items()})
 
     def _to_their_ends(
@@ -110,6 +118,8 @@ class LocalLauncher:
             except RaynasError:
                 raise  # the disk is full: so it will be for every trial
             except Exception as error:
+                if asked():  # SIGTERM to all processes ends those that read images, too
+                    raise KeyboardInterrupt from error
                 waiting.extend(retries.after_death(pack, f"{type(error).__name__}: {error}"))
                 gc.collect()
                 torch.cuda.empty_cache()  # after CUDA ran out of memory; nothing on a CPU

@@ -11,6 +11,9 @@ from raynas.sweep.folder import AnySweep, SweepFolder
 from raynas.sweep.plan import C
 from raynas.sweep.record import T
 
+LOADING, MEASURING, STARTING = "loading the data", "measuring how many run together", "starting the first"
+"""What launchers are at before a trial runs."""
+
 
 class Observer(Generic[C, T]):
     """Base of everything that looks on, at searches where nothing else is said; override what you need.
@@ -18,6 +21,9 @@ class Observer(Generic[C, T]):
     The driver's thread makes these calls, so each must return at once. Observers only look: they change
     neither trials nor the order in which trials run.
     """
+
+    def on_phase(self, what: str) -> None:
+        """Before something begins during which no search runs, also before `on_start`; ``what`` names it."""
 
     def on_start(self, folder: SweepFolder[C, T]) -> None:
         """Before the first trial of this run of the sweep starts; on a resume as well."""
@@ -46,6 +52,9 @@ class Observers(Observer[Any, Any]):
         self._observers = tuple(observers)
         self._folder: Path | None = None
         self._written: set[tuple[int, str]] = set()
+
+    def on_phase(self, what: str) -> None:
+        self._each(lambda observer: observer.on_phase(what))
 
     def on_start(self, folder: AnySweep) -> None:
         self._folder = folder.path

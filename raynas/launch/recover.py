@@ -154,7 +154,7 @@ class Member:
         for report in lacking:
             self.trial.spool.append("epoch", report=report.to_json())
         if lacking:
-            epochs = ", ".join(str(report.epoch) for report in lacking)
+            epochs = ", ".join(str(report.epoch + 1) for report in lacking)
             self.done.append(
                 f"the reports of epochs {epochs} were lost, and are restored from the checkpoint"
             )

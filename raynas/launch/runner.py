@@ -11,6 +11,7 @@ from raynas.data.dataset import Dataset
 from raynas.data.split import Data, split
 from raynas.errors import RaynasError, quoted
 from raynas.search.loop import Pack
+from raynas.search.searches import Tell
 from raynas.spaces.draw import draw_cells
 from raynas.spaces.genotype import Genotype
 from raynas.sweep.folder import AnySweep, TrialFolder
@@ -32,10 +33,14 @@ PRUNED = "its method takes operations away, so a random cell may need what its s
 class Runner(Protocol):
     """Like-shaped trials that advance together, an epoch at a time; lanes never influence each other."""
 
+    tell: Tell
+
     @property
     def epoch(self) -> int: ...
     @property
     def epochs(self) -> int: ...
+    @property
+    def configs(self) -> Sequence[Any]: ...
     @property
     def device(self) -> torch.device: ...
     @property

@@ -12,6 +12,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from raynas.launch.recover import Member, Team, teams
 from raynas.launch.runner import Runner, judge_random, keep_result, runner_of, told
 from raynas.search.checkpoint import dump
 from raynas.sweep.folder import TrialFolder
+from raynas.sweep.pulse import Heart
 from raynas.sweep.status import End
 from raynas.train.config import TrainConfig
 
@@ -101,9 +103,12 @@ def _run_team(
     forms: Mapping[str, str] | None,
 ) -> None:
     trials = [member.trial for member in team[1]]
+    heart: Heart | None = None
     try:
         pack: Runner | None = _pack(team, dataset, device, forms)
+        heart = Heart(trials, compiling=bool(pack and pack.configs[0].compile))
         while pack is not None and pack.epoch < pack.epochs:
+            pack.tell = partial(heart.beat, pack.epoch)
             pack, trials = _advance(pack, trials, live)
             heartbeat(pack.epoch if pack else 0)
     except DiskFull:
@@ -112,6 +117,9 @@ def _run_team(
         for trial in trials:
             _fail(trial, error, live)
         return
+    finally:
+        if heart is not None:
+            heart.stop()
     if pack is not None:
         judge_random(pack, dict(enumerate(trials)))
         for lane, trial in enumerate(trials):

@@ -74,7 +74,7 @@ class EigenvalueGrowth(StopRule):
         if epochs < first + 2:  # in the last epoch no rule is asked any more
             yield (
                 f"eigenvalue-growth cannot end this search: measured every {every} epochs, it first can "
-                f"after epoch {first} (counted from 0) of {first + 2} or more; got epochs: {epochs}. Lower "
+                f"after epoch {first + 1} of {first + 2} or more; got epochs: {epochs}. Lower "
                 f"hessian.every, or its settings: `stop: {{use: eigenvalue-growth, after: {self.after}, "
                 f"delta: {self.delta}, window: {self.window}}}`"
             )
@@ -137,8 +137,8 @@ class SkipCount(StopRule):
             yield f"skips are counted in a kind of cell that the space does not have ({space.name})"
         if epochs is not None and epochs <= self.after + 1:  # in the last epoch no rule is asked any more
             yield (
-                f"skip-count counts from epoch {self.after} on, so it ends searches of {self.after + 2} or "
-                f"more epochs, but this one has {epochs}: lower its `after`{_on(space)}"
+                f"skip-count counts from epoch {self.after + 1} on, so it ends searches of {self.after + 2} "
+                f"or more epochs, but this one has {epochs}: lower its `after`{_on(space)}"
             )
 
     def __call__(self, reports: Sequence[EpochReport], space: Space) -> Ending | None:

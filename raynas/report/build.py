@@ -14,6 +14,7 @@ from raynas.report import figures, pictures, text
 from raynas.report.draw import draw_cell, write_cells
 from raynas.report.facts import Facts
 from raynas.report.pictures import Likeness, Multiple, Picture
+from raynas.report.remarks import remarks
 from raynas.report.stats import derived_counts
 from raynas.report.trust import TRUST, Worth, worth_of
 from raynas.spaces import skeletons
@@ -73,6 +74,7 @@ def _content(facts: Facts, genotype_json: str) -> dict[str, Any]:
         "winner_accuracy": f.measured(winner.trial.deciding, "table_accuracy", facts.yardstick)
         if winner
         else None,
+        "careful": remarks(facts.selection, facts.space),
         "scope": _scope(facts),
         "headline": _headline(facts),
         "cells": {kind: draw_cell(chosen, kind) for kind in chosen.kinds} if chosen else {},

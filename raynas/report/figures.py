@@ -280,7 +280,7 @@ def draw_shares(
         linewidth=0.8,
         labels=[operation_label(op) for op in shares],
     )
-    axes.set_xlim(min(0, epochs[0]), max(last_epoch, epochs[-1]))
+    axes.set_xlim(min(1, epochs[0]), max(last_epoch, epochs[-1]))
     axes.set_ylim(0, 100)
     axes.set_yticks([0, 25, 50, 75, 100])
     axes.grid(visible=False)

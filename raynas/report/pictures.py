@@ -119,7 +119,7 @@ def operation_mix(facts: Facts) -> list[Multiple]:
     """Return the share of each operation's weight over epochs, one row per group of α."""
     if facts.space is None:
         return []
-    last = max((report.epoch for record in facts.records for report in record.reports), default=0)
+    last = max((report.epoch + 1 for record in facts.records for report in record.reports), default=1)
     found = []
     for group in (group for group in skeletons.groups(facts.space) if group.operations):
         panels, used = [], dict[str, None]()
@@ -218,7 +218,7 @@ def _summed_up(curves: list[Curve], most: int, *, counts: bool) -> tuple[list[Cu
 
 def _curve(facts: Facts, record: TrialRecord, name: str, dashes: int = 0) -> Curve | None:
     """Return one of `Facts.measures` over epochs; None when it has no finite value."""
-    values = ((report.epoch, measured(report, name, facts.yardstick)) for report in record.reports)
+    values = ((report.epoch + 1, measured(report, name, facts.yardstick)) for report in record.reports)
     unit = 100.0 if name == "table_regret" else 1.0
     points = [(epoch, unit * value) for epoch, value in values if value is not None and math.isfinite(value)]
     if not points:

@@ -48,7 +48,7 @@ def operation_shares(group: Group, rows: Sequence[Sequence[float]]) -> dict[str,
 def mean_shares(
     group: Group, histories: Iterable[Sequence[EpochReport]]
 ) -> tuple[list[int], dict[str, list[float]]] | None:
-    """Return epochs and, per operation, the share of weight averaged over the searches that reached them.
+    """Return epochs from 1 on and, per operation, its share of weight, a mean over the searches so long.
 
     Reports whose weights are not the group's, of a damaged file, are left out; None if none is left.
     """
@@ -57,7 +57,7 @@ def mean_shares(
         for report in reports:
             rows = report.weights.get(group.name, [])
             if [len(row) for row in rows] == [len(row.options) for row in group.rows]:
-                found.setdefault(report.epoch, []).append(operation_shares(group, rows))
+                found.setdefault(report.epoch + 1, []).append(operation_shares(group, rows))
     if not found:
         return None
     epochs = sorted(found)

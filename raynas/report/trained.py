@@ -186,7 +186,7 @@ def _curves(records: Sequence[TrainRecord]) -> list[Multiple]:
 
 def _curve(record: TrainRecord, name: str, colour: str) -> Curve | None:
     scale = 100.0 if name.endswith("accuracy") else 1.0
-    points = [(r.epoch, getattr(r, name)) for r in record.reports if getattr(r, name) is not None]
+    points = [(r.epoch + 1, getattr(r, name)) for r in record.reports if getattr(r, name) is not None]
     if not points:
         return None
     end = "stopped" if record.status in BROKEN else ""

@@ -12,7 +12,7 @@ from raynas.sweep.plan import Criterion
 from raynas.trust.agreement import TOPS, Agreement
 from raynas.trust.curve import Point
 from raynas.trust.trust import Bench, RuleRow, Trust, trust_of
-from raynas.trust.words import remarks
+from raynas.trust.words import worth
 
 RULE_NAMES: dict[Criterion, str] = {
     "valid_loss": "validation loss",
@@ -59,7 +59,7 @@ def worth_of(folder: SweepFolder, facts: Facts) -> Worth:
         BenchSection(bench.truth.source, [_row(row) for row in bench.rows], _curve(bench, trust, place))
         for place, bench in enumerate(trust.benches)
     ]
-    return Worth(remarks(trust, facts.selection), benches)
+    return Worth(worth(trust, facts.selection), benches)
 
 
 def _row(row: RuleRow) -> list[str]:

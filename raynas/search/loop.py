@@ -57,12 +57,15 @@ class Pack(Searches):
         rates = [self.calendar.rate(self.configs[lane], progress, history[lane]) for lane in lanes]
         train = self.train_epoch(column(rates, self.problem.values))
         mean = self.problem.mean()
+        self.tell("validating", 1.0)
         valid = self.evaluator.validate(self.epoch)
         finite = [all(map(math.isfinite, (*a, *b))) for a, b in zip(train, valid, strict=True)]
         genotypes = [cell_at(self.method, self.space, mean, lane) if finite[lane] else None for lane in lanes]
         derived = self.problem.policy.one_hot(genotypes)
         discrete = self.evaluator.look(derived, Statistics.BATCH, "discrete", self.epoch)
         due = self.calendar.curvature_due(self.epoch) and any(finite)
+        if due:
+            self.tell("measuring curvature", 1.0)
         measured = self.measure_curvature() if due else [None for _ in lanes]
         seconds = self.clock() - started
         outcomes: list[EpochOutcome] = []
@@ -107,6 +110,7 @@ class Pack(Searches):
         totals = torch.zeros(2, len(self.configs), device=self.device, dtype=torch.float64)
         resting = self.calendar.weights_rest(self.progress)
         for number, (train, valid) in enumerate(self.batches()):
+            self.tell("training", number / self.train.steps_per_epoch)
             if resting:
                 totals += self.watch(train)
             else:

@@ -36,7 +36,7 @@ class EpochLosses(NamedTuple):
 def diverged(config: SearchConfig, epoch: int, train: Pair, valid: Pair, rate: float) -> Diverged:
     """Return what to say of a search whose mean losses and accuracies in an epoch were these."""
     return Diverged(
-        f"the search diverged in epoch {epoch}",
+        f"the search diverged in epoch {epoch + 1}",
         got=f"training loss {train[0]:.6g}, validation loss {valid[0]:.6g} at learning rate {rate:.4g}",
         expected="finite losses",
         next_step=f"lower learning_rate ({config.learning_rate}) or clip ({config.clip})",

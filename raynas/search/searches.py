@@ -22,6 +22,13 @@ from raynas.search.trainer import Trainer
 from raynas.spaces import skeletons
 from raynas.spaces.space import Space
 
+Tell = Callable[[str, float], None]
+"""Takes what is done within an epoch, in words, and the share of its steps that are over."""
+
+
+def nobody(doing: str, share: float) -> None:
+    """Tell nobody."""
+
 
 class Searches:
     """K searches of one shape, put together and checked; `Pack` makes them advance.
@@ -29,7 +36,8 @@ class Searches:
     ``images`` may be shared with other packs of the process. ``clock`` returns seconds. Raises `RaynasError`
     when the searches differ in what `check_alike` forbids, when the device lacks what they ask for, and when
     the method cannot search the space. ``forms`` says how each shape of convolution is computed (see
-    `raynas.nets.ops.forms`); it decides about rounding only, so a resumed search needs the same.
+    `raynas.nets.ops.forms`); it decides about rounding only, so a resumed search needs the same. ``tell`` may
+    be set to a function that hears where in an epoch the searches are.
     """
 
     def __init__(
@@ -52,6 +60,7 @@ class Searches:
         self.config = configs[0]
         self.device, self.dtype, self.clock = torch.device(device), dtype, clock
         self.forms = forms
+        self.tell: Tell = nobody
         self.method = resolve(self.config.method, space)
         if self.method.solo and len(configs) > 1:
             raise RaynasError(
@@ -130,6 +139,7 @@ class Searches:
             dtype=self.dtype,
             clock=self.clock,
         )
+        pack.tell = self.tell
         for place, lane in enumerate(lanes):
             pack.load_state_dict(self.state_dict(lane), place)
         return pack

@@ -338,4 +338,5 @@ def _lacking(record: Record[Any, Any]) -> str:
     if len(there) == count:
         return ""
     first = next((place for place, epoch in enumerate(there) if place != epoch), len(there))
-    return f"it finished, but {count - len(there)} of {count} epochs are not on record, from epoch {first} on"
+    missing = f"{count - len(there)} of {count} epochs are not on record, from epoch {first + 1} on"
+    return f"it finished, but {missing}"

@@ -173,7 +173,7 @@ def _why_left_out(record: TrialRecord, by: Criterion, judge: Yardstick | None) -
             return f"its cell is not in {judge.table.name}" if judge else "the table cannot be read"
         if by == "eig_max":
             return "its curvature was not measured"
-        return f"{by} is {getattr(record.deciding, by)} at epoch {record.deciding.epoch}"
+        return f"{by} is {getattr(record.deciding, by)} at epoch {record.deciding.epoch + 1}"
     if record.status == "running":
         done = f"{len(record.reports)} of {record.epochs} epochs" if record.reports else "no epoch yet"
         return f"not finished: {done}"
@@ -184,7 +184,7 @@ def _reasons(ranking: Sequence[Ranked], by: Criterion, lacking: str) -> list[str
     if not ranking:
         return [f"No trial finished with {lacking}, so there is no winner."]
     winner = ranking[0]
-    epoch = winner.trial.deciding.epoch if winner.trial.deciding else None
+    epoch = winner.trial.deciding.epoch + 1 if winner.trial.deciding else None  # people count from 1
     reasons = [f"{winner.trial.id} has the lowest {_NAMES[by]}: {winner.value:.4f} at epoch {epoch}."]
     if len(ranking) == 1:
         reasons.append("It is the only trial that could be ranked.")

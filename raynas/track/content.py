@@ -137,7 +137,7 @@ def note(record: TrialRecord) -> str:
         return f"{head}  \nno epoch was finished"
     return (
         f"{head} after {len(record.reports)} of {record.epochs} epochs  \n"
-        f"valid loss {last.valid_loss:.4g}, valid accuracy {last.valid_accuracy:.4g}, "
+        f"valid loss {last.valid_loss:.4g}, valid accuracy {100 * last.valid_accuracy:.2f} %, "
         f"cell `{last.genotype.digest()}`"
     )
 

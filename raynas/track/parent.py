@@ -111,7 +111,7 @@ def _send_winner(
 
 def _verdict(winner: TrialRecord, selection: Selection) -> str:
     last = winner.deciding
-    epoch = "" if last is None else f" after epoch {last.epoch}"
+    epoch = "" if last is None else f" after epoch {last.epoch + 1}"
     margin = "" if selection.margin is None else f", {selection.margin:.3g} ahead of the second"
     value = "" if selection.winner is None else f"{selection.by} {selection.winner.value:.4g}"
     return f"best: **{winner.id}**, {value}{epoch}{margin}"

@@ -24,6 +24,7 @@ from raynas.errors import Diverged, RaynasError
 from raynas.nets.network import Network
 from raynas.nets.ops.plain import noise_from
 from raynas.search.memory import peak_memory, reset_peak_memory
+from raynas.search.searches import Tell, nobody
 from raynas.search.streams import stream
 from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
@@ -73,7 +74,7 @@ class Lane:
             ImageFeed(images, held_out, EVALUATION_BATCH, self.order, dtype=dtype) if len(held_out) else None
         )
 
-    def train_epoch(self, epoch: int) -> tuple[float, float]:
+    def train_epoch(self, epoch: int, tell: Tell = nobody) -> tuple[float, float]:
         """Move the weights once per batch; return the mean loss and accuracy over the epoch's images."""
         config = self.config
         self.trained.train()
@@ -81,6 +82,7 @@ class Lane:
         batches, steps = self.feed.whole_epoch(), self.feed.whole_steps
         seen = torch.zeros(2, dtype=torch.float64, device=self.device)
         for step, (images, labels) in enumerate(batches):
+            tell("training", step / steps)
             for group in self.optimiser.param_groups:
                 group["lr"] = learning_rate(config, epoch, step / steps)
             loss, logits = self._step(images, labels)
@@ -170,6 +172,7 @@ class Training:
         self.lanes = [Lane(config, genotype, dataset, self.images, self.device, dtype) for config in configs]
         self.epoch, self.epochs = 0, self.config.epochs
         self.history: list[list[TrainReport]] = [[] for _ in configs]
+        self.tell: Tell = nobody
 
     @property
     def parameters_count(self) -> int:
@@ -189,11 +192,11 @@ class Training:
     def _advance(self, number: int, lane: Lane) -> TrainReport | Diverged:
         started = self.clock()
         reset_peak_memory(self.device)
-        loss, accuracy = lane.train_epoch(self.epoch)
+        loss, accuracy = lane.train_epoch(self.epoch, self._tell_of(number))
         rate = learning_rate(lane.config, self.epoch)
         if not np.isfinite(loss):
             return Diverged(
-                f"the training diverged in epoch {self.epoch}",
+                f"the training diverged in epoch {self.epoch + 1}",
                 got=f"training loss {loss:.6g} at learning rate {rate:.4g}",
                 expected="a finite loss",
                 next_step=f"lower learning_rate ({lane.config.learning_rate}) or clip ({lane.config.clip})",
@@ -202,6 +205,10 @@ class Training:
         report = replace(report, seconds=self.clock() - started, peak_memory=peak_memory(self.device))
         self.history[number].append(report)
         return report
+
+    def _tell_of(self, number: int) -> Tell:
+        """Return what hears of one lane; they take turns, each a part of the epoch."""
+        return lambda doing, share: self.tell(doing, (number + share) / len(self.lanes))
 
     def _looks(self, lane: Lane) -> dict[str, float]:
         """Look at the images held out, and after the last epoch at the test images."""
@@ -252,6 +259,7 @@ class Training:
             dtype=self.dtype,
             clock=self.clock,
         )
+        kept.tell = self.tell
         for place, lane in enumerate(lanes):
             kept.load_state_dict(self.state_dict(lane), place)
         return kept

@@ -14,7 +14,7 @@ UNJUDGED = (
 )
 
 
-def remarks(trust: Trust, selection: Selection) -> list[str]:
+def worth(trust: Trust, selection: Selection) -> list[str]:
     """Return the verdict's sentences: place among random cells, what the rule is worth, what would settle it.
 
     Where there is no control or no truth they say so: a number that nothing supports is worse than none.

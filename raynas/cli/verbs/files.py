@@ -154,14 +154,21 @@ def _check_trial(path: Path, overrides: list[str] | None) -> tuple[str, list[str
 
 def data_of(sweep: "Sweep[Any]") -> list[str]:
     """Say what a sweep's trials learn from: how many images in how many classes, and the code that runs."""
+    from raynas.cli.steps import alpha_steps
     from raynas.config import DataConfig
     from raynas.data.catalogue import says
+    from raynas.data.survey import survey
 
     trained = sweep.kind == "train"
     configs = [trial.config.data for trial in sweep.trials if trial.config is not None]
     configs += [DataConfig.model_validate(each["data"]) for each in sweep.base.values()]
-    asked = {(each.name, each.path, each.limit): each for each in configs}
-    return list(dict.fromkeys(says(each, trained=trained) for each in asked.values()))
+    asked = {(each.name, each.path, each.limit, each.size, each.test): each for each in configs}
+    said = []
+    for each in asked.values():
+        said.append(says(each, trained=trained))
+        if each.name == "folder":
+            said += survey(each).says(each)
+    return list(dict.fromkeys([*said, *([] if trained else alpha_steps(sweep))]))
 
 
 def _validated(sweep: "Sweep") -> str:

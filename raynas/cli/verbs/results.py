@@ -95,21 +95,29 @@ def select(
     from raynas.cli.tables import print_damage, print_selection
     from raynas.cli.trust import print_curves
     from raynas.report.facts import gather
+    from raynas.report.remarks import remarks
     from raynas.sweep.folder import SweepFolder
     from raynas.sweep.select import judge_of, rank
     from raynas.trust.trust import trust_of
-    from raynas.trust.words import remarks
+    from raynas.trust.words import worth
 
     folder = SweepFolder.find(runs, name)
     sweep = folder.sweep()
     rule = sweep.select.model_copy(update={"by": by}) if by else sweep.select
     selection = rank(folder.records(), rule, judge_of(rule, folder.lookups))
     facts = gather(folder)
+    careful = remarks(selection, facts.space)
     trust = trust_of(folder, sweep, facts.records, selection, facts.yardstick)
     if as_json:
-        print_json({**selection.to_json(), "trust": trust.to_json(), "damage": folder.damage()})
+        told = {
+            **selection.to_json(),
+            "careful": careful,
+            "trust": trust.to_json(),
+            "damage": folder.damage(),
+        }
+        print_json(told)
         return
-    print_selection(selection, remarks(trust, selection))
+    print_selection(selection, careful, worth(trust, selection))
     if curve:
         print_curves(trust)
     print_damage(folder.damage(), folder.typed)

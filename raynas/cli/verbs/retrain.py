@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raynas.cli.options import DEFAULT_RUNS, INTERRUPTED, Address, OnDevice, Overrides, Runs
+from raynas.cli.options import DEFAULT_RUNS, Address, OnDevice, Overrides, Runs
 from raynas.cli.output import console, next_step, runs_option, say
 from raynas.disk import DiskFull
 from raynas.errors import RaynasError, plural
@@ -170,19 +170,23 @@ def run_training(
     retry_failed: bool = False,
 ) -> int:
     """Run a sweep of trainings under its display and report writer; return the exit code as `sweep` does."""
+    from raynas.cli.stopping import stoppable
     from raynas.cli.training import TrainDisplay, TrainedWriter, print_trained
     from raynas.launch.observer import Observers
 
     say_departures(folder.sweep())
-    writer = TrainedWriter()
-    observers: list[Observer[Any, Any]] = [TrainDisplay(console()), Observers([writer])]
+    writer, display = TrainedWriter(), TrainDisplay(console())
+    observers: list[Observer[Any, Any]] = [display, Observers([writer])]
+    words = ["resume", folder.name, *again, *runs_option(runs)]
     try:
-        launcher.run(folder, observers, retry_failed=retry_failed)
-    except KeyboardInterrupt:
-        ended = sum(record.status not in ("running", "waiting") for record in folder.records())
-        say(f"interrupted: {ended} of {plural(len(folder.sweep().trials), 'training')} ended")
-        next_step("resume", folder.name, *again, *runs_option(runs))
-        return INTERRUPTED
+        with stoppable(display, shlex.join(words)) as stop:
+            try:
+                launcher.run(folder, observers, retry_failed=retry_failed)
+            except KeyboardInterrupt:
+                ended = sum(record.status not in ("running", "waiting") for record in folder.records())
+                say(f"interrupted: {ended} of {plural(len(folder.sweep().trials), 'training')} ended")
+                next_step(*words)
+                return stop.code
     except DiskFull as error:
         step = f"free some space, then raynas resume {folder.typed}"
         raise DiskFull(error.what, got=error.got, next_step=step) from error

@@ -1,5 +1,6 @@
 """`raynas search`, `sweep` and `resume`: running trials, and what is said once they have ended."""
 
+import shlex
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,6 @@ import typer
 
 from raynas.cli.options import (
     DEFAULT_RUNS,
-    INTERRUPTED,
     Address,
     OnDevice,
     Overrides,
@@ -61,6 +61,12 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the trials and how many run at once, and run none.")
     ] = False,
+    or_resume: Annotated[
+        bool,
+        typer.Option(
+            "--or-resume", help="Go on where the sweep is there already; for jobs that are requeued."
+        ),
+    ] = False,
     address: Address = None,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
@@ -76,12 +82,13 @@ def sweep(
             *runs_option(runs),
         )
         return
-    folder = _create(planned, path, runs)
-
     from raynas.launch.tune.launcher import RayLauncher
 
-    again = ["--address", address] if address else []
-    raise typer.Exit(_first_run(folder, RayLauncher(address=address), runs, again))
+    again, launcher = ["--address", address] if address else [], RayLauncher(address=address)
+    if or_resume and (begun := _begun(planned, runs)) is not None:
+        _say_changed(begun)
+        raise typer.Exit(_run_any(begun, launcher, runs, again))
+    raise typer.Exit(_first_run(_create(planned, path, runs), launcher, runs, again))
 
 
 def resume(
@@ -123,6 +130,28 @@ def _put_places(folder: "AnySweep", words: "Sequence[str]") -> None:
             f"MLflow: the folder of {shown(store)} is not here; the sweep goes on without. Elsewhere: "
             f"raynas resume {folder.typed} track.mlflow=URI, later: raynas track {folder.typed} --mlflow URI"
         )
+
+
+def _begun(planned: "Sweep[Any]", runs: Path) -> "AnySweep | None":
+    """Return the folder of a sweep that was begun before; raises `RaynasError` if it plans other trials."""
+    from raynas.sweep.folder import AnySweep
+
+    folder = AnySweep((runs / planned.name).absolute())
+    if not folder.exists:
+        return None
+    there = {trial.id: trial.config for trial in folder.sweep().trials}
+    for trial in planned.trials:
+        if there.pop(trial.id, None) != trial.config:
+            there = {trial.id: trial.config}
+            break
+    if there:
+        raise RaynasError(
+            f"the sweep {folder.name!r} was begun with other trials than the file has now",
+            got=f"{next(iter(there))} differs",
+            expected=f"what stands in {folder.path / 'sweep.yaml'}",
+            next_step=f"raynas resume {folder.typed}, or give the new one another name: name={folder.name}-2",
+        )
+    return folder
 
 
 def _say_changed(folder: "AnySweep") -> None:
@@ -171,22 +200,26 @@ def run(
 ) -> int:
     """Run a sweep under the live display, the report writer and its trackers; return the exit code.
 
-    0: every planned trial finished; 1: some did not; 130: interrupted. ``again`` are the words that
-    `raynas resume` needs to go on the same way.
+    0: every planned trial finished; 1: some did not; 130: interrupted by Ctrl-C, 143: by SIGTERM. ``again``
+    are the words that `raynas resume` needs to go on the same way.
     """
     from raynas.cli.display import LiveDisplay
     from raynas.cli.observers import ReportWriter
+    from raynas.cli.stopping import stoppable
     from raynas.track import trackers_for
 
-    report = ReportWriter()
+    report, display = ReportWriter(), LiveDisplay(console())
     trackers = trackers_for(folder)
     # In this order: at the end the display makes room, then the trackers find the report written.
-    observers: list[Observer] = [LiveDisplay(console()), report, *trackers]
+    observers: list[Observer] = [display, report, *trackers]
+    words = ["resume", folder.name, *again, *runs_option(runs)]
     try:
-        launcher.run(folder, observers, retry_failed=retry_failed)
-    except KeyboardInterrupt:
-        _say_interrupted(folder, [*again, *runs_option(runs)])
-        return INTERRUPTED
+        with stoppable(display, shlex.join(words)) as stop:
+            try:
+                launcher.run(folder, observers, retry_failed=retry_failed)
+            except KeyboardInterrupt:
+                _say_interrupted(folder, words)
+                return stop.code
     except DiskFull as error:
         step = f"free some space, then raynas resume {folder.typed}"
         raise DiskFull(error.what, got=error.got, next_step=step) from error
@@ -200,12 +233,15 @@ def run(
 def _conclude(folder: "SweepFolder", report: "ReportWriter", runs: Path, again: "Sequence[str]") -> int:
     from raynas.cli.progress import SweepProgress
     from raynas.cli.tables import print_selection
+    from raynas.report.remarks import remarks, space_of
     from raynas.sweep.select import judge_of, rank
 
     planned = folder.sweep()
     progress = SweepProgress(planned, folder.records(), lookups=folder.lookups)
     judge = judge_of(planned.select, folder.lookups)
-    print_selection(rank(list(progress.records.values()), planned.select, judge))
+    # From the folder: a display keeps no weights of those that ended.
+    selection = rank(folder.records(), planned.select, judge)
+    print_selection(selection, remarks(selection, space_of(folder)))
     for label, path in report.results(folder):
         say(f"{label:<10}{path}")
     counts = progress.count()
@@ -231,7 +267,7 @@ def _say_interrupted(folder: "SweepFolder", words: "Sequence[str]") -> None:
     for record in progress.running():
         say(f"  {record.id} is saved up to epoch {len(record.reports)} of {record.epochs}")
     say(f"all of it is in {folder.path}")
-    next_step("resume", folder.name, *words)
+    next_step(*words)
 
 
 def _load(file: str, overrides: list[str] | None) -> "tuple[Path, Sweep]":

@@ -1,5 +1,6 @@
 """`raynas size`: parameters and multiply-adds of the network that a cell becomes."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,7 +30,10 @@ def size(
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Count the parameters and multiply-adds of a cell's network, as it is trained from scratch."""
+    """Count the parameters and multiply-adds of a cell's network, as it is trained from scratch.
+
+    Of a sweep, for the images and classes that it searched on.
+    """
     from raynas.errors import RaynasError
     from raynas.nets.size import size_of
     from raynas.spaces import skeletons
@@ -42,9 +46,11 @@ def size(
             expected="words",
         )
     asked = {"image": image, "classes": classes, "channels": channels, "cells": cells}
-    usual = _usual(genotype, image)
+    known = _searched(cell, runs) if not skeletons.of(genotype).texts else {}
+    asked = {name: known.get(name) if number is None else number for name, number in asked.items()}
+    usual = _usual(genotype, asked["image"])
     chosen = usual._replace(**{name: number for name, number in asked.items() if number is not None})
-    shape = () if skeletons.of(genotype).texts else (3, chosen.image, chosen.image)
+    shape = () if skeletons.of(genotype).texts else (known.get("colours", 3), chosen.image, chosen.image)
     found = size_of(genotype, shape, chosen.classes, chosen.channels, chosen.cells)
     if as_json:
         print_json({"cell": genotype.digest(), **chosen._asdict(), **found._asdict()})
@@ -59,6 +65,21 @@ def size(
     say(f"parameters     {found.parameters:,}")
     say(f"multiply-adds  {found.multiply_adds:,}")
     next_step("lookup", named(cell), "--table", "FILE")
+
+
+def _searched(cell: str, runs: Path) -> dict[str, int]:
+    """Return side, colours and classes of the images that a sweep searched on, as far as they are known."""
+    from raynas.data.catalogue import image_shape
+    from raynas.sweep.cells import best_of, sweep_behind
+
+    if (folder := sweep_behind(cell, runs)) is None:
+        return {}
+    record = best_of(folder, 1)[0]
+    told = ((record.start or {}).get("data") or {}).get("classes")
+    found = {"classes": told} if isinstance(told, int) and told > 0 else {}
+    if (shape := image_shape(record.config.data)) is not None:
+        found |= {"colours": shape[0], "image": max(shape[1:])}
+    return found
 
 
 def _usual(genotype: "Genotype", image: int | None) -> "Usual":

@@ -17,7 +17,7 @@ from typing import Any
 
 import ray
 import yaml
-from ray._private import services
+from ray._private import services, utils
 from ray._private.authentication.authentication_token_generator import generate_new_authentication_token
 from ray._private.ray_logging import stdout_deduplicator
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
@@ -26,6 +26,7 @@ from ray.job_config import JobConfig
 
 from raynas.cpus import whole_cpus
 from raynas.errors import RaynasError
+from raynas.launch.stop import terminated
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -94,8 +95,11 @@ def cluster(address: str | None) -> Iterator[bool]:
                 _connect(where, "--address" if address else "RAY_ADDRESS")
             yield where != "local" and _autoscales()
         finally:
-            with _interrupts_later():
-                ray.shutdown()
+            # SIGTERM may have ended Ray's own processes, for which it would wait a minute. They end with this
+            # one, as Ray asks the kernel to see to; and a cluster elsewhere notices.
+            if not terminated():
+                with _interrupts_later():
+                    ray.shutdown()
 
 
 def concurrency(ask: Ask, wanted: int | None, trials: int, *, grows: bool) -> int:
@@ -211,18 +215,25 @@ def _check_sockets() -> None:
 
 @contextmanager
 def _interrupts_later() -> Iterator[None]:
-    """Let Ctrl-C wait until Ray is up or down: in between, it leaves half of it behind or crashes it."""
+    """Let Ctrl-C and SIGTERM wait until Ray is up or down: in between, they leave half of it or crash it.
+
+    Ray installs no handler of its own: SIGTERM would abort the driver where it stands, with exit code 134.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     asked: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: asked.append(number))
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {each: signal.signal(each, lambda number, _: asked.append(number)) for each in signals}
+    sigterm, utils.set_sigterm_handler = utils.set_sigterm_handler, lambda handler: None
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-    if asked:
-        raise KeyboardInterrupt
+        utils.set_sigterm_handler = sigterm
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if asked:  # whatever became of Ray, which SIGTERM may have reached as well
+            raise KeyboardInterrupt
 
 
 def _job_config() -> JobConfig:

@@ -19,10 +19,11 @@ from raynas.data.split import Data
 from raynas.errors import RaynasError
 from raynas.launch.device import trial_device
 from raynas.launch.driver import RunTrials, data_key, load_recorded, only_driver, waiting_configs
-from raynas.launch.observer import Observer, Observers
+from raynas.launch.observer import LOADING, MEASURING, STARTING, Observer, Observers
 from raynas.launch.packs import Packs, Steps, Task, measure_task
 from raynas.launch.recover import mend
 from raynas.launch.runner import check_trainable
+from raynas.launch.stop import asked
 from raynas.launch.trial import run_trials
 from raynas.launch.tune.cluster import Ask, cluster, concurrency
 from raynas.launch.tune.plan import TunePlan, Watch
@@ -57,6 +58,7 @@ class RayLauncher:
             mended = mend(folder)
             proposer = Proposer(folder, retry_failed=retry_failed)
             if proposer.pending():
+                everyone.on_phase(f"joining Ray at {self._address}" if self._address else "starting Ray")
                 with cluster(self._address) as grows:
                     configs = waiting_configs(folder, retry_failed)
                     self._run(folder, proposer, everyone, configs, grows, mended)
@@ -77,6 +79,7 @@ class RayLauncher:
         resources = folder.sweep().resources
         ask = Ask(resources.cpu or max(config.threads for config in configs), resources.gpu)
         at_once = concurrency(ask, resources.max_concurrent, proposer.pending(), grows=grows)
+        everyone.on_phase(LOADING)
         datasets = _load_data(folder, configs)
         check_trainable(folder, configs, lambda data: datasets[data_key(data)])
         shared = {key: ray.put(dataset) for key, dataset in datasets.items()}
@@ -85,7 +88,8 @@ class RayLauncher:
         try:
             # Where nodes come as they are needed, what counts is the work each of them gets done.
             packs = Packs(folder, slots=1 if grows else at_once)
-            _measure(packs, configs, datasets, ask)
+            _measure(packs, configs, datasets, ask, everyone)
+            everyone.on_phase(STARTING)
             plan = TunePlan(folder, proposer, resources.retries, packs)
             trainable = tune.with_resources(
                 tune.with_parameters(
@@ -108,9 +112,17 @@ class RayLauncher:
             everyone.on_end(folder)
 
 
-def _measure(packs: Packs, configs: list[Any], datasets: Mapping[str, Data], ask: Ask) -> None:
+def _measure(
+    packs: Packs,
+    configs: list[Any],
+    datasets: Mapping[str, Data],
+    ask: Ask,
+    everyone: Observer[Any, Any],
+) -> None:
     """Measure the shapes of which nothing is known yet, on the share of a device that their trials get."""
     waiting = packs.tasks(configs, lambda data: datasets[data_key(data)], ask.gpu)
+    if waiting:
+        everyone.on_phase(MEASURING)
     measure = ray.remote(num_cpus=ask.cpu, num_gpus=ask.gpu, max_retries=0)(_measure_here)
     found = {shape: measure.remote(task) for shape, task in waiting.items()}
     packs.record({shape: (waiting[shape], _result(steps)) for shape, steps in found.items()})
@@ -158,6 +170,8 @@ def _fitted(tuner: tune.Tuner, plan: TunePlan, watch: Watch) -> bool:
     try:
         tuner.fit()
     except Exception as error:
+        if asked():  # SIGTERM may have reached Ray's own processes as well
+            raise KeyboardInterrupt from error
         if watch.unfit is not None:
             raise RaynasError(watch.unfit) from None
         killed = isinstance(error, RuntimeError) and "Caught unexpected exception" in str(error)

@@ -17,6 +17,7 @@ from raynas.errors import RaynasError
 from raynas.launch.driver import Retries, give_up
 from raynas.launch.observer import Observer
 from raynas.launch.packs import Packs
+from raynas.launch.stop import asked
 from raynas.launch.tune.cluster import Ask, too_small
 from raynas.launch.tune.trainable import UNFIT
 from raynas.sweep.folder import AnySweep
@@ -152,10 +153,11 @@ class Watch(Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Plan the trials again, or let them have failed."""
-        if trial.num_failures:
+        if trial.num_failures and not asked():
             self._plan.died(_pack(trial), _last_words(trial))
         else:
-            # Ray does not count the loss of a node that announced its end, as spot nodes do.
+            # Ray does not count the loss of a node that announced its end, as spot nodes do; and a SIGTERM to
+            # all processes reaches the workers too.
             self._plan.stopped(_pack(trial))
         self._look(_pack(trial))
 

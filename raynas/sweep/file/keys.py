@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field, PositiveInt, ValidationError, field_validator
 
-from raynas.config import Frozen, SearchConfig, folder_name
+from raynas.config import DataConfig, Frozen, SearchConfig, folder_name
 from raynas.disk import expanded
 from raynas.errors import Problem, RaynasError, nearest, quoted
 from raynas.spaces.library import explain, locate
@@ -79,7 +79,11 @@ def nest(leaves: Mapping[str, Any]) -> dict[str, Any]:
 
 def defaults() -> dict[str, Any]:
     """Return every leaf that has a default, with it."""
-    return all_leaves(SearchConfig(space="-").model_dump(mode="json", exclude={"space"}))
+    written = SearchConfig(space="-").model_dump(mode="json", exclude={"space"})
+    # In the order of declaration, with what is written only where it is given.
+    fields = DataConfig.model_fields
+    data = {name: written["data"].get(name, field.default) for name, field in fields.items()}
+    return all_leaves({**written, "data": data})
 
 
 def unknown_key(key: object, known: tuple[str, ...], path: str) -> Problem:
