@@ -82,6 +82,14 @@ class DataConfig(Frozen):
     )
     bptt: PositiveInt = Field(35, le=10_000, description="tokens of a text that a step reads of each stream")
 
+    @property
+    def kept(self) -> float | None:
+        """The share of an image file's side that is tested where training scales random parts of it.
+
+        None where it does not, as in every search.
+        """
+        return None
+
 
 class HessianConfig(Frozen):
     """How often and how exactly the curvature of the validation loss in α is measured."""

@@ -150,13 +150,14 @@ def _folder(config: DataConfig) -> Dataset:
     classes = [path.name for path in class_folders(train_folder)]
     paths, labels = list_images(train_folder, classes)
     chosen = np.arange(len(paths))[_limited(labels, config)]
-    train = image_files_of(train_folder, [paths[index] for index in chosen], config.size)
+    train = image_files_of(train_folder, [paths[index] for index in chosen], config.size, kept=config.kept)
     test, test_labels = None, None
     if test_folder is not None:
         test_paths, test_labels = list_images(test_folder, classes)
-        test = image_files_of(test_folder, test_paths, config.size, like=train)
-    resident = config.storage == "memory" or (
-        config.storage == "auto" and int(np.prod(train.shape)) < MEMORY_LIMIT
+        test = image_files_of(test_folder, test_paths, config.size, train, config.kept)
+    # Parts are cut out of the files themselves, which are of any size.
+    resident = config.kept is None and (
+        config.storage == "memory" or (config.storage == "auto" and int(np.prod(train.shape)) < MEMORY_LIMIT)
     )
     images = _read(train, resident)
     mean, std = channel_statistics(_sample(images))

@@ -17,6 +17,39 @@ class TrainData(DataConfig):
     """
 
     valid: float = Field(0.0, ge=0, lt=1, description="share of the training images held out, to select by")
+    crop: Literal["padded", "resized"] = Field(
+        "padded",
+        description="random crop: `padded` as the data set's recipe has it, or `resized`, 8 to 100 % of the "
+        "area scaled to the image's size",
+    )
+    centre: float = Field(
+        0.875,
+        gt=0,
+        le=1,
+        description="with `crop: resized`, the share of an image file's side that is tested: 224 of 256",
+    )
+    brightness: float = Field(0.0, ge=0, le=1, description="most change of an image's brightness, either way")
+    contrast: float = Field(0.0, ge=0, le=1, description="the same of its contrast")
+    saturation: float = Field(0.0, ge=0, le=1, description="the same of its saturation")
+    hue: float = Field(0.0, ge=0, le=0.5, description="most turn of its hue, as a share of the circle")
+
+    @model_validator(mode="after")
+    def _parts_are_of_files(self) -> "TrainData":
+        if self.kept is not None and self.name == "folder" and self.storage == "memory":
+            raise ValueError(
+                "crop: resized reads every file anew in each epoch, so storage is stream or auto"
+            )
+        return self
+
+    @property
+    def kept(self) -> float | None:
+        """The share of an image file's side that is tested where training scales random parts of it."""
+        return self.centre if self.crop == "resized" else None
+
+    @property
+    def jitter(self) -> tuple[float, float, float, float]:
+        """The most by which brightness, contrast, saturation and hue change."""
+        return self.brightness, self.contrast, self.saturation, self.hue
 
 
 class TrainConfig(Frozen):

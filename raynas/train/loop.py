@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 from raynas.data.augment import Augment
 from raynas.data.dataset import Dataset
 from raynas.data.feed import ImageFeed, Images
+from raynas.data.jitter import Jitter
 from raynas.data.split import permutation
 from raynas.errors import Diverged, RaynasError
 from raynas.nets.network import Network
@@ -67,7 +68,7 @@ class Lane:
         )
         self.order = stream(config.seed, "train")
         train, held_out = divided(len(dataset.labels), config)
-        augment = Augment.of(dataset.recipe, config.data)
+        augment = Augment.of(dataset.recipe, config.data, Jitter(*config.data.jitter))
         self.feed = ImageFeed(images, train, config.batch, self.order, augment, dtype)
         self.valid = (
             ImageFeed(images, held_out, EVALUATION_BATCH, self.order, dtype=dtype) if len(held_out) else None
@@ -233,7 +234,7 @@ class Training:
         """Put one training back to where ``state`` was taken; raises `RaynasError` if it is another's."""
         if state.get("version") != STATE_VERSION:
             raise _another(f"version: {state.get('version')}", f"version: {STATE_VERSION}")
-        identity, own = state["identity"], self._identity(lane)
+        identity, own = _completed(state["identity"]), self._identity(lane)
         for key in sorted({*identity, *own}):
             if identity.get(key) != own.get(key):
                 raise _another(f"{key}: {identity.get(key)}", f"{key}: {own.get(key)}")
@@ -294,6 +295,12 @@ def divided(count: int, config: TrainConfig) -> tuple[np.ndarray[Any, Any], np.n
         )
     order = permutation(count, config.data.split_seed)
     return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def _completed(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an identity with the defaults of the keys that its version did not have."""
+    usual = TrainConfig(cell="any").plain()
+    return {**usual, **identity, "data": {**usual["data"], **identity["data"]}}
 
 
 def _another(got: str, expected: str) -> RaynasError:
