@@ -167,6 +167,11 @@ class SearchConfig(Frozen):
     def _data_by_name(cls, value: object) -> object:
         return {"name": value} if isinstance(value, str) else value
 
+    @property
+    def cpus(self) -> int:
+        """The CPUs that a trial asks for where nothing is said of them."""
+        return self.threads
+
     @field_validator("method")
     @classmethod
     def _method_has_base(cls, value: str | dict[str, Any]) -> str | dict[str, Any]:

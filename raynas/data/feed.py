@@ -134,6 +134,10 @@ class ImageFeed:
         """Batches in one pass over all images, the last one with the rest."""
         return -(-len(self._indices) // self.batch)
 
+    def size_of(self, step: int) -> int:
+        """Images of a batch of `whole_epoch`, all portions together."""
+        return min(self.batch, self.count - step * self.batch)
+
     def whole_epoch(self, portion: Portion = ALONE) -> Iterator[ImageBatch]:
         """Yield every image once, in a new random order, augmented; the last batch is the rest.
 

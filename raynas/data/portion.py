@@ -1,9 +1,10 @@
 """A portion of every batch, where several processes share one training."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 LEAST = 2
 """Images of a portion where a batch has that many for each: batch norm cannot normalise a single one."""
@@ -31,6 +32,16 @@ class Portion(NamedTuple):
             rows.append(torch.arange(low, high))
             sizes.append(high - low)
         return torch.cat(rows), sizes
+
+    def add_up(self, tensors: Sequence[Tensor]) -> None:
+        """Put into each tensor, of one type and device, the sum of all portions', in one message."""
+        if self.parts == 1:
+            return
+        whole = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        distributed.all_reduce(whole)
+        pieces = torch.split(whole, [tensor.numel() for tensor in tensors])
+        for tensor, piece in zip(tensors, pieces, strict=True):
+            tensor.copy_(piece.view(tensor.shape))
 
 
 ALONE = Portion()

@@ -91,6 +91,12 @@ class TrainConfig(Frozen):
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of the network's arithmetic")
     channels_last: bool = Field(True, description="keep a pixel's channels side by side in memory")
     compile: bool = Field(False, description="let torch.compile fuse the network; for long runs on a GPU")
+    devices: PositiveInt = Field(
+        1,
+        le=64,
+        description="processes, each with a device, that share each batch and normalise by their own part; "
+        "as many as `resources.gpu` says where left out",
+    )
     threads: PositiveInt = Field(
         1, le=MOST_THREADS, description="CPU threads; other counts give other roundings"
     )
@@ -108,6 +114,17 @@ class TrainConfig(Frozen):
         if self.warmup >= self.epochs and self.warmup:
             raise ValueError(f"warmup takes {self.warmup} of {self.epochs} epochs: none is left to train in")
         return self
+
+    @model_validator(mode="after")
+    def _each_device_has_images(self) -> "TrainConfig":
+        if self.devices > 1 and self.batch < 2 * self.devices:
+            raise ValueError(f"a batch of {self.batch} gives {self.devices} devices fewer than 2 images each")
+        return self
+
+    @property
+    def cpus(self) -> int:
+        """The CPUs that a trial asks for where nothing is said of them."""
+        return self.threads * self.devices
 
     def plain(self) -> dict[str, Any]:
         """Return the configuration as plain JSON data."""
