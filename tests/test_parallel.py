@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 import torch
 from helpers.cli_folders import environment
 from torch import nn
@@ -18,9 +19,11 @@ from torch.nn.functional import cross_entropy
 
 from raynas.data.catalogue import ImageRecipe
 from raynas.data.dataset import from_arrays
+from raynas.data.load import load_data
 from raynas.errors import FileProblems, RaynasError
 from raynas.launch.device import make_deterministic, only_loopback
 from raynas.launch.local import LocalLauncher
+from raynas.launch.tune.launcher import RayLauncher
 from raynas.spaces.literature import load_cell
 from raynas.sweep.file.load import load_any
 from raynas.sweep.folder import TrainSweep
@@ -103,7 +106,7 @@ def test_two_processes_are_one_that_normalises_each_portion_alone(team):
     assert not multiprocessing.active_children()  # it is done, and has ended them
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 def test_a_team_goes_on_from_its_state_to_the_same_bits(team):
     whole, state, reports = team
     again = Team([config()], CELL, noise(), CPU, make_deterministic, dtype=torch.float64)
@@ -115,7 +118,7 @@ def test_a_team_goes_on_from_its_state_to_the_same_bits(team):
             assert torch.equal(ours, theirs[group][name]), name
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 def test_a_killed_process_ends_the_training_and_leaves_no_orphan():
     team = Team([config(epochs=1000)], CELL, noise(), CPU, make_deterministic)
     first, second = multiprocessing.active_children()
@@ -187,6 +190,33 @@ def test_a_killed_trial_takes_its_processes_along_and_goes_on_to_the_same_bits(t
     LocalLauncher("cpu").run(TrainSweep(broken.path))
     [again] = TrainSweep(broken.path).records()
     assert again.reports == record.reports
+
+
+@pytest.mark.ray
+@pytest.mark.drill
+def test_on_ray_a_trial_starts_processes_of_its_own(tmp_path, monkeypatch):
+    """Two whole GPUs that only Ray believes in: the CPU stands in for each."""
+    monkeypatch.chdir(tmp_path)
+    short = FILE.replace("epochs: 40", "epochs: 2")
+    text = short.replace("devices: 2", "resources: {gpu: 2}").replace("name: shared", "name: on-ray")
+    Path("on-ray.yaml").write_text(text, encoding="utf-8")
+    folder = TrainSweep((Path("runs") / "on-ray").absolute())
+    folder.create(load_any(Path("on-ray.yaml")), text)
+    monkeypatch.setenv("RAYNAS_ALLOW_LOGICAL_GPU", "1")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(
+        address="local", num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False,
+        logging_level="CRITICAL", _node_ip_address="127.0.0.1",
+    )  # fmt: skip
+    try:
+        RayLauncher().run(folder)
+    finally:
+        ray.shutdown()
+    [record] = folder.records()
+    assert record.status == "finished"
+    configs = [record.config]
+    alone = Team(configs, CELL, load_data(configs[0].data), CPU, make_deterministic)
+    assert tuple(report for [report] in alone) == record.reports
 
 
 def problems(text, tmp_path):

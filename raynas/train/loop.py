@@ -25,6 +25,7 @@ from raynas.data.split import permutation
 from raynas.errors import Diverged, RaynasError
 from raynas.nets.network import Network
 from raynas.nets.ops.plain import noise_from
+from raynas.search.abilities import check_abilities
 from raynas.search.memory import peak_memory, reset_peak_memory
 from raynas.search.streams import stream
 from raynas.spaces import skeletons
@@ -103,6 +104,8 @@ class Lane:
         """Move the weights by images that are a ``share`` of a batch; other portions have the rest."""
         config = self.config
         self.optimiser.zero_grad(set_to_none=True)
+        if config.compile:
+            self.trained.draw(len(images))
         with self._arithmetic():
             logits, second = self.forward(images.contiguous(memory_format=self.layout))
             loss = total = cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
@@ -187,6 +190,7 @@ class Training:
         dtype: torch.dtype = torch.float32,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        check_abilities(configs[0], torch.device(device))
         self.configs, self.config, self.genotype = tuple(configs), configs[0], genotype
         self.dataset, self.device, self.dtype, self.clock = dataset, torch.device(device), dtype, clock
         self.images = Images(dataset, self.device) if images is None else images
