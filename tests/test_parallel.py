@@ -135,7 +135,7 @@ FILE = """\
 name: shared
 train: quick
 data: {name: digits, limit: 64}
-epochs: 40
+epochs: 6
 channels: 2
 batch: 16
 devices: 2
@@ -177,7 +177,7 @@ def test_a_killed_trial_takes_its_processes_along_and_goes_on_to_the_same_bits(t
     assert record.config.devices == 2
     code = "from raynas.cli.main import main; main(['resume', 'broken', '--local'])"
     process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | environment())
-    while process.poll() is None and len(broken.records()[0].reports) < 3:
+    while process.poll() is None and len(broken.records()[0].reports) < 2:
         time.sleep(0.01)
     members = members_of(process.pid)
     assert len(members) == 2
@@ -197,7 +197,7 @@ def test_a_killed_trial_takes_its_processes_along_and_goes_on_to_the_same_bits(t
 def test_on_ray_a_trial_starts_processes_of_its_own(tmp_path, monkeypatch):
     """Two whole GPUs that only Ray believes in: the CPU stands in for each."""
     monkeypatch.chdir(tmp_path)
-    short = FILE.replace("epochs: 40", "epochs: 2")
+    short = FILE.replace("epochs: 6", "epochs: 2")
     text = short.replace("devices: 2", "resources: {gpu: 2}").replace("name: shared", "name: on-ray")
     Path("on-ray.yaml").write_text(text, encoding="utf-8")
     folder = TrainSweep((Path("runs") / "on-ray").absolute())

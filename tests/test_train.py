@@ -241,12 +241,10 @@ def test_in_bfloat16_the_losses_are_about_the_same_and_the_weights_stay_float32(
 def test_what_a_machine_cannot_do_is_said_before_the_training(digits, monkeypatch):
     monkeypatch.setattr("raynas.search.abilities.lacks_bfloat16", lambda kind: f"this {kind} cannot")
     monkeypatch.setattr("raynas.search.abilities.lacks_compiler", lambda kind: f"{kind}: no compiler")
-    for changes, words in (
-        ({"precision": "bfloat16"}, "this cpu cannot"),
-        ({"compile": True}, "no compiler"),
-    ):
-        with pytest.raises(RaynasError, match=words):
-            Training([config(**changes)], DARTS_V2, digits)
+    with pytest.raises(RaynasError, match="this cpu cannot"):
+        Training([config(precision="bfloat16")], DARTS_V2, digits)
+    with pytest.raises(RaynasError, match="no compiler"):
+        Training([config(compile=True)], DARTS_V2, digits)
 
 
 @pytest.mark.slow
@@ -257,12 +255,11 @@ def test_a_compiled_network_is_one_graph_and_computes_the_same(digits, monkeypat
     monkeypatch.setattr("raynas.search.abilities.lacks_compiler", lambda kind: None)
     edges = [Choice(op, source, 2) for op, source in (("sep_conv_3x3", 0), ("skip_connect", 1))]
     cell = Genotype.of("s4", 1, {"normal": edges, "reduce": edges})
-    one, other = (Training([config(compile=each)], cell, digits) for each in (False, True))
-    assert other.advance() == one.advance()
+    [plain] = Training([config()], cell, digits).advance()
     counters.clear()
     dropping = Training([config(compile=True, drop_path=0.5)], cell, digits)
     losses = [report.train_loss for [report] in dropping]
-    assert losses[0] == one.history[0][0].train_loss
+    assert losses[0] == plain.train_loss  # the first epoch drops nothing
     assert np.isfinite(losses).all()
     assert not counters["graph_break"]
 
