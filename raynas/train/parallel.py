@@ -59,9 +59,13 @@ class Team(Training):
         [config] = configs
         device = torch.device(device)
         _check(config, device)
-        super().__init__(configs, genotype, dataset, "cpu", dtype=dtype)
-        self.device = device
+        # Of what is kept here nothing is computed: whether the devices can is theirs to say.
+        kept = config.model_copy(update={"precision": "float32", "compile": False})
+        super().__init__([kept], genotype, dataset, "cpu", dtype=dtype)
+        self.configs, self.config, self.device = (config,), config, device
         lane = self.lanes[0]
+        if not isinstance(lane, Lane):
+            raise RaynasError("a language model is trained on one device", got=f"devices: {config.devices}")
         if lane.feed.batch < LEAST * config.devices:
             raise RaynasError(
                 f"a batch of {dataset.name} is too small for {config.devices} devices",
@@ -94,7 +98,11 @@ class Team(Training):
 
     def load_state_dict(self, state: Mapping[str, Any], lane: int = 0) -> None:
         """Put all of them back to where ``state`` was taken; raises `RaynasError` if it is another's."""
-        self._take(dict(state))
+        try:
+            self._take(dict(state))
+        except BaseException:
+            self._end()
+            raise
         if self.epoch < self.epochs:
             self._ask("load", dump(dict(state)))
 
