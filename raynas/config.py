@@ -103,6 +103,14 @@ class DataConfig(Frozen):
         written: dict[str, Any] = handler(self)
         return written if self.test else {key: value for key, value in written.items() if key != "test"}
 
+    @property
+    def kept(self) -> float | None:
+        """The share of an image file's side that is tested where training scales random parts of it.
+
+        None where it does not, as in every search.
+        """
+        return None
+
 
 class HessianConfig(Frozen):
     """How often and how exactly the curvature of the validation loss in α is measured."""
@@ -179,6 +187,11 @@ class SearchConfig(Frozen):
     @classmethod
     def _data_by_name(cls, value: object) -> object:
         return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def cpus(self) -> int:
+        """The CPUs that a trial asks for where nothing is said of them."""
+        return self.threads
 
     @field_validator("method")
     @classmethod

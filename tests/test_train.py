@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.utils import counters
 from torch.nn.functional import cross_entropy
 
 from raynas.config import DataConfig
@@ -13,6 +14,7 @@ from raynas.data.catalogue import ImageRecipe
 from raynas.data.dataset import from_arrays
 from raynas.data.load import load_data
 from raynas.errors import Diverged, RaynasError
+from raynas.search.abilities import lacks_bfloat16
 from raynas.search.streams import stream
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Choice
@@ -132,13 +134,13 @@ def test_drop_path_spares_identities_and_keeps_the_mean():
     trained.train()
     trained.chance = 0.5
     x = torch.ones(4000, 2, 1, 1)
-    out = trained._drop(operations[0], None, x)
+    out = trained._drop(0, operations[0], None, x)
     rows = out[:, :, 0, 0]
     assert set(rows.flatten().tolist()) == {0.0, 2.0}
     assert torch.equal(rows[:, 0], rows[:, 1])
     assert out.mean().item() == pytest.approx(1, abs=0.06)
     trained.eval()
-    assert trained._drop(operations[0].eval(), None, x) is None
+    assert trained._drop(0, operations[0].eval(), None, x) is None
 
 
 def test_the_deployed_network_has_no_auxiliary_head():
@@ -215,6 +217,51 @@ def test_a_report_survives_json():
     assert TrainReport.from_json(report.to_json() | {"later": 1}) == report
     with pytest.raises(TypeError, match="train_loss"):
         TrainReport.from_json(report.to_json() | {"train_loss": "0.1"})
+
+
+def test_the_layout_in_memory_changes_roundings_alone(digits):
+    losses = []
+    for channels_last in (True, False):
+        [report] = Training(
+            [config(channels_last=channels_last)], DARTS_V2, digits, dtype=torch.float64
+        ).advance()
+        losses.append(report.train_loss)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-10)
+
+
+@pytest.mark.skipif(lacks_bfloat16("cpu") is not None, reason="this CPU has no bfloat16")
+def test_in_bfloat16_the_losses_are_about_the_same_and_the_weights_stay_float32(digits):
+    trainings = [Training([config(precision=p)], DARTS_V2, digits) for p in ("float32", "bfloat16")]
+    [exact], [low] = (training.advance() for training in trainings)
+    assert low.train_loss != exact.train_loss
+    assert low.train_loss == pytest.approx(exact.train_loss, rel=0.02)
+    assert {p.dtype for p in trainings[1].lanes[0].trained.parameters()} == {torch.float32}
+
+
+def test_what_a_machine_cannot_do_is_said_before_the_training(digits, monkeypatch):
+    monkeypatch.setattr("raynas.search.abilities.lacks_bfloat16", lambda kind: f"this {kind} cannot")
+    monkeypatch.setattr("raynas.search.abilities.lacks_compiler", lambda kind: f"{kind}: no compiler")
+    with pytest.raises(RaynasError, match="this cpu cannot"):
+        Training([config(precision="bfloat16")], DARTS_V2, digits)
+    with pytest.raises(RaynasError, match="no compiler"):
+        Training([config(compile=True)], DARTS_V2, digits)
+
+
+@pytest.mark.slow
+def test_a_compiled_network_is_one_graph_and_computes_the_same(digits, monkeypatch):
+    """Dynamo's graph, run operation by operation: what a compiler makes of it is not raynas' to test."""
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda module: compiled(module, backend="eager", dynamic=True))
+    monkeypatch.setattr("raynas.search.abilities.lacks_compiler", lambda kind: None)
+    edges = [Choice(op, source, 2) for op, source in (("sep_conv_3x3", 0), ("skip_connect", 1))]
+    cell = Genotype.of("s4", 1, {"normal": edges, "reduce": edges})
+    [plain] = Training([config()], cell, digits).advance()
+    counters.clear()
+    dropping = Training([config(compile=True, drop_path=0.5)], cell, digits)
+    losses = [report.train_loss for [report] in dropping]
+    assert losses[0] == plain.train_loss  # the first epoch drops nothing
+    assert np.isfinite(losses).all()
+    assert not counters["graph_break"]
 
 
 def test_a_random_operation_repeats_with_its_seed_and_after_a_resume(digits):

@@ -12,7 +12,7 @@ from raynas.config import SearchConfig
 from raynas.data.catalogue import ImageRecipe
 from raynas.data.split import split
 from raynas.errors import Diverged
-from raynas.launch.trial import make_deterministic
+from raynas.launch.device import make_deterministic
 from raynas.search.loop import Pack
 from raynas.spaces.library import load_space
 

@@ -13,7 +13,7 @@ import torch
 from benchmarks.gpu.where import Where, pack_on
 from benchmarks.lines import Line, at_least
 from raynas.bilevel.records import EpochReport
-from raynas.launch.trial import make_deterministic
+from raynas.launch.device import make_deterministic
 from raynas.search.checkpoint import dump, load
 from raynas.search.loop import Pack
 

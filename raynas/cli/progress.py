@@ -123,7 +123,7 @@ class SweepProgress:
             held = len(packs) * self.sweep.resources.gpu
             return f"{held:g} GPU{'s' if held > 1 else ''}"
         cpu = self.sweep.resources.cpu
-        held = sum(cpu if cpu is not None else record.config.threads for record in packs.values())
+        held = sum(cpu if cpu is not None else record.config.cpus for record in packs.values())
         return f"{held:g} CPU{'' if held == 1 else 's'}"
 
     def ranking(self) -> tuple[Ranked, ...]:

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches on the device: random crop, mirroring, cutout, normalisation.
+"""Augmentation of whole batches on the device: random crop, mirroring, colours, cutout, normalisation.
 
 The random numbers are drawn on the CPU, a row per image, so that they are the same on every device and
 wherever the images come from.
@@ -11,25 +11,40 @@ from torch import Tensor
 from torch.nn.functional import pad as pad_zeros
 
 from raynas.config import DataConfig
+from raynas.data import boxes, jitter
 from raynas.data.catalogue import ImageRecipe
+from raynas.data.jitter import Jitter
 
 TOP, LEFT, MIRRORED, ROW, COLUMN = range(5)
 """Columns of the draws: crop offset, whether mirrored, centre of the cutout."""
 
+NUMBERS = boxes.NUMBERS + jitter.NUMBERS
+"""Columns of what is drawn besides: a resized crop's, then those of colours."""
+
+_NONE = Jitter()
+
 
 @dataclass(frozen=True)
 class Augment:
-    """Crop after padding ``pad`` zero pixels per side, mirror half of them, blank squares of ``cutout``."""
+    """Crop after padding ``pad`` zero pixels per side, mirror half of them, blank squares of ``cutout``.
+
+    With ``resized`` a random part is scaled to an image's size instead of that crop, and ``jitter`` changes
+    colours.
+    """
 
     pad: int = 0
     flip: bool = False
     cutout: int = 0
+    resized: bool = False
+    jitter: Jitter = _NONE
 
     @classmethod
-    def of(cls, recipe: ImageRecipe, config: DataConfig) -> "Augment | None":
+    def of(cls, recipe: ImageRecipe, config: DataConfig, jitter: Jitter = _NONE) -> "Augment | None":
         """Return what ``config`` asks of a data set with this recipe; None when that is nothing."""
-        crop_and_flip = (recipe.pad, recipe.flip) if config.augment else (0, False)
-        augment = cls(*crop_and_flip, config.cutout)
+        pad, flip, resized = recipe.pad, recipe.flip, config.kept is not None
+        if not config.augment:
+            pad, flip, resized, jitter = 0, False, False, _NONE
+        augment = cls(0 if resized else pad, flip, config.cutout, resized, jitter)
         return None if augment == cls() else augment
 
     def draw(
@@ -47,12 +62,27 @@ class Augment:
             drawn[spared, ROW] = height + self.cutout
         return drawn
 
+    def draw_more(self, count: int, generator: torch.Generator) -> Tensor | None:
+        """Draw what a resized crop and colours take: float32 [count, NUMBERS] in [0, 1), on the CPU.
+
+        All is drawn if either is switched on, and nothing if none is.
+        """
+        if not self.resized and self.jitter == _NONE:
+            return None
+        return torch.rand(count, NUMBERS, generator=generator)
+
     def move(self, pixels: Tensor, draws: Tensor) -> Tensor:
         """Crop and mirror the pixels [b, C, H, W], of any type, before they are normalised."""
         if not (self.pad or self.flip):
             return pixels
         mirrored = draws[:, MIRRORED] if self.flip else None
         return crop(pixels, self.pad, draws[:, TOP], draws[:, LEFT], mirrored)
+
+    def recolour(self, pixels: Tensor, more: Tensor | None) -> Tensor:
+        """Change the colours of pixels uint8 [b, C, H, W] by their numbers [b, NUMBERS]."""
+        if more is None or self.jitter == _NONE:
+            return pixels
+        return self.jitter(pixels, more[:, boxes.NUMBERS :])
 
     def blank(self, images: Tensor, draws: Tensor) -> Tensor:
         """Cut the square out of normalised images [b, C, H, W]."""

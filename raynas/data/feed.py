@@ -14,8 +14,11 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from raynas.data.augment import Augment, normalise_pixels
+from raynas.data.boxes import NUMBERS
 from raynas.data.dataset import Dataset
 from raynas.data.folder import ImageFiles
+from raynas.data.portion import ALONE, Portion
+from raynas.data.resized import places, resample
 from raynas.data.stream import StreamedImages
 from raynas.errors import RaynasError
 
@@ -57,16 +60,25 @@ class Images:
     def __len__(self) -> int:
         return len(self._labels)
 
-    def read(self, order: Tensor, batch: int) -> Iterator[ImageBatch]:
-        """Yield pixels uint8 [b, C, H, W] and labels int64 [b] of the images ``order`` int64 [n] (CPU)."""
+    def read(
+        self, order: Tensor, batch: int | list[int], parts: Tensor | None = None
+    ) -> Iterator[ImageBatch]:
+        """Yield pixels uint8 [b, C, H, W] and labels int64 [b] of the images ``order`` int64 [n] (CPU).
+
+        ``batch`` is the size of all batches but the last, or of each. ``parts`` [n, NUMBERS] (CPU) choose a
+        part of each image, scaled to the size of all.
+        """
         rows = order.to(self.device)
         labels = torch.split(self._labels[rows], batch)
+        chosen_parts = None if parts is None else torch.split(parts, batch)
         if isinstance(self._source, StreamedImages):
-            pixels = self._source.read(torch.split(order, batch))
+            pixels = self._source.read(torch.split(order, batch), chosen_parts)
             yield from ((x.to(self.device), y) for x, y in zip(pixels, labels, strict=True))
-        else:
-            for chosen, y in zip(torch.split(rows, batch), labels, strict=True):
-                yield self._source.index_select(0, chosen).permute(0, 3, 1, 2), y
+            return
+        size = self.shape[1:]
+        for step, (chosen, y) in enumerate(zip(torch.split(rows, batch), labels, strict=True)):
+            x = self._source.index_select(0, chosen).permute(0, 3, 1, 2)
+            yield (x if chosen_parts is None else resample(x, places(chosen_parts[step], *size), size)), y
 
 
 class ImageFeed:
@@ -111,12 +123,7 @@ class ImageFeed:
         """
         steps = self.steps_per_epoch if steps is None else steps
         order = self._shuffled(steps, self.batch, self._generator)
-        if self._augment is None:
-            return self._plain(order, self.batch)
-        _, height, width = self._images.shape
-        # All at once, on the CPU: the numbers do not depend on where images lie, nor on how far an epoch got.
-        draws = self._augment.draw(len(order), height, width, self._generator, cutout)
-        return self._augmented(self._augment, order, draws)
+        return self._drawn(order, ALONE, cutout)
 
     @property
     def count(self) -> int:
@@ -128,14 +135,17 @@ class ImageFeed:
         """Batches in one pass over all images, the last one with the rest."""
         return -(-len(self._indices) // self.batch)
 
-    def whole_epoch(self) -> Iterator[ImageBatch]:
-        """Yield every image once, in a new random order, augmented; the last batch is the rest."""
+    def size_of(self, step: int) -> int:
+        """Images of a batch of `whole_epoch`, all portions together."""
+        return min(self.batch, self.count - step * self.batch)
+
+    def whole_epoch(self, portion: Portion = ALONE) -> Iterator[ImageBatch]:
+        """Yield every image once, in a new random order, augmented; the last batch is the rest.
+
+        Of every batch it is a ``portion``; all of them draw the same numbers.
+        """
         order = self._indices[torch.randperm(len(self._indices), generator=self._generator)]
-        if self._augment is None:
-            return self._plain(order, self.batch)
-        _, height, width = self._images.shape
-        draws = self._augment.draw(len(order), height, width, self._generator)
-        return self._augmented(self._augment, order, draws)
+        return self._drawn(order, portion)
 
     def plain(self, batch: int | None = None) -> Iterator[ImageBatch]:
         """Yield every image once, in the order of the indices, not augmented; the last batch is the rest."""
@@ -176,14 +186,31 @@ class ImageFeed:
         orders = [torch.randperm(count, generator=generator)[:full] for _ in range(passes)]
         return self._indices[torch.cat(orders)[: steps * batch]]
 
-    def _plain(self, order: Tensor, batch: int) -> Iterator[ImageBatch]:
+    def _plain(self, order: Tensor, batch: int | list[int]) -> Iterator[ImageBatch]:
         for pixels, labels in self._images.read(order, batch):
             yield self._normalise(pixels), labels
 
-    def _augmented(self, augment: Augment, order: Tensor, draws: Tensor) -> Iterator[ImageBatch]:
-        drawn = torch.split(draws.to(self._images.device), self.batch)
-        for (pixels, labels), rows in zip(self._images.read(order, self.batch), drawn, strict=True):
-            yield augment.blank(self._normalise(augment.move(pixels, rows)), rows), labels
+    def _drawn(self, order: Tensor, portion: Portion, cutout: float = 1.0) -> Iterator[ImageBatch]:
+        """Draw what the images of ``order`` take; yield a portion of their batches, augmented."""
+        rows, sizes = portion.deal(len(order), self.batch)
+        augment = self._augment
+        if augment is None:
+            return self._plain(order[rows], sizes)
+        _, height, width = self._images.shape
+        draws = augment.draw(len(order), height, width, self._generator, cutout)
+        more = augment.draw_more(len(order), self._generator)
+        return self._augmented(augment, order[rows], sizes, draws[rows], None if more is None else more[rows])
+
+    def _augmented(
+        self, augment: Augment, order: Tensor, sizes: list[int], draws: Tensor, more: Tensor | None
+    ) -> Iterator[ImageBatch]:
+        drawn = torch.split(draws.to(self._images.device), sizes)
+        others = [None] * len(sizes) if more is None else torch.split(more, sizes)
+        parts = more[:, :NUMBERS] if more is not None and augment.resized else None
+        batches = self._images.read(order, sizes, parts)
+        for (pixels, labels), rows, numbers in zip(batches, drawn, others, strict=True):
+            moved = augment.recolour(augment.move(pixels, rows), numbers)
+            yield augment.blank(self._normalise(moved), rows), labels
 
     def _normalise(self, pixels: Tensor) -> Tensor:
         return normalise_pixels(pixels, self._mean, self._std)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raynas.cpus import whole_cpus
-from raynas.data.pixels import fitted, open_image, to_colour, turned, unreadable
+from raynas.data.pixels import cut_out, fitted, open_image, to_colour, turned, unreadable
 from raynas.data.tree import class_folders, image_files
 from raynas.errors import RaynasError
 
@@ -24,7 +24,8 @@ class ImageFiles:
 
     ``names`` are relative paths as a fixed-width bytes array and ``file_bytes`` their sizes, so that a
     million of them travel between processes without a copy. With ``fit``, a file of another size is scaled
-    until it covers ``size`` and cropped at the centre; without, it is an error.
+    until it covers ``size`` and cropped at the centre; without, it is an error. With ``kept`` that crop is
+    tighter: it has this share of the image's shorter side.
     """
 
     root: str
@@ -32,6 +33,7 @@ class ImageFiles:
     file_bytes: NDArray[np.int64]
     size: tuple[int, int]
     fit: bool
+    kept: float | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -48,11 +50,14 @@ class ImageFiles:
         """Return the file of one image."""
         return Path(self.root, os.fsdecode(bytes(self.names[index])))
 
-    def decode(self) -> NDArray[np.uint8]:
-        """Decode all of them, here and now: uint8 [n, H, W, 3]; raises `RaynasError` naming a bad file."""
+    def decode(self, parts: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
+        """Decode all of them, here and now: uint8 [n, H, W, 3]; raises `RaynasError` naming a bad file.
+
+        With ``parts`` [n, NUMBERS] it is the part of each that these numbers choose (`raynas.data.boxes`).
+        """
         out = np.empty(self.shape, np.uint8)
         for index in range(len(self)):
-            self._decode_into(out[index], self.path(index))
+            self._decode_into(out[index], self.path(index), None if parts is None else parts[index])
         return out
 
     def decode_in_threads(self) -> NDArray[np.uint8]:
@@ -76,14 +81,18 @@ class ImageFiles:
         if not self.fit:
             _in_threads(check, range(0, len(self), _CHUNK))
 
-    def _decode_into(self, out: NDArray[np.uint8], path: Path) -> None:
+    def _decode_into(
+        self, out: NDArray[np.uint8], path: Path, part: NDArray[np.float32] | None = None
+    ) -> None:
         height, width = self.size
         with open_image(path) as image:
             colour = to_colour(image, path)
-        if colour.size != (width, height):
-            if not self.fit:
-                self._check_size(colour.size, path)
-            colour = fitted(colour, self.size)
+        if not self.fit:
+            self._check_size(colour.size, path)
+        if part is not None:
+            colour = cut_out(colour, part, self.size)
+        elif self.kept is not None or colour.size != (width, height):
+            colour = fitted(colour, self.size, self.kept)
         out[:] = np.asarray(colour)
 
     def _check_size(self, size: tuple[int, int], path: Path) -> None:
@@ -112,11 +121,16 @@ def list_images(folder: Path, classes: list[str]) -> tuple[list[Path], NDArray[n
 
 
 def image_files_of(
-    folder: Path, paths: list[Path], size: int | None, like: ImageFiles | None = None
+    folder: Path,
+    paths: list[Path],
+    size: int | None,
+    like: ImageFiles | None = None,
+    kept: float | None = None,
 ) -> ImageFiles:
     """Collect ``paths`` below ``folder`` at ``size`` pixels per side, or as large as ``like`` or the first.
 
-    Raises `RaynasError` for a first file that cannot be read.
+    ``kept`` is the share of a side that is seen where no part is drawn. Raises `RaynasError` for a first file
+    that cannot be read.
     """
     if like is not None:
         target = like.size
@@ -131,7 +145,7 @@ def image_files_of(
         sizes = np.array([path.stat().st_size for path in paths], np.int64)
     except OSError as error:  # gone since it was listed
         raise unreadable(error.filename, error) from None
-    return ImageFiles(str(folder.absolute()), names, sizes, target, fit=size is not None)
+    return ImageFiles(str(folder.absolute()), names, sizes, target, size is not None, kept)
 
 
 def _in_threads(task: Callable[[int], None], items: Iterable[int]) -> None:

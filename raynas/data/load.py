@@ -192,16 +192,19 @@ def _folder(config: DataConfig) -> Dataset:
     tests = held_out(labels, config)
     rest = np.setdiff1d(np.arange(len(paths)), tests)
     chosen = rest[_limited(labels[rest], config)]
-    train = image_files_of(train_folder, [paths[index] for index in chosen], config.size)
+    train = image_files_of(train_folder, [paths[index] for index in chosen], config.size, kept=config.kept)
     test, test_labels = None, None
     if len(tests):
-        test = image_files_of(train_folder, [paths[index] for index in tests], config.size, like=train)
+        test = image_files_of(
+            train_folder, [paths[index] for index in tests], config.size, train, config.kept
+        )
         test_labels = labels[tests]
     elif test_folder is not None:
         test_paths, test_labels = list_images(test_folder, classes)
-        test = image_files_of(test_folder, test_paths, config.size, like=train)
-    resident = config.storage == "memory" or (
-        config.storage == "auto" and int(np.prod(train.shape)) < MEMORY_LIMIT
+        test = image_files_of(test_folder, test_paths, config.size, train, config.kept)
+    # Parts are cut out of the files themselves, which are of any size.
+    resident = config.kept is None and (
+        config.storage == "memory" or (config.storage == "auto" and int(np.prod(train.shape)) < MEMORY_LIMIT)
     )
     images = _read(train, resident)
     mean, std = channel_statistics(_sample(images))

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from raynas.data.boxes import around_centre, boxes
 from raynas.errors import RaynasError, short
 
 if TYPE_CHECKING:
@@ -79,12 +81,30 @@ def to_colour(image: "Image.Image", path: Path) -> "Image.Image":
         raise unreadable(path, error) from error
 
 
-def fitted(image: "Image.Image", size: tuple[int, int]) -> "Image.Image":
-    """Return an image scaled until it covers ``size`` (height, width) and cropped at the centre."""
+def fitted(image: "Image.Image", size: tuple[int, int], kept: float | None = None) -> "Image.Image":
+    """Return an image scaled until it covers ``size`` (height, width) and cropped at the centre.
+
+    With ``kept`` it is scaled further, until the crop has this share of the tighter side, and rounded as
+    torchvision's Resize and CenterCrop round.
+    """
     from PIL import Image, ImageOps
 
     height, width = size
-    return ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+    if kept is None:
+        return ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+    tall, wide = around_centre(image.height, image.width, size, kept)
+    top, left = round((tall - height) / 2), round((wide - width) / 2)
+    scaled = image.resize((wide, tall), Image.Resampling.BILINEAR)
+    return scaled.crop((left, top, left + width, top + height))
+
+
+def cut_out(image: "Image.Image", part: NDArray[np.float32], size: tuple[int, int]) -> "Image.Image":
+    """Return the part of an image that random numbers [NUMBERS] choose, at ``size`` (height, width)."""
+    from PIL import Image
+
+    [[top, left, tall, wide]] = boxes(part[None], image.height, image.width).tolist()
+    piece = image.crop((left, top, left + wide, top + tall))
+    return piece.resize((size[1], size[0]), Image.Resampling.BILINEAR)
 
 
 def _like(image: "Image.Image", other: "Image.Image") -> "Image.Image":

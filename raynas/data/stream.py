@@ -13,6 +13,9 @@ from torch.utils.data import Dataset as TorchDataset
 from raynas.data.folder import ImageFiles
 from raynas.errors import RaynasError
 
+_Request = tuple[NDArray[np.int64], NDArray[np.float32] | None]
+"""Which images a batch has, and the part of each that is read."""
+
 
 class StreamedImages:
     """Reads images from files with ``workers`` processes for every iteration that is under way.
@@ -25,12 +28,15 @@ class StreamedImages:
         self._workers = workers
         self._idle: list[_Loader] = []
 
-    def read(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Yield uint8 [b, C, H, W] on the CPU for every tensor of indices int64 [b]."""
+    def read(self, batches: Sequence[Tensor], parts: Sequence[Tensor] | None = None) -> Iterator[Tensor]:
+        """Yield uint8 [b, C, H, W] on the CPU for every tensor of indices int64 [b].
+
+        ``parts`` [b, NUMBERS] choose the part of each image that is read, all of it without them.
+        """
         # One loader for each iteration under way: training and validation halves are read in turns.
         loader = self._idle.pop() if self._idle else _Loader(self._files, self._workers)
         try:
-            yield from loader.read(batches)
+            yield from loader.read(batches, parts)
         finally:
             self._idle.append(loader)
 
@@ -39,10 +45,10 @@ class _Loader:
     """One DataLoader; what it yields next is whatever batches of indices were put into its sampler."""
 
     def __init__(self, files: ImageFiles, workers: int) -> None:
-        self._batches: list[list[int]] = []
+        self._batches: list[_Request] = []
         self._loader: DataLoader[NDArray[np.uint8] | RaynasError] = DataLoader(
             _Decoder(files),
-            batch_sampler=self._batches,
+            batch_sampler=self._batches,  # type: ignore[arg-type]  # a batch is asked for as one
             num_workers=workers,
             collate_fn=_as_it_is,
             persistent_workers=workers > 0,
@@ -50,10 +56,11 @@ class _Loader:
             generator=torch.Generator(),
         )
 
-    def read(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+    def read(self, batches: Sequence[Tensor], parts: Sequence[Tensor] | None) -> Iterator[Tensor]:
+        chosen = [None] * len(batches) if parts is None else [part.numpy() for part in parts]
         # In place: the DataLoader holds this very list. Workers never see it; they are sent indices, so they
         # outlive it.
-        self._batches[:] = [batch.tolist() for batch in batches]
+        self._batches[:] = [(batch.numpy(), part) for batch, part in zip(batches, chosen, strict=True)]
         for pixels in self._loader:
             if isinstance(pixels, RaynasError):
                 raise pixels
@@ -72,9 +79,10 @@ class _Decoder(TorchDataset[NDArray[np.uint8] | RaynasError]):
     def __len__(self) -> int:
         return len(self._files)
 
-    def __getitems__(self, indices: list[int]) -> NDArray[np.uint8] | RaynasError:
+    def __getitems__(self, request: _Request) -> NDArray[np.uint8] | RaynasError:
+        indices, parts = request
         try:
-            return self._files[np.array(indices)].decode()
+            return self._files[indices].decode(parts)
         except RaynasError as error:
             return error
 

@@ -1,12 +1,15 @@
-"""The device that a search computes on, and the share of it."""
+"""Which device a trial computes on, how much of it, and what pins its numbers there."""
 
 import os
+import socket
 from contextlib import suppress
 from pathlib import Path
 
 import torch
 
+from raynas.config import SearchConfig
 from raynas.errors import RaynasError
+from raynas.train.config import TrainConfig
 
 HEADROOM = 0.92
 """Part of its share that a trial's tensors may fill: the CUDA context and libraries need the rest."""
@@ -79,3 +82,20 @@ def memory_share(device: torch.device, share: float) -> float:
         used = int(Path("/sys/fs/cgroup/memory.current").read_text())
         free.append(int(Path("/sys/fs/cgroup/memory.max").read_text()) - used)
     return HEADROOM * share * min(free) / 2**20
+
+
+def make_deterministic(config: SearchConfig | TrainConfig) -> None:
+    """Pin what would change a search's numbers from outside: CPU threads and the choice of kernels."""
+    # cuBLAS reads this when it first makes a handle; without it torch refuses to be deterministic.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(config.threads)
+    torch.use_deterministic_algorithms(config.deterministic)
+    torch.backends.cudnn.benchmark = not config.deterministic
+
+
+def only_loopback() -> None:
+    """Let the processes of a training, all on this machine, speak to each other on its loopback alone."""
+    for _, name in socket.if_nameindex():
+        if name.startswith("lo"):
+            os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = name
+            return

@@ -92,7 +92,8 @@ def data_key(config: DataConfig) -> str:
     The vocabulary of a text depends on where it is cut.
     """
     # They change batches, not the data set: searches that differ in these alone share one copy in memory.
-    left_out = {"augment", "cutout", "bptt", *(("split_seed",) if config.limit is None else ())}
+    colours = {"brightness", "contrast", "saturation", "hue"}
+    left_out = {"augment", "cutout", "bptt", *colours, *(("split_seed",) if config.limit is None else ())}
     if not is_text(config.name):
         left_out.add("valid")
     return config.model_dump_json(exclude=left_out)

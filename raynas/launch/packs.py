@@ -172,7 +172,7 @@ class Packs:
 
 def _solo(config: SearchConfig | TrainConfig) -> bool:
     if isinstance(config, TrainConfig):
-        return False
+        return config.devices > 1
     try:
         return resolve(config.method, load_space(config.space)).solo
     except RaynasError:

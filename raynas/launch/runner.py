@@ -10,6 +10,7 @@ from raynas.config import DataConfig
 from raynas.data.dataset import Dataset
 from raynas.data.split import Data, split
 from raynas.errors import RaynasError, quoted
+from raynas.launch.device import make_deterministic, only_loopback
 from raynas.search.loop import Pack
 from raynas.search.searches import Tell
 from raynas.spaces.draw import draw_cells
@@ -18,6 +19,7 @@ from raynas.sweep.folder import AnySweep, TrialFolder
 from raynas.train.config import TrainConfig
 from raynas.train.deployed import Deployed
 from raynas.train.loop import Training, build, divided
+from raynas.train.parallel import Team
 from raynas.train.records import TrainReport
 
 Report = EpochReport | TrainReport
@@ -64,6 +66,9 @@ def runner_of(
 ) -> Runner:
     """Return what like-shaped trials run as, at their first epoch."""
     configs = [trial.config() for trial in trials]
+    if trials[0].kind == "train" and configs[0].devices > 1:
+        only_loopback()
+        return Team(configs, trials[0].genotype(), _images(dataset), device, make_deterministic)
     if trials[0].kind == "train":
         return Training(configs, trials[0].genotype(), _images(dataset), device)
     return Pack(configs, trials[0].space(), split(dataset, configs[0].data), device, forms=forms)

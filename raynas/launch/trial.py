@@ -19,10 +19,10 @@ from typing import Any
 import torch
 
 import raynas
-from raynas.config import SearchConfig
 from raynas.data.split import Data
 from raynas.disk import DiskFull, append_text, replace, write_atomic
 from raynas.errors import RaynasError
+from raynas.launch.device import make_deterministic
 from raynas.launch.driver import next_attempt, this_attempt
 from raynas.launch.recover import Member, Team, teams
 from raynas.launch.runner import Runner, judge_random, keep_result, runner_of, told
@@ -30,7 +30,6 @@ from raynas.search.checkpoint import dump
 from raynas.sweep.folder import TrialFolder
 from raynas.sweep.pulse import Heart
 from raynas.sweep.status import End
-from raynas.train.config import TrainConfig
 
 
 def run_trials(
@@ -240,15 +239,6 @@ def _save(trials: Sequence[TrialFolder[Any, Any]], states: Sequence[dict[str, An
     if len(trials) > 1:
         for trial in trials:
             replace(trial.following, trial.checkpoint)
-
-
-def make_deterministic(config: SearchConfig | TrainConfig) -> None:
-    """Pin what would change a search's numbers from outside: CPU threads and the choice of kernels."""
-    # cuBLAS reads this when it first makes a handle; without it torch refuses to be deterministic.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_num_threads(config.threads)
-    torch.use_deterministic_algorithms(config.deterministic)
-    torch.backends.cudnn.benchmark = not config.deterministic
 
 
 def _start(member: Member, pack: Runner, company: Sequence[str], forms: Mapping[str, str] | None) -> None:

@@ -1,9 +1,19 @@
-"""Limits of devices, told before a search asks for it."""
+"""Limits of kinds of devices, told before a search or a training asks for them."""
+
+from typing import Protocol
 
 import torch
 
-from raynas.config import SearchConfig
 from raynas.errors import RaynasError
+
+
+class Asks(Protocol):
+    """A search or a training, as far as a device may fall short of it."""
+
+    @property
+    def precision(self) -> str: ...
+    @property
+    def compile(self) -> bool: ...
 
 
 def lacks_bfloat16(kind: str) -> str | None:
@@ -34,8 +44,8 @@ def lacks_compiler(kind: str) -> str | None:
     return None
 
 
-def check_abilities(config: SearchConfig, device: torch.device) -> None:
-    """Raise `RaynasError` when a device cannot do what a search asks of it."""
+def check_abilities(config: Asks, device: torch.device) -> None:
+    """Raise `RaynasError` when a device cannot do what a search or a training asks of it."""
     reasons = {
         f"precision: {config.precision}": config.precision == "bfloat16" and lacks_bfloat16(device.type),
         "compile: true": config.compile and lacks_compiler(device.type),

@@ -17,6 +17,39 @@ class TrainData(DataConfig):
     """
 
     valid: float = Field(0.0, ge=0, lt=1, description="share of the training images held out, to select by")
+    crop: Literal["padded", "resized"] = Field(
+        "padded",
+        description="random crop: `padded` as the data set's recipe has it, or `resized`, 8 to 100 % of the "
+        "area scaled to the image's size",
+    )
+    centre: float = Field(
+        0.875,
+        gt=0,
+        le=1,
+        description="with `crop: resized`, the share of an image file's side that is tested: 224 of 256",
+    )
+    brightness: float = Field(0.0, ge=0, le=1, description="most change of an image's brightness, either way")
+    contrast: float = Field(0.0, ge=0, le=1, description="the same of its contrast")
+    saturation: float = Field(0.0, ge=0, le=1, description="the same of its saturation")
+    hue: float = Field(0.0, ge=0, le=0.5, description="most turn of its hue, as a share of the circle")
+
+    @model_validator(mode="after")
+    def _parts_are_of_files(self) -> "TrainData":
+        if self.kept is not None and self.name == "folder" and self.storage == "memory":
+            raise ValueError(
+                "crop: resized reads every file anew in each epoch, so storage is stream or auto"
+            )
+        return self
+
+    @property
+    def kept(self) -> float | None:
+        """The share of an image file's side that is tested where training scales random parts of it."""
+        return self.centre if self.crop == "resized" else None
+
+    @property
+    def jitter(self) -> tuple[float, float, float, float]:
+        """The most by which brightness, contrast, saturation and hue change."""
+        return self.brightness, self.contrast, self.saturation, self.hue
 
 
 class TrainConfig(Frozen):
@@ -58,6 +91,12 @@ class TrainConfig(Frozen):
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of the network's arithmetic")
     channels_last: bool = Field(True, description="keep a pixel's channels side by side in memory")
     compile: bool = Field(False, description="let torch.compile fuse the network; for long runs on a GPU")
+    devices: PositiveInt = Field(
+        1,
+        le=64,
+        description="processes, each with a device, that share each batch and normalise by their own part; "
+        "as many as `resources.gpu` says where left out",
+    )
     threads: PositiveInt = Field(
         1, le=MOST_THREADS, description="CPU threads; other counts give other roundings"
     )
@@ -75,6 +114,17 @@ class TrainConfig(Frozen):
         if self.warmup >= self.epochs and self.warmup:
             raise ValueError(f"warmup takes {self.warmup} of {self.epochs} epochs: none is left to train in")
         return self
+
+    @model_validator(mode="after")
+    def _each_device_has_images(self) -> "TrainConfig":
+        if self.devices > 1 and self.batch < 2 * self.devices:
+            raise ValueError(f"a batch of {self.batch} gives {self.devices} devices fewer than 2 images each")
+        return self
+
+    @property
+    def cpus(self) -> int:
+        """The CPUs that a trial asks for where nothing is said of them."""
+        return self.threads * self.devices
 
     def plain(self) -> dict[str, Any]:
         """Return the configuration as plain JSON data."""

@@ -28,6 +28,7 @@ from raynas.search.checkpoint import dump, load
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.library import explain
 from raynas.spaces.reading import genotype_from_json
+from raynas.train.config import TrainData
 
 FORMAT = "raynas.network"
 VERSION = 1
@@ -59,6 +60,15 @@ class Card(Frozen):
         if len(self.mean) != self.shape[0] or len(self.std) != self.shape[0] or min(self.std) <= 0:
             raise ValueError(f"mean and std need {self.shape[0]} numbers each, std above 0")
         return self
+
+    @property
+    def kept(self) -> float | None:
+        """The share of an image's shorter side that it was tested on; None where that is all of it."""
+        config = self.trained.get("config")
+        try:
+            return TrainData.model_validate(config.get("data") if isinstance(config, dict) else {}).kept
+        except ValidationError:
+            return None  # of another version: what it says of its data is not ours to judge
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,13 @@ from torch.nn.functional import cross_entropy
 from raynas.data.augment import Augment
 from raynas.data.dataset import Dataset
 from raynas.data.feed import ImageFeed, Images
+from raynas.data.jitter import Jitter
+from raynas.data.portion import ALONE
 from raynas.data.split import permutation
 from raynas.errors import Diverged, RaynasError
 from raynas.nets.network import Network
 from raynas.nets.ops.plain import noise_from
+from raynas.search.abilities import check_abilities
 from raynas.search.memory import peak_memory, reset_peak_memory
 from raynas.search.searches import Tell, nobody
 from raynas.search.streams import stream
@@ -66,9 +69,10 @@ class Lane:
             weight_decay=config.weight_decay,
             nesterov=config.nesterov,
         )
-        self.order = stream(config.seed, "train")
+        self.order, self.portion = stream(config.seed, "train"), ALONE
+        self.moved: list[nn.Parameter] = []
         train, held_out = divided(len(dataset.labels), config)
-        augment = Augment.of(dataset.recipe, config.data)
+        augment = Augment.of(dataset.recipe, config.data, Jitter(*config.data.jitter))
         self.feed = ImageFeed(images, train, config.batch, self.order, augment, dtype)
         self.valid = (
             ImageFeed(images, held_out, EVALUATION_BATCH, self.order, dtype=dtype) if len(held_out) else None
@@ -79,31 +83,53 @@ class Lane:
         config = self.config
         self.trained.train()
         self.trained.chance = drop_path(config, epoch)
-        batches, steps = self.feed.whole_epoch(), self.feed.whole_steps
+        if self.portion.parts > 1:
+            # A stream for each portion and epoch: no state but the first's has to be kept.
+            own = stream(config.seed, f"drops {epoch} {self.portion.number}")
+            self.drops.manual_seed(own.initial_seed())
+        batches, steps = self.feed.whole_epoch(self.portion), self.feed.whole_steps
         seen = torch.zeros(2, dtype=torch.float64, device=self.device)
         for step, (images, labels) in enumerate(batches):
             tell("training", step / steps)
             for group in self.optimiser.param_groups:
                 group["lr"] = learning_rate(config, epoch, step / steps)
-            loss, logits = self._step(images, labels)
+            if not len(labels):
+                self._stand_by()
+                continue
+            loss, logits = self._step(images, labels, len(labels) / self.feed.size_of(step))
             seen += torch.stack([loss * len(labels), (logits.argmax(1) == labels).sum()])
+        self.portion.add_up([seen])
         loss, accuracy = (seen / self.feed.count).tolist()
         return loss, accuracy
 
-    def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _step(self, images: Tensor, labels: Tensor, share: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Move the weights by images that are a ``share`` of a batch; other portions have the rest."""
         config = self.config
         self.optimiser.zero_grad(set_to_none=True)
+        if config.compile:
+            self.trained.draw(len(images))
         with self._arithmetic():
             logits, second = self.forward(images.contiguous(memory_format=self.layout))
             loss = total = cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
             if second is not None:
                 smoothing = config.label_smoothing
                 total = loss + config.auxiliary * cross_entropy(second, labels, label_smoothing=smoothing)
-        total.backward()  # type: ignore[no-untyped-call]
-        if config.clip is not None:
-            nn.utils.clip_grad_norm_(self.trained.parameters(), config.clip)
-        self.optimiser.step()
+        (total * share).backward()  # type: ignore[no-untyped-call]
+        self.moved = [p for p in self.trained.parameters() if p.grad is not None]
+        self._move()
         return loss.detach(), logits.detach()
+
+    def _stand_by(self) -> None:
+        """Move the weights by what the other portions say of a batch of which this one has no image."""
+        for parameter in self.moved:
+            parameter.grad = torch.zeros_like(parameter)
+        self._move()
+
+    def _move(self) -> None:
+        self.portion.add_up([p.grad for p in self.moved if p.grad is not None])
+        if self.config.clip is not None:
+            nn.utils.clip_grad_norm_(self.trained.parameters(), self.config.clip)
+        self.optimiser.step()
 
     @torch.no_grad()
     def evaluate(self, feed: ImageFeed) -> tuple[float, float]:
@@ -166,6 +192,7 @@ class Training:
         dtype: torch.dtype = torch.float32,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        check_abilities(configs[0], torch.device(device))
         self.configs, self.config, self.genotype = tuple(configs), configs[0], genotype
         self.dataset, self.device, self.dtype, self.clock = dataset, torch.device(device), dtype, clock
         self.images = Images(dataset, self.device) if images is None else images
@@ -240,7 +267,7 @@ class Training:
         """Put one training back to where ``state`` was taken; raises `RaynasError` if it is another's."""
         if state.get("version") != STATE_VERSION:
             raise _another(f"version: {state.get('version')}", f"version: {STATE_VERSION}")
-        identity, own = state["identity"], self._identity(lane)
+        identity, own = _completed(state["identity"]), self._identity(lane)
         for key in sorted({*identity, *own}):
             if identity.get(key) != own.get(key):
                 raise _another(f"{key}: {identity.get(key)}", f"{key}: {own.get(key)}")
@@ -302,6 +329,12 @@ def divided(count: int, config: TrainConfig) -> tuple[np.ndarray[Any, Any], np.n
         )
     order = permutation(count, config.data.split_seed)
     return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def _completed(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an identity with the defaults of the keys that its version did not have."""
+    usual = TrainConfig(cell="any").plain()
+    return {**usual, **identity, "data": {**usual["data"], **identity["data"]}}
 
 
 def _another(got: str, expected: str) -> RaynasError:

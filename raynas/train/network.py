@@ -5,6 +5,7 @@ operations from outside, so the state of the network loads strictly wherever it 
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -54,12 +55,13 @@ class TrainedNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.network, self.drops, self.chance = network, drops, 0.0
+        self.drawn: Tensor | None = None
         self.after: int | None = None
         if auxiliary:
             self.after = 2 * len(network.cells) // 3
             self.auxiliary = self._head(shape)
-        for operation in dropped(network):
-            operation.register_forward_hook(self._drop)
+        for place, operation in enumerate(dropped(network)):
+            operation.register_forward_hook(partial(self._drop, place))
 
     def _head(self, shape: tuple[int, int, int]) -> AuxiliaryHead:
         """Build the head for images of ``shape`` (channels, height, width)."""
@@ -85,14 +87,26 @@ class TrainedNetwork(nn.Module):
         logits, seen = self.network.tapped(images, self.after)
         return logits, self.auxiliary(seen)
 
-    def _drop(self, module: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:
+    def draw(self, count: int) -> None:
+        """Draw what decides of ``count`` images for all operations at once, ahead of a compiled pass.
+
+        A generator would break its graph at every operation.
+        """
+        places = (sum(1 for _ in dropped(self.network)), count, 1, 1, 1)
+        device = self.drops.device
+        self.drawn = torch.rand(places, generator=self.drops, device=device) if self.chance else None
+
+    def _drop(self, place: int, module: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:
         """Blank an operation's output for some images and scale up the others; None changes nothing."""
         if not (self.chance and module.training):
             return None
         keep = 1 - self.chance
-        drawn = torch.rand(
-            len(output), 1, 1, 1, generator=self.drops, device=output.device, dtype=torch.float32
-        )
+        if self.drawn is None:
+            drawn = torch.rand(
+                len(output), 1, 1, 1, generator=self.drops, device=output.device, dtype=torch.float32
+            )
+        else:
+            drawn = self.drawn[place]
         return output * ((drawn < keep).to(output.dtype) / keep)
 
 

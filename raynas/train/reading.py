@@ -13,7 +13,7 @@ from raynas.cpus import whole_cpus
 from raynas.data.pixels import fitted, open_image, to_colour
 from raynas.data.tree import image_files
 from raynas.errors import RaynasError
-from raynas.train.deployed import Deployed, Prediction
+from raynas.train.deployed import Card, Deployed, Prediction
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ def predict_files(
     """Yield what a network says of every file, in order; of a folder, of the images anywhere below it.
 
     Files are read as training reads folders (8 bits, upright), gray where the network takes one channel. With
-    ``fit`` those of another size are scaled to cover the network's and cropped at the centre; without, and
-    where a file cannot be read, its problem is told and the others go on. At most ``batch`` images are in
-    memory.
+    ``fit`` those of another size are scaled to cover the network's and cropped at the centre (as its tests
+    were, where it was trained on random parts: then all are); without, and where a file cannot be read, its
+    problem is told and the others go on. At most ``batch`` images are in memory.
     """
     found = _listed(places)
     with ThreadPoolExecutor(whole_cpus()) as pool:
         while chunk := list(islice(found, batch)):
-            read = pool.map(lambda told: _read(told, deployed.card.shape, fit), chunk)
+            read = pool.map(lambda told: _read(told, deployed.card, fit), chunk)
             yield from _answered(deployed, chunk, list(read))
 
 
@@ -57,25 +57,30 @@ def _listed(places: Iterable[Path]) -> Iterator[Told]:
             yield Told(place, problem=RaynasError(f"no images in {place}"))
 
 
-def _read(told: Told, shape: tuple[int, int, int], fit: bool) -> NDArray[np.uint8] | RaynasError:
+def _read(told: Told, card: Card, fit: bool) -> NDArray[np.uint8] | RaynasError:
     """Return one image uint8 [H, W, C], or what is wrong with it."""
     if told.problem is not None:
         return told.problem
     try:
-        return read_image(told.path, shape, fit=fit)
+        return read_image(told.path, card.shape, fit=fit, kept=card.kept)
     except RaynasError as error:
         return error
 
 
-def read_image(path: Path, shape: tuple[int, int, int], *, fit: bool = False) -> NDArray[np.uint8]:
+def read_image(
+    path: Path, shape: tuple[int, int, int], *, fit: bool = False, kept: float | None = None
+) -> NDArray[np.uint8]:
     """Return an image file as uint8 [H, W, C] for a network that takes ``shape`` (channels, height, width).
 
-    Raises `RaynasError` for a file that cannot be read, and without ``fit`` for one of another size.
+    With ``fit`` it is scaled and cropped at the centre, to a share ``kept`` of its shorter side. Raises
+    `RaynasError` for a file that cannot be read, and without ``fit`` for one of another size.
     """
     channels, height, width = shape
     with open_image(path) as image:
         colour = to_colour(image, path)
-    if colour.size != (width, height):
+    if fit and kept is not None:
+        colour = fitted(colour, (height, width), kept)
+    elif colour.size != (width, height):
         if not fit:
             raise RaynasError(
                 f"the image {path} does not fit the network",

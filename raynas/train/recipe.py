@@ -11,7 +11,7 @@ from raynas.spaces.library import explain, locate, read_yaml
 from raynas.train.config import TrainConfig
 
 _SAYS = ("title", "source", "note")
-_OWN = frozenset({"cell", "recipe", "seed", "threads", "deterministic", "compile"})
+_OWN = frozenset({"cell", "recipe", "seed", "threads", "deterministic", "compile", "devices"})
 """What is not a recipe's to say: it is the training's, or the machine's."""
 
 _WHICH = frozenset({"name", "path", "download", "size", "storage", "options", "split_seed"})

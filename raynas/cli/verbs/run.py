@@ -341,8 +341,8 @@ def _at_once(planned: "Sweep[Any]", address: str | None) -> str:
     from raynas.launch.tune.cluster import Ask, cluster, concurrency
 
     resources = planned.resources
-    threads = max((trial.config.threads for trial in planned.trials if trial.config), default=1)
-    ask = Ask(resources.cpu or threads, resources.gpu)
+    cpus = max((trial.config.cpus for trial in planned.trials if trial.config), default=1)
+    ask = Ask(resources.cpu or cpus, resources.gpu)
     if address is not None:
         with cluster(address) as grows:
             fit = concurrency(ask, resources.max_concurrent, len(planned.trials), grows=grows)

@@ -77,7 +77,7 @@ class RayLauncher:
         mended: Sequence[str],
     ) -> None:
         resources = folder.sweep().resources
-        ask = Ask(resources.cpu or max(config.threads for config in configs), resources.gpu)
+        ask = Ask(resources.cpu or max(config.cpus for config in configs), resources.gpu)
         at_once = concurrency(ask, resources.max_concurrent, proposer.pending(), grows=grows)
         everyone.on_phase(LOADING)
         datasets = _load_data(folder, configs)

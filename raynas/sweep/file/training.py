@@ -103,6 +103,7 @@ def resolve_training(
     plans = _plans(shell, axes, recipe, draft) if recipe else []
     for config, _, paths in plans:
         _check(config, paths, draft)
+        _check_devices(config.devices, shell.resources, paths, draft)
     if draft.problems:
         raise FileProblems(source, draft.problems[:MOST_PROBLEMS])
     return _laid_out(shell, axes, plans, draft, command)
@@ -193,6 +194,8 @@ def _plans(shell: TrainFile, axes: Mapping[str, list[Any]], recipe: Recipe, draf
             chosen[key] = value
             for leaf, item in leaves_of(key, value).items():
                 leaves[leaf], paths[leaf] = item, f"grid.{key}[{place}]"
+        if shell.resources.gpu > 1:
+            leaves.setdefault("devices", int(shell.resources.gpu))
         given = leaves.pop("cell", None)
         if not isinstance(given, str) or given not in draft.cells:
             given = ""
@@ -241,6 +244,17 @@ def _check(config: TrainConfig, paths: Mapping[str, str], draft: _Draft) -> None
     cells = dict(draft.cells.values())
     if config.cell in cells and skeletons.of(cells[config.cell]).texts:
         draft.note(paths.get("cell", "cell"), f"{quoted(config.cell)} reads a text; a training has images")
+
+
+def _check_devices(devices: int, resources: Resources, paths: Mapping[str, str], draft: _Draft) -> None:
+    """Check that a training over several devices gets them, whole and for itself."""
+    gpu, at = resources.gpu, paths.get("devices", "devices")
+    if gpu and devices != max(gpu, 1):
+        draft.note(
+            at, f"{devices} devices need resources.gpu: {devices}, whole GPUs of one node; got {gpu:g}"
+        )
+    if devices > 1 and resources.pack not in ("auto", 1):
+        draft.note("resources.pack", f"a training over {devices} devices is in no pack; got {resources.pack}")
 
 
 def _laid_out(
