@@ -15,6 +15,7 @@ from raynas.cli.tables import MOST_DAMAGE, MOST_ROWS, with_log
 from raynas.disk import holder
 from raynas.errors import plural, printable, short
 from raynas.launch.observer import Observer
+from raynas.report.build import build_report
 from raynas.report.text import duration, format_number, percent
 from raynas.report.trained import HEADERS, build_trained, tested_words, trained_rows
 from raynas.sweep.folder import TrainSweep
@@ -94,13 +95,15 @@ class TrainDisplay(Observer[TrainConfig, TrainRecord]):
 
 
 class TrainedWriter(Observer[TrainConfig, TrainRecord]):
-    """Writes the report once the trainings ended or were interrupted."""
+    """Writes the report once the trainings ended or were interrupted, and anew that of their searches."""
 
     def __init__(self) -> None:
         self.paths: tuple[Path, ...] = ()
 
     def on_end(self, folder: TrainSweep) -> None:
         self.paths = build_trained(folder)
+        if folder.behind is not None:
+            build_report(folder.behind)
 
 
 def _numbers(record: TrainRecord) -> list[str]:

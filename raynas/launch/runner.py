@@ -1,6 +1,7 @@
 """What trials run as: a pack of searches or a training, behind one protocol, and what each leaves behind."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import torch
@@ -10,6 +11,7 @@ from raynas.config import DataConfig
 from raynas.data.dataset import Dataset
 from raynas.data.split import Data, split
 from raynas.errors import RaynasError, quoted
+from raynas.nets.size import size_of
 from raynas.search.loop import Pack
 from raynas.sweep.folder import AnySweep, TrialFolder
 from raynas.train.config import TrainConfig
@@ -72,7 +74,12 @@ def told(runner: Runner) -> dict[str, Any]:
             "classes": dataset.classes,
             "hash": dataset.fingerprint(),
         }
-        return {"data": data, "cell": runner.genotype.digest()}
+        found: dict[str, Any] = {"data": data, "cell": runner.genotype.digest()}
+        with suppress(RaynasError):  # of so many operations that nobody has counted them
+            network = lane.trained.network
+            size = size_of(runner.genotype, dataset.shape, dataset.classes, network.channels, network.depth)
+            found["multiply_adds"] = size.multiply_adds
+        return found
     return {}
 
 

@@ -46,11 +46,27 @@ class SweepFolder(Generic[C, T]):
         return self.path.name
 
     @property
-    def typed(self) -> str:
-        """What a command names the sweep by: its name, with `--runs` where its folder is not in ./runs."""
-        runs = self.path.parent
+    def behind(self) -> "SweepFolder | None":
+        """The sweep of searches whose winners are trained here; None where this one stands for itself."""
+        above = SweepFolder(self.path.parent.parent)
+        return above if self.path.parent.name == TRAINED and above.exists else None
+
+    @property
+    def called(self) -> str:
+        """What the sweep is called in lists and by verbs: `SWEEP/trained/NAME` where it lies in another's."""
+        return self.name if self.behind is None else f"{self.behind.name}/{TRAINED}/{self.name}"
+
+    @property
+    def words(self) -> list[str]:
+        """What a command names the sweep by: as it is called, and `--runs` where that is not in ./runs."""
+        runs = (self.behind or self).path.parent
         elsewhere = runs.resolve() != Path("runs").resolve()
-        return self.name + (f" --runs {shlex.quote(str(runs))}" if elsewhere else "")
+        return [self.called, *(["--runs", str(runs)] if elsewhere else [])]
+
+    @property
+    def typed(self) -> str:
+        """The `words` as they are typed."""
+        return shlex.join(self.words)
 
     @property
     def best(self) -> Path:

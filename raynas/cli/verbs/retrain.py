@@ -1,6 +1,7 @@
 """`raynas retrain`: networks of given cells trained from scratch, and what runs any sweep of trainings."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,10 +53,10 @@ def retrain(
     from raynas.sweep.folder import TrainSweep
 
     folder = TrainSweep((place / planned.name).absolute())
-    folder.create(planned, text)
+    folder.create(rooted(planned), text)
     again = ["--local"] if local else ["--address", address] if address else []
     try:
-        code = run_training(folder, launcher, place, again=again)
+        code = run_training(folder, launcher, again=again)
     except RaynasError:
         folder.forget_unstarted()
         raise
@@ -109,6 +110,8 @@ def _planned(
     elsewhere = any(each.split("=")[0].strip() in ("data", "data.name") for each in overrides)
     if behind and not elsewhere:
         content["data"] = searched_data(best_of(behind, 1)[0])
+    if behind:
+        content["track"] = _tracked(behind)
     command = ["raynas", "retrain", cell, *overrides, "--recipe", recipe, "--seeds", seeds]
     command += ["--name", name] if name else []
     data, problems = apply_overrides(content, overrides, (*TRAIN_KEYS, "train"))
@@ -138,15 +141,31 @@ def train_winners(folder: "SweepFolder", launcher: "Launcher", again: "Sequence[
             "name": trained.name,
             "train": sweep.retrain.recipe,
             "data": searched_data(best[0]),
+            "track": _tracked(folder),
             "grid": {
                 "cell": [str(folder.trial(record.id).path / "genotype.json") for record in best],
                 "seed": list(sweep.retrain.seeds),
             },
         }
         planned = resolve_training(content, f"retrain of {folder.name}", command=sweep.command)
-        trained.create(planned, yaml.safe_dump(planned.resolved, sort_keys=False, allow_unicode=True))
+        trained.create(rooted(planned), yaml.safe_dump(planned.resolved, sort_keys=False, allow_unicode=True))
     say(f"training the best of {folder.name} from scratch: {trained.path}")
-    return run_training(trained, launcher, place, again=again)
+    return run_training(trained, launcher, again=again)
+
+
+def _tracked(searches: "SweepFolder") -> dict[str, Any]:
+    """Return where searches are recorded, the password of their store included, for what comes of them."""
+    return {**searches.sweep().track.wanted, "mlflow": searches.mlflow}
+
+
+def rooted(planned: "Sweep[Any]") -> "Sweep[Any]":
+    """Return a sweep whose MLflow store is meant from here: it may be resumed from anywhere."""
+    from raynas.sweep.file.uri import resolve_uri
+
+    if not planned.track.mlflow:
+        return planned
+    absolute = {"mlflow": resolve_uri(planned.track.mlflow)}
+    return replace(planned, track=planned.track.model_copy(update=absolute))
 
 
 def _seeds(text: str) -> list[int]:
@@ -164,53 +183,45 @@ def _seeds(text: str) -> list[int]:
 def run_training(
     folder: "TrainSweep",
     launcher: "Launcher",
-    runs: Path,
     *,
     again: "Sequence[str]" = (),
     retry_failed: bool = False,
 ) -> int:
-    """Run a sweep of trainings under its display and report writer; return the exit code as `sweep` does."""
+    """Run a sweep of trainings under its display, report writer and trackers; return the exit code."""
     from raynas.cli.training import TrainDisplay, TrainedWriter, print_trained
-    from raynas.launch.observer import Observers
+    from raynas.track import trackers_for
 
     say_departures(folder.sweep())
     writer = TrainedWriter()
-    observers: list[Observer[Any, Any]] = [TrainDisplay(console()), Observers([writer])]
+    trackers = trackers_for(folder)
+    # In the order of searches: the trackers find the report written.
+    observers: list[Observer[Any, Any]] = [TrainDisplay(console()), writer, *trackers]
     try:
         launcher.run(folder, observers, retry_failed=retry_failed)
     except KeyboardInterrupt:
         ended = sum(record.status not in ("running", "waiting") for record in folder.records())
         say(f"interrupted: {ended} of {plural(len(folder.sweep().trials), 'training')} ended")
-        next_step("resume", folder.name, *again, *runs_option(runs))
+        next_step("resume", *folder.words, *again)
         return INTERRUPTED
     except DiskFull as error:
         step = f"free some space, then raynas resume {folder.typed}"
         raise DiskFull(error.what, got=error.got, next_step=step) from error
+    for message in [message for tracker in trackers if (message := getattr(tracker, "message", None))]:
+        say(message)
     print_trained(folder)
-    _link(folder.path)
     if writer.paths:
         say(f"report    {writer.paths[0]}")
     statuses = [record.status for record in folder.records()]
     finished = statuses.count("finished")
     if finished == len(statuses):
-        next_step("report", folder.name, *runs_option(runs))
+        next_step("evaluate", *folder.words)
         return 0
     say(f"only {finished} of {plural(len(statuses), 'training')} finished")
     left = {"running", "waiting"} & set(statuses)
     retry = ["--retry-failed"] if "failed" in statuses and not left else []
     verb = "resume" if retry or left else "status"
-    next_step(verb, folder.name, *(retry if verb == "resume" else []), *runs_option(runs))
+    next_step(verb, *folder.words, *(retry if verb == "resume" else []))
     return 1
-
-
-def _link(path: Path) -> None:
-    """Write the report of the searches anew whose winner was trained, so that it leads to the training's."""
-    from raynas.report.build import build_report
-    from raynas.sweep.folder import TRAINED, SweepFolder
-
-    searches = SweepFolder(path.parent.parent)
-    if path.parent.name == TRAINED and searches.exists:
-        build_report(searches)
 
 
 def say_departures(sweep: "Sweep[TrainConfig]") -> None:

@@ -19,6 +19,7 @@ from raynas.spaces.genotype import Genotype
 from raynas.spaces.library import explain, locate, names
 from raynas.sweep.cells import cell_label, cell_of
 from raynas.sweep.file.axes import same, too_many
+from raynas.sweep.file.check import track_problems
 from raynas.sweep.file.keys import implausible, is_plain, leaves_of, nest, unknown_key
 from raynas.sweep.file.resolve import axis_label, git_state, short_hash, trial_id, versions
 from raynas.sweep.plan import Resources, Select, Sweep, Track, Trial
@@ -34,8 +35,6 @@ LEAVES = tuple(
 TRAIN_KEYS = (*LEAVES, "data")
 """Every key of a training that a file may give or vary."""
 
-UNTRACKED = "trainings are recorded in their folder alone, not in MLflow: leave `track` out, or mlflow: null"
-
 
 class TrainFile(Frozen):
     """A file of trainings: the keys of a training in ``base``, and what a sweep adds to them."""
@@ -45,19 +44,12 @@ class TrainFile(Frozen):
     base: dict[str, Any] = Field(default_factory=dict, description="what all trainings share")
     grid: dict[str, Any] = Field(default_factory=dict, description="lists; every combination is a training")
     resources: Resources = Field(default_factory=Resources)
-    track: Track = Field(default_factory=lambda: Track(mlflow=None))
+    track: Track = Field(default_factory=Track)
 
     @field_validator("name")
     @classmethod
     def _name_of_a_folder(cls, value: str) -> str:
         return folder_name(value)
-
-    @field_validator("track")
-    @classmethod
-    def _not_tracked(cls, value: Track) -> Track:
-        if value.wanted:
-            raise ValueError(UNTRACKED)
-        return value
 
 
 _SHELL = tuple(key for key in TrainFile.model_fields if key != "base")
@@ -100,6 +92,7 @@ def resolve_training(
     if wrong := too_many(axes, {}, None):
         raise FileProblems(source, [*draft.problems, *wrong])
     _find_cells(shell.base, axes, draft, runs)
+    draft.problems += track_problems(shell.track)
     plans = _plans(shell, axes, recipe, draft) if recipe else []
     for config, _, paths in plans:
         _check(config, paths, draft)
