@@ -16,6 +16,7 @@ from raynas.data.load import load_data
 from raynas.disk import write_atomic
 from raynas.errors import FileProblems
 from raynas.launch.local import LocalLauncher
+from raynas.nets.size import size_of
 from raynas.search.checkpoint import load
 from raynas.spaces.literature import load_cell
 from raynas.sweep.file.load import load_any
@@ -86,10 +87,15 @@ def test_from_check_to_report(capsys):
     assert [row["cell"] for row in table] == ["darts-v2", "pc-darts-cifar"]
     errors = [100 * (1 - record.tested.test_accuracy) for record in records[:2]]
     mean, sd = sum(errors) / 2, abs(errors[0] - errors[1]) / 2**0.5
-    assert table[0]["test error %"] == f"{mean:.2f} ± {sd:.2f}"
+    assert [table[0][key] for key in ("error_mean", "error_sd")] == pytest.approx([mean / 100, sd / 100])
+    assert [each["seed"] for each in table[0]["errors"]] == [0, 1]
+    size = size_of(load_cell("darts-v2").genotype, (1, 8, 8), 10, 2, records[0].config.cells)
+    assert [table[0]["parameters"], table[0]["multiply_adds"]] == list(size)
     for page in ("report.html", "report.md"):
         text = (folder.path / page).read_text(encoding="utf-8")
-        assert table[0]["test error %"] in text
+        assert f"{mean:.2f} ± {sd:.2f}" in text
+        assert f"{size.multiply_adds:,}" in text
+        assert "raynas export pair --to onnx --to model.py" in text
         assert "The test images were looked at once" in text
         assert "epochs 2 instead of 10" in text
     status = raynas(capsys, "status", "pair", "--json")
@@ -264,7 +270,17 @@ def test_retrain_a_sweep_s_winner(tmp_path, capsys):
     assert folder.sweep().cells[record.config.cell].space == "tiny"
     assert folder.sweep().resolved["data"] == {"name": "digits", "limit": 64}
     assert "four/trained/quick" in raynas(capsys, "ls", "sweeps").out
-    assert "trained/quick/report.html" in (found.path / "report.html").read_text(encoding="utf-8")
+    assert "four/trained/quick" in raynas(capsys, "status", "four/trained/quick").out
+    assert record.config.epochs == 1
+    for page in ("html", "md"):
+        text = (found.path / f"report.{page}").read_text(encoding="utf-8")
+        assert f"trained/quick/report.{page}" in text
+        assert f"{record.multiply_adds:,}" in text
+        assert "raynas evaluate four/trained/quick" in text
+        assert "1 epoch." in text
+        assert text.index("Trained from scratch") < text.index("Ranking")
+    assert (found.path / "report" / "trained-quick-train_loss.svg").is_file()
+    assert "raynas predict four/trained/quick" in (folder.path / "report.md").read_text(encoding="utf-8")
 
 
 def test_a_search_goes_on_to_train_its_best(tmp_path, capsys):

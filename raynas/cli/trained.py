@@ -68,12 +68,12 @@ def _first(sweep: "SweepFolder") -> FoundNetwork:
     ready = _trained(sweep)
     if not ready:
         raise RaynasError(
-            f"the sweep {sweep.name!r} has no trained network",
+            f"the sweep {sweep.called!r} has no trained network",
             got=f"{plural(len(sweep.sweep().trials), 'trial')}, none with a network",
             expected="a sweep that trains networks, one of which has ended",
             next_step=f"raynas status {sweep.typed}",
         )
-    others = f"of {len(ready)} trained networks the first, {ready[0]}; another: {sweep.name}/{ready[-1]}"
+    others = f"of {len(ready)} trained networks the first, {ready[0]}; another: {sweep.called}/{ready[-1]}"
     return FoundNetwork(sweep.trial(ready[0]).network, others if len(ready) > 1 else "")
 
 
@@ -84,12 +84,12 @@ def _of_trial(sweep: "SweepFolder", trial: str) -> FoundNetwork:
     if trial in planned:
         raise RaynasError(
             f"the trial {trial} has no trained network",
-            got=f"{len(ready)} of {plural(len(planned), 'trial')} of {sweep.name} have one",
+            got=f"{len(ready)} of {plural(len(planned), 'trial')} of {sweep.called} have one",
             near=nearest(trial, ready),
             next_step=f"raynas status {sweep.typed}",
         )
     raise RaynasError(
-        f"no trial {quoted(trial)} in the sweep {sweep.name}",
+        f"no trial {quoted(trial)} in the sweep {sweep.called}",
         expected=f"one of {', '.join(ready)}" if ready else None,
         near=nearest(trial, ready or planned),
         next_step=f"raynas status {sweep.typed}",

@@ -128,10 +128,9 @@ def trainings(sweep: Sweep[TrainConfig]) -> str:
     others = len({c.model_dump_json(exclude={"cell", "seed"}) for c in configs})
     counted = ((cells, "cell"), (seeds, "seed"), (others, "setting"))
     varied = " × ".join(plural(count, word) for count, word in counted if count > 1)
-    epochs = "/".join(map(str, sorted({config.epochs for config in configs})))
-    return (
-        f"{plural(len(configs), 'training')}" + (f" ({varied})" if varied else "") + f", {epochs} epochs each"
-    )
+    *shorter, longest = sorted({config.epochs for config in configs}) or [0]
+    epochs = "/".join([*map(str, shorter), plural(longest, "epoch")])
+    return f"{plural(len(configs), 'training')}" + (f" ({varied})" if varied else "") + f", {epochs} each"
 
 
 def train_standing(folder: TrainSweep) -> dict[str, Any]:
