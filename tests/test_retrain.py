@@ -219,7 +219,9 @@ def test_a_mistake_stands_where_it_was_made(line, path, words):
 
 
 def test_overrides_take_the_keys_of_a_training():
-    sweep = load_any(write(), ["seed=5", "cell=darts-v2", "train=darts-cifar", "data.limit=80", "cells=5"])
+    sweep = load_any(
+        write(), ["seed=5", "cell=darts-v2", "train=darts-cifar", "data.limit=80", "cells=5", "auxiliary=0"]
+    )
     [config] = [trial.config for trial in sweep.trials]
     assert (config.seed, config.data.limit, config.cells, config.recipe) == (5, 80, 5, "darts-cifar")
     assert "nearest: clip" in problems(FILE, "clipp=5")["clipp"]
@@ -231,17 +233,20 @@ def test_a_text_cell_is_refused_with_images():
     assert "grid.cell[0]" in problems(text)
 
 
-def test_what_cannot_be_built_is_told_before_anything_starts(capsys):
-    path = str(write(FILE + "auxiliary: 0.4\n"))
-    for words in (["sweep", path], ["retrain", "darts-v2", "auxiliary=0.4", "track.mlflow=null", "--local"]):
-        if words[0] == "sweep":
-            with pytest.raises(Exception, match="too small for an auxiliary head"):
-                LocalLauncher("cpu").run(planned(Path(path).read_text()))
-            continue
-        refused = raynas(capsys, *words)
-        assert refused.code == 2
-        assert "'darts-v2' cannot be trained on digits" in refused.err
-        assert not Path("runs/darts-v2-quick").exists()
+def test_what_cannot_be_built_is_told_before_anything_starts(capsys, monkeypatch):
+    refused = raynas(capsys, "retrain", "darts-v2", "auxiliary=0.4", "--local")
+    assert refused.code == 2
+    assert "too small for an auxiliary head" in refused.err
+    # What only loading the data can tell is told then.
+    Path("mine.py").write_text(
+        "import numpy as np\ndef load():\n    return np.zeros((20, 8, 8), np.uint8), np.arange(20) % 2\n"
+    )
+    monkeypatch.syspath_prepend(".")
+    words = ["retrain", "darts-v2", "auxiliary=0.4", "data.name=mine:load", "track.mlflow=null", "--local"]
+    refused = raynas(capsys, *words)
+    assert refused.code == 2
+    assert "'darts-v2' cannot be trained on mine:load" in refused.err
+    assert not Path("runs/darts-v2-quick").exists()
 
 
 def test_retrain_a_cell(capsys):

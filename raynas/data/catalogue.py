@@ -34,8 +34,8 @@ class DataEntry:
 
     ``mean`` and ``std`` are per channel in 0..1 where published; left empty they are computed from the
     training images. ``files`` names what torchvision reads, relative to ``data.path``. ``count`` is of the
-    images, where they are always the same. ``torchvision`` is the class in `torchvision.datasets` that reads
-    them, if one does.
+    images and ``shape`` that of each, (channels, height, width), where they are always the same.
+    ``torchvision`` is the class in `torchvision.datasets` that reads them, if one does.
     """
 
     name: str
@@ -46,6 +46,7 @@ class DataEntry:
     std: tuple[float, ...] = ()
     text: bool = False
     count: Count | None = None
+    shape: tuple[int, int, int] | None = None
     torchvision: str = ""
 
 
@@ -58,6 +59,7 @@ _ALL = (
         "1,797 handwritten digits, 8×8 gray, 10 classes; inside scikit-learn",
         ImageRecipe(pad=1),
         count=Count(1438, 10, 359),
+        shape=(1, 8, 8),
     ),
     DataEntry(
         "cifar10",
@@ -68,6 +70,7 @@ _ALL = (
         (0.49139968, 0.48215827, 0.44653124),
         (0.24703233, 0.24348505, 0.26158768),
         count=Count(50_000, 10, 10_000),
+        shape=(3, 32, 32),
         torchvision="CIFAR10",
     ),
     DataEntry(
@@ -76,6 +79,7 @@ _ALL = (
         ImageRecipe(pad=4, flip=True),
         tuple(f"cifar-100-python/{file}" for file in ("train", "test", "meta")),
         count=Count(50_000, 100, 10_000),
+        shape=(3, 32, 32),
         torchvision="CIFAR100",
     ),
     DataEntry(
@@ -84,6 +88,7 @@ _ALL = (
         ImageRecipe(pad=4),
         ("train_32x32.mat", "test_32x32.mat"),
         count=Count(73_257, 10, 26_032),
+        shape=(3, 32, 32),
         torchvision="SVHN",
     ),
     DataEntry(
@@ -92,6 +97,7 @@ _ALL = (
         ImageRecipe(pad=2, flip=True),
         tuple(f"FashionMNIST/raw/{file}-ubyte" for file in _IDX_FILES),
         count=Count(60_000, 10, 10_000),
+        shape=(1, 28, 28),
         torchvision="FashionMNIST",
     ),
     DataEntry(
@@ -165,12 +171,38 @@ def says(config: DataConfig, *, trained: bool = False) -> str:
     entry = DATA_SETS[config.name]
     if entry.text:
         return f"{config.name}, a text"
-    count = find_tree(data_path(config)).count() if config.name == "folder" else entry.count
+    count = count_of(config)
     limit = f", {config.limit:,} of them used" if config.limit else ""
     if trained and count is not None:
         without = "" if count.tests else "; no test images, so that no test error will be known"
         return f"{config.name}: {count.told('that are looked at once, at the end')}{limit}{without}"
     return f"{config.name}: {count}{limit}"
+
+
+def count_of(config: DataConfig) -> Count | None:
+    """Return how many images a data set holds; None where only loading it can tell. Raises as `find_tree`."""
+    if config.name == "folder":
+        return find_tree(data_path(config)).count()
+    return DATA_SETS[config.name].count if config.name in DATA_SETS else None
+
+
+def shape_of(config: DataConfig) -> tuple[int, int, int] | None:
+    """Return (channels, height, width) of a data set's images; None where only loading it can tell.
+
+    Of a folder that is not resized its first image tells. Raises `RaynasError` where that cannot be read.
+    """
+    if config.name != "folder":
+        return DATA_SETS[config.name].shape if config.name in DATA_SETS else None
+    if config.size is not None:
+        return 3, config.size, config.size
+    from raynas.data.pixels import open_image, turned
+
+    classes = class_folders(find_tree(data_path(config)).train)
+    for path in (path for folder in classes for path in image_files(folder)):
+        with open_image(path) as image:
+            width, height = turned(image, path)
+            return 3, height, width
+    return None
 
 
 def _function_problems(config: DataConfig) -> Iterator[Problem]:
