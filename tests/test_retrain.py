@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.cli_folders import IDS, environment, make_sweep, play, raynas
+from helpers.train_folders import make_trainings
 
 from raynas.data.load import load_data
 from raynas.disk import write_atomic
 from raynas.errors import FileProblems
+from raynas.launch.driver import only_driver
 from raynas.launch.local import LocalLauncher
 from raynas.nets.size import size_of
 from raynas.search.checkpoint import load
@@ -23,6 +25,7 @@ from raynas.sweep.file.load import load_any
 from raynas.sweep.folder import TrainSweep, find_sweep
 from raynas.train.deployed import Deployed
 from raynas.train.loop import Training
+from raynas.train.records import CARD, WEIGHTS
 
 FILE = """\
 # Two cells, two seeds.
@@ -331,6 +334,73 @@ def test_a_damaged_trial_file_is_written_again():
     LocalLauncher("cpu").run(TrainSweep(folder.path))
     for name, content in whole.items():
         assert (folder.path / "trials" / name / "trial.json").read_bytes() == content
+
+
+def _trained(capsys, *overrides):
+    text = FILE.replace("[darts-v2, pc-darts-cifar]", "[darts-v2]").replace("[0, 1]", "[0]")
+    folder = planned(text.replace("epochs: 2", "epochs: 1"), *overrides)
+    LocalLauncher("cpu").run(folder)
+    [trial] = folder.trials()
+    return folder, trial
+
+
+def test_a_lost_or_damaged_network_is_made_again_from_its_checkpoint(capsys):
+    folder, trial = _trained(capsys)
+    weights = load(trial.network / WEIGHTS)
+    for path in (trial.network / WEIGHTS, trial.network / CARD):
+        for damage in (path.unlink, lambda path=path: path.write_bytes(path.read_bytes()[:50])):
+            damage()
+            done = raynas(capsys, "resume", "pair", "--local")
+            assert done.code == 0, done.err
+            assert "made again from its checkpoint" in done.out
+            again = load(trial.network / WEIGHTS)
+            assert all(torch.equal(again[name], weights[name]) for name in weights)
+            assert Deployed.load(trial.network).card.trained["trial"] == trial.id
+    assert "made again" not in raynas(capsys, "resume", "pair", "--local").out
+    (trial.network / CARD).unlink()
+    assert "its network is missing" in raynas(capsys, "status", "pair").out
+    assert "next:     raynas resume pair" in raynas(capsys, "evaluate", "pair").err
+    trial.checkpoint.unlink()
+    told = raynas(capsys, "resume", "pair", "--local").out
+    assert f"delete {trial.path} and resume to train it again" in told
+    assert [record.status for record in TrainSweep(folder.path).records()] == ["finished"]
+
+
+def test_a_part_of_the_images_is_evaluated_as_it_was_used(capsys):
+    folder, _ = _trained(capsys)  # 64 images, a quarter of them held out
+
+    def evaluated(*words):
+        done = raynas(capsys, "evaluate", "pair", "--json", *words)
+        assert done.code == 0, done.err
+        return json.loads(done.out)
+
+    [record] = folder.records()
+    assert evaluated("--part", "train")["images"] == record.start["data"]["train"] == 48
+    assert evaluated()["accuracy"] == pytest.approx(record.tested.test_accuracy)
+    for part, whole in (("train", 48), ("test", 359)):
+        assert evaluated("--part", part, "data.limit=20")["images"] == 20
+        refused = raynas(capsys, "evaluate", "pair", "--part", part, "data.limit=5000")
+        assert f"at most {whole}" in refused.err
+    # Other data, and the same under other settings, are taken whole.
+    assert evaluated("--part", "train", "data.valid=0")["images"] == 1438
+
+
+def test_a_killed_sweep_of_trainings_is_listed_as_stopped(capsys):
+    broken = planned(FILE)
+    with pytest.raises(KeyboardInterrupt):
+        LocalLauncher("cpu").run(broken, [_stop_after(1)])
+    assert "1 stopped" in raynas(capsys, "ls", "sweeps").out
+    with only_driver(TrainSweep(broken.path)):
+        assert "1 running" in raynas(capsys, "ls", "sweeps").out
+
+
+def test_evaluating_searches_points_to_what_was_trained(tmp_path, capsys):
+    found = make_sweep(tmp_path / "runs")
+    assert "raynas retrain four" in raynas(capsys, "evaluate", "four").err
+    make_trainings(found.path / "trained" / "quick")
+    refused = raynas(capsys, "evaluate", "four")
+    assert refused.code == 2
+    assert "give four/trained/quick instead" in refused.err
 
 
 @pytest.mark.slow

@@ -11,9 +11,9 @@ from helpers.train_folders import begin, make_trainings, play, say, trained
 
 from raynas.spaces.literature import load_cell
 from raynas.sweep.folder import TRAINED, SweepFolder, TrainSweep
-from raynas.track.artifacts import CARD, WEIGHTS
 from raynas.track.mlflow import MlflowTracker, Patience, replay
 from raynas.track.uploader import Uploader
+from raynas.train.records import CARD, WEIGHTS
 
 QUICK = Patience(start=30, first=0.2, longest=0.5, flush=120, stuck=60)
 

@@ -12,7 +12,6 @@ from rich.text import Text
 
 from raynas.cli.output import say, show_table, table
 from raynas.cli.tables import MOST_DAMAGE, MOST_ROWS, with_log
-from raynas.disk import holder
 from raynas.errors import plural, printable, short
 from raynas.launch.observer import Observer
 from raynas.report.build import build_report
@@ -136,7 +135,7 @@ def trainings(sweep: Sweep[TrainConfig]) -> str:
 def train_standing(folder: TrainSweep) -> dict[str, Any]:
     """Return how a sweep of trainings stands: who drives it, each training's last numbers, the table."""
     sweep, records = folder.sweep(), folder.records()
-    held_by = short(holder(folder.path / ".driver.lock") or "") or None
+    held_by = short(folder.driver or "") or None
     statuses = {
         record.id: "stopped" if record.status == "running" and not held_by else record.status
         for record in records

@@ -86,18 +86,33 @@ def told(runner: Runner) -> dict[str, Any]:
 def keep_result(trial: TrialFolder[Any, Any], runner: Runner, lane: int) -> None:
     """Write what a trial has come to into its folder: the cell that it found, or the network it trained."""
     if isinstance(runner, Training):
-        deployed = Deployed.of(
-            runner.lanes[lane].trained.network,
-            runner.genotype,
-            runner.dataset,
-            config=runner.configs[lane].plain(),
-            report=runner.history[lane][-1].to_json(),
-            sweep=trial.path.parent.parent.name,
-            trial=trial.id,
-        )
-        deployed.save(trial.network)
+        _deployed(trial, runner, lane).save(trial.network)
     elif (final := trial.record().deciding) is not None:
         final.genotype.save(trial.path / "genotype.json")
+
+
+def deployed_again(trial: TrialFolder[Any, Any], state: Mapping[str, Any], dataset: Data) -> Deployed:
+    """Return the network of a training that has finished, from its last checkpoint.
+
+    Raises `RaynasError` for the checkpoint of another training, or of an epoch before the last.
+    """
+    runner = Training([trial.config()], trial.genotype(), _images(dataset))
+    runner.load_state_dict(state)
+    if runner.epoch < runner.epochs:
+        raise RaynasError(f"its checkpoint is of epoch {runner.epoch} of {runner.epochs}")
+    return _deployed(trial, runner, 0)
+
+
+def _deployed(trial: TrialFolder[Any, Any], runner: Training, lane: int) -> Deployed:
+    return Deployed.of(
+        runner.lanes[lane].trained.network,
+        runner.genotype,
+        runner.dataset,
+        config=runner.configs[lane].plain(),
+        report=runner.history[lane][-1].to_json(),
+        sweep=trial.path.parent.parent.name,
+        trial=trial.id,
+    )
 
 
 def check_trainable(

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, cast
 
-from raynas.disk import disk_error, expanded, read_bounded, write_atomic
+from raynas.disk import disk_error, expanded, holder, read_bounded, write_atomic
 from raynas.errors import RaynasError, nearest, quoted
 from raynas.spaces.library import load_space
 from raynas.sweep import packs
@@ -25,6 +25,9 @@ from raynas.train.config import TrainConfig
 __all__ = ["Known", "SweepFolder", "TrialFolder", "write_atomic"]
 
 Slot = tuple[str, int]
+
+DRIVER_LOCK = ".driver.lock"
+"""The file that whoever drives a sweep holds."""
 
 TRAINED = "trained"
 """The folder in a sweep's that holds the sweeps in which its winners are trained."""
@@ -153,6 +156,11 @@ class SweepFolder(Generic[C, T]):
     def _secret(self) -> Path:
         return self.path / ".mlflow"
 
+    @property
+    def driver(self) -> str | None:
+        """Who drives the sweep now; None where nobody does, and what has begun waits for a resume."""
+        return holder(self.path / DRIVER_LOCK)
+
     def forget_unstarted(self) -> None:
         """Take back what `create` wrote if no trial has started, so that the name is free again."""
         if any(self.path.glob("trials/*/events.jsonl")) or any(self.path.glob("trials/*/checkpoint*.pt")):
@@ -253,7 +261,10 @@ class SweepFolder(Generic[C, T]):
 
     def damage(self) -> list[str]:
         """Say what in the folder cannot be read, a line each; empty where all is well."""
-        found = [f"{record.id}: {what}" for record in self.records() for what in record.damage]
+        records = self.records()
+        found = [f"{record.id}: {what}" for record in records for what in record.damage]
+        trained = (record.id for record in records if isinstance(record, TrainRecord) and record.tested)
+        found += [f"{each}: its network is missing" for each in trained if not self.trial(each).kept]
         found += [f"{trial.id}: the values suggested for it are lost" for trial in self.lost()]
         return found + ([wrong] if (wrong := packs.damage(self.packs)) else [])
 

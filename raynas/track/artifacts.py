@@ -15,7 +15,7 @@ from raynas.sweep.feed import SpoolFeed
 from raynas.sweep.trial_folder import NETWORK, TrialFolder
 from raynas.track.content import pictured, turns, write_history, write_json
 from raynas.track.store import MlflowStore, Run
-from raynas.train.deployed import CARD, WEIGHTS
+from raynas.train.records import CARD, WEIGHTS
 
 if TYPE_CHECKING:
     from raynas.report.drawer import Drawer

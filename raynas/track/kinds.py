@@ -7,7 +7,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
 from raynas.config import SearchConfig
-from raynas.disk import holder
 from raynas.sweep.folder import TRAINED, AnySweep, SweepFolder, TrainSweep, TrialFolder, trains
 from raynas.sweep.record import TrainRecord, TrialRecord
 from raynas.tables.table import Yardstick
@@ -176,7 +175,7 @@ class Trainings:
         of them runs and it was left open, as where the trainings were what opened it."""
         if self._behind is None:
             return parent.overall(statuses)
-        if run.status != "RUNNING" or holder(self._behind.path / ".driver.lock"):
+        if run.status != "RUNNING" or self._behind.driver:
             return None
         records = self._behind.records()
         ran = [run_status(record, True) if record.status != "waiting" else None for record in records]
