@@ -243,7 +243,7 @@ def test_what_the_space_brings_stands_above_the_method_and_below_the_file(tmp_pa
         ({"space": "tiny"}, "cells of tiny read images, and python-docs holds a text"),
         ({"method": "pc-darts"}, "not for a recurrent cell"),
         ({"method": "snas"}, "not for a recurrent cell"),
-        ({"cells": 3}, "a supernet has exactly 1 cell"),
+        ({"cells": 3}, "a stack has exactly 1 cell"),
         ({"recompute": True}, "set it to false"),
         ({"data": {"name": "python-docs", "cutout": 4}}, "is a text"),
         ({"data": {"name": "text", "path": "no.txt"}}, "does not exist"),

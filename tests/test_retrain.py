@@ -11,17 +11,21 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.cli_folders import IDS, environment, make_sweep, play, raynas
+from helpers.train_folders import make_trainings
 
 from raynas.data.load import load_data
 from raynas.disk import write_atomic
 from raynas.errors import FileProblems
+from raynas.launch.driver import only_driver
 from raynas.launch.local import LocalLauncher
+from raynas.nets.size import size_of
 from raynas.search.checkpoint import load
 from raynas.spaces.literature import load_cell
 from raynas.sweep.file.load import load_any
 from raynas.sweep.folder import TrainSweep, find_sweep
 from raynas.train.deployed import Deployed
 from raynas.train.loop import Training
+from raynas.train.records import CARD, WEIGHTS
 
 FILE = """\
 # Two cells, two seeds.
@@ -30,6 +34,7 @@ train: quick
 data: {name: digits, limit: 64, valid: 0.25}
 epochs: 2
 channels: 2
+track: {mlflow: null}
 grid:
   cell: [darts-v2, pc-darts-cifar]
   seed: [0, 1]
@@ -85,10 +90,15 @@ def test_from_check_to_report(capsys):
     assert [row["cell"] for row in table] == ["darts-v2", "pc-darts-cifar"]
     errors = [100 * (1 - record.tested.test_accuracy) for record in records[:2]]
     mean, sd = sum(errors) / 2, abs(errors[0] - errors[1]) / 2**0.5
-    assert table[0]["test error %"] == f"{mean:.2f} ± {sd:.2f}"
+    assert [table[0][key] for key in ("error_mean", "error_sd")] == pytest.approx([mean / 100, sd / 100])
+    assert [each["seed"] for each in table[0]["errors"]] == [0, 1]
+    size = size_of(load_cell("darts-v2").genotype, (1, 8, 8), 10, 2, records[0].config.cells)
+    assert [table[0]["parameters"], table[0]["multiply_adds"]] == list(size)
     for page in ("report.html", "report.md"):
         text = (folder.path / page).read_text(encoding="utf-8")
-        assert table[0]["test error %"] in text
+        assert f"{mean:.2f} ± {sd:.2f}" in text
+        assert f"{size.multiply_adds:,}" in text
+        assert "raynas export pair --to onnx --to model.py" in text
         assert "The test images were looked at once" in text
         assert "epochs 2 instead of 10" in text
     status = raynas(capsys, "status", "pair", "--json")
@@ -199,7 +209,8 @@ grid: {cell: [darts-v3, 7], seeds: [0], weight_decay: 0.1}
         ("data: {name: folder}", "data.path", ""),
         ("batch: yes", "batch", "expected a number"),
         ("warmup: 99", "train", "none is left"),
-        ("track: {mlflow: x.db}", "track", "not in MLflow"),
+        ("track: {mlflw: null}", "track.mlflw", "nearest: mlflow"),
+        ("track: {mlflow: 'x://y'}", "track.mlflow", "x://y"),
         ("cell: darts-v2", "grid.cell", "also given"),
     ],
 )
@@ -211,7 +222,9 @@ def test_a_mistake_stands_where_it_was_made(line, path, words):
 
 
 def test_overrides_take_the_keys_of_a_training():
-    sweep = load_any(write(), ["seed=5", "cell=darts-v2", "train=darts-cifar", "data.limit=80", "cells=5"])
+    sweep = load_any(
+        write(), ["seed=5", "cell=darts-v2", "train=darts-cifar", "data.limit=80", "cells=5", "auxiliary=0"]
+    )
     [config] = [trial.config for trial in sweep.trials]
     assert (config.seed, config.data.limit, config.cells, config.recipe) == (5, 80, 5, "darts-cifar")
     assert "nearest: clip" in problems(FILE, "clipp=5")["clipp"]
@@ -223,21 +236,25 @@ def test_a_text_cell_is_refused_with_images():
     assert "grid.cell[0]" in problems(text)
 
 
-def test_what_cannot_be_built_is_told_before_anything_starts(capsys):
-    path = str(write(FILE + "auxiliary: 0.4\n"))
-    for words in (["sweep", path], ["retrain", "darts-v2", "auxiliary=0.4", "--local"]):
-        if words[0] == "sweep":
-            with pytest.raises(Exception, match="too small for an auxiliary head"):
-                LocalLauncher("cpu").run(planned(Path(path).read_text()))
-            continue
-        refused = raynas(capsys, *words)
-        assert refused.code == 2
-        assert "'darts-v2' cannot be trained on digits" in refused.err
-        assert not Path("runs/darts-v2-quick").exists()
+def test_what_cannot_be_built_is_told_before_anything_starts(capsys, monkeypatch):
+    refused = raynas(capsys, "retrain", "darts-v2", "auxiliary=0.4", "--local")
+    assert refused.code == 2
+    assert "too small for an auxiliary head" in refused.err
+    # What only loading the data can tell is told then.
+    Path("mine.py").write_text(
+        "import numpy as np\ndef load():\n    return np.zeros((20, 8, 8), np.uint8), np.arange(20) % 2\n"
+    )
+    monkeypatch.syspath_prepend(".")
+    words = ["retrain", "darts-v2", "auxiliary=0.4", "data.name=mine:load", "track.mlflow=null", "--local"]
+    refused = raynas(capsys, *words)
+    assert refused.code == 2
+    assert "'darts-v2' cannot be trained on mine:load" in refused.err
+    assert not Path("runs/darts-v2-quick").exists()
 
 
 def test_retrain_a_cell(capsys):
     words = ["retrain", "darts-v2", "--local", "--seeds", "0,1", "data.limit=64", "epochs=2", "channels=2"]
+    words.append("track.mlflow=null")
     done = raynas(capsys, *words)
     assert done.code == 0, done.err
     assert "parts from the recipe quick: epochs 2 instead of 10" in done.out
@@ -261,7 +278,17 @@ def test_retrain_a_sweep_s_winner(tmp_path, capsys):
     assert folder.sweep().cells[record.config.cell].space == "tiny"
     assert folder.sweep().resolved["data"] == {"name": "digits", "limit": 64}
     assert "four/trained/quick" in raynas(capsys, "ls", "sweeps").out
-    assert "trained/quick/report.html" in (found.path / "report.html").read_text(encoding="utf-8")
+    assert "four/trained/quick" in raynas(capsys, "status", "four/trained/quick").out
+    assert record.config.epochs == 1
+    for page in ("html", "md"):
+        text = (found.path / f"report.{page}").read_text(encoding="utf-8")
+        assert f"trained/quick/report.{page}" in text
+        assert f"{record.multiply_adds:,}" in text
+        assert "raynas evaluate four/trained/quick" in text
+        assert "1 epoch." in text
+        assert text.index("Trained from scratch") < text.index("Ranking")
+    assert (found.path / "report" / "trained-quick-train_loss.svg").is_file()
+    assert "raynas predict four/trained/quick" in (folder.path / "report.md").read_text(encoding="utf-8")
 
 
 def test_a_search_goes_on_to_train_its_best(tmp_path, capsys):
@@ -286,7 +313,7 @@ def test_a_search_goes_on_to_train_its_best(tmp_path, capsys):
     assert "quick" in refused.err
 
 
-@pytest.mark.parametrize("words", [["select", "pair"], ["draw", "pair"], ["track", "pair"], ["size", "pair"]])
+@pytest.mark.parametrize("words", [["select", "pair"], ["draw", "pair"], ["size", "pair"]])
 def test_verbs_of_searches_say_that_these_are_trainings(words, capsys):
     planned()
     refused = raynas(capsys, *words)
@@ -307,6 +334,73 @@ def test_a_damaged_trial_file_is_written_again():
     LocalLauncher("cpu").run(TrainSweep(folder.path))
     for name, content in whole.items():
         assert (folder.path / "trials" / name / "trial.json").read_bytes() == content
+
+
+def _trained(capsys, *overrides):
+    text = FILE.replace("[darts-v2, pc-darts-cifar]", "[darts-v2]").replace("[0, 1]", "[0]")
+    folder = planned(text.replace("epochs: 2", "epochs: 1"), *overrides)
+    LocalLauncher("cpu").run(folder)
+    [trial] = folder.trials()
+    return folder, trial
+
+
+def test_a_lost_or_damaged_network_is_made_again_from_its_checkpoint(capsys):
+    folder, trial = _trained(capsys)
+    weights = load(trial.network / WEIGHTS)
+    for path in (trial.network / WEIGHTS, trial.network / CARD):
+        for damage in (path.unlink, lambda path=path: path.write_bytes(path.read_bytes()[:50])):
+            damage()
+            done = raynas(capsys, "resume", "pair", "--local")
+            assert done.code == 0, done.err
+            assert "made again from its checkpoint" in done.out
+            again = load(trial.network / WEIGHTS)
+            assert all(torch.equal(again[name], weights[name]) for name in weights)
+            assert Deployed.load(trial.network).card.trained["trial"] == trial.id
+    assert "made again" not in raynas(capsys, "resume", "pair", "--local").out
+    (trial.network / CARD).unlink()
+    assert "its network is missing" in raynas(capsys, "status", "pair").out
+    assert "next:     raynas resume pair" in raynas(capsys, "evaluate", "pair").err
+    trial.checkpoint.unlink()
+    told = raynas(capsys, "resume", "pair", "--local").out
+    assert f"delete {trial.path} and resume to train it again" in told
+    assert [record.status for record in TrainSweep(folder.path).records()] == ["finished"]
+
+
+def test_a_part_of_the_images_is_evaluated_as_it_was_used(capsys):
+    folder, _ = _trained(capsys)  # 64 images, a quarter of them held out
+
+    def evaluated(*words):
+        done = raynas(capsys, "evaluate", "pair", "--json", *words)
+        assert done.code == 0, done.err
+        return json.loads(done.out)
+
+    [record] = folder.records()
+    assert evaluated("--part", "train")["images"] == record.start["data"]["train"] == 48
+    assert evaluated()["accuracy"] == pytest.approx(record.tested.test_accuracy)
+    for part, whole in (("train", 48), ("test", 359)):
+        assert evaluated("--part", part, "data.limit=20")["images"] == 20
+        refused = raynas(capsys, "evaluate", "pair", "--part", part, "data.limit=5000")
+        assert f"at most {whole}" in refused.err
+    # Other data, and the same under other settings, are taken whole.
+    assert evaluated("--part", "train", "data.valid=0")["images"] == 1438
+
+
+def test_a_killed_sweep_of_trainings_is_listed_as_stopped(capsys):
+    broken = planned(FILE)
+    with pytest.raises(KeyboardInterrupt):
+        LocalLauncher("cpu").run(broken, [_stop_after(1)])
+    assert "1 stopped" in raynas(capsys, "ls", "sweeps").out
+    with only_driver(TrainSweep(broken.path)):
+        assert "1 running" in raynas(capsys, "ls", "sweeps").out
+
+
+def test_evaluating_searches_points_to_what_was_trained(tmp_path, capsys):
+    found = make_sweep(tmp_path / "runs")
+    assert "raynas retrain four" in raynas(capsys, "evaluate", "four").err
+    make_trainings(found.path / "trained" / "quick")
+    refused = raynas(capsys, "evaluate", "four")
+    assert refused.code == 2
+    assert "give four/trained/quick instead" in refused.err
 
 
 @pytest.mark.slow

@@ -333,7 +333,7 @@ def test_a_part_of_a_method_can_be_overridden(tmp_path: Path) -> None:
         ("epochs", "epochs", "key=value"),
         ("=3", "=3", "key=value"),
         ("clip=[", "clip", "not a YAML value"),
-        ("seed=2024-13-45", "seed", "valid integer"),
+        ("seed=2024-13-45", "seed", "expected a whole number"),
         ("seed=010", "seed", "not a YAML value"),
         ("grid.seed=[0] # one", "grid.seed", "for a comment"),
     ],

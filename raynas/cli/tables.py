@@ -7,7 +7,6 @@ from typing import Any
 from raynas.cli.output import say, show_table, table
 from raynas.cli.progress import MARK, RISES, SweepProgress, rising, skips
 from raynas.data.catalogue import is_text
-from raynas.disk import holder
 from raynas.errors import short
 from raynas.report.results import trial_json
 from raynas.report.text import MISSING, format_number, percent, spread
@@ -34,7 +33,7 @@ def standing(folder: SweepFolder) -> dict[str, Any]:
     """
     progress = SweepProgress(folder.sweep(), folder.records(), lookups=folder.lookups)
     counts = progress.count()
-    held_by = short(holder(folder.path / ".driver.lock") or "") or None
+    held_by = short(folder.driver or "") or None
     trials = [
         {**trial_json(record), "rising": rising(record.reports), "log": str(folder.trial(record.id).log)}
         for record in progress.records.values()

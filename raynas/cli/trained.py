@@ -36,7 +36,7 @@ def find_trained(trained: str, runs: Path) -> FoundNetwork:
     """
     from raynas.sweep.folder import SweepFolder
     from raynas.sweep.trial_folder import NETWORK
-    from raynas.train.deployed import CARD
+    from raynas.train.records import CARD
 
     path = expanded(trained)
     path = path.parent if path.name == CARD else path
@@ -54,7 +54,7 @@ def find_trained(trained: str, runs: Path) -> FoundNetwork:
 
 
 def _holds(folder: Path) -> bool:
-    from raynas.train.deployed import CARD
+    from raynas.train.records import CARD
 
     return (folder / CARD).is_file()
 
@@ -65,16 +65,33 @@ def _trained(sweep: "SweepFolder") -> list[str]:
 
 
 def _first(sweep: "SweepFolder") -> FoundNetwork:
+    from raynas.sweep.folder import TRAINED
+
     ready = _trained(sweep)
+    if not ready and (trained := sweep.trained()):
+        raise RaynasError(
+            f"the sweep {sweep.called!r} searches for cells; its winners' networks lie below it",
+            expected=" or ".join(f"{sweep.called}/{TRAINED}/{name}" for name in trained),
+            next_step=f"give {sweep.called}/{TRAINED}/{trained[0]} instead",
+        )
     if not ready:
         raise RaynasError(
-            f"the sweep {sweep.name!r} has no trained network",
+            f"the sweep {sweep.called!r} has no trained network",
             got=f"{plural(len(sweep.sweep().trials), 'trial')}, none with a network",
             expected="a sweep that trains networks, one of which has ended",
-            next_step=f"raynas status {sweep.typed}",
+            next_step=_network_step(sweep),
         )
-    others = f"of {len(ready)} trained networks the first, {ready[0]}; another: {sweep.name}/{ready[-1]}"
+    others = f"of {len(ready)} trained networks the first, {ready[0]}; another: {sweep.called}/{ready[-1]}"
     return FoundNetwork(sweep.trial(ready[0]).network, others if len(ready) > 1 else "")
+
+
+def _network_step(sweep: "SweepFolder") -> str:
+    """Return what brings a sweep's networks about: a resume, also of those that went missing."""
+    from raynas.sweep.folder import trains
+
+    if not trains(sweep):
+        return f"raynas retrain {sweep.typed}"
+    return f"raynas {'status' if sweep.driver else 'resume'} {sweep.typed}"
 
 
 def _of_trial(sweep: "SweepFolder", trial: str) -> FoundNetwork:
@@ -84,12 +101,12 @@ def _of_trial(sweep: "SweepFolder", trial: str) -> FoundNetwork:
     if trial in planned:
         raise RaynasError(
             f"the trial {trial} has no trained network",
-            got=f"{len(ready)} of {plural(len(planned), 'trial')} of {sweep.name} have one",
+            got=f"{len(ready)} of {plural(len(planned), 'trial')} of {sweep.called} have one",
             near=nearest(trial, ready),
-            next_step=f"raynas status {sweep.typed}",
+            next_step=_network_step(sweep),
         )
     raise RaynasError(
-        f"no trial {quoted(trial)} in the sweep {sweep.name}",
+        f"no trial {quoted(trial)} in the sweep {sweep.called}",
         expected=f"one of {', '.join(ready)}" if ready else None,
         near=nearest(trial, ready or planned),
         next_step=f"raynas status {sweep.typed}",
@@ -97,7 +114,7 @@ def _of_trial(sweep: "SweepFolder", trial: str) -> FoundNetwork:
 
 
 def _unknown(trained: str, runs: Path) -> RaynasError:
-    from raynas.train.deployed import CARD
+    from raynas.train.records import CARD
 
     known = sorted(path.parent.name for path in runs.glob("*/sweep.json"))
     return RaynasError(

@@ -13,9 +13,9 @@ from rich.text import Text
 from raynas.cli.display import STOPPING, doing
 from raynas.cli.output import say, show_table, table
 from raynas.cli.tables import MOST_DAMAGE, MOST_ROWS, with_log
-from raynas.disk import holder
 from raynas.errors import plural, printable, short
 from raynas.launch.observer import Observer
+from raynas.report.build import build_report
 from raynas.report.text import duration, format_number, percent
 from raynas.report.trained import HEADERS, build_trained, tested_words, trained_rows
 from raynas.sweep.folder import TrainSweep
@@ -125,13 +125,15 @@ class TrainDisplay(Observer[TrainConfig, TrainRecord]):
 
 
 class TrainedWriter(Observer[TrainConfig, TrainRecord]):
-    """Writes the report once the trainings ended or were interrupted."""
+    """Writes the report once the trainings ended or were interrupted, and anew that of their searches."""
 
     def __init__(self) -> None:
         self.paths: tuple[Path, ...] = ()
 
     def on_end(self, folder: TrainSweep) -> None:
         self.paths = build_trained(folder)
+        if folder.behind is not None:
+            build_report(folder.behind)
 
 
 def _numbers(record: TrainRecord) -> list[str]:
@@ -156,16 +158,15 @@ def trainings(sweep: Sweep[TrainConfig]) -> str:
     others = len({c.model_dump_json(exclude={"cell", "seed"}) for c in configs})
     counted = ((cells, "cell"), (seeds, "seed"), (others, "setting"))
     varied = " × ".join(plural(count, word) for count, word in counted if count > 1)
-    epochs = "/".join(map(str, sorted({config.epochs for config in configs})))
-    return (
-        f"{plural(len(configs), 'training')}" + (f" ({varied})" if varied else "") + f", {epochs} epochs each"
-    )
+    *shorter, longest = sorted({config.epochs for config in configs}) or [0]
+    epochs = "/".join([*map(str, shorter), plural(longest, "epoch")])
+    return f"{plural(len(configs), 'training')}" + (f" ({varied})" if varied else "") + f", {epochs} each"
 
 
 def train_standing(folder: TrainSweep) -> dict[str, Any]:
     """Return how a sweep of trainings stands: who drives it, each training's last numbers, the table."""
     sweep, records = folder.sweep(), folder.records()
-    held_by = short(holder(folder.path / ".driver.lock") or "") or None
+    held_by = short(folder.driver or "") or None
     statuses = {
         record.id: "stopped" if record.status == "running" and not held_by else record.status
         for record in records

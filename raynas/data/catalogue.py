@@ -32,11 +32,10 @@ class DataEntry:
 
     A ``text`` is read by `raynas.data.text`, anything else holds images.
 
-    ``shape`` is that of an image, (channels, height, width), where they all have it.
     ``mean`` and ``std`` are per channel in 0..1 where published; left empty they are computed from the
     training images. ``files`` names what torchvision reads, relative to ``data.path``. ``count`` is of the
-    images, where they are always the same. ``torchvision`` is the class in `torchvision.datasets` that reads
-    them, if one does.
+    images and ``shape`` that of each, (channels, height, width), where they are always the same.
+    ``torchvision`` is the class in `torchvision.datasets` that reads them, if one does.
     """
 
     name: str
@@ -47,8 +46,8 @@ class DataEntry:
     std: tuple[float, ...] = ()
     text: bool = False
     count: Count | None = None
-    torchvision: str = ""
     shape: tuple[int, int, int] | None = None
+    torchvision: str = ""
 
 
 _CIFAR10_FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
@@ -71,8 +70,8 @@ _ALL = (
         (0.49139968, 0.48215827, 0.44653124),
         (0.24703233, 0.24348505, 0.26158768),
         count=Count(50_000, 10, 10_000),
-        torchvision="CIFAR10",
         shape=(3, 32, 32),
+        torchvision="CIFAR10",
     ),
     DataEntry(
         "cifar100",
@@ -80,8 +79,8 @@ _ALL = (
         ImageRecipe(pad=4, flip=True),
         tuple(f"cifar-100-python/{file}" for file in ("train", "test", "meta")),
         count=Count(50_000, 100, 10_000),
-        torchvision="CIFAR100",
         shape=(3, 32, 32),
+        torchvision="CIFAR100",
     ),
     DataEntry(
         "svhn",
@@ -89,8 +88,8 @@ _ALL = (
         ImageRecipe(pad=4),
         ("train_32x32.mat", "test_32x32.mat"),
         count=Count(73_257, 10, 26_032),
-        torchvision="SVHN",
         shape=(3, 32, 32),
+        torchvision="SVHN",
     ),
     DataEntry(
         "fashion-mnist",
@@ -98,8 +97,8 @@ _ALL = (
         ImageRecipe(pad=2, flip=True),
         tuple(f"FashionMNIST/raw/{file}-ubyte" for file in _IDX_FILES),
         count=Count(60_000, 10, 10_000),
-        torchvision="FashionMNIST",
         shape=(1, 28, 28),
+        torchvision="FashionMNIST",
     ),
     DataEntry(
         "folder",
@@ -182,10 +181,7 @@ def says(config: DataConfig, *, trained: bool = False) -> str:
     entry = DATA_SETS[config.name]
     if entry.text:
         return f"{config.name}, a text"
-    count = find_tree(data_path(config)).count() if config.name == "folder" else entry.count
-    if count is not None and config.test:
-        tests = round(config.test * count.images)
-        count = replace(count, images=count.images - tests, tests=tests)
+    count = count_of(config)
     limit = f", {config.limit:,} of them used" if config.limit else ""
     if trained and count is not None:
         without = "" if count.tests else "; no test images, so that no test error will be known"
@@ -193,26 +189,49 @@ def says(config: DataConfig, *, trained: bool = False) -> str:
     return f"{config.name}: {count}{limit}"
 
 
-def image_shape(config: DataConfig) -> tuple[int, int, int] | None:
-    """Return channels, height and width of a data set's images, as far as known without loading it."""
+def count_of(config: DataConfig) -> Count | None:
+    """Return how many images a data set holds, to learn from and to test; None where only loading tells.
+
+    Those that ``data.test`` holds out are test images. Raises `RaynasError` for a folder that cannot be
+    listed.
+    """
     if config.name == "folder":
-        return (3, config.size, config.size) if config.size else None
-    return DATA_SETS[config.name].shape if config.name in DATA_SETS else None
+        count: Count | None = find_tree(data_path(config)).count()
+    else:
+        count = DATA_SETS[config.name].count if config.name in DATA_SETS else None
+    if count is None or not config.test:
+        return count
+    tests = round(config.test * count.images)
+    return replace(count, images=count.images - tests, tests=tests)
 
 
 def counted(config: DataConfig) -> int | None:
     """Return how many images a search learns from, weights and α together; None where only loading tells.
 
-    Raises `RaynasError` for an image folder that cannot be listed.
+    Raises as `count_of`.
     """
-    entry = DATA_SETS.get(config.name)
-    if entry is None or entry.text:
+    if (count := count_of(config)) is None:
         return None
-    count = find_tree(data_path(config)).count() if config.name == "folder" else entry.count
-    if count is None:
-        return None
-    images = count.images - round(config.test * count.images)
-    return min(images, config.limit) if config.limit else images
+    return min(count.images, config.limit) if config.limit else count.images
+
+
+def image_shape(config: DataConfig) -> tuple[int, int, int] | None:
+    """Return (channels, height, width) of a data set's images; None where only loading it can tell.
+
+    Of a folder that is not resized its first image tells. Raises `RaynasError` where that cannot be read.
+    """
+    if config.name != "folder":
+        return DATA_SETS[config.name].shape if config.name in DATA_SETS else None
+    if config.size is not None:
+        return 3, config.size, config.size
+    from raynas.data.pixels import open_image, turned
+
+    classes = class_folders(find_tree(data_path(config)).train)
+    for path in (path for folder in classes for path in image_files(folder)):
+        with open_image(path) as image:
+            width, height = turned(image, path)
+            return 3, height, width
+    return None
 
 
 def _function_problems(config: DataConfig) -> Iterator[Problem]:

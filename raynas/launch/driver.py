@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from raynas.config import DataConfig, SearchConfig
 from raynas.data.catalogue import is_text
-from raynas.disk import append_text, holder, lock
+from raynas.disk import append_text, lock
 from raynas.errors import RaynasError
-from raynas.sweep.folder import AnySweep, TrialFolder
+from raynas.sweep.folder import DRIVER_LOCK, AnySweep, TrialFolder
 from raynas.sweep.places import check_there
 from raynas.sweep.record import Record
 from raynas.sweep.status import ENDED, OVER
@@ -165,14 +165,14 @@ def give_up(trial: TrialFolder[Any, Any]) -> None:
 @contextmanager
 def only_driver(folder: AnySweep) -> Iterator[None]:
     """Be the only process that drives a sweep; raises `RaynasError` while another one does."""
-    path = folder.path / ".driver.lock"
+    path = folder.path / DRIVER_LOCK
     with ExitStack() as stack:
         try:
             file = stack.enter_context(lock(path))
         except BlockingIOError:
             raise RaynasError(
                 f"sweep {folder.name!r} is running already",
-                got=f"driven by {holder(path) or 'another process'}",
+                got=f"driven by {folder.driver or 'another process'}",
                 next_step=f"watch it: raynas status {folder.typed}",
             ) from None
         file.truncate(0)

@@ -11,15 +11,19 @@ from typing import Any
 
 from raynas.bilevel.records import EpochReport
 from raynas.config import shape_of
+from raynas.data.load import load_data
+from raynas.data.split import Data
 from raynas.disk import replace, set_aside
 from raynas.errors import RaynasError
-from raynas.launch.driver import only_writer
+from raynas.launch.driver import data_key, only_writer
+from raynas.launch.runner import deployed_again
 from raynas.search.checkpoint import load
 from raynas.sweep.folder import AnySweep, TrialFolder
 from raynas.sweep.packs import PackEntry, damage, write_packs
 from raynas.sweep.plan import Trial
 from raynas.sweep.record import differs
 from raynas.sweep.status import OVER
+from raynas.train.deployed import Deployed
 from raynas.train.records import TrainReport
 
 
@@ -33,7 +37,7 @@ def mend(folder: AnySweep) -> list[str]:
     for trial in folder.trials():
         done += [f"{trial.id}: {what}" for what in _mended(trial, folder)]
     done += restore_packs(folder)
-    return done
+    return done + restore_networks(folder)
 
 
 def _mended(trial: TrialFolder[Any, Any], folder: AnySweep) -> list[str]:
@@ -49,6 +53,40 @@ def _mended(trial: TrialFolder[Any, Any], folder: AnySweep) -> list[str]:
         with only_writer([trial]):
             done.append(trial.feed.mend())
     return done
+
+
+def restore_networks(folder: AnySweep) -> list[str]:
+    """Make the networks of finished trainings again that are missing or damaged; return what was done."""
+    if folder.sweep().kind != "train":
+        return []
+    done, loaded = [], dict[str, Data]()
+    for trial in folder.trials():
+        if trial.record().status != "finished" or not (wrong := _unusable(trial)):
+            continue
+        key = data_key(trial.config().data)
+        try:
+            state = load(trial.checkpoint)
+            _check_own(state, trial)
+            loaded[key] = loaded.get(key) or load_data(trial.config().data)
+            deployed_again(trial, state, loaded[key]).save(trial.network)
+        except (RaynasError, LookupError, TypeError, ValueError, RuntimeError) as error:
+            why = error.what if isinstance(error, RaynasError) else f"{type(error).__name__}: {error}"[:200]
+            step = f"delete {trial.path} and resume to train it again"
+            done.append(f"{trial.id}: {wrong}, and it cannot be made from its checkpoint: {why}; {step}")
+        else:
+            done.append(f"{trial.id}: {wrong}; made again from its checkpoint")
+    return done
+
+
+def _unusable(trial: TrialFolder[Any, Any]) -> str:
+    """Say why a network's folder is of no use; empty where it is."""
+    if not trial.kept:
+        return "its network is missing"
+    try:
+        Deployed.load(trial.network)
+    except RaynasError as error:
+        return f"its network cannot be read ({error.what})"
+    return ""
 
 
 def restore_packs(folder: AnySweep) -> list[str]:

@@ -1,6 +1,7 @@
 """Runners of trials: a pack of searches or a training, behind one protocol, and what each leaves behind."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import torch
@@ -11,6 +12,7 @@ from raynas.data.dataset import Dataset
 from raynas.data.split import Data, split
 from raynas.errors import RaynasError, quoted
 from raynas.launch.device import make_deterministic, only_loopback
+from raynas.nets.size import size_of
 from raynas.search.loop import Pack
 from raynas.search.searches import Tell
 from raynas.spaces.draw import draw_cells
@@ -91,7 +93,12 @@ def told(runner: Runner) -> dict[str, Any]:
             "classes": dataset.classes,
             "hash": dataset.fingerprint(),
         }
-        return {"data": data | _class_names(dataset), "cell": runner.genotype.digest()}
+        found: dict[str, Any] = {"data": data | _class_names(dataset), "cell": runner.genotype.digest()}
+        with suppress(RaynasError):  # of so many operations that nobody has counted them
+            network = lane.trained.network
+            size = size_of(runner.genotype, dataset.shape, dataset.classes, network.channels, network.depth)
+            found["multiply_adds"] = size.multiply_adds
+        return found
     return {}
 
 
@@ -130,18 +137,33 @@ def judge_random(runner: Runner, trials: Mapping[int, TrialFolder[Any, Any]]) ->
 def keep_result(trial: TrialFolder[Any, Any], runner: Runner, lane: int) -> None:
     """Write what a trial has come to into its folder: the cell that it found, or the network it trained."""
     if isinstance(runner, Training):
-        deployed = Deployed.of(
-            runner.lanes[lane].trained.network,
-            runner.genotype,
-            runner.dataset,
-            config=runner.configs[lane].plain(),
-            report=runner.history[lane][-1].to_json(),
-            sweep=trial.path.parent.parent.name,
-            trial=trial.id,
-        )
-        deployed.save(trial.network)
+        _deployed(trial, runner, lane).save(trial.network)
     elif (final := trial.record().deciding) is not None:
         final.genotype.save(trial.path / "genotype.json")
+
+
+def deployed_again(trial: TrialFolder[Any, Any], state: Mapping[str, Any], dataset: Data) -> Deployed:
+    """Return the network of a training that has finished, from its last checkpoint.
+
+    Raises `RaynasError` for the checkpoint of another training, or of an epoch before the last.
+    """
+    runner = Training([trial.config()], trial.genotype(), _images(dataset))
+    runner.load_state_dict(state)
+    if runner.epoch < runner.epochs:
+        raise RaynasError(f"its checkpoint is of epoch {runner.epoch} of {runner.epochs}")
+    return _deployed(trial, runner, 0)
+
+
+def _deployed(trial: TrialFolder[Any, Any], runner: Training, lane: int) -> Deployed:
+    return Deployed.of(
+        runner.lanes[lane].trained.network,
+        runner.genotype,
+        runner.dataset,
+        config=runner.configs[lane].plain(),
+        report=runner.history[lane][-1].to_json(),
+        sweep=trial.path.parent.parent.name,
+        trial=trial.id,
+    )
 
 
 def check_trainable(

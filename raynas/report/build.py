@@ -1,21 +1,19 @@
 """The report of a sweep: a pure function of its folder, as one HTML file and the same in Markdown."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
-from raynas.disk import disk_error
-from raynas.errors import RaynasError, printable
+from raynas.errors import RaynasError, plural
 from raynas.report import facts as f
 from raynas.report import figures, pictures, text
 from raynas.report.draw import draw_cell, write_cells
 from raynas.report.facts import Facts
+from raynas.report.page import render, write_pictures
 from raynas.report.pictures import Likeness, Multiple, Picture
 from raynas.report.remarks import remarks
 from raynas.report.stats import derived_counts
+from raynas.report.trained import trained_in
 from raynas.report.trust import TRUST, Worth, worth_of
 from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
@@ -49,7 +47,7 @@ def build_report(folder: SweepFolder, benchmark: Benchmark | None = None) -> tup
         write_cells(facts.chosen, folder.best)
         facts.chosen.save(folder.best / "genotype.json")
     content = _content(facts, (folder.best / "genotype.json").read_text() if facts.chosen else "")
-    content["trained"] = folder.trained()
+    _add_what_follows(content, facts, folder)
     content["trust"] = worth_of(folder, facts)
     if folder.lookups is not None:
         folder.lookups.save()
@@ -139,41 +137,15 @@ def _check_not_less(folder: SweepFolder, facts: Facts) -> None:
         )
 
 
-def _harmless(value: Any) -> Any:
-    """Write out what a terminal would obey: `cat report.md` shows what a trial's records say."""
-    return printable(value) if type(value) is str else value
-
-
-def render(template: str, content: dict[str, Any]) -> str:
-    """Return a report's page from its template and what that names."""
-    environment = Environment(
-        loader=PackageLoader("raynas.report"),
-        # Markdown has escapes of its own: the filters `md` and `fence`.
-        autoescape=select_autoescape(["html"], default=False),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=_harmless,
-    )
-    filters: dict[str, Callable[..., str]] = {
-        "number": text.format_number,
-        "difference": text.difference,
-        "percent": text.percent,
-        "spread": text.spread,
-        "spread_percent": text.spread_percent,
-        "spread_count": text.spread_count,
-        "duration": text.duration,
-        "moment": text.moment,
-        "md": text.markdown,
-        "fence": text.code_fence,
-    }
-    environment.filters.update(filters)
-    style, _, _ = (
-        environment.loader.get_source(environment, "report.css") if environment.loader else ("", "", "")
-    )
-    ground = {"light": figures.css_variables(dark=False), "dark": figures.css_variables(dark=True)}
-    return environment.get_template(template).render(content, css=style, **ground)
+def _add_what_follows(content: dict[str, Any], facts: Facts, folder: SweepFolder) -> None:
+    """Add what became of the winners, and while nothing has, the command that trains them."""
+    trained, command = trained_in(folder), f"raynas retrain {facts.sweep.name} --recipe quick --seeds 0,1,2"
+    ready = facts.complete and facts.chosen and not skeletons.of(facts.chosen).texts and not trained
+    content["trained"] = trained
+    content["steps"] = [("train the best cell from scratch", command)] if ready else []
+    follows = {"trained": trained and "Trained from scratch", "next": ready and "What next"}
+    verdict = content["sections"].pop("verdict")
+    content["sections"] = {"verdict": verdict, **follows, **content["sections"]}
 
 
 def _scope(facts: Facts) -> str:
@@ -181,7 +153,7 @@ def _scope(facts: Facts) -> str:
     configs = [record.config for record in facts.records]
     spaces = ", ".join(dict.fromkeys(f"space {config.space}" for config in configs))
     data = ", ".join(dict.fromkeys(f"data {config.data.name}" for config in configs))
-    epochs = ", ".join(dict.fromkeys(f"{config.epochs} epochs" for config in configs))
+    epochs = ", ".join(dict.fromkeys(plural(config.epochs, "epoch") for config in configs))
     return "; ".join(part for part in (spaces, data, epochs) if part)
 
 
@@ -278,23 +250,12 @@ def _all_pictures(content: dict[str, Any]) -> list[Picture]:
     multiples: list[Multiple] = [*content["curves"], *content["mixes"]]
     if content["skips"]:
         multiples.append(content["skips"])
+    multiples += [multiple for trained in content["trained"] for multiple in trained.curves]
     found = [picture for multiple in multiples for picture in multiple.panels]
     likeness: Likeness | None = content["likeness"]
     worth: Worth = content["trust"]
     found += [picture for bench in worth.benches if bench.curve for picture in bench.curve.panels]
     return [*found, likeness.picture] if likeness and likeness.picture else found
-
-
-def write_pictures(found: list[Picture], folder: Path) -> None:
-    """Write pictures as SVG files, making their folder; nothing for none."""
-    if not found:
-        return
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise disk_error(error, folder) from error
-    for picture in found:
-        write_atomic(folder / f"{picture.name}.svg", figures.as_file(picture.svg).encode())
 
 
 def _json(data: object) -> bytes:

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from raynas.disk import write_atomic
-from raynas.errors import RaynasError
+from raynas.errors import RaynasError, plural
 from raynas.report import figures
-from raynas.report.build import render, write_pictures
 from raynas.report.facts import resolved_yaml
 from raynas.report.figures import Curve, Frame
+from raynas.report.page import render, write_pictures
 from raynas.report.pictures import Key, Multiple, Picture
 from raynas.report.stats import Spread
 from raynas.report.text import MISSING, duration, format_number, percent, spread_percent
 from raynas.sweep.cells import cell_label
-from raynas.sweep.folder import TrainSweep
+from raynas.sweep.folder import TRAINED, SweepFolder, TrainSweep
 from raynas.sweep.plan import Sweep
 from raynas.sweep.record import TrainRecord
 from raynas.sweep.status import BROKEN, STATUSES
@@ -52,6 +52,7 @@ class TrainedRow:
     errors: tuple[tuple[int, float], ...]
     held_out: Spread | None
     parameters: int | None
+    multiply_adds: int | None
     seconds: float
     departures: tuple[str, ...]
 
@@ -69,14 +70,42 @@ class TrainedRow:
             f"{self.finished}/{self.planned}",
             spread_percent(self.held_out),
             f"{self.parameters:,}" if self.parameters else MISSING,
+            f"{self.multiply_adds:,}" if self.multiply_adds else MISSING,
             duration(self.seconds),
         ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as plain numbers: errors are fractions in [0, 1], null where there is none."""
+        error, held_out = self.error, self.held_out
+        return {
+            "cell": self.label,
+            "error_mean": error.mean if error else None,
+            "error_sd": error.sd if error else None,
+            "errors": [{"seed": seed, "error": value} for seed, value in self.errors],
+            "planned": self.planned,
+            "finished": self.finished,
+            "held_out_error_mean": held_out.mean if held_out else None,
+            "held_out_error_sd": held_out.sd if held_out else None,
+            "parameters": self.parameters,
+            "multiply_adds": self.multiply_adds,
+            "seconds": self.seconds,
+            "departures": list(self.departures),
+        }
 
 
 MOST_NAMED = 12
 """Colours that a legend explains; more cannot be told apart."""
 
-HEADERS = ("cell", "test error %", "each seed", "seeds", "held out, error %", "parameters", "time")
+HEADERS = (
+    "cell",
+    "test error %",
+    "each seed",
+    "seeds",
+    "held out, error %",
+    "parameters",
+    "multiply-adds",
+    "time",
+)
 
 
 def trained_rows(sweep: Sweep[TrainConfig], records: Sequence[TrainRecord]) -> list[TrainedRow]:
@@ -100,6 +129,7 @@ def _row(group: Sequence[TrainRecord], recipe: str) -> TrainedRow:
         errors=tuple((seed, 1 - accuracy) for seed, accuracy in tested),
         held_out=Spread.of(1 - accuracy for accuracy in valid),
         parameters=next((record.parameters for record in group if record.parameters), None),
+        multiply_adds=next((record.multiply_adds for record in group if record.multiply_adds), None),
         seconds=sum(report.seconds for record in group for report in record.reports),
         departures=departures(first.config, recipe),
     )
@@ -142,7 +172,8 @@ def build_trained(folder: TrainSweep) -> tuple[Path, Path]:
         "scope": _scope(records),
         "headers": HEADERS,
         "rows": rows,
-        "tested": tested_words(records),
+        "says": _says(records),
+        "steps": next_steps(folder, records),
         "parts": [(row.label, row.departures) for row in rows],
         "curves": curves,
         "failures": [(each.id, each.status, each.reason) for each in records if each.status in BROKEN],
@@ -150,7 +181,7 @@ def build_trained(folder: TrainSweep) -> tuple[Path, Path]:
     }
     panels = [picture for multiple in curves for picture in multiple.panels]
     write_pictures(panels, folder.path / "report")
-    table = [dict(zip(HEADERS, row.cells(), strict=True)) for row in rows]
+    table = [row.to_json() for row in rows]
     write_atomic(folder.path / "trained.json", (json.dumps(table, indent=2) + "\n").encode())
     html, markdown = folder.path / "report.html", folder.path / "report.md"
     for path, template in ((html, "trained.html"), (markdown, "trained.md")):
@@ -158,16 +189,72 @@ def build_trained(folder: TrainSweep) -> tuple[Path, Path]:
     return html, markdown
 
 
+def _says(records: Sequence[TrainRecord]) -> str:
+    words = "Mean ± sample standard deviation over seeds, at the last epoch."
+    return f"{words} {tested_words(records)}".rstrip()
+
+
+def next_steps(folder: TrainSweep, records: Sequence[TrainRecord]) -> list[tuple[str, str]]:
+    """Return what can be done with a sweep of trainings by now: in words, and the command."""
+    found = []
+    if any(record.status in ("running", "waiting") for record in records):
+        found = [("go on with what has not ended", f"raynas resume {folder.called}")]
+    if any(record.status == "finished" for record in records):
+        found += [
+            ("test the first network, class by class", f"raynas evaluate {folder.called}"),
+            ("ask it about images", f"raynas predict {folder.called} IMAGES"),
+            ("hand it on", f"raynas export {folder.called} --to onnx --to model.py"),
+        ]
+    return found
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A sweep that trains the winners of another, as the other's report shows it."""
+
+    name: str
+    scope: str
+    says: str
+    headers: Sequence[str]
+    rows: Sequence[TrainedRow]
+    curves: Sequence[Multiple]
+    steps: Sequence[tuple[str, str]]
+
+
+def trained_in(folder: SweepFolder) -> list[Trained]:
+    """Return the sweeps that train a sweep's winners, by name; one that cannot be read says so."""
+    return [_trained(TrainSweep(folder.path / TRAINED / name)) for name in folder.trained()]
+
+
+def _trained(folder: TrainSweep) -> Trained:
+    try:
+        sweep, records = folder.sweep(), folder.records()
+    except RaynasError as error:
+        return Trained(folder.name, error.what, "", HEADERS, (), (), ())
+    return Trained(
+        folder.name,
+        _scope(records),
+        _says(records),
+        HEADERS,
+        trained_rows(sweep, records),
+        _curves(records, f"trained-{folder.name}-"),
+        next_steps(folder, records),
+    )
+
+
 def _scope(records: Sequence[TrainRecord]) -> str:
     configs = [record.config for record in records]
     recipes = dict.fromkeys(f"recipe {config.recipe}" for config in configs)
     data = dict.fromkeys(f"data {config.data.name}" for config in configs)
-    epochs = dict.fromkeys(f"{config.epochs} epochs" for config in configs)
+    epochs = dict.fromkeys(plural(config.epochs, "epoch") for config in configs)
     return "; ".join(", ".join(words) for words in (recipes, data, epochs))
 
 
-def _curves(records: Sequence[TrainRecord]) -> list[Multiple]:
-    """Return the learning curves, a colour per cell and setting and a line per seed."""
+def _curves(records: Sequence[TrainRecord], prefix: str = "") -> list[Multiple]:
+    """Return the learning curves, a colour per cell and setting and a line per seed.
+
+    ``prefix`` stands before the names of the pictures' files.
+    """
     groups = list(dict.fromkeys(record.id.rpartition("-s")[0] for record in records))
     colours = {group: figures.strength_colour(place, len(groups)) for place, group in enumerate(groups)}
     found = []
@@ -176,7 +263,7 @@ def _curves(records: Sequence[TrainRecord]) -> list[Multiple]:
         drawn = [curve for curve in lines if curve]
         if drawn:
             svg = figures.line_panel(name, drawn, Frame.around(drawn), label, 2)
-            panel = Picture(name, title, f"{title} over epochs, one line per training", svg)
+            panel = Picture(f"{prefix}{name}", title, f"{title} over epochs, one line per training", svg)
             found.append(panel)
     shown = colours.items() if len(colours) <= MOST_NAMED else ()
     css = {group: colour if colour.startswith("#") else f"var(--{colour})" for group, colour in shown}

@@ -1,11 +1,12 @@
 """Finding YAML files by name: a path first, then a folder of yours, then the packaged ones."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, get_args
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -93,26 +94,75 @@ def _read_space(path: Path, _changed: int, _size: int) -> Space:
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     """Turn pydantic's errors into problems: the key's path, what was expected and got, the nearest key."""
-    problems = []
+    problems: dict[str, list[tuple[str, str]]] = {}
     for detail in error.errors()[:MOST_PROBLEMS]:
-        places = [part for part in detail["loc"] if part != "[key]"]
+        places = [part for part in _untagged(model, detail["loc"]) if part != "[key]"]
         dotted = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in places)
         path = "".join(dotted).lstrip(".")
         if detail["type"] == "extra_forbidden":
             key, known = str(detail["loc"][-1]), _keys(model, detail["loc"][:-1])
             near = nearest(key, known)
-            message = f"unknown key; nearest: {near}" if near else f"unknown key; known: {', '.join(known)}"
-        elif detail["type"] in {"model_type", "dict_type"}:
-            message = f"expected a mapping of keys; got {quoted(detail['input'])}"
+            what = f"unknown key; nearest: {near}" if near else f"unknown key; known: {', '.join(known)}"
+            got = ""
         else:
-            message = detail["msg"].removeprefix("Value error, ")
-            if detail["type"] not in {"value_error", "missing"}:
-                message = f"{message}; got {quoted(detail['input'])}{_as_text(detail)}"
+            what = _expected(detail)
+            got = f"; got {quoted(detail['input'])}{_as_text(detail)}"
             if detail["type"] == "literal_error":
                 near = nearest(detail["input"], re.findall(r"'(.*?)'", detail["ctx"]["expected"]))
-                message += f"; nearest: {near}" if near else ""
-        problems.append(Problem(path, message))
-    return problems
+                got += f"; nearest: {near}" if near else ""
+            got = "" if detail["type"] in {"value_error", "missing"} else got
+        problems.setdefault(path, []).append((what, got))
+    return [Problem(path, message) for path, said in problems.items() for message in _joined(said)]
+
+
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "a text",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "a mapping of keys",
+    "model": "a mapping of keys",
+}
+"""What a value of each kind is called, by how pydantic's names of errors begin."""
+
+
+def _expected(detail: Mapping[str, Any]) -> str:
+    """Say what was expected, in other words than pydantic's where these are of programming."""
+    kind, _, how = detail["type"].partition("_")
+    if kind in _KINDS and how in {"type", "parsing", "parsing_size", "from_float"}:
+        return f"expected {_KINDS[kind]}"
+    if detail["type"] == "missing":
+        return "is missing"
+    words = str(detail["msg"]).removeprefix("Value error, ")
+    return re.sub("^Input should be ", "expected a number " if "than" in kind + how else "expected ", words)
+
+
+def _joined(said: list[tuple[str, str]]) -> Iterator[str]:
+    """Yield messages about one place: where a value may be of several kinds, one that names them all."""
+    first = said[0]
+    if len(said) > 1 and all(what.startswith("expected ") for what, _ in said):
+        others = [what.removeprefix("expected ") for what, _ in said[1:]]
+        yield " or ".join([first[0], *others]) + max((got for _, got in said), key=len)
+    else:
+        yield from (what + got for what, got in said)
+
+
+def _untagged(model: type[BaseModel], path: Iterable[int | str]) -> Iterator[int | str]:
+    """Yield a path without pydantic's names of the kinds that a value may be of."""
+    inside: type[BaseModel] | None = model
+    kinds = 0
+    for part in path:
+        if kinds > 1:
+            kinds = 0
+            continue
+        yield part
+        field = inside.model_fields.get(str(part)) if inside else None
+        options = [each for each in get_args(field.annotation) if each is not type(None)] if field else []
+        kinds = len(options) if field and get_origin(field.annotation) in (Union, UnionType) else 0
+        models = [*options, field.annotation] if field else []
+        inside = next((m for m in models if isinstance(m, type) and issubclass(m, BaseModel)), None)
 
 
 def _as_text(detail: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from raynas.spaces.genotype import Genotype
 from raynas.spaces.literature import load_cell
 from raynas.spaces.reading import genotype_from_text, load_genotype
 from raynas.spaces.skeletons import found_in
+from raynas.sweep.file.trainable import trained_data
 from raynas.sweep.folder import SweepFolder, trains
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import judge_of, rank
@@ -76,9 +77,7 @@ def _no_best(folder: SweepFolder) -> RaynasError:
 
 def searched_data(record: TrialRecord) -> dict[str, Any]:
     """Return the data that a search ran on, as a training of its cell takes it, without the split."""
-    given = record.config.data.model_dump(mode="json", exclude_defaults=True)
-    kept = ("path", "download", "test", "limit", "size", "storage", "options")
-    return {"name": record.config.data.name, **{key: given[key] for key in kept if key in given}}
+    return trained_data(record.config.data)
 
 
 def cell_label(given: str) -> str:

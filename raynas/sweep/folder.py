@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, cast
 
-from raynas.disk import disk_error, expanded, read_bounded, write_atomic
+from raynas.disk import disk_error, expanded, holder, read_bounded, write_atomic
 from raynas.errors import RaynasError, nearest, quoted
 from raynas.spaces.library import load_space
 from raynas.sweep import packs
@@ -27,6 +27,9 @@ from raynas.train.config import TrainConfig
 __all__ = ["Known", "SweepFolder", "TrialFolder", "write_atomic"]
 
 Slot = tuple[str, int]
+
+DRIVER_LOCK = ".driver.lock"
+"""The file that whoever drives a sweep holds."""
 
 TRAINED = "trained"
 """The folder in a sweep's that holds the sweeps in which its winners are trained."""
@@ -48,11 +51,27 @@ class SweepFolder(Generic[C, T]):
         return self.path.name
 
     @property
-    def typed(self) -> str:
-        """What a command names the sweep by: its name, with `--runs` where its folder is not in ./runs."""
-        runs = self.path.parent
+    def behind(self) -> "SweepFolder | None":
+        """The sweep of searches whose winners are trained here; None where this one stands for itself."""
+        above = SweepFolder(self.path.parent.parent)
+        return above if self.path.parent.name == TRAINED and above.exists else None
+
+    @property
+    def called(self) -> str:
+        """What the sweep is called in lists and by verbs: `SWEEP/trained/NAME` where it lies in another's."""
+        return self.name if self.behind is None else f"{self.behind.name}/{TRAINED}/{self.name}"
+
+    @property
+    def words(self) -> list[str]:
+        """What a command names the sweep by: as it is called, and `--runs` where that is not in ./runs."""
+        runs = (self.behind or self).path.parent
         elsewhere = runs.resolve() != Path("runs").resolve()
-        return self.name + (f" --runs {shlex.quote(str(runs))}" if elsewhere else "")
+        return [self.called, *(["--runs", str(runs)] if elsewhere else [])]
+
+    @property
+    def typed(self) -> str:
+        """The `words` as they are typed."""
+        return shlex.join(self.words)
 
     @property
     def best(self) -> Path:
@@ -166,6 +185,11 @@ class SweepFolder(Generic[C, T]):
     def _secret(self) -> Path:
         return self.path / ".mlflow"
 
+    @property
+    def driver(self) -> str | None:
+        """Who drives the sweep now; None where nobody does, and what has begun waits for a resume."""
+        return holder(self.path / DRIVER_LOCK)
+
     def forget_unstarted(self) -> None:
         """Take back what `create` wrote if no trial has started, so that the name is free again."""
         if self.started or any(self.path.glob("trials/*/checkpoint*.pt")):
@@ -271,7 +295,10 @@ class SweepFolder(Generic[C, T]):
 
     def damage(self) -> list[str]:
         """Say what in the folder cannot be read, a line each; empty where all is well."""
-        found = [f"{record.id}: {what}" for record in self.records() for what in record.damage]
+        records = self.records()
+        found = [f"{record.id}: {what}" for record in records for what in record.damage]
+        trained = (record.id for record in records if isinstance(record, TrainRecord) and record.tested)
+        found += [f"{each}: its network is missing" for each in trained if not self.trial(each).kept]
         found += [f"{trial.id}: the values suggested for it are lost" for trial in self.lost()]
         found += [wrong] if (wrong := packs.damage(self.packs)) else []
         return found + ([self.lookups.damage] if self.lookups and self.lookups.damage else [])

@@ -116,7 +116,15 @@ class TrainRecord(Record[TrainConfig, TrainReport]):
     @property
     def parameters(self) -> int | None:
         """How many weights its network has, without the auxiliary head's; None before its first start."""
-        told = (self.start or {}).get("parameters")
+        return self._count("parameters")
+
+    @property
+    def multiply_adds(self) -> int | None:
+        """How many multiply-adds one image takes; None before its first start, and where it did not say."""
+        return self._count("multiply_adds")
+
+    def _count(self, key: str) -> int | None:
+        told = (self.start or {}).get(key)
         return told if isinstance(told, int) else None
 
 

@@ -21,6 +21,7 @@ from raynas.sweep.feed import SpoolFeed
 from raynas.sweep.plan import CONFIGS, C, Kind, Trial, kind_of
 from raynas.sweep.record import Fold, T
 from raynas.sweep.spool import Spool
+from raynas.train.records import CARD, WEIGHTS
 
 P = TypeVar("P")
 
@@ -76,6 +77,11 @@ class TrialFolder(Generic[C, T]):
     def network(self) -> Path:
         """The trained network of a training that has ended; see `raynas.train.deployed`."""
         return self.path / NETWORK
+
+    @property
+    def kept(self) -> bool:
+        """Whether the trained network is there, by its files' names."""
+        return all((self.network / name).is_file() for name in (CARD, WEIGHTS))
 
     @property
     def following(self) -> Path:

@@ -12,31 +12,31 @@ from raynas.errors import RaynasError, unknown
 from raynas.launch.observer import Observer
 from raynas.spaces.outside import Registry, misfit
 from raynas.sweep.file.uri import homeless
-from raynas.sweep.folder import SweepFolder
+from raynas.sweep.folder import AnySweep
 from raynas.sweep.plan import TRACKERS_GROUP
 from raynas.track.base import Tracker
 
 __all__ = ["TRACKERS", "Tracker", "trackers_for"]
 
 
-def _mlflow(folder: SweepFolder, _: Any) -> Observer:
+def _mlflow(folder: AnySweep, _: Any) -> Observer:
     from raynas.track.mlflow import MlflowTracker
 
     return MlflowTracker(folder, folder.mlflow or "")  # with the password, which the plan does not hold
 
 
-def _tracker(point: EntryPoint, found: Any) -> Callable[[SweepFolder, Any], Observer]:
+def _tracker(point: EntryPoint, found: Any) -> Callable[[AnySweep, Any], Observer]:
     if not isinstance(found, type) or not issubclass(found, Tracker):
         raise misfit(point, found, "a subclass of raynas.track.Tracker")
     return found
 
 
-TRACKERS: Mapping[str, Callable[[SweepFolder, Any], Observer]] = Registry(
+TRACKERS: Mapping[str, Callable[[AnySweep, Any], Observer]] = Registry(
     {"mlflow": _mlflow}, TRACKERS_GROUP, _tracker
 )
 
 
-def trackers_for(folder: SweepFolder) -> list[Observer]:
+def trackers_for(folder: AnySweep) -> list[Observer]:
     """Return the trackers that a sweep asks for.
 
     Raises `RaynasError` for a tracker that is not installed, and what a tracker raises of its setting.

@@ -7,17 +7,23 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from raynas.bilevel.records import EpochReport
+from raynas.spaces.genotype import Genotype
 from raynas.sweep.feed import SpoolFeed
+from raynas.sweep.trial_folder import NETWORK, TrialFolder
 from raynas.track.content import pictured, turns, write_history, write_json
 from raynas.track.store import MlflowStore, Run
+from raynas.train.records import CARD, WEIGHTS
 
 if TYPE_CHECKING:
     from raynas.report.drawer import Drawer
 
 _LARGEST_LOG = 2**20
+
+LARGEST_NETWORK = 64 * 2**20
+"""Bytes of the weights that go to a store; those of DARTS for CIFAR-10, of 3.3 M parameters, take 13 MB."""
 
 
 @dataclass
@@ -53,8 +59,8 @@ def send_files(
         if ended and record.deciding is not None:
             genotypes[_genotype_name(record.deciding)] = record.deciding
             _write_summary(record.deciding, record.reports, folder, drawer)
-        if ended and log.is_file() and log.stat().st_size <= _LARGEST_LOG:
-            shutil.copy(log, folder / "log.txt")
+        if ended:
+            _copy(log, folder / "log.txt", _LARGEST_LOG)
         for name in genotypes.keys() - files.genotypes:
             write_json(genotypes[name].genotype.to_json(), folder / "genotypes" / name)
         written = sum(path.is_file() for path in folder.rglob("*"))
@@ -70,14 +76,39 @@ def send_files(
     return written
 
 
+def send_network(store: MlflowStore, run: Run, trial: TrialFolder[Any, Any], drawer: "Drawer") -> int:
+    """Write the cell of a training that has ended, its network and its log; returns how many files.
+
+    A network of more than `LARGEST_NETWORK` stays where it is; the run's tag says where.
+    """
+    with TemporaryDirectory(prefix="raynas-") as scratch:
+        folder = Path(scratch)
+        _write_cell(trial.genotype(), folder, drawer)
+        _copy(trial.log, folder / "log.txt", _LARGEST_LOG)
+        for name in (WEIGHTS, CARD):
+            _copy(trial.network / name, folder / NETWORK / name, LARGEST_NETWORK)
+        store.upload(run, folder)
+        return sum(path.is_file() for path in folder.rglob("*"))
+
+
+def _copy(source: Path, target: Path, largest: int) -> None:
+    """Copy a file that is there and not larger than so many bytes."""
+    if source.is_file() and source.stat().st_size <= largest:
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(source, target)
+
+
 def _write_summary(
     final: EpochReport, reports: tuple[EpochReport, ...], folder: Path, drawer: "Drawer"
 ) -> None:
+    _write_cell(final.genotype, folder, drawer)
+    write_history(reports, folder)
+
+
+def _write_cell(genotype: Genotype, folder: Path, drawer: "Drawer") -> None:
     from raynas.report.draw import draw_cell
 
-    genotype = final.genotype
     write_json(genotype.to_json(), folder / "genotype.json")
-    write_history(reports, folder)
     (folder / "cells").mkdir()
     for kind in genotype.kinds:
         stem = folder / "cells" / f"cell-{kind}"

@@ -3,7 +3,7 @@
 from typing import Any
 
 from raynas.launch.observer import Observer
-from raynas.sweep.folder import SweepFolder
+from raynas.sweep.folder import AnySweep
 
 
 class Tracker(Observer):
@@ -16,5 +16,5 @@ class Tracker(Observer):
 
     message: str | None = None
 
-    def __init__(self, folder: SweepFolder, setting: Any) -> None:
+    def __init__(self, folder: AnySweep, setting: Any) -> None:
         """Take what the trial file says of this tracker."""

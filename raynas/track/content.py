@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from raynas.bilevel.records import EpochReport
 from raynas.config import SearchConfig
-from raynas.sweep.record import TrialRecord
+from raynas.sweep.record import Record, TrialRecord
 from raynas.sweep.status import BROKEN
 from raynas.tables.table import Yardstick
 
@@ -97,32 +97,38 @@ def finite(values: dict[str, float]) -> dict[str, float]:
     return {key: value for key, value in values.items() if math.isfinite(value)}
 
 
-def tags(record: TrialRecord, sweep: str) -> dict[str, str]:
-    """Return the tags of a trial's run: everything about it that may change while it runs or resumes."""
-    found = {
-        "raynas.kind": "search",
-        "raynas.sweep": sweep,
-        "raynas.trial": record.id,
-        "raynas.method": record.method_name,
-    }
+def standing_tags(record: Record[Any, Any], kind: str, sweep: str) -> dict[str, str]:
+    """Return the tags that a trial of any ``kind`` has: which it is, where it runs, how it ended."""
+    found = {"raynas.kind": kind, "raynas.sweep": sweep, "raynas.trial": record.id}
     if record.start is not None:
         data = record.start.get("data") or {}
         facts = {"device": record.start.get("device"), "attempt": record.start.get("attempt")}
         facts["data_hash"] = data.get("hash")
         found |= {f"raynas.{key}": str(value) for key, value in facts.items() if value is not None}
+    if record.status == "diverged":
+        found["raynas.diverged"] = "true"
+    if record.status in BROKEN:
+        found["raynas.reason"] = record.reason[:500]
+    return found
+
+
+def not_finite(values: dict[str, float]) -> set[str]:
+    """Return the names of those that MLflow cannot hold."""
+    return set(values) - set(finite(values))
+
+
+def tags(record: TrialRecord, sweep: str) -> dict[str, str]:
+    """Return the tags of a search's run: everything about it that may change while it runs or resumes."""
+    found = standing_tags(record, "search", sweep) | {"raynas.method": record.method_name}
     if record.deciding is not None:
         found["raynas.cell"] = record.deciding.genotype.digest()
-    if lost := sorted({key for report in record.reports for key in _not_finite(report)}):
+    if lost := sorted({key for report in record.reports for key in not_finite(metrics(report))}):
         found["raynas.nonfinite"] = ", ".join(lost)
     if record.replaced:
         steps = [step for step, report in enumerate(record.ran) if report in record.replaced]
         found["raynas.replaced"] = f"steps {', '.join(_ranges(steps))}"
-    if record.status == "diverged":
-        found["raynas.diverged"] = "true"
     if record.status == "finished" and len(record.reports) < record.epochs:
         found["raynas.stopped"] = record.reason[:500] or "early"
-    if record.status in BROKEN:
-        found["raynas.reason"] = record.reason[:500]
     if record.status != "running":
         found["mlflow.note.content"] = note(record)
     return found
@@ -142,10 +148,10 @@ def note(record: TrialRecord) -> str:
     )
 
 
-def run_status(record: TrialRecord, closing: bool) -> Status:
+def run_status(record: Record[Any, Any], closing: bool) -> Status:
     """Return the state of a trial's run; with ``closing`` nothing is running any more.
 
-    A diverged search is FAILED (its tags say so), one that the end of the sweep cut off KILLED.
+    A diverged trial is FAILED (its tags say so), one that the end of the sweep cut off KILLED.
     """
     if record.status == "finished":
         return "FINISHED"
@@ -199,11 +205,6 @@ def write_json(data: object, path: Path) -> None:
     """Write indented JSON, making the folder it goes into."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-
-
-def _not_finite(report: EpochReport) -> set[str]:
-    values = metrics(report)
-    return set(values) - set(finite(values))
 
 
 def _ranges(steps: Sequence[int]) -> list[str]:

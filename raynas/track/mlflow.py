@@ -4,12 +4,13 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from raynas.errors import RaynasError
 from raynas.launch.observer import write_failure
 from raynas.sweep.file.uri import reason, resolve_uri, shown
-from raynas.sweep.folder import SweepFolder
-from raynas.sweep.record import TrialRecord
+from raynas.sweep.folder import AnySweep
+from raynas.sweep.record import Record
 from raynas.track.base import Tracker
 from raynas.track.progress import alone
 from raynas.track.uploader import Uploader
@@ -42,7 +43,7 @@ class MlflowTracker(Tracker):
     growing pauses; what never got through is sent later by `replay`.
     """
 
-    def __init__(self, folder: SweepFolder, uri: str, patience: Patience | None = None) -> None:
+    def __init__(self, folder: AnySweep, uri: str, patience: Patience | None = None) -> None:
         self.uri = resolve_uri(uri)
         self._folder = folder
         self._patience = patience or Patience()
@@ -57,17 +58,17 @@ class MlflowTracker(Tracker):
         # `wake` ends the wait for news, `hurry` a pause after a failure; `tried` is set by the first attempt.
         self._wake, self._hurry, self._tried = threading.Event(), threading.Event(), threading.Event()
 
-    def on_start(self, folder: SweepFolder) -> None:
+    def on_start(self, folder: AnySweep) -> None:
         """Start the thread, and wait until the store is ready for the first trial or was found away."""
         self._thread.start()
         self._add(trial.id for trial in folder.trials())
         self._tried.wait(self._patience.start)
 
-    def on_trial(self, record: TrialRecord) -> None:
+    def on_trial(self, record: Record[Any, Any]) -> None:
         """Note that this trial has something to send."""
         self._add([record.id])
 
-    def on_end(self, folder: SweepFolder) -> None:
+    def on_end(self, folder: AnySweep) -> None:
         """Send what is left, the results, and the final states; gives up as `Patience` says.
 
         Result files that are written after this call reach MLflow with `replay`.
@@ -168,7 +169,7 @@ class Replayed:
     epochs: int
 
 
-def replay(folder: SweepFolder, uri: str) -> Replayed:
+def replay(folder: AnySweep, uri: str) -> Replayed:
     """Bring a store level with a sweep that is not running, and return what it lacked.
 
     Raises `RaynasError` when the store cannot be reached or refuses, and while a tracker is at work on the

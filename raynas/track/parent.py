@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from raynas import __version__
-from raynas.sweep.folder import SweepFolder
+from raynas.errors import plural
+from raynas.sweep.folder import AnySweep, SweepFolder, TrainSweep
 from raynas.sweep.plan import Sweep
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import Selection, rank
@@ -27,16 +29,17 @@ _BEST = {
 }
 
 
-def start_time(sweep: Sweep) -> float:
+def start_time(sweep: Sweep[Any]) -> float:
     """Return when the sweep was created, in Unix seconds."""
     return datetime.fromisoformat(sweep.created).timestamp()
 
 
-def sweep_tags(sweep: Sweep) -> dict[str, str]:
+def sweep_tags(folder: AnySweep) -> dict[str, str]:
     """Return the tags of the sweep's run.
 
     ``raynas.created`` is what tells a sweep from an earlier one of the same name in the same store.
     """
+    sweep = folder.sweep()
     return {
         "raynas.kind": "sweep",
         "raynas.sweep": sweep.name,
@@ -46,8 +49,17 @@ def sweep_tags(sweep: Sweep) -> dict[str, str]:
     }
 
 
-def sweep_params(sweep: Sweep) -> dict[str, str]:
+def sweep_params(sweep: Sweep[Any]) -> dict[str, str]:
     """Return the few parameters of the sweep's run, all fixed before its first trial."""
+    if sweep.kind == "train":
+        trainings = [trial.config for trial in sweep.trials if trial.config is not None]
+        return {
+            "trials": str(len(sweep.trials)),
+            "recipe": ", ".join(sorted({config.recipe for config in trainings})),
+            "cells": str(len({config.cell for config in trainings})),
+            "epochs": ", ".join(sorted({str(config.epochs) for config in trainings})),
+            "seeds": str(len({config.seed for config in trainings})),
+        }
     configs = [trial.config for trial in sweep.trials if trial.config is not None]
     return {
         "trials": str(len(sweep.trials)),
@@ -117,5 +129,20 @@ def _verdict(winner: TrialRecord, selection: Selection) -> str:
     return f"best: **{winner.id}**, {value}{epoch}{margin}"
 
 
-def _outline(sweep: Sweep) -> str:
+def _outline(sweep: Sweep[Any]) -> str:
+    if sweep.kind == "train":
+        return f"raynas sweep **{sweep.name}**: {plural(len(sweep.trials), 'training')}"
     return f"raynas sweep **{sweep.name}**: {len(sweep.trials)} searches, strategy {sweep.strategy}"
+
+
+def trained_lines(folder: TrainSweep) -> list[str]:
+    """Return a line for each cell and setting whose trainings have come to an error on test images."""
+    from raynas.report.text import spread_percent
+    from raynas.report.trained import trained_rows
+
+    rows = trained_rows(folder.sweep(), folder.records())
+    return [
+        f"{row.label}: test error {spread_percent(row.error)} % ({plural(len(row.errors), 'seed')})"
+        for row in rows
+        if row.error
+    ]

@@ -9,7 +9,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from raynas.disk import lock, read_json
 from raynas.errors import RaynasError
 from raynas.sweep.file.uri import shown
-from raynas.sweep.folder import SweepFolder, write_atomic
+from raynas.sweep.folder import AnySweep, write_atomic
 
 
 class Uploaded(BaseModel):
@@ -31,7 +31,7 @@ _STORES = TypeAdapter(dict[str, dict[str, Uploaded]])
 class Uploads:
     """What `track.json` says about one store; a lost or damaged file only costs questions to the store."""
 
-    def __init__(self, folder: SweepFolder, uri: str) -> None:
+    def __init__(self, folder: AnySweep, uri: str) -> None:
         self._path = folder.path / "track.json"
         self._key = shown(uri)
         self._saved = self._read()
@@ -56,7 +56,7 @@ class Uploads:
 
 
 @contextmanager
-def alone(folder: SweepFolder) -> Iterator[None]:
+def alone(folder: AnySweep) -> Iterator[None]:
     """Hold the sweep's uploader lock; raises `RaynasError` while another process uploads the sweep.
 
     Two uploaders at once could each make a run for the same trial. The lock ends with the process.

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from raynas.config import SearchConfig
 from raynas.sweep.feed import SpoolFeed
-from raynas.sweep.folder import SweepFolder
-from raynas.tables.table import Yardstick
-from raynas.track import content, parent
-from raynas.track.artifacts import Files, send_files
+from raynas.sweep.folder import AnySweep
+from raynas.track import parent
+from raynas.track.artifacts import Files
+from raynas.track.content import run_status
+from raynas.track.kinds import told_of
 from raynas.track.progress import Uploaded, Uploads
 from raynas.track.store import BATCH, MlflowStore, Run
 
@@ -41,11 +41,11 @@ class Uploader:
     there once, and a trial has one run, whatever is killed and whenever. Calls raise what MLflow raises.
     """
 
-    def __init__(self, folder: SweepFolder, uri: str) -> None:
+    def __init__(self, folder: AnySweep, uri: str) -> None:
         self._folder = folder
         self._uri = uri
         self._sweep = folder.sweep()
-        self._yardstick: Yardstick | None = None
+        self._told = told_of(folder)
         self._progress = Uploads(folder, uri)
         self.runs = 0
         self.epochs = 0
@@ -66,11 +66,11 @@ class Uploader:
         Raises `RaynasError` when the sweep's table of trained accuracies is needed and gone: epochs are sent
         once, and so is looking up a cell that is new.
         """
-        if self._yardstick is None and self._folder.lookups is not None:
-            spaces = {trial.space() for trial in self._folder.trials()}
-            self._yardstick = self._folder.lookups.open(spaces)
+        self._told.open()
         if self._store is None:
             self._store = MlflowStore(self._uri)
+            for name in self._told.experiments():
+                self._take_stock(name)
             for trial in self._folder.trials():
                 self._parent(trial.config())
 
@@ -127,9 +127,9 @@ class Uploader:
             self.send({trial.id for trial in self._folder.trials()}, closing=True)
         finally:
             for name, run in self._parents.items():
-                status = parent.overall(self._statuses(name))
-                self._connected.set_status(run, status, self._latest())
-                parent.send_results(self._connected, run, self._folder, self._yardstick)
+                if (status := self._told.status(run, self._statuses(name))) is not None:
+                    self._connected.set_status(run, status, self._latest())
+                self._told.results(self._connected, run)
                 self.steps += 1
 
     @property
@@ -152,31 +152,34 @@ class Uploader:
             raise RuntimeError("open() comes first")
         return self._store
 
-    def _parent(self, config: SearchConfig) -> Run:
-        """Return the sweep's run in the search's experiment, having taken stock of what else is there."""
-        name = content.experiment_name(config)
+    def _take_stock(self, name: str) -> None:
+        """Find the runs that the sweep's trials have in an experiment already."""
+        store = self._connected
+        for run in store.runs(store.experiment(name), self._sweep.created):
+            tags = run.tags
+            if (tags.get("raynas.sweep"), tags.get("raynas.kind")) == (self._told.called, self._told.kind):
+                self._children.setdefault(tags["raynas.trial"], _Child(run))
+
+    def _parent(self, config: Any) -> Run:
+        """Return the run in the trial's experiment that holds the sweep's trials together."""
+        name = self._told.experiment(config)
         if name in self._parents:
             return self._parents[name]
-        store = self._connected
-        experiment = store.experiment(name)
-        found: Run | None = None
-        for run in store.runs(experiment, self._sweep.created):
-            if run.tags.get("raynas.sweep") != self._sweep.name:
-                continue
-            if run.tags.get("raynas.kind") == "sweep":
-                # Two, where a call whose answer was lost had done its work: the first found is used from now
-                # on.
-                found = found or run
-            elif run.tags.get("raynas.kind") == "search":
-                self._children.setdefault(run.tags["raynas.trial"], _Child(run))
-        tags = parent.sweep_tags(self._sweep)
-        found = found or store.create(experiment, self._sweep.name, tags, parent.start_time(self._sweep))
-        store.params(found, parent.sweep_params(self._sweep))
-        store.set_status(found, "RUNNING", 0)
+        store, owner = self._connected, self._told.owner
+        experiment, sweep = store.experiment(name), owner.sweep()
+        tags = parent.sweep_tags(owner)
+        same = ("raynas.sweep", "raynas.kind")
+        runs = store.runs(experiment, sweep.created)
+        # Two, where a call whose answer was lost had done its work: the first found is used from now on.
+        found = next((run for run in runs if all(run.tags.get(key) == tags[key] for key in same)), None)
+        found = found or store.create(experiment, sweep.name, tags, parent.start_time(sweep))
+        store.params(found, parent.sweep_params(sweep))
+        if owner is self._folder:
+            store.set_status(found, "RUNNING", 0)
         self._parents[name] = found
         return found
 
-    def _child(self, feed: SpoolFeed, tags: dict[str, str]) -> _Child:
+    def _child(self, feed: SpoolFeed[Any], tags: dict[str, str]) -> _Child:
         record = feed.record
         child = self._children.get(record.id)
         if child is None:
@@ -195,23 +198,25 @@ class Uploader:
         if not feed.offset:
             return
         store = self._connected
-        tags = content.tags(record, self._sweep.name) | {
+        tags = self._told.tags(record) | {
             "raynas.created": self._sweep.created,
             "mlflow.parentRunId": self._parent(record.config).id,
         }
         child = self._child(feed, tags)
         if child.epochs is None:
             child.epochs = store.steps(child.run, _EPOCH_MARK)
-        store.params(child.run, content.params(record))
+        store.params(child.run, self._told.params(record))
         self._send_epochs(child, child.epochs, feed, tags)
-        store.set_status(child.run, content.run_status(record, closing), feed.latest)
+        store.set_status(child.run, run_status(record, closing), feed.latest)
         self._progress.trials[trial_id] = Uploaded(
             run=child.run.id, epochs=len(child.epochs), status=child.run.status
         )
 
-    def _send_epochs(self, child: _Child, there: set[int], feed: SpoolFeed, tags: dict[str, str]) -> None:
+    def _send_epochs(
+        self, child: _Child, there: set[int], feed: SpoolFeed[Any], tags: dict[str, str]
+    ) -> None:
         rows = [
-            (step, feed.time(report), content.finite(content.metrics(report, self._yardstick)))
+            (step, feed.time(report), self._told.row(feed.record, report))
             for step, report in enumerate(feed.record.ran)
             if step not in there
         ]
@@ -233,10 +238,9 @@ class Uploader:
         feed = trial.feed
         feed.read()  # it may have been let go of, and be another by now
         if child.files is None:
-            last = feed.record.newest
-            child.files = Files.of(self._connected, child.run, set(last.genotype.kinds) if last else set())
+            child.files = self._told.there(self._connected, child.run, feed.record)
         ended = child.run.status != "RUNNING"
-        self.steps += send_files(self._connected, child.run, child.files, trial.log, feed, ended, self._draws)
+        self.steps += self._told.send(self._connected, child.run, child.files, trial_id, ended, self._draws)
         if ended:
             self._progress.trials[trial_id].offset = feed.offset
             trial.let_go()
@@ -255,7 +259,7 @@ class Uploader:
             folder = self._folder.trial(trial.id)
             if not folder.planned:
                 yield None
-            elif content.experiment_name(folder.config()) == experiment:
+            elif self._told.experiment(folder.config()) == experiment:
                 child = self._children.get(trial.id)
                 yield None if child is None else child.run.status
 

@@ -29,10 +29,10 @@ from raynas.spaces.genotype import Genotype
 from raynas.spaces.library import explain
 from raynas.spaces.reading import genotype_from_json
 from raynas.train.config import TrainData
+from raynas.train.records import CARD, WEIGHTS
 
 FORMAT = "raynas.network"
 VERSION = 1
-CARD, WEIGHTS = "network.json", "weights.pt"
 
 Side = Annotated[int, Field(ge=1, le=4096)]
 """Pixels of an image's side, or channels: within what a training takes."""
@@ -117,7 +117,7 @@ class Deployed:
                 "the network's weights are missing or corrupt",
                 got=error.got,
                 expected=f"those of {folder / CARD}",
-                next_step="train the network again, or copy its folder anew",
+                next_step="`raynas resume` of its sweep makes it again from its checkpoint; or copy it anew",
             ) from None
         # Sizes first, without memory for them: a card may say anything.
         with torch.device("meta"):

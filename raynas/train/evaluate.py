@@ -6,10 +6,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from raynas.config import DataConfig
 from raynas.data.dataset import Dataset, Pixels
 from raynas.data.folder import ImageFiles
+from raynas.data.split import stratified
 from raynas.errors import RaynasError, plural
+from raynas.train.config import TrainConfig, TrainData
 from raynas.train.deployed import Deployed
+from raynas.train.loop import divided
 
 Part = Literal["test", "train"]
 
@@ -48,12 +52,29 @@ class Evaluation:
         return tuple(right / count if count else None for right, count in rows)
 
 
-def evaluation_of(deployed: Deployed, dataset: Dataset, part: Part = "test", batch: int = 256) -> Evaluation:
+def evaluation_of(
+    deployed: Deployed,
+    dataset: Dataset,
+    part: Part = "test",
+    batch: int = 256,
+    *,
+    trained_on: TrainData | None = None,
+    limit: int | None = None,
+) -> Evaluation:
     """Evaluate a network on a part of a data set, whose classes are told apart by name where they have names.
 
-    Raises `RaynasError` for a part that is missing, and for images or classes that are not the network's.
+    With ``trained_on``, the data of the network's own training, the part ``train`` are the images that it
+    trained on: those held out are not among them. ``limit`` images of the part are taken, in the same
+    proportions of the classes. Raises `RaynasError` for a part that is missing, and for images or classes
+    that are not the network's.
     """
     images, labels = _part(dataset, part)
+    if part == "train" and trained_on is not None:
+        used, _ = divided(len(labels), TrainConfig(cell="any", data=trained_on))
+        images, labels = images[used], labels[used]
+    if limit is not None:
+        chosen = _limited(labels, limit, f"{part} images of {dataset.name}")
+        images, labels = images[chosen], labels[chosen]
     card = deployed.card
     if dataset.shape != card.shape:
         raise RaynasError(
@@ -71,6 +92,12 @@ def evaluation_of(deployed: Deployed, dataset: Dataset, part: Part = "test", bat
         losses += float(found.sum())
         np.add.at(confusion, (answers, predicted), 1)
     return Evaluation(dataset.name, part, card.class_names, confusion, losses / len(labels))
+
+
+def _limited(labels: NDArray[np.int64], limit: int, of: str) -> NDArray[np.int64]:
+    if limit > len(labels):
+        raise RaynasError(f"there are fewer {of}", got=f"limit={limit}", expected=f"at most {len(labels)}")
+    return stratified(labels, limit, DataConfig.model_fields["split_seed"].default)
 
 
 def _part(dataset: Dataset, part: Part) -> tuple[Pixels, NDArray[np.int64]]:

@@ -3,6 +3,9 @@
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Self
 
+CARD, WEIGHTS = "network.json", "weights.pt"
+"""The two files of a trained network's folder; see `raynas.train.deployed`."""
+
 
 @dataclass(frozen=True)
 class TrainReport:

@@ -13,7 +13,7 @@ from raynas.cli.verbs.predict import Batch, OnDevice
 from raynas.errors import FileProblems, Problem, RaynasError, quoted, short
 
 if TYPE_CHECKING:
-    from raynas.config import DataConfig
+    from raynas.train.config import TrainData
     from raynas.train.deployed import Card
     from raynas.train.evaluate import Evaluation
 
@@ -59,11 +59,11 @@ def evaluate(
 
     found = find_trained(trained, runs)
     deployed = Deployed.load(found.folder, local_device(device))
-    config = _config(deployed.card, data, settings or [])
+    config, limit, own = _config(deployed.card, data, settings or [])
     loaded = None if is_text(config.name) else load_data(config)
     if not isinstance(loaded, Dataset):
         raise RaynasError("a network of images cannot be tested on a text", got=config.name)
-    evaluation = evaluation_of(deployed, loaded, part, batch)
+    evaluation = evaluation_of(deployed, loaded, part, batch, trained_on=config if own else None, limit=limit)
     files = write_confusion(evaluation, found.folder / "evaluation" if out is None else expanded(out))
     if as_json:
         print_json({"network": found.folder, **_facts(evaluation), "files": files})
@@ -76,10 +76,11 @@ def evaluate(
     next_step("predict", trained, "IMAGES", *runs_option(runs))
 
 
-def _config(card: "Card", name: str | None, settings: Sequence[str]) -> "DataConfig":
-    """Return the data that is asked for; what the network was trained on where nothing is said of it.
+def _config(card: "Card", name: str | None, settings: Sequence[str]) -> "tuple[TrainData, int | None, bool]":
+    """Return the data that is asked for, how many images of it, and whether they are the training's own.
 
-    Another data set takes nothing over from that.
+    They are where nothing is said of them but the limit; another data set takes nothing over from the
+    training's, and where some of its settings are other ones, it is taken whole.
     """
     from pydantic import ValidationError
 
@@ -99,11 +100,13 @@ def _config(card: "Card", name: str | None, settings: Sequence[str]) -> "DataCon
             next_step="raynas ls data",
         )
     values = {**(before if name in (None, before.get("name")) else {}), **given}
+    own = {**before, "limit": None} == {**values, "limit": None}
     try:
-        # All of them: a limit was for the training.
-        return TrainData.model_validate({**values, "limit": given.get("limit")})
+        asked = TrainData.model_validate(values if own or "limit" in given else {**values, "limit": None})
+        whole = asked.model_copy(update={"limit": before.get("limit") if own else None})
     except ValidationError as error:
         raise FileProblems("data", explain(error, TrainData)) from None
+    return whole, asked.limit if "limit" in given else None, own
 
 
 def _given(settings: Sequence[str]) -> dict[str, Any]:

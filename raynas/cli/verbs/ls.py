@@ -1,7 +1,7 @@
 """`raynas ls`: what there is to search, to search with, and what was searched."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +14,7 @@ from raynas.errors import RaynasError, plural, unknown
 from raynas.sweep.status import STATUSES
 
 if TYPE_CHECKING:
-    from raynas.sweep.folder import TrainSweep
+    from raynas.sweep.folder import AnySweep, TrainSweep
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ def _sweeps(runs: Path) -> list[dict[str, Any]]:
             rows.append({"name": name, "created": "", "searches": "", "state": error.what, "best": ""})
             continue
         ranking = progress.ranking()
-        counts = ", ".join(f"{count} {status}" for status, count in progress.count().items() if count)
+        counts = _counted(progress.count(), folder)
         rows.append(
             {
                 "name": name,
@@ -233,11 +233,17 @@ def _sweeps(runs: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _counted(counts: Mapping[str, int], folder: "AnySweep") -> str:
+    """Say how many trials have each status; what has begun is stopped where nobody drives the sweep."""
+    words = {"running": "running" if folder.driver else "stopped"}
+    return ", ".join(f"{count} {words.get(status, status)}" for status, count in counts.items() if count)
+
+
 def _trained(name: str, folder: "TrainSweep") -> dict[str, Any]:
     """Return the row of a sweep of trainings; its best is none, as nothing may be chosen by test images."""
     records = folder.records()
     counts = Counter(record.status for record in records)
-    state = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
+    state = _counted({status: counts[status] for status in STATUSES}, folder)
     damaged = any(record.damage for record in records)
     return {
         "name": name,

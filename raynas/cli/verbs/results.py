@@ -181,6 +181,8 @@ def _report_trained(folder: "TrainSweep", as_json: bool) -> None:
     say(f"report    {html}")
     say(f"          {markdown}")
     print_damage(folder.damage(), folder.typed)
+    ready = any(record.status == "finished" for record in folder.records())
+    next_step("evaluate" if ready else "status", *folder.words)
 
 
 def draw(

@@ -1,6 +1,7 @@
 """`raynas retrain`: networks of given cells trained from scratch, and what runs any sweep of trainings."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,10 +53,10 @@ def retrain(
     from raynas.sweep.folder import TrainSweep
 
     folder = TrainSweep((place / planned.name).absolute())
-    folder.create(planned, text)
+    folder.create(rooted(planned), text)
     again = ["--local"] if local else ["--address", address] if address else []
     try:
-        code = run_training(folder, launcher, place, again=again)
+        code = run_training(folder, launcher, again=again)
     except RaynasError:
         folder.forget_unstarted()
         raise
@@ -89,7 +90,7 @@ def _planned(
     from raynas.config import folder_name
     from raynas.sweep.cells import best_of, cell_label, cell_of, searched_data, sweep_behind
     from raynas.sweep.file.keys import apply_overrides
-    from raynas.sweep.file.training import TRAIN_KEYS, resolve_training
+    from raynas.sweep.file.training import SECTIONS, resolve_training, stranger
     from raynas.sweep.folder import TRAINED
 
     called, _ = cell_of(cell, runs)
@@ -109,9 +110,11 @@ def _planned(
     elsewhere = any(each.split("=")[0].strip() in ("data", "data.name") for each in overrides)
     if behind and not elsewhere:
         content["data"] = searched_data(best_of(behind, 1)[0])
+    if behind:
+        content["track"] = _tracked(behind)
     command = ["raynas", "retrain", cell, *overrides, "--recipe", recipe, "--seeds", seeds]
     command += ["--name", name] if name else []
-    data, problems = apply_overrides(content, overrides, (*TRAIN_KEYS, "train"))
+    data, problems = apply_overrides(content, overrides, SECTIONS, stranger)
     planned = resolve_training(
         data, f"retrain {chosen}", problems, command=shlex.join([*command, *runs_option(runs)]), runs=runs
     )
@@ -138,15 +141,31 @@ def train_winners(folder: "SweepFolder", launcher: "Launcher", again: "Sequence[
             "name": trained.name,
             "train": sweep.retrain.recipe,
             "data": searched_data(best[0]),
+            "track": _tracked(folder),
             "grid": {
                 "cell": [str(folder.trial(record.id).path / "genotype.json") for record in best],
                 "seed": list(sweep.retrain.seeds),
             },
         }
         planned = resolve_training(content, f"retrain of {folder.name}", command=sweep.command)
-        trained.create(planned, yaml.safe_dump(planned.resolved, sort_keys=False, allow_unicode=True))
+        trained.create(rooted(planned), yaml.safe_dump(planned.resolved, sort_keys=False, allow_unicode=True))
     say(f"training the best of {folder.name} from scratch: {trained.path}")
-    return run_training(trained, launcher, place, again=again)
+    return run_training(trained, launcher, again=again)
+
+
+def _tracked(searches: "SweepFolder") -> dict[str, Any]:
+    """Return where searches are recorded, the password of their store included, for what comes of them."""
+    return {**searches.sweep().track.wanted, "mlflow": searches.mlflow}
+
+
+def rooted(planned: "Sweep[Any]") -> "Sweep[Any]":
+    """Return a sweep whose MLflow store is meant from here: it may be resumed from anywhere."""
+    from raynas.sweep.file.uri import resolve_uri
+
+    if not planned.track.mlflow:
+        return planned
+    absolute = {"mlflow": resolve_uri(planned.track.mlflow)}
+    return replace(planned, track=planned.track.model_copy(update=absolute))
 
 
 def _seeds(text: str) -> list[int]:
@@ -164,20 +183,21 @@ def _seeds(text: str) -> list[int]:
 def run_training(
     folder: "TrainSweep",
     launcher: "Launcher",
-    runs: Path,
     *,
     again: "Sequence[str]" = (),
     retry_failed: bool = False,
 ) -> int:
-    """Run a sweep of trainings under its display and report writer; return the exit code as `sweep` does."""
+    """Run a sweep of trainings under its display, report writer and trackers; return `sweep`'s exit code."""
     from raynas.cli.stopping import stoppable
     from raynas.cli.training import TrainDisplay, TrainedWriter, print_trained
-    from raynas.launch.observer import Observers
+    from raynas.track import trackers_for
 
     say_departures(folder.sweep())
     writer, display = TrainedWriter(), TrainDisplay(console())
-    observers: list[Observer[Any, Any]] = [display, Observers([writer])]
-    words = ["resume", folder.name, *again, *runs_option(runs)]
+    # In the order of searches: the trackers find the report written.
+    trackers = trackers_for(folder)
+    observers: list[Observer[Any, Any]] = [display, writer, *trackers]
+    words = ["resume", *folder.words, *again]
     try:
         with stoppable(display, shlex.join(words)) as stop:
             try:
@@ -190,31 +210,22 @@ def run_training(
     except DiskFull as error:
         step = f"free some space, then raynas resume {folder.typed}"
         raise DiskFull(error.what, got=error.got, next_step=step) from error
+    for message in [message for tracker in trackers if (message := getattr(tracker, "message", None))]:
+        say(message)
     print_trained(folder)
-    _link(folder.path)
     if writer.paths:
         say(f"report    {writer.paths[0]}")
     statuses = [record.status for record in folder.records()]
     finished = statuses.count("finished")
     if finished == len(statuses):
-        next_step("report", folder.name, *runs_option(runs))
+        next_step("evaluate", *folder.words)
         return 0
     say(f"only {finished} of {plural(len(statuses), 'training')} finished")
     left = {"running", "waiting"} & set(statuses)
     retry = ["--retry-failed"] if "failed" in statuses and not left else []
     verb = "resume" if retry or left else "status"
-    next_step(verb, folder.name, *(retry if verb == "resume" else []), *runs_option(runs))
+    next_step(verb, *folder.words, *(retry if verb == "resume" else []))
     return 1
-
-
-def _link(path: Path) -> None:
-    """Write the report of the searches anew whose winner was trained, so that it leads to the training's."""
-    from raynas.report.build import build_report
-    from raynas.sweep.folder import TRAINED, SweepFolder
-
-    searches = SweepFolder(path.parent.parent)
-    if path.parent.name == TRAINED and searches.exists:
-        build_report(searches)
 
 
 def say_departures(sweep: "Sweep[TrainConfig]") -> None:

@@ -19,7 +19,7 @@ from raynas.cli.options import (
     TrialFile,
 )
 from raynas.cli.output import console, next_step, runs_option, say
-from raynas.cli.verbs.retrain import chosen_launcher, run_training, say_departures, train_winners
+from raynas.cli.verbs.retrain import chosen_launcher, rooted, run_training, say_departures, train_winners
 from raynas.disk import DiskFull
 from raynas.errors import RaynasError, plural, unknown
 
@@ -185,7 +185,7 @@ def _run_any(
     from raynas.sweep.folder import trains
 
     if trains(folder):
-        return run_training(folder, launcher, runs, again=again, retry_failed=retry_failed)
+        return run_training(folder, launcher, again=again, retry_failed=retry_failed)
     code = run(folder, launcher, runs, again=again, retry_failed=retry_failed)
     return code or train_winners(folder, launcher, again)
 
@@ -287,15 +287,10 @@ def _load_any(file: str, overrides: list[str] | None) -> "tuple[Path, Sweep[Any]
 
 
 def _create(planned: "Sweep[Any]", source: Path, runs: Path) -> "AnySweep":
-    from raynas.sweep.file.uri import resolve_uri
     from raynas.sweep.folder import AnySweep
 
-    if planned.track.mlflow:
-        # A relative file is meant from here; the sweep may be resumed from anywhere.
-        absolute = {"mlflow": resolve_uri(planned.track.mlflow)}
-        planned = replace(planned, track=planned.track.model_copy(update=absolute))
     folder = AnySweep((runs / planned.name).absolute())
-    folder.create(planned, source.read_text(encoding="utf-8"))
+    folder.create(rooted(planned), source.read_text(encoding="utf-8"))
     return folder
 
 

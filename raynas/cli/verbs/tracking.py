@@ -19,7 +19,7 @@ from raynas.cli.output import next_step, runs_option, say
 from raynas.errors import RaynasError, plural
 
 if TYPE_CHECKING:
-    from raynas.sweep.folder import SweepFolder
+    from raynas.sweep.folder import AnySweep
 
 HOST = "127.0.0.1"
 
@@ -48,14 +48,14 @@ def ui(
     from raynas.sweep.file.uri import resolve_uri, shown
 
     folders = _folders(name, runs)
-    by_store: dict[str, list[SweepFolder]] = {}
+    by_store: dict[str, list[AnySweep]] = {}
     for folder in folders:
         try:
             uri = _store(folder, mlflow, "ui")
         except RaynasError as error:
             if name is not None or mlflow is not None:
                 raise
-            say(f"{folder.name} is left out: {error.what} ({error.got})")
+            say(f"{folder.called} is left out: {error.what} ({error.got})")
             continue
         if uri is not None:
             by_store.setdefault(resolve_uri(uri), []).append(folder)
@@ -67,10 +67,10 @@ def ui(
         )
     if len(by_store) > 1:
         stores = "; ".join(
-            f"{shown(uri)}: {', '.join(f.name for f in used)}" for uri, used in by_store.items()
+            f"{shown(uri)}: {', '.join(f.called for f in used)}" for uri, used in by_store.items()
         )
         raise RaynasError(
-            "the sweeps are in several stores", got=stores, next_step=f"raynas ui {folders[0].name}"
+            "the sweeps are in several stores", got=stores, next_step=f"raynas ui {folders[0].called}"
         )
     ((uri, tracked),) = by_store.items()
     failures = [_say_replayed(folder, uri) for folder in tracked]
@@ -85,24 +85,27 @@ def track(name: SweepName, mlflow: Store = None, runs: Runs = DEFAULT_RUNS) -> N
     """Send to MLflow what it lacks of a sweep, as after an outage, or to another store."""
     from raynas.cli.tables import print_damage
     from raynas.sweep.file.uri import shown
-    from raynas.sweep.folder import SweepFolder
+    from raynas.sweep.folder import find_sweep
     from raynas.track.mlflow import replay
 
-    folder = SweepFolder.find(runs, name)
-    uri = _store(folder, mlflow, "track")
-    if uri is None:
+    folder = find_sweep(runs, name)
+    asked = ((each, _store(each, mlflow, "track")) for each in _with_trained(folder))
+    stores = [(each, uri) for each, uri in asked if uri is not None]
+    if not stores:
         raise RaynasError(
             f"the sweep {name!r} is not tracked",
             got="track: {mlflow: null} in its file",
             next_step=f"raynas track {folder.typed} --mlflow sqlite:///mlflow.db",
         )
-    added = replay(folder, uri)
-    say(f"sent {plural(added.epochs, 'epoch')} and {plural(added.runs, 'new run')} to {shown(uri)}")
+    for each, uri in stores:
+        added = replay(each, uri)
+        sent = f"sent {plural(added.epochs, 'epoch')} and {plural(added.runs, 'new run')} to {shown(uri)}"
+        say(sent if len(stores) == 1 else f"{each.called}: {sent}")
     print_damage(folder.damage(), folder.typed)
     next_step("ui", name, *runs_option(runs))
 
 
-def _store(folder: "SweepFolder", given: str | None, verb: str) -> str | None:
+def _store(folder: "AnySweep", given: str | None, verb: str) -> str | None:
     """Return the address of a sweep's store, or the one given instead.
 
     Raises `RaynasError` for a store in a folder that is not on this machine: it would be a new, empty one.
@@ -121,16 +124,23 @@ def _store(folder: "SweepFolder", given: str | None, verb: str) -> str | None:
     return uri
 
 
-def _folders(name: str | None, runs: Path) -> "list[SweepFolder]":
-    from raynas.sweep.folder import SweepFolder, trains
+def _folders(name: str | None, runs: Path) -> "list[AnySweep]":
+    from raynas.sweep.folder import AnySweep, find_sweep
 
     if name is not None:
-        return [SweepFolder.find(runs, name)]
-    found = (SweepFolder(path.parent.absolute()) for path in sorted(runs.glob("*/sweep.json")))
-    return [folder for folder in found if not trains(folder)]
+        return _with_trained(find_sweep(runs, name))
+    found = (AnySweep(path.parent.absolute()) for path in sorted(runs.glob("*/sweep.json")))
+    return [each for folder in found for each in _with_trained(folder)]
 
 
-def _say_replayed(folder: "SweepFolder", uri: str) -> bool:
+def _with_trained(folder: "AnySweep") -> "list[AnySweep]":
+    """Return a sweep, and those in which its winners are trained."""
+    from raynas.sweep.folder import TRAINED, AnySweep
+
+    return [folder, *(AnySweep(folder.path / TRAINED / name) for name in folder.trained())]
+
+
+def _say_replayed(folder: "AnySweep", uri: str) -> bool:
     """Bring the store level and return whether that failed.
 
     A sweep that runs now does so by itself, and a broken one hides no other.
@@ -140,10 +150,10 @@ def _say_replayed(folder: "SweepFolder", uri: str) -> bool:
     try:
         added = replay(folder, uri)
     except RaynasError as error:
-        say(f"{folder.name}: {error.what}" + (f" ({error.got})" if error.got else ""))
+        say(f"{folder.called}: {error.what}" + (f" ({error.got})" if error.got else ""))
         return True
     if added.runs or added.epochs:
-        say(f"{folder.name}: added {plural(added.runs, 'run')} and {plural(added.epochs, 'epoch')}")
+        say(f"{folder.called}: added {plural(added.runs, 'run')} and {plural(added.epochs, 'epoch')}")
     return False
 
 

@@ -365,7 +365,7 @@ class Skeleton(ABC):
             return None
         limit = "exactly" if least == most else "at least" if cells < least else "at most"
         number = least if cells < least else most
-        return f"a supernet has {limit} {number} cell{'' if number == 1 else 's'} ({self.counts})"
+        return f"a stack has {limit} {number} cell{'' if number == 1 else 's'} ({self.counts})"
 
     def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: Genotype | None) -> Plan:
         """Lay out what `plan` has checked; ``side`` is the images' shorter side in pixels.

@@ -14,7 +14,7 @@ from raynas.spaces.outside import offered
 from raynas.sweep.file.axes import Combination, Draft, paired_draws, same
 from raynas.sweep.file.keys import SweepConfig, nest, unknown_key
 from raynas.sweep.file.uri import resolve_uri, without_passwords
-from raynas.sweep.plan import TRACKERS_GROUP, Benchmark
+from raynas.sweep.plan import TRACKERS_GROUP, Benchmark, Track
 from raynas.tables.open import open_table
 from raynas.tables.table import column_of
 
@@ -25,7 +25,7 @@ def check_sections(config: SweepConfig, draft: Draft) -> list[Problem]:
     """Check what a sweep adds to its searches: strategy, tracker, packs, and what it asks of the device."""
     return [
         *_strategy_problems(config, draft),
-        *_track_problems(config),
+        *track_problems(config.track),
         *_pack_problems(config, draft),
         *_device_problems(config, draft),
     ]
@@ -232,9 +232,10 @@ def _device_problems(config: SweepConfig, draft: Draft) -> list[Problem]:
     return [Problem(path, reason) for path, reason in found if reason]
 
 
-def _track_problems(config: SweepConfig) -> list[Problem]:
+def track_problems(track: Track) -> list[Problem]:
+    """Find trackers that nobody offers, and settings that cannot be meant."""
     problems = []
-    for name, setting in config.track.model_dump().items():
+    for name, setting in track.model_dump().items():
         if name != "mlflow" and name not in offered(TRACKERS_GROUP):
             problems.append(unknown_key(name, ("mlflow", *offered(TRACKERS_GROUP)), f"track.{name}"))
         elif setting is not None and (why := _unfit(name, setting)):

@@ -5,7 +5,7 @@ The keys of a search are flat with dots (``data.valid``), checked one value at a
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -225,13 +225,17 @@ _PLAIN = ("name", "samples", "strategy")
 
 
 def apply_overrides(
-    raw: Mapping[str, Any], overrides: Sequence[str], keys: tuple[str, ...] = SEARCH_KEYS
+    raw: Mapping[str, Any],
+    overrides: Sequence[str],
+    keys: tuple[str, ...] = SEARCH_KEYS,
+    stranger: Callable[[str, str], Problem] | None = None,
 ) -> tuple[dict[str, Any], list[Problem]]:
     """Return a copy of the file's data with the overrides in it, and what is wrong with the overrides.
 
     An override replaces whatever the file says of that key, wherever it says it: ``seed=0`` takes the seed
     out of the grid, ``grid.seed=[0,1]`` puts it there instead of at the top level. ``keys`` are those that a
-    trial has.
+    trial has; ``stranger`` says of any other, and of its place, what is wrong with it, where the nearest name
+    does not.
     """
     data = copy.deepcopy(dict(raw))
     problems = []
@@ -246,7 +250,8 @@ def apply_overrides(
         except NotYaml as error:
             problems.append(Problem(key, f"not a YAML value: {quoted(value_text)}: {error}"))
             continue
-        problems += _apply(data, key, value, keys)
+        wrong = _apply(data, key, value, keys)
+        problems += [stranger(key, key)] if wrong and stranger else wrong
     return data, problems
 
 

@@ -7,14 +7,25 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from raynas.config import DataConfig
+from raynas.data.catalogue import check_data
 from raynas.errors import MOST_PROBLEMS, FileProblems, Problem, RaynasError, short
-from raynas.spaces.library import explain, read_yaml
-from raynas.sweep.file.axes import read_draft, too_many
+from raynas.spaces import skeletons
+from raynas.spaces.library import explain, load_space, read_yaml
+from raynas.sweep.file.axes import Draft, read_draft, same, too_many
 from raynas.sweep.file.check import check_benchmark, check_meaning, check_sections
-from raynas.sweep.file.keys import SEARCH_KEYS, SWEEP_KEYS, SweepConfig, apply_overrides, unknown_key
+from raynas.sweep.file.keys import (
+    SEARCH_KEYS,
+    SWEEP_KEYS,
+    SweepConfig,
+    apply_overrides,
+    nest,
+    unknown_key,
+)
 from raynas.sweep.file.resolve import resolve_sweep
-from raynas.sweep.file.training import TRAIN_KEYS, resolve_training
-from raynas.sweep.plan import Sweep
+from raynas.sweep.file.trainable import data_problems, network_problems, some_cell, trained_data
+from raynas.sweep.file.training import SECTIONS, resolve_training, stranger
+from raynas.sweep.plan import Retrain, Sweep
 from raynas.sweep.select import NO_BENCHMARK, UNMEASURED
 from raynas.train.recipe import load_recipe
 
@@ -39,11 +50,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, command: str | None
     problems += wrong
     problems += [*check_sections(config, draft), *check_meaning(draft)]
     problems += check_benchmark(config.benchmark, draft) if config.benchmark else []
-    if config.retrain is not None:
-        try:
-            load_recipe(config.retrain.recipe)
-        except RaynasError as error:
-            problems.append(Problem("retrain.recipe", str(error)))
+    problems += _retrain_problems(config.retrain, draft) if config.retrain else []
     if config.select.by == "table" and config.benchmark is None and "benchmark" not in data:
         problems.append(Problem("select.by", NO_BENCHMARK))
     if config.select.by == "eig_max" and any(not each.leaves["hessian.every"] for each in draft.settings):
@@ -60,9 +67,36 @@ def load_any(path: Path, overrides: Sequence[str] = (), *, command: str | None =
     raw = read_yaml(path)
     if not _of_trainings(raw):
         return load_sweep(path, overrides, command=command)
-    data, problems = apply_overrides(raw, overrides, (*TRAIN_KEYS, "train"))
+    data, problems = apply_overrides(raw, overrides, SECTIONS, stranger)
     command = command or shlex.join(["raynas", "sweep", str(path), *overrides])
     return resolve_training(data, str(path), problems, command=command)
+
+
+def _retrain_problems(retrain: Retrain, draft: Draft) -> list[Problem]:
+    """Find what would keep the winners from being trained, for a cell that each space may come to."""
+    try:
+        recipe = load_recipe(retrain.recipe)
+    except RaynasError as error:
+        return [Problem("retrain.recipe", str(error))]
+    found: dict[Problem, None] = {}
+    wanted = {same(nest(setting.leaves).get("data", {})): setting.leaves for setting in draft.settings}
+    spaces = dict.fromkeys(str(s.leaves["space"]) for s in draft.settings if "space" in s.leaves)
+    for leaves in wanted.values():
+        try:
+            data = trained_data(DataConfig.model_validate(nest(leaves)["data"]))
+            config = recipe.config("any", data=data)
+            loaded = [load_space(name) for name in spaces]
+        except (LookupError, ValueError, RaynasError):
+            continue  # told by the checks of the data and of the spaces themselves
+        for space in loaded:
+            if skeletons.of(space).texts:
+                found[Problem("retrain", f"cells of {space.name} read texts; a training needs images")] = None
+            elif check_data(config.data) == [] and (cell := some_cell(space)) is not None:
+                wrong = [*data_problems(config), *network_problems(config, cell, f"a cell of {space.name}")]
+                for each in wrong:
+                    message = f"{each.path} of {retrain.recipe}: {each.message}"
+                    found[Problem("retrain.recipe", message)] = None
+    return list(found)
 
 
 def _of_trainings(raw: Mapping[str, Any]) -> bool:

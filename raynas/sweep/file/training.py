@@ -12,15 +12,25 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator
 
 from raynas.config import Frozen, folder_name
-from raynas.data.catalogue import check_data, is_text
+from raynas.data.catalogue import is_text
 from raynas.errors import MOST_PROBLEMS, FileProblems, Problem, RaynasError, quoted
 from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.library import explain, locate, names
 from raynas.sweep.cells import cell_label, cell_of
 from raynas.sweep.file.axes import same, too_many
-from raynas.sweep.file.keys import implausible, is_plain, leaves_of, nest, unknown_key
+from raynas.sweep.file.check import track_problems
+from raynas.sweep.file.keys import (
+    SEARCH_KEYS,
+    SWEEP_KEYS,
+    implausible,
+    is_plain,
+    leaves_of,
+    nest,
+    unknown_key,
+)
 from raynas.sweep.file.resolve import axis_label, git_state, short_hash, trial_id, versions
+from raynas.sweep.file.trainable import data_problems, device_problems, network_problems
 from raynas.sweep.plan import Resources, Select, Sweep, Track, Trial
 from raynas.train.config import TrainConfig, TrainData
 from raynas.train.recipe import Recipe, load_recipe
@@ -34,8 +44,6 @@ LEAVES = tuple(
 TRAIN_KEYS = (*LEAVES, "data")
 """Every key of a training that a file may give or vary."""
 
-UNTRACKED = "trainings are recorded in their folder alone, not in MLflow: leave `track` out, or mlflow: null"
-
 
 class TrainFile(Frozen):
     """A file of trainings: the keys of a training in ``base``, and what a sweep adds to them."""
@@ -45,22 +53,17 @@ class TrainFile(Frozen):
     base: dict[str, Any] = Field(default_factory=dict, description="what all trainings share")
     grid: dict[str, Any] = Field(default_factory=dict, description="lists; every combination is a training")
     resources: Resources = Field(default_factory=Resources)
-    track: Track = Field(default_factory=lambda: Track(mlflow=None))
+    track: Track = Field(default_factory=Track)
 
     @field_validator("name")
     @classmethod
     def _name_of_a_folder(cls, value: str) -> str:
         return folder_name(value)
 
-    @field_validator("track")
-    @classmethod
-    def _not_tracked(cls, value: Track) -> Track:
-        if value.wanted:
-            raise ValueError(UNTRACKED)
-        return value
-
 
 _SHELL = tuple(key for key in TrainFile.model_fields if key != "base")
+SECTIONS = (*_SHELL, *TRAIN_KEYS)
+"""Every key that may stand at the top of a file of trainings."""
 
 
 @dataclass
@@ -93,27 +96,37 @@ def resolve_training(
     """
     draft = _Draft(source, list(problems))
     shell = _shell(data, draft)
-    if shell is None:
-        raise FileProblems(source, draft.problems)
     recipe = _recipe(shell, draft)
     axes = _axes(shell, draft)
     if wrong := too_many(axes, {}, None):
         raise FileProblems(source, [*draft.problems, *wrong])
     _find_cells(shell.base, axes, draft, runs)
-    plans = _plans(shell, axes, recipe, draft) if recipe else []
+    draft.problems += track_problems(shell.track)
+    plans = _plans(shell, axes, recipe, draft)
     for config, _, paths in plans:
-        _check(config, paths, draft)
+        _check(config, paths, shell.resources.gpu, draft)
         _check_devices(config.devices, shell.resources, paths, draft)
     if draft.problems:
         raise FileProblems(source, draft.problems[:MOST_PROBLEMS])
     return _laid_out(shell, axes, plans, draft, command)
 
 
-def _shell(data: Mapping[str, Any], draft: _Draft) -> TrainFile | None:
-    known = (*_SHELL, *TRAIN_KEYS)
+def stranger(key: str, path: str, known: tuple[str, ...] = TRAIN_KEYS) -> Problem:
+    """Return the problem of a key that a file of trainings does not have, with the nearest of those it has.
+
+    One of searches has no nearest: it is right where it belongs.
+    """
+    head = key.partition(".")[0]
+    if head in (*SEARCH_KEYS, *SWEEP_KEYS) and head not in SECTIONS:
+        return Problem(path, "is a key of searches; a file of trainings has none")
+    return unknown_key(key, known, path)
+
+
+def _shell(data: Mapping[str, Any], draft: _Draft) -> TrainFile:
+    """Return what the file says besides its trainings; a part that is wrong is left at its default."""
     for key in data:
-        if key not in known:
-            draft.problems.append(unknown_key(key, known, str(key)))
+        if key not in SECTIONS:
+            draft.problems.append(stranger(str(key), str(key), SECTIONS))
     shell: dict[str, Any] = {"name": Path(draft.source).stem, **{k: data[k] for k in _SHELL if k in data}}
     for key in [key for key in data if not is_plain(data[key])]:
         draft.note(str(key), "expected numbers, text, lists or mappings of text")
@@ -125,15 +138,19 @@ def _shell(data: Mapping[str, Any], draft: _Draft) -> TrainFile | None:
         return TrainFile.model_validate(shell)
     except ValidationError as error:
         draft.problems += explain(error, TrainFile)
-        return None
+        wrong = {detail["loc"][0] for detail in error.errors()}
+        right = {key: value for key, value in shell.items() if key not in wrong}
+        return TrainFile.model_validate({"name": "unnamed", "train": "", **right})
 
 
-def _recipe(shell: TrainFile, draft: _Draft) -> Recipe | None:
+def _recipe(shell: TrainFile, draft: _Draft) -> Recipe:
+    """Return the recipe; where there is none such, one that says nothing, so that the rest is checked too."""
     try:
         return load_recipe(shell.train)
     except RaynasError as error:
-        draft.note("train", error)
-        return None
+        if shell.train:
+            draft.note("train", error)
+        return Recipe("", "", "", "", {})
 
 
 def _axes(shell: TrainFile, draft: _Draft) -> dict[str, list[Any]]:
@@ -142,7 +159,7 @@ def _axes(shell: TrainFile, draft: _Draft) -> dict[str, list[Any]]:
     for key, values in shell.grid.items():
         path = f"grid.{key}"
         if key not in TRAIN_KEYS:
-            draft.problems.append(unknown_key(key, TRAIN_KEYS, path))
+            draft.problems.append(stranger(str(key), path))
         elif not isinstance(values, list) or not values:
             draft.note(path, f"expected a list of values; got {quoted(values)}")
         elif key in shell.base or (key.startswith("data.") and "data" in shell.base):
@@ -205,20 +222,30 @@ def _plans(shell: TrainFile, axes: Mapping[str, list[Any]], recipe: Recipe, draf
                 paths["data"], f"expected a data set's name or a mapping; got {quoted(leaves['data'])}"
             )
             continue
-        try:
-            config = recipe.config(name, **_portable(nest(leaves)))
-        except ValidationError as error:
-            for problem in explain(error, TrainConfig):
-                draft.note(paths.get(problem.path, problem.path or "train"), problem.message)
+        if (config := _config(recipe, name, leaves, paths, draft)) is None:
             continue
         own = config.plain()
         for leaf, value in leaves.items():
             group, _, sub = leaf.rpartition(".")
             if why := implausible(value, own[group].get(sub) if group else own.get(sub)):
                 draft.note(paths[leaf], why)
-        if given:
-            found.append((config, chosen, paths))
+        found.append((config, chosen, paths))
     return found
+
+
+def _config(
+    recipe: Recipe, cell: str, leaves: Mapping[str, Any], paths: Mapping[str, str], draft: _Draft
+) -> TrainConfig | None:
+    """Return a training, without the values that are wrong, which are noted; None where nothing is left."""
+    try:
+        return recipe.config(cell, **_portable(nest(leaves)))
+    except ValidationError as error:
+        problems = explain(error, TrainConfig)
+    for problem in problems:
+        draft.note(paths.get(problem.path, problem.path or "train"), problem.message)
+    wrong = {problem.path for problem in problems}
+    rest = {leaf: value for leaf, value in leaves.items() if leaf not in wrong}
+    return _config(recipe, cell, rest, paths, draft) if len(rest) < len(leaves) else None
 
 
 def _portable(values: dict[str, Any]) -> dict[str, Any]:
@@ -235,13 +262,19 @@ def _portable_recipe(name: str) -> str:
     return name if name in names("recipes") else str(locate("recipes", name).absolute())
 
 
-def _check(config: TrainConfig, paths: Mapping[str, str], draft: _Draft) -> None:
-    """Check what a training is to read: the data by itself, and whether the cell reads such."""
-    for problem in check_data(config.data):
-        draft.note(paths.get(problem.path, problem.path), problem.message)
+def _check(config: TrainConfig, paths: Mapping[str, str], gpu: float, draft: _Draft) -> None:
+    """Check what a training is to read and to run on, and whether the cell's network can be built for it."""
+    cells = dict(draft.cells.values())
+    problems = [*data_problems(config), *device_problems(config.plain(), gpu)]
+    if config.cell in cells:
+        problems += network_problems(config, cells[config.cell], quoted(cell_label(config.cell)))
+    for problem in problems:
+        at = next((key for key in (problem.path, problem.path.partition(".")[0]) if key in paths), None)
+        # What the file does not say is the recipe's.
+        own = "" if at or problem.path.startswith("data.") else f" (of the recipe {config.recipe})"
+        draft.note(paths[at] if at else problem.path, f"{problem.message}{own}")
     if config.data.name and is_text(config.data.name):
         draft.note(paths.get("data.name", "data.name"), "is a text; a training needs images")
-    cells = dict(draft.cells.values())
     if config.cell in cells and skeletons.of(cells[config.cell]).texts:
         draft.note(paths.get("cell", "cell"), f"{quoted(config.cell)} reads a text; a training has images")
 
