@@ -1,7 +1,7 @@
 """Finding YAML files by name: a path first, then a folder of yours, then the packaged ones."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -91,8 +91,13 @@ def _read_space(path: Path, _changed: int, _size: int) -> Space:
         raise FileProblems(str(path), explain(error, SpaceFile)) from None
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
-    """Turn pydantic's errors into problems: the key's path, what was expected and got, the nearest key."""
+def explain(
+    error: ValidationError, model: type[BaseModel], strange: Callable[[str], str | None] = lambda path: None
+) -> list[Problem]:
+    """Turn pydantic's errors into problems: the key's path, what was expected and got, the nearest key.
+
+    ``strange`` may say of the path of an unknown key what is meant by it.
+    """
     problems = []
     for detail in error.errors()[:MOST_PROBLEMS]:
         places = [part for part in detail["loc"] if part != "[key]"]
@@ -102,6 +107,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
             key, known = str(detail["loc"][-1]), _keys(model, detail["loc"][:-1])
             near = nearest(key, known)
             message = f"unknown key; nearest: {near}" if near else f"unknown key; known: {', '.join(known)}"
+            message = strange(path) or message
         elif detail["type"] in {"model_type", "dict_type"}:
             message = f"expected a mapping of keys; got {quoted(detail['input'])}"
         else:

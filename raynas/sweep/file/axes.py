@@ -10,7 +10,8 @@ from itertools import product
 from typing import Any
 
 from raynas.errors import MOST_PROBLEMS, Problem, RaynasError, nearest, quoted, short
-from raynas.sweep.file.keys import LEAVES, SEARCH_KEYS, KeyValue, check_value, defaults, unknown_key
+from raynas.sweep.file.keys import LEAVES, SEARCH_KEYS, KeyValue, check_value, defaults
+from raynas.sweep.file.words import unknown_key
 from raynas.sweep.plan import MOST_TRIALS, Distribution
 
 DISTRIBUTIONS = ("log", "uniform", "int", "choice")

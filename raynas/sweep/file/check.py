@@ -12,8 +12,10 @@ from raynas.spaces import skeletons
 from raynas.spaces.library import load_space
 from raynas.spaces.outside import offered
 from raynas.sweep.file.axes import Combination, Draft, paired_draws, same
-from raynas.sweep.file.keys import SweepConfig, nest, unknown_key
+from raynas.sweep.file.keys import nest
+from raynas.sweep.file.shell import SweepConfig
 from raynas.sweep.file.uri import resolve_uri, without_passwords
+from raynas.sweep.file.words import unknown_key
 from raynas.sweep.plan import TRACKERS_GROUP, Benchmark
 from raynas.tables.open import open_table
 from raynas.tables.table import column_of

@@ -11,9 +11,11 @@ from raynas.errors import MOST_PROBLEMS, FileProblems, Problem, RaynasError, sho
 from raynas.spaces.library import explain, read_yaml
 from raynas.sweep.file.axes import read_draft, too_many
 from raynas.sweep.file.check import check_benchmark, check_meaning, check_sections
-from raynas.sweep.file.keys import SEARCH_KEYS, SWEEP_KEYS, SweepConfig, apply_overrides, unknown_key
+from raynas.sweep.file.keys import SEARCH_KEYS, SWEEP_KEYS, apply_overrides
 from raynas.sweep.file.resolve import resolve_sweep
+from raynas.sweep.file.shell import SweepConfig
 from raynas.sweep.file.training import TRAIN_KEYS, resolve_training
+from raynas.sweep.file.words import SEARCHES, unknown_key
 from raynas.sweep.plan import Sweep
 from raynas.sweep.select import NO_BENCHMARK
 from raynas.train.recipe import load_recipe
@@ -71,7 +73,7 @@ def _read(data: Mapping[str, Any], stem: str) -> tuple[SweepConfig, list[Problem
     """Check the shell of the file; a part that is wrong is reported and left at its default."""
     known = (*SWEEP_KEYS, *SEARCH_KEYS)
     strange = [key for key in data if key not in known]
-    problems = [unknown_key(key, known, short(str(key))) for key in strange[:MOST_PROBLEMS]]
+    problems = [unknown_key(key, known, short(str(key)), data[key]) for key in strange[:MOST_PROBLEMS]]
     if more := strange[MOST_PROBLEMS:]:
         problems.append(Problem("", f"and {len(more)} more unknown keys"))
     shell: dict[str, Any] = {"name": stem, "base": {key: data[key] for key in data if key in SEARCH_KEYS}}
@@ -81,7 +83,7 @@ def _read(data: Mapping[str, Any], stem: str) -> tuple[SweepConfig, list[Problem
     try:
         return SweepConfig.model_validate(shell), problems
     except ValidationError as error:
-        problems += explain(error, SweepConfig)
+        problems += explain(error, SweepConfig, SEARCHES.strange)
         wrong = {detail["loc"][0] for detail in error.errors()}
         right = {key: value for key, value in shell.items() if key not in wrong}
         return SweepConfig.model_validate({"name": "unnamed", **right}), problems

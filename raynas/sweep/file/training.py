@@ -19,8 +19,9 @@ from raynas.spaces.genotype import Genotype
 from raynas.spaces.library import explain, locate, names
 from raynas.sweep.cells import cell_label, cell_of
 from raynas.sweep.file.axes import same, too_many
-from raynas.sweep.file.keys import implausible, is_plain, leaves_of, nest, unknown_key
+from raynas.sweep.file.keys import implausible, is_plain, leaves_of, nest
 from raynas.sweep.file.resolve import axis_label, git_state, short_hash, trial_id, versions
+from raynas.sweep.file.words import TRAININGS, unknown_key
 from raynas.sweep.plan import Resources, Select, Sweep, Track, Trial
 from raynas.train.config import TrainConfig, TrainData
 from raynas.train.recipe import Recipe, load_recipe
@@ -112,7 +113,7 @@ def _shell(data: Mapping[str, Any], draft: _Draft) -> TrainFile | None:
     known = (*_SHELL, *TRAIN_KEYS)
     for key in data:
         if key not in known:
-            draft.problems.append(unknown_key(key, known, str(key)))
+            draft.problems.append(unknown_key(key, known, str(key), data[key]))
     shell: dict[str, Any] = {"name": Path(draft.source).stem, **{k: data[k] for k in _SHELL if k in data}}
     for key in [key for key in data if not is_plain(data[key])]:
         draft.note(str(key), "expected numbers, text, lists or mappings of text")
@@ -123,7 +124,7 @@ def _shell(data: Mapping[str, Any], draft: _Draft) -> TrainFile | None:
     try:
         return TrainFile.model_validate(shell)
     except ValidationError as error:
-        draft.problems += explain(error, TrainFile)
+        draft.problems += explain(error, TrainFile, TRAININGS.strange)
         return None
 
 
@@ -205,7 +206,7 @@ def _plans(shell: TrainFile, axes: Mapping[str, list[Any]], recipe: Recipe, draf
         try:
             config = recipe.config(name, **_portable(nest(leaves)))
         except ValidationError as error:
-            for problem in explain(error, TrainConfig):
+            for problem in explain(error, TrainConfig, TRAININGS.strange):
                 draft.note(paths.get(problem.path, problem.path or "train"), problem.message)
             continue
         own = config.plain()
