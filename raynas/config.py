@@ -46,7 +46,7 @@ class Key:
     """What a field says of its key beside the description: it stands where the field is declared.
 
     ``also`` are words, with spaces between, under which other programs have it and people look for it;
-    ``unit`` is its value's; ``example`` is a value, where the default shows little.
+    ``unit`` is its value's; ``example`` is a value, where the default shows little, or the whole group.
     """
 
     also: str = ""
@@ -87,9 +87,14 @@ class DataConfig(Frozen):
         le=1_000_000_000,
         description="use only this many training images, seeded, or the first so many tokens of a text",
     )
-    size: Annotated[PositiveInt | None, Key("resize image_size img_size resolution", "pixels", 64)] = Field(
-        None, le=4096, description="resize folder images to this many pixels a side"
-    )
+    size: Annotated[
+        PositiveInt | None,
+        Key(
+            "resize image_size img_size resolution",
+            "pixels",
+            {"name": "folder", "path": "photos", "size": 64},
+        ),
+    ] = Field(None, le=4096, description="resize folder images to this many pixels a side")
     augment: Annotated[bool, Key("augmentation flip crop transforms")] = Field(
         True, description="random crop and flip as the data set's recipe has them"
     )
@@ -99,9 +104,10 @@ class DataConfig(Frozen):
     storage: Annotated[Literal["auto", "memory", "stream"], Key("cache in_memory loader")] = Field(
         "auto", description="keep all images as one tensor, or stream them from disk with a DataLoader"
     )
-    options: Annotated[dict[str, Any], Key("arguments args kwargs", example={"count": 80})] = Field(
-        default_factory=dict, description="arguments of a `module:function`"
-    )
+    options: Annotated[
+        dict[str, Any],
+        Key("arguments args kwargs", example={"name": "mymodule:load", "options": {"count": 80}}),
+    ] = Field(default_factory=dict, description="arguments of a `module:function`")
     words: Annotated[PositiveInt, Key("vocabulary vocab vocab_size", "words")] = Field(
         10_000, le=10_000_000, description="most words in a text's vocabulary; others are `<unk>`"
     )

@@ -5,11 +5,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers.cli_folders import raynas
 
+from benchmarks import keys as page
 from raynas.errors import FileProblems
 from raynas.spaces.library import load_space
 from raynas.sweep.file.load import load_any, load_sweep
+from raynas.sweep.file.schema import shipped
 from raynas.sweep.file.words import SEARCHES, TRAININGS, Vocabulary
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "keys.md"
 
 GUESSES = {
     "lr": "here it is learning_rate (",
@@ -119,7 +125,7 @@ def test_examples_of_keys_are_values_that_they_take(tmp_path: Path) -> None:
     company = {"benchmark", "strategy", "samples", "sample", "zip", "grid", "precision", "data", "retrain"}
     file = tmp_path / "examples.yaml"
     for name, word in SEARCHES.items():
-        if word.key.example is None or {name, word.group} & company or name.endswith("data.path"):
+        if word.key.example is None or {name, word.group} & company or isinstance(word.key.example, dict):
             continue
         values = {name: word.key.example} if word.group in ("", "data", "hessian") else {}
         values = values or {word.group: {word.last: word.key.example}}
@@ -128,3 +134,79 @@ def test_examples_of_keys_are_values_that_they_take(tmp_path: Path) -> None:
             load_sweep(file)
         except FileProblems as error:
             assert {problem.path for problem in error.problems} == {"data.path"}, error  # noqa: PT017
+
+
+def test_the_page_and_the_schema_are_current(tmp_path: Path) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert text == page.page(), "run: python -m benchmarks.keys --write docs/keys.md …, as the page says"
+    assert shipped() == page.schema_text(), "run it for raynas/sweep/file/trial.schema.json too"
+    sections = [line[3:] for line in text.splitlines() if line.startswith("## ")]
+    assert sections == list(dict.fromkeys([*SEARCHES, "train", *TRAININGS]))
+    assert page.main(["--write", str(tmp_path / "no" / "keys.md")]) == 2
+
+
+def test_the_schema_passes_what_raynas_takes_and_marks_what_it_refuses() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    check = jsonschema.Draft202012Validator(json.loads(shipped()))
+    for file in (ROOT / "trials").glob("*.yaml"):
+        assert [error.message for error in check.iter_errors(yaml.safe_load(file.read_text()))] == []
+    right = (
+        {"train": "quick", "grid": {"cell": ["darts-v2"], "seed": [0, 1]}, "drop_path": 0.2},
+        {"space": "my.yaml", "method": {"base": "darts", "sampler": {"use": "gumbel", "hard": True}}},
+        {"space": "s2", "data": "mine:load", "data.valid": 0.1, "sample": {"clip": {"log": [1, 5]}}},
+    )
+    for data in right:
+        assert [error.message for error in check.iter_errors(data)] == []
+    wrong = (
+        {"space": "tiny", "lr": 0.1},
+        {"space": "tiny", "hessian": True},
+        {"space": "tiny", "epochs": 0},
+        {"space": "tiny", "grid": {"resources": [1]}},
+        {"space": "tiny", "method": {"sampler": "gumbel"}},
+        {"space": "tiny", "sample": {"seed": {"int": [0, 5]}}},
+        {"train": "quick", "arch_learning_rate": 0.1},
+        {"train": "quick", "grid": {"space": ["tiny"]}},
+    )
+    for data in wrong:
+        assert list(check.iter_errors(data)), data
+
+
+def test_a_key_is_shown_by_any_of_its_names(capsys: pytest.CaptureFixture[str]) -> None:
+    told = raynas(capsys, "show", "lr").out
+    assert "a number above 0" in told
+    assert "pc-darts, drnas, dso-nas, drnas-progressive, bayes-nas" in told
+    assert "the space darts-rnn" in told
+    facts = json.loads(raynas(capsys, "show", "subset", "--kind", "key", "--json").out)["key"]
+    assert facts["name"] == "data.limit"
+    assert facts["in"]["searches and trainings"]["unit"] == "images or tokens"
+    warmup = json.loads(raynas(capsys, "show", "warmup", "--json").out)["key"]["in"]["searches"]["brought"]
+    assert warmup["30% of the epochs"] == ["pc-darts"]
+    assert raynas(capsys, "show", "learning_rat").err.startswith("unknown name")
+    rows = json.loads(raynas(capsys, "ls", "keys", "--json").out)
+    assert {"name": "data.valid", "default": "0.5", "title": SEARCHES["data.valid"].about} in rows
+
+
+def test_a_file_is_shown_as_it_would_run(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("show", "quickstart", "grid.seed=[0]", "epochs=10")
+    shown = raynas(capsys, *words, "method=drnas").out
+    assert "warmup: 2\n" in shown  # a fifth, which the method brings along
+    assert "learning_rate: 0.1\n" in shown
+    facts = json.loads(raynas(capsys, *words, "grid.method=[drnas, darts]", "--json").out)["trial"]
+    assert facts["resolved"]["epochs"] == 10
+    assert "warmup" not in facts["resolved"]
+    assert facts["brought"]["warmup"] == {"2": ["drnas"], "0": ["darts"]}
+    told = raynas(capsys, "show", "darts", "--kind", "method", "seed=0")
+    assert told.code == 2
+    assert "only trial files take key=value" in told.err
+
+
+def test_a_copied_trial_file_explains_its_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in sorted(path.stem for path in (ROOT / "trials").glob("*.yaml")):
+        copy = tmp_path / f"my-{name}.yaml"
+        assert raynas(capsys, "cp", name, str(copy), "--kind", "trial").code == 0
+        original = yaml.safe_load((ROOT / "trials" / f"{name}.yaml").read_text(encoding="utf-8"))
+        text = copy.read_text(encoding="utf-8")
+        assert yaml.safe_load(text) == {**original, "name": f"my-{name}"}
+        for line in text.splitlines():
+            if line.startswith(("epochs:", "batch:", "select:", "warmup:")):
+                assert " # " in line

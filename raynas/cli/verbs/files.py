@@ -26,7 +26,7 @@ def cp(
         FileKind | None, typer.Option("--kind", help="Which, where a space and a trial share it.")
     ] = None,
 ) -> None:
-    """Copy a space or a trial file to edit it; its `name:` becomes the new file's."""
+    """Copy a space or a trial file to edit it; its `name:` becomes the new file's, its keys are explained."""
     from raynas.config import folder_name
 
     source, found = find(name, kind)
@@ -36,6 +36,10 @@ def cp(
     text = source.read_text(encoding="utf-8")
     with suppress(ValueError):
         text = _NAME_LINE.sub(f"name: {folder_name(target.stem)}", text, count=1)
+    if found == "trial":
+        from raynas.cli.keys import commented
+
+        text = commented(text)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("x", encoding="utf-8") as copy:

@@ -27,7 +27,7 @@ class SweepConfig(Frozen):
     ] = Field(default_factory=dict, description="lists; every combination is a trial")
     zip: Annotated[
         dict[str, Any],
-        Key("paired together", example={"epochs": [50, 100], "arch_learning_rate": [6e-4, 3e-4]}),
+        Key("paired together", example={"method": ["darts", "drnas"], "arch_learning_rate": [3e-4, 6e-4]}),
     ] = Field(default_factory=dict, description="lists that advance together")
     sample: Annotated[
         dict[str, Any],

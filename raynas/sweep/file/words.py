@@ -22,7 +22,7 @@ from raynas.train.config import TrainConfig
 class Word:
     """A key of a trial file, dotted where it stands in a group (``data.valid``), with its declaration.
 
-    ``fields`` are the keys inside it, where it is a group.
+    ``inside`` is the model of the keys in it, where it is a group.
     """
 
     name: str
@@ -33,6 +33,14 @@ class Word:
     def about(self) -> str:
         """What it means, in a few words."""
         return self.field.description or ""
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """What stands where a file says nothing, under ``default``; empty for groups and required keys."""
+        if self.inside is not None or self.field.is_required():
+            return {}
+        value = self.field.get_default(call_default_factory=True)
+        return {"default": list(value) if isinstance(value, tuple) else value}
 
     @cached_property
     def key(self) -> Key:
