@@ -193,7 +193,9 @@ def _check_verb(words: list[str]) -> None:
     if verb in ("show", "cp") and not given["name"].isupper():
         shelves = ("search_spaces", "trials", "cells", "recipes")
         known = {name for shelf in shelves for name in library.names(shelf)} | set(method_names())
-        assert given["name"] in {*known, "schema"} or Path(given["name"]).is_file() or key_named(given["name"])
+        assert (
+            given["name"] in {*known, "schema"} or Path(given["name"]).is_file() or key_named(given["name"])
+        )
     if verb == "ls" and given["what"]:
         from raynas.cli.verbs import ls
 

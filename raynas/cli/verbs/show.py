@@ -14,6 +14,7 @@ from raynas.cli.output import next_step, print_json, runs_option, say
 from raynas.cli.verbs.files import find
 from raynas.cli.verbs.ls import LISTINGS
 from raynas.errors import RaynasError, unknown
+from raynas.spaces.here import only_looking
 
 ShownKind = Literal[
     "space", "method", "part", "op", "data", "cell", "recipe", "key", "schema", "trial", "sweep"
@@ -72,7 +73,10 @@ def show(
     given = {"space": space, "channels": channels, "cells": cells, "batch": batch}
     size = {key: value for key, value in given.items() if value is not None}
     _check_measure(name, found, measure, size)
-    data = {each: _data(each, target, measure, size, overrides or [], runs) for each, target in found.items()}
+    with only_looking(not measure):
+        data = {
+            each: _data(each, target, measure, size, overrides or [], runs) for each, target in found.items()
+        }
     if as_json:
         print_json(data)
         return

@@ -116,8 +116,13 @@ def _cells(leaves: dict[str, Any]) -> Iterator[Problem]:
 
 def _method(leaves: dict[str, Any]) -> Iterator[Problem]:
     from raynas.methods import reasons, resolve  # brings torch
+    from raynas.methods.build import check_own, own_parts
+    from raynas.spaces.here import looks_only
 
     try:
+        own = list(own_parts(leaves["method"])) if looks_only() else []
+        for name in own:
+            check_own(name)
         method = resolve(leaves["method"])
     except RaynasError as error:
         yield Problem("method", str(error))
@@ -126,6 +131,8 @@ def _method(leaves: dict[str, Any]) -> Iterator[Problem]:
         space = load_space(leaves["space"])
     except (RaynasError, KeyError):
         space = None  # reported by its own check
+    if own:
+        return  # what it fits is known once it is imported
     for reason in reasons(method, space, leaves):
         yield Problem("method", reason)
 
