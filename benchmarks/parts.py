@@ -25,6 +25,14 @@ makes no sense together is refused with the reason. How the slots work together 
 [`raynas/bilevel/slots.py`](../raynas/bilevel/slots.py). Where a setting takes a schedule, write
 `{use: linear, start: 10, end: 0.1}` or another of those at the end.
 
+A part of your own needs no package. It is a frozen dataclass below its slot's class, in a file of the
+folder that raynas runs in; its fields are its settings, and a trial file names it: with
+[`examples/own_penalty.py`](../examples/own_penalty.py) beside it `method: {base: darts, weight_penalties:
+{use: "own_penalty:Filters", strength: 1.0e-4}}`. As with data, code of no other place is run. `raynas
+check` and whatever else only looks imports nothing of it and says so, unless it gets `--import`. A method's
+fingerprint has its module, class, fields and `version: ClassVar[int]`, to be raised when it computes
+something else. `raynas.testing.check_part` tests it.
+
 This page is made from docstrings, by `python -m benchmarks.parts --write docs/parts.md`. `raynas show PART`
 says the same, and which methods use the part."""
 

@@ -16,6 +16,7 @@ import yaml
 from helpers.pages import PAGES, ROOT, Code, anchors, blocks, commands, links, spans, text_of
 from helpers.recipes import recipe_blocks
 
+from raynas.cli.keys import key_named
 from raynas.cli.main import app
 from raynas.cli.options import Settings
 from raynas.errors import FileProblems
@@ -192,7 +193,9 @@ def _check_verb(words: list[str]) -> None:
     if verb in ("show", "cp") and not given["name"].isupper():
         shelves = ("search_spaces", "trials", "cells", "recipes")
         known = {name for shelf in shelves for name in library.names(shelf)} | set(method_names())
-        assert given["name"] in known or Path(given["name"]).is_file()
+        assert (
+            given["name"] in {*known, "schema"} or Path(given["name"]).is_file() or key_named(given["name"])
+        )
     if verb == "ls" and given["what"]:
         from raynas.cli.verbs import ls
 
@@ -272,8 +275,9 @@ def _load(data: dict[str, Any], where: Code) -> None:
 
 def _with_company(data: dict[str, Any]) -> dict[str, Any]:
     """Add to a key that is shown alone what it needs beside it."""
-    if data.get("strategy", "grid") != "grid":
-        data |= {"sample": {"weight_decay": {"log": [1e-4, 1e-2]}}, "samples": 2}
+    if data.get("strategy", "grid") != "grid" or "sample" in data or "samples" in data:
+        drawn = {"sample": {"weight_decay": {"log": [1e-4, 1e-2]}}, "samples": 2}
+        data |= {"strategy": "random-paired", **drawn, **data}
     if data.get("select") == {"by": "table"}:
         data |= {"benchmark": {"table": "accuracy.csv", "data": "cifar10"}}
     return data

@@ -45,6 +45,7 @@ SAID = {
     "own_method": "{'temperature': 0.5}",
     "own_operation": "Genotype(normal=[",
     "own_part": "0.",
+    "own_penalty": "['",
     "own_space": "reduce: 5 edges, each skip_connect or dil_conv_3x3",
     "packed_seeds": "mean validation loss",
     "resume": "the same, to the last bit: True",

@@ -19,7 +19,7 @@ from raynas.bilevel.exchange import AttackedLoss, Draw, Outcome, Score, Tables
 from raynas.bilevel.policy import Policy
 from raynas.bilevel.progress import Progress
 from raynas.bilevel.settings import now
-from raynas.bilevel.slots import Objective, Penalty, Sampler
+from raynas.bilevel.slots import Objective, Penalty, Sampler, WeightPenalty
 from raynas.data.batch import Batch
 from raynas.nets.ops.flat import flatten, unflatten
 from raynas.nets.ops.lanes import Pass, Statistics
@@ -48,12 +48,14 @@ class Bilevel:
         objective: Objective,
         weight_sampler: Sampler | None = None,
         penalties: Sequence[Penalty] = (),
+        weight_penalties: Sequence[WeightPenalty] = (),
     ) -> None:
         self.space = space
         self.policy = policy
         self.precision = precision
         self.objective = objective
         self._compiled, self._scheduled = compiled, (weight_sampler, tuple(penalties))
+        self._of_weights = tuple(weight_penalties)
         self.begin(policy.progress)
         self.use_supernet(supernet)
         self.noise: list[torch.Generator] = []
@@ -75,6 +77,7 @@ class Bilevel:
         sampler, penalties = self._scheduled
         self.weight_sampler = now(sampler, progress)
         self.penalties = tuple(now(penalty, progress) for penalty in penalties)
+        self.weight_penalties = tuple(now(penalty, progress) for penalty in self._of_weights)
 
     @property
     def alphas(self) -> Tensor:
@@ -162,6 +165,15 @@ class Bilevel:
             lambda: self.policy.draw(alphas, self.weight_sampler, attack),
             score,
         )
+
+    def penalised(self, gradient: Tensor, values: Tensor) -> Tensor:
+        """Return a training loss' gradient [lanes, weights] at flat weights with that of their penalties."""
+        if not self.weight_penalties:
+            return gradient
+        flat = values.detach().requires_grad_()
+        weights = dict(zip(self.names, unflatten(flat, self.parameters), strict=True))
+        terms = [penalty(weights).sum() for penalty in self.weight_penalties]
+        return gradient + grad(torch.stack(terms).sum(), flat)[0]
 
     def loss_at_logits(self, batch: Batch, flat: Tensor) -> Tensor:
         """Return each lane's loss [lanes] at given logits, without chance, ready to be differentiated twice.

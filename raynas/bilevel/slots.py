@@ -140,6 +140,23 @@ class Penalty(Part):
         """The losses [lanes] with its term in; ``flat`` are logits, ``draw`` what the step multiplied in."""
 
 
+class WeightPenalty(Part):
+    """A term of the weight step's loss that depends on the weights alone, beside `weight_decay`.
+
+    Reported losses are without it, as they are without weight decay; its gradient is clipped with the loss'.
+    A second-order estimator looks ahead along it.
+    """
+
+    slots = ("weight_penalties",)
+
+    @abstractmethod
+    def __call__(self, weights: Mapping[str, Tensor]) -> Tensor:
+        """Each lane's term, [lanes], of the supernet's weights [lanes, ...] by name.
+
+        A convolution's are [lanes, (edges,) out, in, height, width]; no lane's term depends on another's.
+        """
+
+
 class Foresight(Protocol):
     """The weights' optimiser as an estimator sees it: what a step would go along, [lanes, weights]."""
 

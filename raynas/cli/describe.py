@@ -255,18 +255,20 @@ def data_set(name: str) -> dict[str, Any]:
     }
 
 
-def trial_file(name: str, measure: bool = False) -> dict[str, Any]:
-    """Return the trials a file resolves to, and the file with all defaults written out.
+def trial_file(name: str, measure: bool = False, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the trials a file with overrides resolves to, and the file with all defaults written out.
 
-    With ``measure`` one step of each differently sized search is timed, on the file's own data.
+    ``brought`` are the values in which its methods differ. With ``measure`` one step of each differently
+    sized search is timed, on the file's own data.
     """
+    from raynas.cli.keys import brought_by_methods
     from raynas.cli.training import trainings
     from raynas.cli.verbs.files import searches
     from raynas.spaces import library
     from raynas.sweep.file.load import load_any
 
     path = library.locate("trials", name)
-    found = load_any(path, [])
+    found = load_any(path, overrides)
     if found.kind == "train" and measure:
         raise RaynasError("only searches are measured", got=f"{name}, which trains cells")
     configs = [trial.config for trial in found.trials if trial.config is not None]
@@ -279,6 +281,7 @@ def trial_file(name: str, measure: bool = False) -> dict[str, Any]:
         "trials": [{"id": trial.id, "axes": trial.axes} for trial in found.trials],
         "measured": _measure_each(configs) if measure else None,
         "resolved": found.resolved,
+        "brought": brought_by_methods(found) if found.kind == "search" else {},
     }
 
 
@@ -299,6 +302,9 @@ def print_trial_file(facts: Mapping[str, Any]) -> None:
             json.loads(json.dumps(facts["resolved"])), sort_keys=False, allow_unicode=True
         ).rstrip()
     )
+    for key, values in facts["brought"].items():
+        said = "; ".join(f"{value} ({', '.join(whose)})" for value, whose in values.items())
+        say(f"# {key}, of the methods: {said}")
 
 
 def print_trials(trials: list[dict[str, Any]]) -> None:

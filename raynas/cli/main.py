@@ -29,6 +29,7 @@ from raynas.cli.verbs import (
     tracking,
 )
 from raynas.errors import RaynasError, printable, quoted, short
+from raynas.spaces.here import only_looking
 
 app = typer.Typer(
     name="raynas",
@@ -94,6 +95,8 @@ def _before(
     Start with: raynas ls
     """
     context.obj.debug = debug
+    # Code that a file names is imported by the verbs that run it; the others only look.
+    context.with_resource(only_looking(context.invoked_subcommand not in _VERBS["Run"]))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

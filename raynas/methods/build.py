@@ -3,7 +3,7 @@
 Other distributions add a `Method` under the entry points ``raynas.methods``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any
@@ -11,13 +11,16 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from raynas.errors import RaynasError, quoted, unknown
-from raynas.methods.kinds import INNER, PARTS, Kinds, parts, use_of
+from raynas.methods.identity import named
+from raynas.methods.kinds import INNER, PARTS, Kinds, parts
 from raynas.methods.recipes import ALL
 from raynas.methods.record import Method, Order
+from raynas.parts import BASES
+from raynas.spaces.here import Wanted, file_here, find_here, looks_only
 from raynas.spaces.outside import load_point, misfit, offered
 from raynas.spaces.space import Space
 
-_SEVERAL = ("penalties", "modifiers")
+_SEVERAL = ("penalties", "weight_penalties", "modifiers")
 _OPTIONAL = ("weight_sampler", "estimator", "stages", "stop")
 _PLAIN: Mapping[str, Any] = {
     "order": Order,
@@ -31,7 +34,9 @@ _NEXT = "raynas show darts"
 def resolve(method: str | Mapping[str, Any], space: Space | None = None) -> Method:
     """Return the method a trial file asks for, suited to a space where one is given.
 
-    Raises `RaynasError` with the nearest name.
+    Own parts (``use: "module:Class"``) are imported from the working folder, unless this process only looks
+    (`raynas.spaces.here.only_looking`): then the base keeps its own. Raises `RaynasError` with the nearest
+    name.
     """
     if space is not None:
         return resolve(method).suited(space)
@@ -40,6 +45,7 @@ def resolve(method: str | Mapping[str, Any], space: Space | None = None) -> Meth
             raise unknown("method", method, known, next_step="raynas ls methods")
         return known[method]
     base = resolve(method["base"])
+    method = _without_own(method) if looks_only() else method
     changes = {key: value for key, value in method.items() if key not in {"base", "name", "add"}}
     found = {slot: _fill(slot, value) for slot, value in changes.items()}
     for slot, value in _additions(method.get("add", {})).items():
@@ -103,21 +109,68 @@ def _fill(slot: str, value: Any) -> Any:
         return None
     if slot in _SEVERAL:
         each = value if isinstance(value, list | tuple) else [value]
-        return tuple(_part(slot, parts(slot), item) for item in each)
-    return _part(slot, parts(slot), value)
+        return tuple(_part(slot, slot, item) for item in each)
+    return _part(slot, slot, value)
 
 
-def _part(where: str, kinds: Kinds, value: Any) -> Any:
+def own_parts(value: Any, named: bool = False) -> Iterator[str]:
+    """Yield every ``module:Class`` that a method as a file has it uses, importing none.
+
+    ``named`` says that a text standing there is the name of a part.
+    """
+    if isinstance(value, str):
+        yield from [value] if named and ":" in value else []
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from own_parts(each, key == "use" or key in PARTS or key in INNER)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from own_parts(each, named)
+
+
+def check_own(name: str) -> None:
+    """Raise `RaynasError` unless ``module:Class`` has a file in the working folder; nothing is imported."""
+    file_here(name, _OWN)
+
+
+_OWN = Wanted("part", "class", "raynas.parts", "is not imported")
+
+
+def _without_own(method: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a method without the parts whose code is not looked into."""
+    known = {key: value for key, value in method.items() if not list(own_parts({key: value}))}
+    if isinstance(added := method.get("add"), Mapping):
+        known["add"] = {key: value for key, value in added.items() if not list(own_parts({key: value}))}
+    return known
+
+
+def _own_part(name: str, slot: str) -> type[Any]:
+    """Return the class of parts behind ``module:Class`` of the working folder."""
+    kind, file = find_here(name, _OWN)
+    base = BASES[slot]
+    if not (isinstance(kind, type) and issubclass(kind, base) and is_dataclass(kind)):
+        raise RaynasError(
+            f"{quoted(name)} is no part for {slot}",
+            got=f"{getattr(kind, '__name__', type(kind).__name__)} of {file}",
+            expected=f"a frozen dataclass below {base.__module__}.{base.__name__}",
+            next_step="examples/own_penalty.py shows one",
+        )
+    return kind
+
+
+def _part(where: str, slot: str, value: Any) -> Any:
     """Build the part a value asks for: a name, or `use:` with the part's settings."""
+    kinds: Kinds = parts(slot)
     if not isinstance(value, str | Mapping):
         raise RaynasError(
             f"{where} must be a name or a mapping", got=quoted(value), expected=f"one of {', '.join(kinds)}"
         )
     settings = {"use": value} if isinstance(value, str) else dict(value)
     use = settings.pop("use", None)
-    if not isinstance(use, str) or use not in kinds:
+    own = isinstance(use, str) and ":" in use
+    if not own and (not isinstance(use, str) or use not in kinds):
         raise unknown(where, use, kinds, next_step=_NEXT)
-    kind = kinds[use]
+    kind = _own_part(use, slot) if own else kinds[use]
     known = [field.name for field in fields(kind)]
     for key in settings:
         if key not in known:
@@ -129,10 +182,10 @@ def _part(where: str, kinds: Kinds, value: Any) -> Any:
 def _setting(where: str, key: str, value: Any) -> Any:
     if key in INNER and isinstance(value, str | Mapping | list | tuple):
         if isinstance(value, list | tuple):
-            return tuple(_part(f"{where}.{key}", parts(key), item) for item in value)
-        return _part(f"{where}.{key}", parts(key), value)
+            return tuple(_part(f"{where}.{key}", key, item) for item in value)
+        return _part(f"{where}.{key}", key, value)
     if isinstance(value, Mapping):
-        return _part(f"{where}.{key}", parts("schedule"), value)
+        return _part(f"{where}.{key}", "schedule", value)
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -152,4 +205,4 @@ def as_written(part: Any) -> Any:
     if not is_dataclass(part) or isinstance(part, type):
         return part
     settings = {field.name: as_written(getattr(part, field.name)) for field in fields(part)}
-    return {"use": use_of(type(part)) or type(part).__name__, **settings}
+    return {"use": named(type(part)), **settings}

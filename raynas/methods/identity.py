@@ -111,8 +111,9 @@ def _settings(part: Any) -> Mapping[str, Any]:
         return part
     if not is_dataclass(part):
         return dict(getattr(part, "__dict__", {}))
-    prose = getattr(type(part), "prose", ())
-    return {each.name: getattr(part, each.name) for each in fields(part) if each.name not in prose}
+    prose, later = (getattr(type(part), name, ()) for name in ("prose", "later"))
+    found = {each.name: getattr(part, each.name) for each in fields(part) if each.name not in prose}
+    return {name: value for name, value in found.items() if name not in later or value}
 
 
 def _plain(value: Any) -> Any:
@@ -128,11 +129,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, type) or not hasattr(value, "__dict__"):
         return str(value)
     settings = {name: _plain(each) for name, each in _settings(value).items()}
-    return {"use": _use(type(value)), "version": getattr(type(value), "version", 1), **settings}
+    return {"use": named(type(value)), "version": getattr(type(value), "version", 1), **settings}
 
 
-def _use(kind: type) -> str:
-    """Return the name by which a trial file uses a part: it outlasts that of the class."""
+def named(kind: type) -> str:
+    """Return the name by which a trial file uses a part, which outlasts that of the class."""
     return use_of(kind) or f"{kind.__module__}:{kind.__qualname__}"
 
 

@@ -18,6 +18,7 @@ from raynas.bilevel.slots import (
     StopRule,
     Store,
     UpdateRule,
+    WeightPenalty,
 )
 from raynas.methods.identity import fingerprint_of, record_of
 from raynas.parts.derivations import Strongest
@@ -39,9 +40,9 @@ class Method:
 
     ``store`` is what is learned and gives logits; ``relaxation`` makes them mean weights; ``sampler`` says
     what an α-step multiplies in and ``weight_sampler`` what a weight step does (None: the same);
-    ``objective`` makes one loss of several draws; ``penalties`` are added to the α-step's; ``estimator``
-    says how the weights' dependence on α is regarded (None: α rests); ``updater`` moves α; ``without`` names
-    operations that this method never considers.
+    ``objective`` makes one loss of several draws; ``penalties`` are added to the α-step's and
+    ``weight_penalties`` to the weight step's; ``estimator`` says how the weights' dependence on α is regarded
+    (None: α rests); ``updater`` moves α; ``without`` names operations that this method never considers.
 
     In each step of the loop α moves before the weights, after them or, ``joint``, with them on the same
     training batch, and only in every ``every``-th step. ``modifiers`` change what an edge computes,
@@ -58,6 +59,8 @@ class Method:
 
     prose: ClassVar[frozenset[str]] = frozenset({"name", "title", "source"})
     """What decides no number."""
+    later: ClassVar[frozenset[str]] = frozenset({"weight_penalties"})
+    """Slots that are younger than the records of methods: they are in one where they are filled."""
 
     name: str
     title: str
@@ -69,6 +72,7 @@ class Method:
     weight_sampler: Sampler | None = None
     objective: Objective = field(default_factory=OneDraw)
     penalties: tuple[Penalty, ...] = ()
+    weight_penalties: tuple[WeightPenalty, ...] = ()
     estimator: Estimator | None = field(default_factory=FirstOrder)
     updater: UpdateRule = field(default_factory=AdamRule)
     order: Order = "alphas-first"

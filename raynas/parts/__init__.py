@@ -1,8 +1,9 @@
 """The parts a method is composed of: frozen configurations that act on a `raynas.bilevel.views.PolicyView`.
 
-What is learned: stores. What it means: relaxations. What a step multiplies in: samplers, perturbations. What
-a step minimises: objectives, penalties, cost. How α's gradient regards the weights: estimators. How α moves:
-rules. What an edge does besides: modifiers. Over epochs: schedules, stages, stops. At the end: derivations.
+What is learned: stores. What it means: relaxations. What a step multiplies in: samplers, perturbations.
+What a step minimises: objectives, penalties, cost, weight_penalties. How α's gradient regards the weights:
+estimators. How α moves: rules. What an edge does besides: modifiers. Over epochs: schedules, stages, stops.
+At the end: derivations.
 What each of them has to be is told in `raynas.bilevel.slots`.
 """
 
@@ -21,6 +22,7 @@ METHOD_SLOTS = (
     "weight_sampler",
     "objective",
     "penalties",
+    "weight_penalties",
     "estimator",
     "updater",
     "annealing",

@@ -134,7 +134,7 @@ class Pack(Searches):
         """Move α once; ``rates`` [lanes, 1] are the weights' learning rates, for methods that look ahead."""
         if self.method.estimator is not None:
             trainer = self.trainer
-            trainer.updater.step(self.method.estimator(self.problem, train, valid, trainer.sgd, rates))
+            trainer.updater.step(self.method.estimator(self.problem, train, valid, trainer.foresight, rates))
 
     def step_weights(self, train: Batch, rates: Tensor) -> Tensor:
         """Move the weights once; return each lane's loss and accuracy before the step, [2, lanes]."""
@@ -154,6 +154,7 @@ class Pack(Searches):
         return torch.stack([losses.detach(), accuracy(logits, train.labels)])
 
     def _move_weights(self, gradient: Tensor, rates: Tensor) -> None:
+        gradient = self.problem.penalised(gradient, self.problem.values)
         self.trainer.sgd.step(self.problem.values, clip_norm(gradient, self.trainer.clip), rates)
         self.problem.publish()
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from raynas.bilevel.bilevel import Bilevel
 from raynas.bilevel.exchange import Stage
 from raynas.bilevel.policy import Policy
+from raynas.bilevel.slots import Foresight
 from raynas.config import SearchConfig
 from raynas.data.split import Data
 from raynas.methods.record import Method
@@ -21,6 +22,17 @@ from raynas.parts.updaters import Sgd
 from raynas.search.streams import stream
 from raynas.spaces import skeletons
 from raynas.spaces.space import Space
+
+
+class _Penalised:
+    """SGD as an estimator sees it where the weights have penalties: these pull too."""
+
+    def __init__(self, problem: Bilevel, sgd: Sgd) -> None:
+        self.problem, self.sgd = problem, sgd
+
+    def direction(self, values: Tensor, gradient: Tensor) -> Tensor:
+        """Return what a step would go along, [lanes, weights], penalties included."""
+        return self.sgd.direction(values, self.problem.penalised(gradient, values))
 
 
 class Trainer:
@@ -130,6 +142,7 @@ class Trainer:
             weight_sampler=method.weight_sampler,
             objective=method.objective,
             penalties=method.penalties,
+            weight_penalties=method.weight_penalties,
         )
         problem.noise = [stream(each.seed, "noise", self.device) for each in self.configs]
         problem.drops = [stream(each.seed, "drops", self.device) for each in self.configs]
@@ -140,6 +153,11 @@ class Trainer:
 
     def _column(self, name: str) -> Tensor:
         return column([getattr(config, name) for config in self.configs], self.problem.values)
+
+    @property
+    def foresight(self) -> Foresight:
+        """What tells estimators along what the weights will step."""
+        return _Penalised(self.problem, self.sgd) if self.method.weight_penalties else self.sgd
 
     def forget_momentum(self) -> None:
         """Let the weights start anew without velocity."""

@@ -11,7 +11,7 @@ from typing import Any, Self
 from raynas.disk import write_atomic
 from raynas.errors import RaynasError, short, unknown
 from raynas.spaces.graph import DEFAULT_SKELETON, MOST_NODES, Choice
-from raynas.spaces.operations import OPERATIONS
+from raynas.spaces.operations import OPERATIONS, unknown_operation
 from raynas.spaces.trunk import Trunk
 
 FORMAT = "raynas.genotype"
@@ -126,7 +126,7 @@ class Genotype:
 def _in_order(kind: str, choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
     for choice in choices:
         if choice.op not in OPERATIONS:
-            raise unknown(f"operation in the {kind} cell", choice.op, OPERATIONS)
+            raise unknown_operation(choice.op, f"operation in the {kind} cell")
         if not 0 <= choice.source < choice.target:
             raise RaynasError(
                 f"an impossible edge in the {kind} cell",

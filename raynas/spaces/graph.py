@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 
 from raynas.config import Frozen
 from raynas.errors import MOST_PROBLEMS, nearest, quoted
-from raynas.spaces.operations import OPERATIONS
+from raynas.spaces.operations import OPERATIONS, neighbours
 
 DEFAULT_SKELETON = "darts"
 """The skeleton of spaces and genotypes that name none."""
@@ -35,12 +35,12 @@ def known_operations(ops: tuple[str, ...]) -> tuple[str, ...]:
     hints = []
     for name in ops:
         if name not in OPERATIONS:
-            near = nearest(name, OPERATIONS)
+            near = neighbours(name)
             hints.append(f"{quoted(name)} (nearest: {near})" if near else quoted(name))
         if len(hints) == MOST_PROBLEMS:
             break
     if hints:
-        raise ValueError(f"unknown operation {', '.join(hints)}; known: {', '.join(OPERATIONS)}")
+        raise ValueError(f"unknown operation {', '.join(hints)}; `raynas ls ops` lists all")
     if len(set(ops)) != len(ops):
         raise ValueError(f"an operation is listed twice: {', '.join(ops)}")
     return ops

@@ -1,7 +1,7 @@
 """Finding YAML files by name: a path first, then a folder of yours, then the packaged ones."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -92,8 +92,13 @@ def _read_space(path: Path, _changed: int, _size: int) -> Space:
         raise FileProblems(str(path), explain(error, SpaceFile)) from None
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
-    """Turn pydantic's errors into problems: the key's path, what was expected and got, the nearest key."""
+def explain(
+    error: ValidationError, model: type[BaseModel], strange: Callable[[str], str | None] = lambda path: None
+) -> list[Problem]:
+    """Turn pydantic's errors into problems: the key's path, what was expected and got, the nearest key.
+
+    ``strange`` may say of the path of an unknown key what is meant by it.
+    """
     problems: dict[str, list[tuple[str, str]]] = {}
     for detail in error.errors()[:MOST_PROBLEMS]:
         places = [part for part in _untagged(model, detail["loc"]) if part != "[key]"]
@@ -103,7 +108,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
             key, known = str(detail["loc"][-1]), _keys(model, detail["loc"][:-1])
             near = nearest(key, known)
             what = f"unknown key; nearest: {near}" if near else f"unknown key; known: {', '.join(known)}"
-            got = ""
+            what, got = strange(path) or what, ""
         else:
             what = _expected(detail)
             got = f"; got {quoted(detail['input'])}{_as_text(detail)}"

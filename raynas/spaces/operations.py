@@ -279,13 +279,32 @@ def canonical_name(name: str) -> str | None:
     return _NAMES.get(name) or _all_names().get(name)
 
 
-def unknown_operation(name: str) -> RaynasError:
-    """Build the error for a name that no operation has, with the nearest one that some operation has."""
-    error = unknown("operation", name, OPERATIONS)
-    names = _all_names()
-    near = nearest(name, names)
-    error.near = names[near] if near else None
+def unknown_operation(name: str, what: str = "operation") -> RaynasError:
+    """Build the error for a name that no operation has, with its neighbours; ``what`` says what it names."""
+    error = unknown(what, name, OPERATIONS)
+    error.near = neighbours(name)
     return error
+
+
+def neighbours(name: str) -> str | None:
+    """Return the operations that a wrong name may mean: at most three that have it in theirs, or the nearest.
+
+    So ``conv_3x3`` is any of the convolutions of that size, and not what has most letters in common with it.
+    """
+    names, flat = _all_names(), _flat(name)
+    having = [op for known, op in names.items() if len(flat) > LEAST_LETTERS and flat in _flat(known)]
+    if having:
+        return ", ".join([*dict.fromkeys(having)][:3])
+    near = nearest(name, names)
+    return names[near] if near else None
+
+
+LEAST_LETTERS = 2
+"""A name of no more letters stands inside too many others."""
+
+
+def _flat(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def _all_names() -> dict[str, str]:

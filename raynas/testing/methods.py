@@ -98,6 +98,7 @@ def _problem(method: Method, space: str) -> Bilevel:
         weight_sampler=method.weight_sampler,
         objective=method.objective,
         penalties=method.penalties,
+        weight_penalties=method.weight_penalties,
     )
     problem.noise = [torch.Generator().manual_seed(9)]
     problem.drops = [torch.Generator().manual_seed(10)]

@@ -23,6 +23,7 @@ from raynas.bilevel.slots import (
     Schedule,
     StopRule,
     Store,
+    WeightPenalty,
 )
 from raynas.parts import INNER_SLOTS, METHOD_SLOTS
 from raynas.parts.relaxations import Softmax
@@ -269,6 +270,20 @@ def _check_hold(part: Hold) -> None:
     claim(bool(values.isfinite().all()), f"{type(part).__name__} gives numbers that are not finite")
 
 
+def _check_weight_penalty(part: WeightPenalty) -> None:
+    name, generator = type(part).__name__, torch.Generator().manual_seed(0)
+    shapes = {"cells.0.weights": (LANES, 2, 4, 4, 3, 3), "head": (LANES, 3, 4), "bias": (LANES, 3)}
+    weights = {
+        each: torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
+        for each, shape in shapes.items()
+    }
+    terms = part(weights)
+    claim(terms.shape == (LANES,), f"{name} gives no term a lane", tuple(terms.shape), (LANES,))
+    slopes = torch.autograd.grad(terms[0], list(weights.values()), materialize_grads=True)
+    claim(all(bool(each.isfinite().all()) for each in slopes), f"{name} has gradients that are not finite")
+    claim(not any(bool(each[1:].any()) for each in slopes), f"{name}: a lane's term depends on another's")
+
+
 def _check_derivation(part: Derivation) -> None:
     check_derivation(part, load_space("tiny"))
 
@@ -307,5 +322,6 @@ _BY_SLOT: Mapping[type[Part], Callable[[Any], None]] = {
     StopRule: _check_stop,
     Limit: _check_limit,
     Hold: _check_hold,
+    WeightPenalty: _check_weight_penalty,
     Derivation: _check_derivation,
 }

@@ -10,6 +10,7 @@ import typer
 from raynas.cli.options import AsJson, Overrides
 from raynas.cli.output import next_step, print_json, say
 from raynas.errors import RaynasError, plural, unknown
+from raynas.spaces.here import only_looking
 
 if TYPE_CHECKING:
     from raynas.sweep.plan import Sweep
@@ -26,7 +27,7 @@ def cp(
         FileKind | None, typer.Option("--kind", help="Which, where a space and a trial share it.")
     ] = None,
 ) -> None:
-    """Copy a space or a trial file to edit it; its `name:` becomes the new file's."""
+    """Copy a space or a trial file to edit it; its `name:` becomes the new file's, its keys are explained."""
     from raynas.config import folder_name
 
     source, found = find(name, kind)
@@ -36,6 +37,10 @@ def cp(
     text = source.read_text(encoding="utf-8")
     with suppress(ValueError):
         text = _NAME_LINE.sub(f"name: {folder_name(target.stem)}", text, count=1)
+    if found == "trial":
+        from raynas.cli.keys import commented
+
+        text = commented(text)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("x", encoding="utf-8") as copy:
@@ -53,6 +58,10 @@ def cp(
 def check(
     file: Annotated[str, typer.Argument(help="A trial file or a search space: a path, or a name.")],
     overrides: Overrides = None,
+    imports: Annotated[
+        bool,
+        typer.Option("--import", help="Import parts of your own (`use: module:Class`) to look into them."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check a trial file or a search space, and say all that is wrong with it."""
@@ -62,7 +71,8 @@ def check(
         if kind == "space":
             verdict = _check_space(path, overrides)
         else:
-            verdict, data = _check_trial(path, overrides)
+            with only_looking(not imports):
+                verdict, data = _check_trial(path, overrides)
     except RaynasError as error:
         if not as_json:
             raise
@@ -147,8 +157,9 @@ def _check_trial(path: Path, overrides: list[str] | None) -> tuple[str, list[str
         parts = dict.fromkeys(each for config in configs for each in departures(config, recipe_of(sweep)))
         words = f"; parts from the recipe: {'; '.join(parts)}" if parts else ""
         return f"the sweep {sweep.name} with {trainings(sweep)}{words}", data_of(sweep)
-    return f"the sweep {sweep.name} with {searches(sweep)}{_validated(sweep)}{held_out(sweep)}", data_of(
-        sweep
+    return (
+        f"the sweep {sweep.name} with {searches(sweep)}{_validated(sweep)}{held_out(sweep)}{_unseen(sweep)}",
+        data_of(sweep),
     )
 
 
@@ -187,6 +198,17 @@ def _validated(sweep: "Sweep") -> str:
     if len(kinds) < 2:
         return f"; selected by the validation loss, {said[0]}" if said else ""
     return f"; careful: their validation losses do not compare, {' against '.join(said)}. {UNDECIDED}"
+
+
+def _unseen(sweep: "Sweep") -> str:
+    """Say which parts of the user's own were not looked into."""
+    from raynas.methods.build import own_parts
+    from raynas.spaces.here import looks_only
+
+    names = dict.fromkeys(name for given in sweep.methods for name in own_parts(given["method"]))
+    if not names or not looks_only():
+        return ""
+    return f"; not looked into: {', '.join(names)}, which runs code: `raynas check --import` imports it"
 
 
 def held_out(sweep: "Sweep") -> str:

@@ -1,7 +1,7 @@
 """`raynas ls`: what there is to search, to search with, and what was searched."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,14 +31,14 @@ def ls(
         str | None,
         typer.Argument(
             metavar="WHAT",
-            help="spaces, methods, parts, ops, data, cells, recipes, trials, sweeps; alone, an overview.",
+            help="spaces, methods, parts, ops, data, cells, recipes, keys, trials or sweeps; alone, all.",
             show_default=False,
         ),
     ] = None,
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """List spaces, methods, their parts, operations, data sets, cells, recipes, trial files or sweeps."""
+    """List spaces, methods, parts, operations, data sets, cells, recipes, keys, trial files or sweeps."""
     if what is None:
         _overview(runs, as_json)
         return
@@ -68,9 +68,15 @@ def _overview(runs: Path, as_json: bool) -> None:
         return
     shown = table("list", "", "names", right=[""])
     for what, known in names.items():
-        shown.add_row(what, str(len(known)), ", ".join(known) or "none yet")
+        shown.add_row(what, str(len(known)), _first_names(known) or "none yet")
     show_table(shown)
     next_step("ls", "spaces")
+
+
+def _first_names(names: Sequence[str], most: int = 48) -> str:
+    """Return as many names as go into so many letters, and a sign for the rest."""
+    count = next((n for n in range(len(names), 0, -1) if len(", ".join(names[:n])) <= most), 1)
+    return ", ".join(names[:count]) + (", …" if count < len(names) else "")
 
 
 def _space_names(_: Path) -> list[str]:
@@ -267,6 +273,18 @@ def _first_comment(path: Path) -> str:
     return first.lstrip("# ").strip() if first.startswith("#") else ""
 
 
+def _key_names(_: Path) -> list[str]:
+    from raynas.cli.keys import key_names
+
+    return key_names()
+
+
+def _keys(_: Path) -> list[dict[str, Any]]:
+    from raynas.cli.keys import key_rows
+
+    return key_rows()
+
+
 LISTINGS = {
     "spaces": Listing(_space_names, _spaces, "show"),
     "methods": Listing(_method_names, _methods, "show"),
@@ -275,6 +293,7 @@ LISTINGS = {
     "data": Listing(_data_names, _data, "show"),
     "cells": Listing(_cell_names, _cells, "show"),
     "recipes": Listing(_recipe_names, _recipes, "show"),
+    "keys": Listing(_key_names, _keys, "show"),
     "trials": Listing(_trial_names, _trials, "check"),
     "sweeps": Listing(_sweep_names, _sweeps, "status"),
 }

@@ -90,7 +90,7 @@ def _planned(
     from raynas.config import folder_name
     from raynas.sweep.cells import best_of, cell_label, cell_of, searched_data, sweep_behind
     from raynas.sweep.file.keys import apply_overrides
-    from raynas.sweep.file.training import SECTIONS, resolve_training, stranger
+    from raynas.sweep.file.training import SECTIONS, resolve_training
     from raynas.sweep.folder import TRAINED
 
     called, _ = cell_of(cell, runs)
@@ -114,7 +114,7 @@ def _planned(
         content["track"] = _tracked(behind)
     command = ["raynas", "retrain", cell, *overrides, "--recipe", recipe, "--seeds", seeds]
     command += ["--name", name] if name else []
-    data, problems = apply_overrides(content, overrides, SECTIONS, stranger)
+    data, problems = apply_overrides(content, overrides, SECTIONS)
     planned = resolve_training(
         data, f"retrain {chosen}", problems, command=shlex.join([*command, *runs_option(runs)]), runs=runs
     )

@@ -1,6 +1,7 @@
 """`raynas show`: everything there is to know about one name, without running a search."""
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -8,15 +9,19 @@ import typer
 
 from raynas.cli import compare, describe, published
 from raynas.cli.compare import SIZE
-from raynas.cli.options import DEFAULT_RUNS, AsCsv, AsJson, Runs
+from raynas.cli.options import DEFAULT_RUNS, AsCsv, AsJson, Overrides, Runs
 from raynas.cli.output import next_step, print_csv, print_json, runs_option, say
 from raynas.cli.verbs.files import find
 from raynas.cli.verbs.ls import LISTINGS
 from raynas.errors import RaynasError, unknown
+from raynas.spaces.here import only_looking
 
-ShownKind = Literal["space", "method", "part", "op", "data", "cell", "recipe", "trial", "sweep"]
+ShownKind = Literal[
+    "space", "method", "part", "op", "data", "cell", "recipe", "key", "schema", "trial", "sweep"
+]
 
 _LISTS: dict[ShownKind, str] = {
+    "key": "keys",
     "space": "spaces",
     "method": "methods",
     "part": "parts",
@@ -31,6 +36,7 @@ _LISTS: dict[ShownKind, str] = {
 
 def show(
     name: Annotated[str, typer.Argument(help="A name from `raynas ls`, or the path of a YAML file.")],
+    overrides: Overrides = None,
     kind: Annotated[
         ShownKind | None, typer.Option("--kind", help="Which, where several things share the name.")
     ] = None,
@@ -59,15 +65,22 @@ def show(
     as_csv: AsCsv = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Show a space, method, part, operation, data set, cell, recipe, trial file or sweep; all of the name."""
+    """Show a space, method, part, operation, data set, cell, recipe, key, trial file or sweep.
+
+    All that has the name is shown. `KEY=VALUE` changes a trial file; `schema` is that of trial files.
+    """
     found = _matches(name, kind, runs)
+    _check_overrides(name, found, overrides)
     if as_csv:
         _print_trials(name, found, runs)
         return
     given = {"space": space, "channels": channels, "cells": cells, "batch": batch}
     size = {key: value for key, value in given.items() if value is not None}
     _check_measure(name, found, measure, size)
-    data = {each: _data(each, target, measure, size, runs) for each, target in found.items()}
+    with only_looking(not measure):
+        data = {
+            each: _data(each, target, measure, size, overrides or [], runs) for each, target in found.items()
+        }
     if as_json:
         print_json(data)
         return
@@ -81,7 +94,14 @@ def show(
     if len(found) > 1:
         next_step("show", name, "--kind", first)
     else:
-        _next(first, name, runs)
+        _next(first, found[first] if first == "key" else name, overrides or [], runs)
+
+
+def _check_overrides(name: str, found: Mapping[ShownKind, str], overrides: Sequence[str] | None) -> None:
+    if overrides and "trial" not in found:
+        raise RaynasError(
+            "only trial files take key=value", got=f"{' '.join(overrides)}, of {name} ({', '.join(found)})"
+        )
 
 
 def _print_trials(name: str, found: Mapping[ShownKind, str], runs: Path) -> None:
@@ -116,14 +136,26 @@ def _matches(name: str, kind: ShownKind | None, runs: Path) -> dict[ShownKind, s
     if Path(name).suffix in {".yaml", ".yml"}:
         return _in_file(name, kind)
     wanted: tuple[ShownKind, ...] = get_args(ShownKind) if kind is None else (kind,)
-    known = {each: LISTINGS[_LISTS[each]].names(runs) for each in wanted}
+    known = {each: _known(each, runs) for each in wanted}
     found = {each: name for each, names in known.items() if name in names}
+    if not found and "key" in wanted:
+        from raynas.cli.keys import key_named
+
+        if key := key_named(name):
+            return {"key": key}
     if not found:
         everything = {each for names in known.values() for each in names}
         raise unknown(
-            kind or "name", name, everything, next_step=f"raynas ls {_LISTS[kind] if kind else ''}".strip()
+            kind or "name",
+            name,
+            everything,
+            next_step=f"raynas ls {_LISTS.get(kind, '') if kind else ''}".strip(),
         )
     return found
+
+
+def _known(kind: ShownKind, runs: Path) -> list[str]:
+    return ["schema"] if kind == "schema" else LISTINGS[_LISTS[kind]].names(runs)
 
 
 def _in_file(name: str, kind: ShownKind | None) -> dict[ShownKind, str]:
@@ -139,7 +171,14 @@ def _in_file(name: str, kind: ShownKind | None) -> dict[ShownKind, str]:
     return {held: str(path)}
 
 
-def _data(kind: ShownKind, name: str, measure: bool, size: Mapping[str, Any], runs: Path) -> dict[str, Any]:
+def _data(
+    kind: ShownKind,
+    name: str,
+    measure: bool,
+    size: Mapping[str, Any],
+    overrides: Sequence[str],
+    runs: Path,
+) -> dict[str, Any]:
     match kind:
         case "space":
             return describe.space(name, measure)
@@ -156,10 +195,24 @@ def _data(kind: ShownKind, name: str, measure: bool, size: Mapping[str, Any], ru
             return published.cell_facts(name)
         case "recipe":
             return published.recipe_facts(name)
+        case "key":
+            from raynas.cli.keys import key_facts
+
+            return key_facts(name)
+        case "schema":
+            from raynas.sweep.file.schema import shipped
+
+            return dict(json.loads(shipped()))
         case "trial":
-            return describe.trial_file(name, measure)
+            return describe.trial_file(name, measure, overrides)
         case "sweep":
             return describe.sweep_facts(name, runs)
+
+
+def _print_key(facts: dict[str, Any]) -> None:
+    from raynas.cli.keys import print_key  # brings pydantic
+
+    print_key(facts)
 
 
 _PRINTERS: dict[ShownKind, Callable[[dict[str, Any]], None]] = {
@@ -170,12 +223,14 @@ _PRINTERS: dict[ShownKind, Callable[[dict[str, Any]], None]] = {
     "data": describe.print_fields,
     "cell": published.print_cell,
     "recipe": published.print_recipe,
+    "key": _print_key,
+    "schema": print_json,
     "trial": describe.print_trial_file,
     "sweep": describe.print_sweep,
 }
 
 
-def _next(kind: ShownKind, name: str, runs: Path) -> None:
+def _next(kind: ShownKind, name: str, overrides: Sequence[str], runs: Path) -> None:
     match kind:
         case "space":
             next_step("cp", name, f"my-{Path(name).stem}.yaml")
@@ -189,7 +244,9 @@ def _next(kind: ShownKind, name: str, runs: Path) -> None:
             next_step("draw", name)
         case "recipe":
             next_step("ls", "cells")
+        case "key":
+            next_step("ls", "keys")
         case "trial":
-            next_step("sweep", name, "--dry-run")
+            next_step("sweep", name, *overrides, "--dry-run")
         case "sweep":
             next_step("report", name, *runs_option(runs))

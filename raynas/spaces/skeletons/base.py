@@ -15,7 +15,7 @@ from typing import ClassVar, NamedTuple
 from raynas.errors import RaynasError, short, unknown
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Cell, Choice, Decision, Group
-from raynas.spaces.operations import OPERATIONS
+from raynas.spaces.operations import OPERATIONS, unknown_operation
 from raynas.spaces.skeletons.plan import Plan, Usual
 from raynas.spaces.skeletons.subsets import draw_subset
 from raynas.spaces.space import Space, graph_problems
@@ -287,7 +287,7 @@ class Skeleton(ABC):
     def count(self, genotype: Genotype, op: str) -> dict[str, int]:
         """Return how many edges, or blocks, of each kind of cell hold the operation ``op``."""
         if op not in OPERATIONS:
-            raise unknown("operation", op, OPERATIONS)
+            raise unknown_operation(op)
         return {kind: self.operations(genotype, kind).count(op) for kind in genotype.kinds}
 
     def node_operations(self, genotype: Genotype, kind: str) -> dict[int, str]:

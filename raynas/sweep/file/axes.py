@@ -10,7 +10,8 @@ from itertools import product
 from typing import Any
 
 from raynas.errors import MOST_PROBLEMS, Problem, RaynasError, nearest, quoted, short
-from raynas.sweep.file.keys import LEAVES, SEARCH_KEYS, KeyValue, check_value, defaults, unknown_key
+from raynas.sweep.file.keys import LEAVES, SEARCH_KEYS, KeyValue, check_value, defaults
+from raynas.sweep.file.words import unknown_key
 from raynas.sweep.plan import MOST_TRIALS, Distribution
 
 DISTRIBUTIONS = ("log", "uniform", "int", "choice")
@@ -234,7 +235,7 @@ def read_distribution(key: str, entry: Any) -> tuple[Distribution | None, list[P
     path = f"sample.{key}"
     if key not in LEAVES:
         return None, [unknown_key(key, LEAVES, path)]
-    if key in ("method", "space", "seed") or key.startswith("data."):
+    if not may_be_sampled(key):
         message = "cannot be sampled, since searches are compared across it; list its values under `grid`"
         return None, [Problem(path, message)]
     if not isinstance(entry, Mapping) or len(entry) != 1:
@@ -254,6 +255,11 @@ def read_distribution(key: str, entry: Any) -> tuple[Distribution | None, list[P
     if (wrong_range := _wrong_range(key, distribution)) is not None:
         return None, [Problem(f"{path}.{kind}", wrong_range)]
     return distribution, []
+
+
+def may_be_sampled(key: str) -> bool:
+    """Tell whether a leaf may be drawn: searches are compared across the others."""
+    return key in LEAVES and key not in ("method", "space", "seed") and not key.startswith("data.")
 
 
 def _wrong_range(key: str, distribution: Distribution) -> str | None:

@@ -12,8 +12,10 @@ from raynas.spaces import skeletons
 from raynas.spaces.library import load_space
 from raynas.spaces.outside import offered
 from raynas.sweep.file.axes import Combination, Draft, paired_draws, same
-from raynas.sweep.file.keys import SweepConfig, nest, unknown_key
+from raynas.sweep.file.keys import nest
+from raynas.sweep.file.shell import SweepConfig
 from raynas.sweep.file.uri import resolve_uri, without_passwords
+from raynas.sweep.file.words import unknown_key
 from raynas.sweep.plan import TRACKERS_GROUP, Benchmark, Track
 from raynas.tables.open import open_table
 from raynas.tables.table import column_of
@@ -114,8 +116,13 @@ def _cells(leaves: dict[str, Any]) -> Iterator[Problem]:
 
 def _method(leaves: dict[str, Any]) -> Iterator[Problem]:
     from raynas.methods import reasons, resolve  # brings torch
+    from raynas.methods.build import check_own, own_parts
+    from raynas.spaces.here import looks_only
 
     try:
+        own = list(own_parts(leaves["method"])) if looks_only() else []
+        for name in own:
+            check_own(name)
         method = resolve(leaves["method"])
     except RaynasError as error:
         yield Problem("method", str(error))
@@ -124,6 +131,8 @@ def _method(leaves: dict[str, Any]) -> Iterator[Problem]:
         space = load_space(leaves["space"])
     except (RaynasError, KeyError):
         space = None  # reported by its own check
+    if own:
+        return  # what it fits is known once it is imported
     for reason in reasons(method, space, leaves):
         yield Problem("method", reason)
 

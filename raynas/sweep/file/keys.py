@@ -5,19 +5,20 @@ The keys of a search are flat with dots (``data.valid``), checked one value at a
 
 import copy
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, PositiveInt, ValidationError, field_validator
+from pydantic import ValidationError
 
-from raynas.config import DataConfig, Frozen, SearchConfig, folder_name
+from raynas.config import DataConfig, Frozen, SearchConfig
 from raynas.disk import expanded
-from raynas.errors import Problem, RaynasError, nearest, quoted
+from raynas.errors import Problem, RaynasError, quoted
 from raynas.spaces.library import explain, locate
-from raynas.sweep.plan import MOST_TRIALS, Benchmark, Control, Resources, Retrain, Select, Strategy, Track
+from raynas.sweep.file.shell import SweepConfig
+from raynas.sweep.file.words import SEARCHES, unknown_key
 from raynas.yaml_text import NotYaml, parse_value
 
 _GROUPS: dict[str, type[Frozen]] = {
@@ -86,13 +87,6 @@ def defaults() -> dict[str, Any]:
     return all_leaves({**written, "data": data})
 
 
-def unknown_key(key: object, known: tuple[str, ...], path: str) -> Problem:
-    """Return the problem of a key that is not among the known ones, with the nearest."""
-    if near := nearest(key, known):
-        return Problem(path, f"unknown key; nearest: {near}")
-    return Problem(path, f"unknown key; known: {', '.join(name for name in known if '.' not in name)}")
-
-
 def check_value(key: str, value: Any, path: str) -> tuple[KeyValue | None, list[Problem]]:
     """Check one value of one key (of `SEARCH_KEYS`) by itself: its entry, or what is wrong with it.
 
@@ -111,7 +105,7 @@ def check_value(key: str, value: Any, path: str) -> tuple[KeyValue | None, list[
     try:
         config = SearchConfig.model_validate({"space": "-", **nest(given)})
     except ValidationError as error:
-        problems = explain(error, SearchConfig)
+        problems = explain(error, SearchConfig, SEARCHES.strange)
         return None, [Problem(path + p.path.removeprefix(key), p.message) for p in problems]
     leaves = {leaf: _portable(leaf, _get(config, leaf)) for leaf in given}
     group = key in _GROUPS and isinstance(value, Mapping)
@@ -174,48 +168,6 @@ def _portable_space(name: str) -> str:
     return name if path == packaged else str(path)
 
 
-_REFUSED = {
-    "asha": "it stops trials by early accuracy, which hides the late collapse that a search is watched for",
-    "pbt": "it copies α between trials, so seed, method and genotype lose their identity",
-}
-
-
-class SweepConfig(Frozen):
-    """A sweep file: the keys of a search in ``base``, and what a sweep adds to them."""
-
-    name: str = Field(description="of the sweep and its folder")
-    base: dict[str, Any] = Field(default_factory=dict, description="what all searches share")
-    grid: dict[str, Any] = Field(default_factory=dict, description="lists; every combination is a trial")
-    zip: dict[str, Any] = Field(default_factory=dict, description="lists that advance together")
-    sample: dict[str, Any] = Field(default_factory=dict, description="ranges that values are drawn from")
-    samples: PositiveInt | None = Field(None, le=MOST_TRIALS, description="how many points are drawn")
-    strategy: Strategy = Field("grid", description="grid, random-paired or optuna")
-    resources: Resources = Field(default_factory=Resources)
-    select: Select = Field(default_factory=Select)
-    track: Track = Field(default_factory=Track)
-    benchmark: Benchmark | None = Field(None, description="the table that each epoch's cell is looked up in")
-    retrain: Retrain | None = Field(None, description="train the best cells from scratch afterwards")
-    control: Control = Field(default_factory=Control)
-
-    @field_validator("name")
-    @classmethod
-    def _name_of_a_folder(cls, value: str) -> str:
-        return folder_name(value)
-
-    @field_validator("strategy", mode="before")
-    @classmethod
-    def _known_strategy(cls, value: object) -> object:
-        names = ("grid", "random-paired", "optuna")
-        if value in names:
-            return value
-        if reason := _REFUSED.get(str(value).lower()):
-            raise ValueError(f"{value} is not offered: {reason}; choose one of {', '.join(names)}")
-        near = nearest(value, names)
-        raise ValueError(
-            f"unknown strategy {quoted(value)}; " + (f"nearest: {near}" if near else ", ".join(names))
-        )
-
-
 SWEEP_KEYS = tuple(key for key in SweepConfig.model_fields if key != "base")
 
 
@@ -225,17 +177,13 @@ _PLAIN = ("name", "samples", "strategy")
 
 
 def apply_overrides(
-    raw: Mapping[str, Any],
-    overrides: Sequence[str],
-    keys: tuple[str, ...] = SEARCH_KEYS,
-    stranger: Callable[[str, str], Problem] | None = None,
+    raw: Mapping[str, Any], overrides: Sequence[str], keys: tuple[str, ...] = SEARCH_KEYS
 ) -> tuple[dict[str, Any], list[Problem]]:
     """Return a copy of the file's data with the overrides in it, and what is wrong with the overrides.
 
     An override replaces whatever the file says of that key, wherever it says it: ``seed=0`` takes the seed
     out of the grid, ``grid.seed=[0,1]`` puts it there instead of at the top level. ``keys`` are those that a
-    trial has; ``stranger`` says of any other, and of its place, what is wrong with it, where the nearest name
-    does not.
+    trial has.
     """
     data = copy.deepcopy(dict(raw))
     problems = []
@@ -250,8 +198,7 @@ def apply_overrides(
         except NotYaml as error:
             problems.append(Problem(key, f"not a YAML value: {quoted(value_text)}: {error}"))
             continue
-        wrong = _apply(data, key, value, keys)
-        problems += [stranger(key, key)] if wrong and stranger else wrong
+        problems += _apply(data, key, value, keys)
     return data, problems
 
 
@@ -270,7 +217,8 @@ def _apply(data: dict[str, Any], key: str, value: Any, keys: tuple[str, ...]) ->
         _remove(data, key)
         _set(data, key, value)
     else:
-        return [unknown_key(key, (*keys, *AXES, *_SECTIONS, *_PLAIN), key)]
+        known = keys if "cell" in keys else (*keys, *AXES, *_SECTIONS, *_PLAIN)
+        return [unknown_key(key, known, key)]
     return []
 
 

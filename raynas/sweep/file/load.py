@@ -14,17 +14,12 @@ from raynas.spaces import skeletons
 from raynas.spaces.library import explain, load_space, read_yaml
 from raynas.sweep.file.axes import Draft, read_draft, same, too_many
 from raynas.sweep.file.check import check_benchmark, check_meaning, check_sections
-from raynas.sweep.file.keys import (
-    SEARCH_KEYS,
-    SWEEP_KEYS,
-    SweepConfig,
-    apply_overrides,
-    nest,
-    unknown_key,
-)
+from raynas.sweep.file.keys import SEARCH_KEYS, SWEEP_KEYS, apply_overrides, nest
 from raynas.sweep.file.resolve import resolve_sweep
+from raynas.sweep.file.shell import SweepConfig
 from raynas.sweep.file.trainable import data_problems, network_problems, some_cell, trained_data
-from raynas.sweep.file.training import SECTIONS, resolve_training, stranger
+from raynas.sweep.file.training import SECTIONS, resolve_training
+from raynas.sweep.file.words import SEARCHES, unknown_key
 from raynas.sweep.plan import Retrain, Sweep
 from raynas.sweep.select import NO_BENCHMARK, UNMEASURED
 from raynas.train.recipe import load_recipe
@@ -67,7 +62,7 @@ def load_any(path: Path, overrides: Sequence[str] = (), *, command: str | None =
     raw = read_yaml(path)
     if not _of_trainings(raw):
         return load_sweep(path, overrides, command=command)
-    data, problems = apply_overrides(raw, overrides, SECTIONS, stranger)
+    data, problems = apply_overrides(raw, overrides, SECTIONS)
     command = command or shlex.join(["raynas", "sweep", str(path), *overrides])
     return resolve_training(data, str(path), problems, command=command)
 
@@ -107,7 +102,7 @@ def _read(data: Mapping[str, Any], stem: str) -> tuple[SweepConfig, list[Problem
     """Check the shell of the file; a part that is wrong is reported and left at its default."""
     known = (*SWEEP_KEYS, *SEARCH_KEYS)
     strange = [key for key in data if key not in known]
-    problems = [unknown_key(key, known, short(str(key))) for key in strange[:MOST_PROBLEMS]]
+    problems = [unknown_key(key, known, short(str(key)), data[key]) for key in strange[:MOST_PROBLEMS]]
     if more := strange[MOST_PROBLEMS:]:
         problems.append(Problem("", f"and {len(more)} more unknown keys"))
     shell: dict[str, Any] = {"name": stem, "base": {key: data[key] for key in data if key in SEARCH_KEYS}}
@@ -117,7 +112,7 @@ def _read(data: Mapping[str, Any], stem: str) -> tuple[SweepConfig, list[Problem
     try:
         return SweepConfig.model_validate(shell), problems
     except ValidationError as error:
-        problems += explain(error, SweepConfig)
+        problems += explain(error, SweepConfig, SEARCHES.strange)
         wrong = {detail["loc"][0] for detail in error.errors()}
         right = {key: value for key, value in shell.items() if key not in wrong}
         return SweepConfig.model_validate({"name": "unnamed", **right}), problems

@@ -18,7 +18,8 @@ from typing import Any
 
 from raynas.config import SearchConfig
 from raynas.sweep.file.axes import Combination, Draft, paired_draws
-from raynas.sweep.file.keys import LEAVES, SweepConfig, all_leaves, defaults, nest
+from raynas.sweep.file.keys import LEAVES, all_leaves, defaults, nest
+from raynas.sweep.file.shell import SweepConfig
 from raynas.sweep.identity import records_of
 from raynas.sweep.plan import Sweep, Trial
 

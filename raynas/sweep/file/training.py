@@ -20,17 +20,10 @@ from raynas.spaces.library import explain, locate, names
 from raynas.sweep.cells import cell_label, cell_of
 from raynas.sweep.file.axes import same, too_many
 from raynas.sweep.file.check import track_problems
-from raynas.sweep.file.keys import (
-    SEARCH_KEYS,
-    SWEEP_KEYS,
-    implausible,
-    is_plain,
-    leaves_of,
-    nest,
-    unknown_key,
-)
+from raynas.sweep.file.keys import implausible, is_plain, leaves_of, nest
 from raynas.sweep.file.resolve import axis_label, git_state, short_hash, trial_id, versions
 from raynas.sweep.file.trainable import data_problems, device_problems, network_problems
+from raynas.sweep.file.words import TRAININGS, unknown_key
 from raynas.sweep.plan import Resources, Select, Sweep, Track, Trial
 from raynas.train.config import TrainConfig, TrainData
 from raynas.train.recipe import Recipe, load_recipe
@@ -111,22 +104,11 @@ def resolve_training(
     return _laid_out(shell, axes, plans, draft, command)
 
 
-def stranger(key: str, path: str, known: tuple[str, ...] = TRAIN_KEYS) -> Problem:
-    """Return the problem of a key that a file of trainings does not have, with the nearest of those it has.
-
-    One of searches has no nearest: it is right where it belongs.
-    """
-    head = key.partition(".")[0]
-    if head in (*SEARCH_KEYS, *SWEEP_KEYS) and head not in SECTIONS:
-        return Problem(path, "is a key of searches; a file of trainings has none")
-    return unknown_key(key, known, path)
-
-
 def _shell(data: Mapping[str, Any], draft: _Draft) -> TrainFile:
     """Return what the file says besides its trainings; a part that is wrong is left at its default."""
     for key in data:
         if key not in SECTIONS:
-            draft.problems.append(stranger(str(key), str(key), SECTIONS))
+            draft.problems.append(unknown_key(key, SECTIONS, str(key), data[key]))
     shell: dict[str, Any] = {"name": Path(draft.source).stem, **{k: data[k] for k in _SHELL if k in data}}
     for key in [key for key in data if not is_plain(data[key])]:
         draft.note(str(key), "expected numbers, text, lists or mappings of text")
@@ -137,7 +119,7 @@ def _shell(data: Mapping[str, Any], draft: _Draft) -> TrainFile:
     try:
         return TrainFile.model_validate(shell)
     except ValidationError as error:
-        draft.problems += explain(error, TrainFile)
+        draft.problems += explain(error, TrainFile, TRAININGS.strange)
         wrong = {detail["loc"][0] for detail in error.errors()}
         right = {key: value for key, value in shell.items() if key not in wrong}
         return TrainFile.model_validate({"name": "unnamed", "train": "", **right})
@@ -159,7 +141,7 @@ def _axes(shell: TrainFile, draft: _Draft) -> dict[str, list[Any]]:
     for key, values in shell.grid.items():
         path = f"grid.{key}"
         if key not in TRAIN_KEYS:
-            draft.problems.append(stranger(str(key), path))
+            draft.problems.append(unknown_key(key, TRAIN_KEYS, path))
         elif not isinstance(values, list) or not values:
             draft.note(path, f"expected a list of values; got {quoted(values)}")
         elif key in shell.base or (key.startswith("data.") and "data" in shell.base):
@@ -240,7 +222,7 @@ def _config(
     try:
         return recipe.config(cell, **_portable(nest(leaves)))
     except ValidationError as error:
-        problems = explain(error, TrainConfig)
+        problems = explain(error, TrainConfig, TRAININGS.strange)
     for problem in problems:
         draft.note(paths.get(problem.path, problem.path or "train"), problem.message)
     wrong = {problem.path for problem in problems}
