@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.cell_texts import DARTS_V2
 from helpers.launching import make_sweep
 
 from benchmarks import __main__ as command
@@ -27,6 +28,7 @@ from benchmarks import (
     setting,
     step,
     sweep,
+    train,
 )
 from benchmarks.counting import calls, growth, kernels, saved, stored
 from benchmarks.lines import Line, Result, at_least, at_most, markdown
@@ -67,7 +69,44 @@ class Architect:
         self.model._loss(valid_images, valid_labels).backward()
         self.optimizer.step()
 """
+GENOTYPE = "Genotype = namedtuple('Genotype', 'normal normal_concat reduce reduce_concat')"
 OPERATIONS = "import torch\ndef layer(channels):\n    return torch.nn.Conv2d(3, channels, 3).cuda()\n"
+MODEL = """
+import torch
+from raynas.nets.network import Network
+from raynas.spaces.literature import load_cell
+from raynas.train.network import TrainedNetwork
+from utils import drop_path
+
+class Cell(torch.nn.Module):
+    def __init__(self, cell, indices):
+        super().__init__()
+        self.preprocess0, self.preprocess1 = cell.inputs
+        chosen = {(c.target, c.source): op for c, op in zip(cell.choices, cell.operations)}
+        self._ops = torch.nn.ModuleList(chosen[2 + k // 2, i] for k, i in enumerate(indices))
+        self._indices = indices
+
+class NetworkCIFAR(torch.nn.Module):
+    def __init__(self, channels, classes, cells, auxiliary, genotype):
+        super().__init__()
+        print(channels)
+        network = Network(load_cell("darts-v2").genotype, (3, 32, 32), classes, channels, cells)
+        self.whole = TrainedNetwork(network, torch.Generator(), auxiliary=auxiliary, shape=(3, 32, 32))
+        self.stem, self.classifier, self.auxiliary_head = network.stem, network.head, self.whole.auxiliary
+        self.cells = torch.nn.ModuleList(
+            Cell(cell, [source for _, source in (genotype.normal, genotype.reduce)[i in (1, 2)]])
+            for i, cell in enumerate(network.cells)
+        )
+
+    def forward(self, images):
+        logits, second = self.whole(images)
+        return drop_path(logits, self.drop_path_prob), second
+"""
+UTILS = """
+import torch
+def drop_path(x, chance):
+    return x * torch.cuda.FloatTensor(len(x), 1).bernoulli_(1 - chance) if chance else x
+"""
 
 
 @pytest.fixture
@@ -79,7 +118,9 @@ def checkout(tmp_path):
         ("model_search", MODEL_SEARCH),
         ("architect", ARCHITECT),
         ("operations", OPERATIONS),
-        ("genotypes", ""),
+        ("genotypes", f"from collections import namedtuple\n{GENOTYPE}\nDARTS_V2 = {DARTS_V2}\n"),
+        ("model", MODEL),
+        ("utils", UTILS),
     ):
         (folder / f"{name}.py").write_text(text)
     return folder.parent
@@ -95,6 +136,17 @@ def test_the_adapter_of_darts_moves_weights_and_alphas_and_leaves_no_trace(check
     loop.step(images, labels, images, labels)
     assert all(not torch.equal(a, b) for a, b in zip(before, loop.parameters(), strict=True))
     assert torch.Tensor.cuda is cuda
+
+
+@pytest.mark.slow
+def test_training_is_compared_before_it_is_timed(checkout, capsys):
+    """Here with a checkout whose network is ours, so only the order of weights and the loop can differ."""
+    small = Size("small", 2, 3, 4, 32)
+    lines = list(train.run(checkout, small, runs=2))
+    assert [line.value for line in lines if line.unit == "error"] == [pytest.approx(0, abs=1e-12)] * 2
+    assert all(np.isfinite(line.value) and line.value > 0 for line in lines if line.unit != "error")
+    assert capsys.readouterr().out == ""
+    assert torch.cuda.FloatTensor is not torch.FloatTensor
 
 
 def test_an_adapter_can_be_any_file(tmp_path):
@@ -114,6 +166,7 @@ def test_wrong_adapters_and_checkouts_are_named(tmp_path):
         load_adapter(str(tmp_path / "empty.py"))
     with pytest.raises(RaynasError, match="no checkout of DARTS"):
         load_adapter("darts").build(tmp_path, NANO, "cpu", False)
+    assert train.main(["--external", str(tmp_path)]) == 2
 
 
 @pytest.mark.parametrize("groups", [1, 4])

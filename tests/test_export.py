@@ -13,12 +13,14 @@ from raynas.config import DataConfig
 from raynas.data.load import load_data
 from raynas.errors import RaynasError
 from raynas.nets.network import Network
+from raynas.nets.ops.plain import plain
 from raynas.spaces import skeletons
 from raynas.spaces.derive import derive
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Choice
 from raynas.spaces.library import load_space, names
 from raynas.spaces.literature import load_cell
+from raynas.spaces.operations import OPERATIONS
 from raynas.train.deployed import Card, Deployed
 from raynas.train.export import formats
 from raynas.train.export.formats import FORMATS, write_export
@@ -26,15 +28,19 @@ from raynas.train.export.formats import FORMATS, write_export
 NB201 = "|nor_conv_3x3~0|+|avg_pool_3x3~0|nor_conv_1x1~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
 
 
-def deployed(genotype, channels=4, cells=3, shape=(3, 16, 16)):
-    """A network whose norms have random statistics, scales and shifts: one that is lost shows."""
-    torch.manual_seed(0)
-    network = Network(genotype, shape, 5, channels, cells)
+def draw_norms(network):
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             for tensor in (module.running_mean, module.bias, module.weight):
                 torch.nn.init.normal_(tensor.data)
             torch.nn.init.uniform_(module.running_var, 0.5, 2)
+
+
+def deployed(genotype, channels=4, cells=3, shape=(3, 16, 16)):
+    """A network whose norms have random statistics, scales and shifts: one that is lost shows."""
+    torch.manual_seed(0)
+    network = Network(genotype, shape, 5, channels, cells)
+    draw_norms(network)
     card = Card(
         genotype=genotype.to_json(),
         shape=shape,
@@ -109,6 +115,61 @@ def test_model_py_runs_where_raynas_is_not(tmp_path):
     assert done.returncode == 0, done.stderr
     want = formats.Normalised(network).eval()(torch.from_numpy(images)).tolist()
     assert np.allclose(json.loads(done.stdout), want, atol=1e-5)
+
+
+NO_MODULE = sorted(name for name, each in OPERATIONS.items() if each.family in {"noise", "activation"})
+
+
+class Operations(torch.nn.Module):
+    """Operations of a network side by side, an output each."""
+
+    def __init__(self, stride):
+        super().__init__()
+        torch.manual_seed(0)
+        # Cells of NAS-Bench-1Shot1 halve nothing within.
+        names = [n for n in OPERATIONS if stride == 1 or not OPERATIONS[n].family.startswith("normed_")]
+        self.names = [name for name in names if name not in NO_MODULE]
+        self.each = torch.nn.ModuleList(plain(name, 4, stride, affine=True) for name in self.names)
+        draw_norms(self)
+
+    def forward(self, x):
+        return tuple(operation(x) for operation in self.each)
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize(("stride", "side"), [(1, 8), (2, 8), (2, 7)])
+def test_every_operation_is_the_same_in_onnx(stride, side):
+    """Each has an output of its own, so that one that is wrong is named and hides behind no other."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    operations = Operations(stride).eval()
+    made = formats.onnx_program(operations, torch.randn(2, 4, side, side), operations.names)
+    session = onnxruntime.InferenceSession(
+        made.model_proto.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    for count in (1, 7):
+        images = torch.randn(count, 4, side, side)
+        found = session.run(operations.names, {"images": images.numpy()})
+        with torch.no_grad():
+            wanted = operations(images)
+        off = {
+            name: float(np.abs(got - want.numpy()).max() / max(float(want.abs().max()), 1e-12))
+            for name, got, want in zip(operations.names, found, wanted, strict=True)
+        }
+        assert {name: value for name, value in off.items() if not value < 1e-4} == {}
+        assert [got.shape for got in found] == [tuple(want.shape) for want in wanted]
+
+
+@pytest.mark.parametrize("name", NO_MODULE)
+def test_an_operation_that_no_export_can_hold_is_refused(name):
+    """Random ones, and those of recurrent cells; every other one is exported above."""
+    if OPERATIONS[name].family == "activation":
+        with pytest.raises(RaynasError, match=f"{name} stands in recurrent cells only"):
+            plain(name, 4, 1, affine=True)
+        return
+    chosen = [Choice(name, 0, 2), Choice("skip_connect", 1, 2)]
+    with pytest.raises(RaynasError, match=f"random operation(.|\n)*{name} in the normal cell, 0 → 2"):
+        formats.check_deterministic(Genotype.of("s4", 1, {"normal": chosen, "reduce": chosen}))
 
 
 def test_a_random_network_is_refused(tmp_path):

@@ -8,7 +8,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -184,20 +184,29 @@ def _write_program(deployed: Deployed, path: Path) -> Answer:
     return lambda images: again(torch.from_numpy(images)).numpy()
 
 
-def _write_onnx(deployed: Deployed, path: Path) -> Answer:
-    import onnxruntime
+def onnx_program(network: nn.Module, images: Tensor, outputs: Sequence[str]) -> torch.onnx.ONNXProgram:
+    """Return a network in evaluation mode as ONNX: from ``images`` [N, C, H, W], any N, to the ``outputs``.
 
+    Raises `RaynasError` where PyTorch's exporter gives nothing.
+    """
     made = torch.onnx.export(
-        Normalised(deployed).eval(),
-        (example(deployed),),
+        network,
+        (images,),
         dynamo=True,
         dynamic_shapes=_batch(),
         input_names=["images"],
-        output_names=["logits"],
+        output_names=outputs,
         verbose=False,
     )
     if made is None:
         raise RaynasError("PyTorch's exporter returned nothing", next_step="raynas export … --to torch")
+    return made
+
+
+def _write_onnx(deployed: Deployed, path: Path) -> Answer:
+    import onnxruntime
+
+    made = onnx_program(Normalised(deployed).eval(), example(deployed), ["logits"])
     made.model.metadata_props["classes"] = json.dumps(list(deployed.card.class_names))
     made.model.metadata_props["genotype"] = json.dumps(deployed.card.genotype)
     write_atomic(path, made.model_proto.SerializeToString())
