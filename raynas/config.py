@@ -82,6 +82,11 @@ class DataConfig(Frozen):
     )
     bptt: PositiveInt = Field(35, le=10_000, description="tokens of a text that a step reads of each stream")
 
+    @property
+    def test_share(self) -> float:
+        """The share of a text in one piece that is kept for a test: a search tests nothing."""
+        return 0.0
+
 
 class HessianConfig(Frozen):
     """How often and how exactly the curvature of the validation loss in α is measured."""

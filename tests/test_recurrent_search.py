@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from raynas.bilevel.bilevel import cross_entropy
+from raynas.bilevel.records import perplexity
 from raynas.config import SearchConfig
 from raynas.data.batch import Batch
 from raynas.data.corpus import Corpus
@@ -21,7 +22,6 @@ from raynas.report.build import build_report
 from raynas.search.checkpoint import dump, load
 from raynas.search.loop import Pack, Search
 from raynas.search.measure import measure, measure_faster_forms
-from raynas.search.report import perplexity
 from raynas.spaces.library import load_space
 from raynas.spaces.space_file import SpaceFile
 from raynas.sweep.file.load import load_sweep

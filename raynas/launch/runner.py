@@ -7,14 +7,13 @@ import torch
 
 from raynas.bilevel.records import EpochReport
 from raynas.config import DataConfig
-from raynas.data.dataset import Dataset
 from raynas.data.split import Data, split
 from raynas.errors import RaynasError, quoted
 from raynas.search.loop import Pack
 from raynas.sweep.folder import AnySweep, TrialFolder
 from raynas.train.config import TrainConfig
 from raynas.train.deployed import Deployed
-from raynas.train.loop import Training, build, divided
+from raynas.train.loop import Training, check_lane
 from raynas.train.records import TrainReport
 
 Report = EpochReport | TrainReport
@@ -51,7 +50,7 @@ def runner_of(
     """Return what like-shaped trials run as, at their first epoch."""
     configs = [trial.config() for trial in trials]
     if trials[0].kind == "train":
-        return Training(configs, trials[0].genotype(), _images(dataset), device)
+        return Training(configs, trials[0].genotype(), dataset, device)
     return Pack(configs, trials[0].space(), split(dataset, configs[0].data), device, forms=forms)
 
 
@@ -68,7 +67,7 @@ def told(runner: Runner) -> dict[str, Any]:
         data = {
             "train": lane.feed.count,
             "valid": lane.valid.count if lane.valid else 0,
-            "test": 0 if dataset.test_labels is None else len(dataset.test_labels),
+            "test": dataset.tests,
             "classes": dataset.classes,
             "hash": dataset.fingerprint(),
         }
@@ -80,7 +79,7 @@ def keep_result(trial: TrialFolder[Any, Any], runner: Runner, lane: int) -> None
     """Write what a trial has come to into its folder: the cell that it found, or the network it trained."""
     if isinstance(runner, Training):
         deployed = Deployed.of(
-            runner.lanes[lane].trained.network,
+            runner.lanes[lane].result(),
             runner.genotype,
             runner.dataset,
             config=runner.configs[lane].plain(),
@@ -104,14 +103,14 @@ def check_trainable(
     for config in configs:
         if not isinstance(config, TrainConfig):
             return
-        mark = config.model_dump_json(include={"cell", "channels", "cells", "data"}), config.auxiliary > 0
+        built = {"cell", "channels", "cells", "data", "text", "batch"}
+        mark = config.model_dump_json(include=built), config.auxiliary > 0
         if mark in seen:
             continue
         seen.add(mark)
-        dataset = _images(dataset_of(config.data))
+        dataset = dataset_of(config.data)
         try:
-            divided(len(dataset.labels), config)
-            build(config, folder.sweep().cells[config.cell], dataset, torch.Generator())
+            check_lane(config, folder.sweep().cells[config.cell], dataset)
         except RaynasError as error:
             raise RaynasError(
                 f"the cell {quoted(config.cell)} cannot be trained on {dataset.name}: {error.what}",
@@ -120,9 +119,3 @@ def check_trainable(
                 near=error.near,
                 next_step=error.next_step,
             ) from None
-
-
-def _images(dataset: Data) -> Dataset:
-    if not isinstance(dataset, Dataset):
-        raise RaynasError("a training needs images", got="a text", expected="images, as digits or cifar10")
-    return dataset

@@ -10,13 +10,58 @@ Schedule = Literal["cosine", "linear", "exponential", "constant"]
 
 
 class TrainData(DataConfig):
-    """The images a network is trained and tested on.
+    """The images, or the text, a network is trained and tested on.
 
     All training images train, unless a share ``valid`` is held out to be looked at after every epoch; the
-    test images are looked at once, after the last epoch.
+    test images are looked at once, after the last epoch. So it is with the words of a text; of one that comes
+    in a single piece a share ``test`` at its end is kept for the test, and ``valid`` is what goes before it.
     """
 
-    valid: float = Field(0.0, ge=0, lt=1, description="share of the training images held out, to select by")
+    valid: float = Field(
+        0.0, ge=0, lt=1, description="share of the training images or words held out, to select by"
+    )
+    test: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="share, at its end, of a text without a test part of its own, to test on",
+        exclude_if=lambda value: value is None,
+    )
+
+    @property
+    def test_share(self) -> float:
+        """The share of a text in one piece that is kept for the test."""
+        return self.test or 0.0
+
+
+class TextTraining(Frozen):
+    """What a language model's training has beyond an image network's.
+
+    Defaults are those of DARTS on Penn Treebank (Liu et al. 2019, A.3.2; quark0/darts f276dd3, rnn/train.py;
+    the regularisers are AWD-LSTM's, Merity et al. 2018). A mask is drawn once a segment and holds for all of
+    its words (variational dropout).
+    """
+
+    drop_words: float = Field(0.1, ge=0, lt=1, description="chance to blank a word of the vocabulary")
+    drop_embedding: float = Field(0.2, ge=0, lt=1, description="dropout of the embedded words, per stream")
+    drop_input: float = Field(0.75, ge=0, lt=1, description="dropout of what the cell reads of a word")
+    drop_hidden: float = Field(0.25, ge=0, lt=1, description="dropout of what each node reads of a state")
+    drop_output: float = Field(0.75, ge=0, lt=1, description="dropout of the cell's output")
+    slowness: float = Field(
+        1e-3, ge=0, description="β, strength on how far the output moves from word to word"
+    )
+    activation: float = Field(0.0, ge=0, description="α, strength on the square of the output after dropout")
+    random_segments: bool = Field(
+        True,
+        description="lengths from N(bptt, 5), one in 20 from N(bptt/2, 5), the rate in proportion; "
+        "false for bptt words each",
+    )
+    patience: PositiveInt | None = Field(
+        5,
+        le=MOST_EPOCHS,
+        description="averaging (ASGD) begins when an epoch validates worse than the best of those more than "
+        "so many epochs before it; null for never",
+    )
 
 
 class TrainConfig(Frozen):
@@ -31,8 +76,13 @@ class TrainConfig(Frozen):
         0, le=MOST_SEED, description="seed of weights, data order, augmentation and drop path"
     )
     data: TrainData = Field(default_factory=lambda: TrainData())
+    text: TextTraining | None = Field(None, description="of a language model; nothing for images")
     epochs: PositiveInt = Field(600, le=MOST_EPOCHS)
-    batch: PositiveInt = Field(96, le=MOST_BATCH, description="images per step; an epoch's last has the rest")
+    batch: PositiveInt = Field(
+        96,
+        le=MOST_BATCH,
+        description="images per step, an epoch's last has the rest; or streams of a text",
+    )
     channels: PositiveInt | None = Field(
         None, le=4096, description="channels of the first cell; the skeleton's usual ones if left out"
     )
@@ -74,6 +124,15 @@ class TrainConfig(Frozen):
             raise ValueError("nesterov needs a momentum above 0")
         if self.warmup >= self.epochs and self.warmup:
             raise ValueError(f"warmup takes {self.warmup} of {self.epochs} epochs: none is left to train in")
+        return self
+
+    @model_validator(mode="after")
+    def _text_is_no_image(self) -> "TrainConfig":
+        if self.text is None:
+            return self
+        for name in ("auxiliary", "drop_path", "label_smoothing", "nesterov", "compile"):
+            if getattr(self, name):
+                raise ValueError(f"{name} is for images; the training of a language model has none")
         return self
 
     def plain(self) -> dict[str, Any]:

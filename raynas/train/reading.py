@@ -33,12 +33,13 @@ def predict_files(
     Files are read as training reads folders (8 bits, upright), gray where the network takes one channel. With
     ``fit`` those of another size are scaled to cover the network's and cropped at the centre; without, and
     where a file cannot be read, its problem is told and the others go on. At most ``batch`` images are in
-    memory.
+    memory. Raises `RaynasError` for a network of texts.
     """
+    shape = deployed.card.image_shape()
     found = _listed(places)
     with ThreadPoolExecutor(whole_cpus()) as pool:
         while chunk := list(islice(found, batch)):
-            read = pool.map(lambda told: _read(told, deployed.card.shape, fit), chunk)
+            read = pool.map(lambda told: _read(told, shape, fit), chunk)
             yield from _answered(deployed, chunk, list(read))
 
 

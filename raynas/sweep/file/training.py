@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator
 
 from raynas.config import Frozen, folder_name
-from raynas.data.catalogue import check_data, is_text
+from raynas.data.catalogue import check_data, has_parts, is_text
 from raynas.errors import MOST_PROBLEMS, FileProblems, Problem, RaynasError, quoted
 from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
@@ -22,16 +22,17 @@ from raynas.sweep.file.axes import same, too_many
 from raynas.sweep.file.keys import implausible, is_plain, leaves_of, nest, unknown_key
 from raynas.sweep.file.resolve import axis_label, git_state, short_hash, trial_id, versions
 from raynas.sweep.plan import Resources, Select, Sweep, Track, Trial
-from raynas.train.config import TrainConfig, TrainData
+from raynas.train.config import TextTraining, TrainConfig, TrainData
 from raynas.train.recipe import Recipe, load_recipe
 
+_GROUPS: dict[str, type[Frozen]] = {"data": TrainData, "text": TextTraining}
 LEAVES = tuple(
     leaf
     for name in TrainConfig.model_fields
     if name != "recipe"
-    for leaf in ([f"data.{sub}" for sub in TrainData.model_fields] if name == "data" else [name])
+    for leaf in ([f"{name}.{sub}" for sub in _GROUPS[name].model_fields] if name in _GROUPS else [name])
 )
-TRAIN_KEYS = (*LEAVES, "data")
+TRAIN_KEYS = (*LEAVES, *_GROUPS)
 """Every key of a training that a file may give or vary."""
 
 UNTRACKED = "trainings are recorded in their folder alone, not in MLflow: leave `track` out, or mlflow: null"
@@ -185,13 +186,17 @@ _Plan = tuple[TrainConfig, dict[str, Any], dict[str, str]]
 
 def _plans(shell: TrainFile, axes: Mapping[str, list[Any]], recipe: Recipe, draft: _Draft) -> list[_Plan]:
     found = []
-    base = {leaf: item for key, value in shell.base.items() for leaf, item in leaves_of(key, value).items()}
+    base = {
+        leaf: item
+        for key, value in shell.base.items()
+        for leaf, item in leaves_of(key, value, _GROUPS).items()
+    }
     for picks in product(*(enumerate(values) for values in axes.values())):
         leaves, paths = dict(base), dict(zip(base, base, strict=True))
         chosen = {}
         for key, (place, value) in zip(axes, picks, strict=True):
             chosen[key] = value
-            for leaf, item in leaves_of(key, value).items():
+            for leaf, item in leaves_of(key, value, _GROUPS).items():
                 leaves[leaf], paths[leaf] = item, f"grid.{key}[{place}]"
         given = leaves.pop("cell", None)
         if not isinstance(given, str) or given not in draft.cells:
@@ -211,7 +216,7 @@ def _plans(shell: TrainFile, axes: Mapping[str, list[Any]], recipe: Recipe, draf
         own = config.plain()
         for leaf, value in leaves.items():
             group, _, sub = leaf.rpartition(".")
-            if why := implausible(value, own[group].get(sub) if group else own.get(sub)):
+            if why := implausible(value, (own[group] or {}).get(sub) if group else own.get(sub)):
                 draft.note(paths[leaf], why)
         if given:
             found.append((config, chosen, paths))
@@ -236,11 +241,23 @@ def _check(config: TrainConfig, paths: Mapping[str, str], draft: _Draft) -> None
     """Check what a training is to read: the data by itself, and whether the cell reads such."""
     for problem in check_data(config.data):
         draft.note(paths.get(problem.path, problem.path), problem.message)
-    if config.data.name and is_text(config.data.name):
-        draft.note(paths.get("data.name", "data.name"), "is a text; a training needs images")
     cells = dict(draft.cells.values())
-    if config.cell in cells and skeletons.of(cells[config.cell]).texts:
-        draft.note(paths.get("cell", "cell"), f"{quoted(config.cell)} reads a text; a training has images")
+    if config.cell not in cells:
+        return
+    texts = skeletons.of(cells[config.cell]).texts
+    reads = f"the cell {quoted(config.cell)} reads {'a text' if texts else 'images'}"
+    if texts != is_text(config.data.name):
+        other = "python-docs, text, ptb" if texts else "images, as digits or cifar10"
+        at = paths.get("cell", "cell") if texts else paths.get("data.name", "data.name")
+        draft.note(at, f"{reads}; got the data {config.data.name}, expected {other}")
+    if texts != (config.text is not None):
+        other = "one for texts, as quick-text or darts-ptb" if texts else "one for images, as quick"
+        draft.note("train", f"{reads}; got the recipe {config.recipe}, expected {other}")
+    elif config.text and config.text.patience and not (has_parts(config.data) or config.data.valid):
+        draft.note(
+            paths.get("data.valid", "data.valid"),
+            "averaging begins by the words held out, and none are: data.valid=0.1, or text.patience=null",
+        )
 
 
 def _laid_out(
