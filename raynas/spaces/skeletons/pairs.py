@@ -147,5 +147,5 @@ class Pairs(Skeleton):
 
 
 def in_enas_form(genotype: Genotype) -> bool:
-    """Tell whether a cell becomes ENAS' final network, which is not built as its search's: one of its space."""
+    """Tell whether a cell becomes ENAS' final network, which is not built as its search's is."""
     return genotype.space == ENAS

@@ -75,8 +75,8 @@ def write_export(deployed: Deployed, to: str | Format, folder: Path) -> Path:
     """Write a network in one format below ``folder``, and compare it with the network on 1, 2 and 7 images.
 
     It gets its name when it is whole and right: nothing is there otherwise. Raises `RaynasError` as
-    `check_export` does, for a language model, for a cell whose network is random, for a full disk, and for an export that answers
-    otherwise than the network.
+    `check_export` does, for a language model, for a cell whose network is random, for a full disk, and for an
+    export that answers otherwise than the network.
     """
     form = check_export(to, folder)
     if deployed.card.texts:
