@@ -88,7 +88,7 @@ class DataConfig(Frozen):
         0.0,
         ge=0,
         lt=1,
-        description="share of images held out to test, where none are; always the same",
+        description="share held out to test, where none is: of images always the same, of a text its end",
     )
     split_seed: Annotated[NonNegativeInt, Key("data_seed")] = Field(
         0,

@@ -235,7 +235,9 @@ def test_one_hot_supernet_equals_the_discrete_network(name, seed):
     genotype = random_cell(space, seed)
     if seed == 2 and name == "enas-micro":
         genotype = genotype_from_text(ARC)  # both slots of a block are sep 3×3 of state 1
-    network = Network(genotype, (3, 8, 8), 3, 4, len(net.cells), affine=False).double()
+    # Under another space's name: ENAS' final network is not its search's.
+    plain = replace(genotype, space="mine") if name == "enas-micro" else genotype
+    network = Network(plain, (3, 8, 8), 3, 4, len(net.cells), affine=False).double()
     (copy_macro if name == "enas-macro" else copy_pairs)(net, network, space, genotype)
     one_hot = bilevel(space, net, seeds()).policy.one_hot([genotype])
     images = torch.randn(1, 4, 3, 8, 8, generator=seeds()[0], dtype=torch.float64)
@@ -360,3 +362,21 @@ def test_parts_that_need_edges_or_more_cells_are_refused(change, message):
 def test_impossible_spaces_say_why(skeleton, more, message):
     with pytest.raises(ValueError, match=message):
         small_space(skeleton, **more)
+
+
+LOOSE = """1 4 1 2 2 0 2 3 3 1 3 4 4 0 4 2 5 1 5 3
+1 4 1 2 2 0 2 3 1 1 3 4 4 0 1 2 5 1 5 3"""
+
+
+@pytest.mark.parametrize(
+    ("text", "channels", "cells", "parameters"), [(ARC, 36, 17, 3_894_372), (LOOSE, 8, 8, 74_552)]
+)
+def test_enas_final_network_has_the_size_of_its_own_code(text, channels, cells, parameters):
+    """melodyguan/enas 4bcfd73, micro_child.py, `_model`, run with a TensorFlow that keeps shapes alone.
+
+    Its linear layer has no bias; the auxiliary head is not counted, as its script's own count leaves it out.
+    """
+    with torch.device("meta"):
+        network = Network(genotype_from_text(text), (3, 32, 32), 10, channels, cells)
+        assert network(torch.empty(2, 3, 32, 32)).shape == (2, 10)
+    assert sum(p.numel() for p in network.parameters()) == parameters + 10

@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from raynas.bilevel.bilevel import cross_entropy
+from raynas.bilevel.records import perplexity
 from raynas.config import SearchConfig
 from raynas.data.batch import Batch
 from raynas.data.corpus import Corpus
@@ -16,12 +17,12 @@ from raynas.data.split import split
 from raynas.errors import FileProblems, RaynasError
 from raynas.launch.local import LocalLauncher
 from raynas.methods import method_names, reasons, resolve, with_defaults
-from raynas.nets.ops.lanes import Statistics
+from raynas.nets.ops.lanes import Pass, Statistics, WordDrops
+from raynas.nets.supernets.recurrent import RecurrentSupernet
 from raynas.report.build import build_report
 from raynas.search.checkpoint import dump, load
 from raynas.search.loop import Pack, Search
 from raynas.search.measure import measure, measure_faster_forms
-from raynas.search.report import perplexity
 from raynas.spaces.library import load_space
 from raynas.spaces.space_file import SpaceFile
 from raynas.sweep.file.load import load_sweep
@@ -279,3 +280,60 @@ def test_a_sweep_reports_perplexity(tmp_path, monkeypatch):
         assert "perplexity" in page
         assert "150 train, 150 validation tokens" in page
         assert "Genotype(recurrent=" in page
+
+
+def test_dropouts_of_the_search_are_those_of_the_original(monkeypatch):
+    """In words: what the matrices read is masked and what the gates go on from is not; one mask a segment.
+
+    An independent loop over words and nodes, with quark0/darts f276dd3, rnn/model_search.py, at hand.
+    """
+    drops = WordDrops(0.1, 0.2, 0.75, 0.25, 0.75)
+    generator = torch.Generator().manual_seed(0)
+    net = RecurrentSupernet(SPACE, (), 9, 5, 1, [generator], torch.float64)
+    tokens = torch.randint(9, (1, 4, 6), generator=generator)
+    weights = torch.rand(1, 36, 5, generator=generator, dtype=torch.float64)
+    masks = {}
+    draw = Pass.word_mask
+
+    def kept(run, name, size, like):
+        masks[name] = draw(run, name, size, like)
+        return masks[name]
+
+    monkeypatch.setattr(Pass, "word_mask", kept)
+    run = Pass(Statistics.BATCH, [], drops=[generator], word_drops=drops)
+    logits = net(tokens, {"recurrent": weights}, run)[0]
+    assert list(masks) == ["words", "embedding", "input", "hidden", "output"]
+    table, hidden_mask = net.embedding[0], masks["hidden"][0]
+    words = (table * masks["words"][0].unsqueeze(1))[tokens[0]] * masks["embedding"][0] * masks["input"][0]
+    state, outputs = torch.zeros(4, 5, dtype=torch.float64), []
+    normed = lambda x: (x - x.mean(0)) / (x.var(0, unbiased=False) + 1e-5).sqrt()  # noqa: E731
+    functions = (torch.tanh, torch.relu, torch.sigmoid, lambda x: x)
+    for step in range(6):
+        read = torch.cat([words[:, step], state * hidden_mask], 1) @ net.first[0]
+        states = [normed(state + read[:, :5].sigmoid() * (read[:, 5:].tanh() - state))]
+        row = 0
+        for node in range(8):
+            total = 0
+            for before in states:
+                gate, z = ((before * hidden_mask) @ net.nodes[0, node]).chunk(2, 1)
+                for column, function in enumerate(functions, start=1):
+                    sent = before + gate.sigmoid() * (function(z) - before)
+                    total = total + weights[0, row, column] * sent
+                row += 1
+            states.append(normed(total))
+        state = torch.stack(states[1:]).mean(0)
+        outputs.append(state)
+    wanted = (torch.stack(outputs, 1) * masks["output"][0]) @ table.T + net.bias[0]
+    torch.testing.assert_close(logits, wanted, rtol=1e-9, atol=1e-9)
+
+
+def test_dropouts_act_on_steps_alone_and_not_on_images(small, splits):
+    modified = {"base": "darts", "modifiers": ["text-dropout"]}
+    one, two = (Search(search(m), small, splits) for m in ("darts", modified))
+    batch = next(iter(one.pack.train.epoch(1)))
+    looks = [s.pack.problem.forward(batch, s.pack.problem.mean()) for s in (one, two)]
+    assert torch.equal(*looks)
+    steps = [s.pack.problem.weight_loss(batch).losses for s in (one, two)]
+    assert not torch.equal(*steps)
+    told = " ".join(reasons(resolve(modified), load_space("darts"), {}))
+    assert "this space reads images" in told

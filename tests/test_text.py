@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from raynas.config import DataConfig
-from raynas.data.catalogue import check_data
+from raynas.data.catalogue import AS_THEY_ARE, check_data
 from raynas.data.corpus import Corpus
 from raynas.data.feeds import Feeds, content_of
 from raynas.data.load import load_data
@@ -216,12 +216,14 @@ def test_a_probe_depends_on_its_generator_alone():
         assert torch.equal(labels, inputs + 1)
 
 
-@pytest.mark.parametrize(("count", "batch", "words"), [(20, 4, "too short"), (21, 1, "several streams")])
-def test_a_text_too_short_for_one_batch_says_what_would_do(count, batch, words):
+def test_a_text_too_short_for_one_batch_says_what_would_do(make_search_config):
     assert TextFeed(torch.arange(21), 4, 5).steps_per_epoch == 1
-    with pytest.raises(RaynasError, match=words) as error:
-        TextFeed(torch.arange(count), batch, 5)
+    with pytest.raises(RaynasError, match="too short") as error:
+        TextFeed(torch.arange(20), 4, 5)
     assert error.value.next_step
+    alone = make_search_config(batch=1, data={"name": "python-docs", "bptt": 5})
+    with pytest.raises(RaynasError, match="several streams"):
+        Feeds(torch.arange(21), AS_THEY_ARE, np.arange(21), alone, [torch.Generator()], torch.float32)
 
 
 def test_a_hidden_state_is_carried_through_a_pass_and_starts_anew_with_the_text(make_search_config, song):

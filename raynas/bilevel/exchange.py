@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from raynas.bilevel.records import EpochReport
+from raynas.nets.ops.lanes import WordDrops
 
 Tables = dict[str, Tensor]
 """One tensor for each group of α (for most spaces: each kind of cell), [lanes, rows, options]."""
@@ -87,6 +88,7 @@ class PassFields(_Partly):
     drop_path: float | None = None
     skip_dropout: float | None = None
     auxiliary: float | None = None
+    word_drops: WordDrops | None = None
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Reports of a search after every epoch: frozen plain data with an exact JSON round trip."""
 
+import math
+import sys
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -97,3 +99,8 @@ class EpochReport:
 
 _AS_JSON = TypeAdapter(EpochReport)
 """Reads a report in half the time of plain Python, and writes one in a twentieth (17 µs instead of 358)."""
+
+
+def perplexity(loss: float) -> float:
+    """Return e^loss, or the largest number there is."""
+    return math.exp(min(loss, math.log(sys.float_info.max)))

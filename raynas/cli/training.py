@@ -17,7 +17,7 @@ from raynas.errors import plural, printable, short
 from raynas.launch.observer import Observer
 from raynas.report.build import build_report
 from raynas.report.text import duration, format_number, percent
-from raynas.report.trained import HEADERS, build_trained, tested_words, trained_rows
+from raynas.report.trained import build_trained, headers_of, of_texts, tested_words, trained_rows
 from raynas.sweep.folder import TrainSweep
 from raynas.sweep.plan import Sweep
 from raynas.sweep.pulse import Pulse, pulse_of
@@ -29,6 +29,7 @@ LINE_EVERY = 5.0
 """Seconds between two epoch lines where the display is plain; the end of a training is always said."""
 
 _NUMBERS = ("epoch", "train loss", "acc %", "held out", "acc %", "test acc %", "s/epoch")
+_NUMBERS_OF_TEXTS = ("epoch", "train loss", "acc %", "held out", "perplexity", "test perplexity", "s/epoch")
 
 
 class TrainDisplay(Observer[TrainConfig, TrainRecord]):
@@ -87,7 +88,7 @@ class TrainDisplay(Observer[TrainConfig, TrainRecord]):
             return
         elif record.status in ENDED or self._clock() - self._line_at >= LINE_EVERY:
             self._line_at = self._clock()
-            values = zip(_NUMBERS, _numbers(record), strict=True)
+            values = zip(_names([record]), _numbers(record), strict=True)
             self._print(f"{record.id}  " + "  ".join(f"{name} {value}" for name, value in values))
 
     def on_end(self, folder: TrainSweep) -> None:
@@ -107,7 +108,7 @@ class TrainDisplay(Observer[TrainConfig, TrainRecord]):
 
     def _view(self) -> Table:
         shown = Table(box=None, pad_edge=False, title=self._head(), title_justify="left")
-        for place, header in enumerate(("training", *_NUMBERS, "now")):
+        for place, header in enumerate(("training", *_names(list(self._records.values())), "now")):
             shown.add_column(header, justify="right" if place else "left", no_wrap=True)
         running = [record for record in self._records.values() if record.status == "running"]
         for record in running[: max(1, self._console.height - 4)]:
@@ -136,8 +137,13 @@ class TrainedWriter(Observer[TrainConfig, TrainRecord]):
             build_report(folder.behind)
 
 
+def _names(records: Sequence[TrainRecord]) -> tuple[str, ...]:
+    """Return what the columns of `_numbers` are called."""
+    return _NUMBERS_OF_TEXTS if of_texts(records) else _NUMBERS
+
+
 def _numbers(record: TrainRecord) -> list[str]:
-    last = record.newest
+    last, texts = record.newest, of_texts([record])
     if last is None:
         return [f"0/{record.epochs}", *[format_number(None)] * (len(_NUMBERS) - 1)]
     return [
@@ -145,8 +151,8 @@ def _numbers(record: TrainRecord) -> list[str]:
         format_number(last.train_loss),
         percent(last.train_accuracy),
         format_number(last.valid_loss),
-        percent(last.valid_accuracy),
-        percent(last.test_accuracy),
+        format_number(last.valid_perplexity) if texts else percent(last.valid_accuracy),
+        format_number(last.test_perplexity) if texts else percent(last.test_accuracy),
         f"{last.seconds:.1f}",
     ]
 
@@ -180,6 +186,7 @@ def train_standing(folder: TrainSweep) -> dict[str, Any]:
         "state": "running" if held_by else "stopped" if left else "done",
         "driver": held_by,
         "trainings": len(sweep.trials),
+        "columns": _names(records),
         "counts": {word: count for word, count in counted.items() if count},
         "trials": [
             {
@@ -201,7 +208,7 @@ def print_train_standing(facts: Mapping[str, Any]) -> None:
     counts = ", ".join(f"{count} {status}" for status, count in facts["counts"].items())
     by = f" ({facts['driver']})" if facts["driver"] else ""
     say(f"{facts['name']}: {facts['state']}{by}; {plural(facts['trainings'], 'training')}: {counts}")
-    shown = table("training", "status", *_NUMBERS, right=_NUMBERS)
+    shown = table("training", "status", *facts["columns"], right=facts["columns"])
     for trial in facts["trials"][:MOST_ROWS]:
         shown.add_row(trial["id"], trial["status"], *trial["numbers"])
     show_table(shown)
@@ -216,7 +223,8 @@ def print_trained(folder: TrainSweep) -> None:
     """Print the table of what was trained, where it parts from the recipe, and what the test images saw."""
     records = folder.records()
     rows = trained_rows(folder.sweep(), records)
-    shown = table(*HEADERS, right=HEADERS[1:])
+    headers = headers_of(records)
+    shown = table(*headers, right=headers[1:])
     for row in rows:
         shown.add_row(*row.cells())
     show_table(shown)

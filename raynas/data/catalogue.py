@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from raynas.config import DataConfig
 from raynas.data.functions import GROUP, find_function, is_function
-from raynas.data.text import PTB_FILES, text_problems
+from raynas.data.text import PTB_FILES, WIKITEXT_FILES, text_problems
 from raynas.data.tree import IMAGE_SUFFIXES, Count, class_folders, find_tree, image_files
 from raynas.disk import expanded
 from raynas.errors import Problem, RaynasError, nearest, plural, quoted, unknown
@@ -113,6 +113,13 @@ _ALL = (
     ),
     DataEntry("text", "any file of UTF-8 text, word by word in lower case", AS_THEY_ARE, text=True),
     DataEntry("ptb", "the Penn Treebank, 929,589 words of training text", AS_THEY_ARE, PTB_FILES, text=True),
+    DataEntry(
+        "wikitext-2",
+        "WikiText-2: 2,088,628 words of articles that train, upper case kept",
+        AS_THEY_ARE,
+        WIKITEXT_FILES,
+        text=True,
+    ),
 )
 DATA_SETS = MappingProxyType({entry.name: entry for entry in _ALL})
 
@@ -163,6 +170,11 @@ def runs_code(name: str) -> bool:
 def is_text(name: str) -> bool:
     """Tell whether a data set of this name is a text; a ``module:function`` gives images."""
     return name in DATA_SETS and DATA_SETS[name].text
+
+
+def has_parts(config: DataConfig) -> bool:
+    """Tell whether a text comes with a part to validate and one to test on."""
+    return is_text(config.name) and bool(DATA_SETS[config.name].files)
 
 
 def data_path(config: DataConfig) -> Path:

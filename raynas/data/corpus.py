@@ -13,14 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raynas.config import DataConfig
-from raynas.data.catalogue import AS_THEY_ARE, ImageRecipe, data_path
-from raynas.data.text import PTB_FILES, UNKNOWN, python_docs, read_text, tokenise, treebank, vocabulary
+from raynas.data.catalogue import AS_THEY_ARE, ImageRecipe, data_path, has_parts
+from raynas.data.text import (
+    UNKNOWN,
+    line_by_line,
+    part_files,
+    python_docs,
+    read_text,
+    tokenise,
+    vocabulary,
+)
 from raynas.errors import RaynasError
 
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """A text as numbers: ``tokens`` int64 [n], of which the first ``train`` train the weights, the rest α.
+    """A text as numbers: ``tokens`` int64 [n], of which the first ``train`` train the weights.
+
+    The rest trains α in a search; in a training from scratch it is held out, and may be nothing.
 
     ``words`` is the vocabulary by number, `UNKNOWN` first. ``test`` holds the tokens of a test part, if there
     is one. Arrays may be read-only and shared between processes: never write to them.
@@ -36,6 +46,26 @@ class Corpus:
     def classes(self) -> int:
         """How many words the next one is chosen from."""
         return len(self.words)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The words that the next one is chosen from."""
+        return self.words
+
+    @property
+    def tests(self) -> int:
+        """How many tokens there are to test on."""
+        return 0 if self.test is None else len(self.test)
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """The means of its channels, of which it has none."""
+        return ()
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """The deviations of its channels, of which it has none."""
+        return ()
 
     @property
     def recipe(self) -> ImageRecipe:
@@ -61,43 +91,58 @@ class Corpus:
         return digest.hexdigest()[:12]
 
 
-def load_text(config: DataConfig) -> Corpus:
-    """Read the text that ``config`` names, at most ``config.limit`` tokens of each part that is searched on.
+def load_text(config: DataConfig, words: Sequence[str] = ()) -> Corpus:
+    """Read the text that ``config`` names, at most ``config.limit`` tokens of each part that is learned from.
 
-    Raises `RaynasError` for files that are missing, empty or no UTF-8 text, and for a split that leaves
-    nothing for one of the two parts.
+    ``words`` is the vocabulary, `UNKNOWN` in it; that of the part that trains the weights if left out. Raises
+    `RaynasError` for files that are missing, empty or no UTF-8 text, and for a split that leaves nothing for
+    one of the parts.
     """
-    test = None
-    if config.name == "ptb":
-        train, valid, test = (treebank(data_path(config) / file) for file in PTB_FILES)
-        train, valid = train[: config.limit], valid[: config.limit]
-    else:
-        text = python_docs() if config.name == "python-docs" else read_text(data_path(config))
-        found = tokenise(text)
-        if not found:
-            raise RaynasError(
-                f"{config.path or config.name} holds no words",
-                got=f"{len(text)} characters of white space",
-                next_step="set data.path to a file of running text",
-            )
-        found = _limited(found, config)
-        cut = len(found) - round(len(found) * config.valid)
-        train, valid = found[:cut], found[cut:]
-    if not train or not valid:
+    train, valid, test = _in_parts(config) if has_parts(config) else _in_one_piece(config)
+    shares = ((True, train), (config.valid, valid), (config.test, test))
+    if any(share and not part for share, part in shares):
+        told = f"data.valid={config.valid}" + (f", data.test={config.test}" if config.test else "")
         raise RaynasError(
-            f"data.valid={config.valid} of {len(train) + len(valid)} tokens leaves one part empty",
-            got=f"{len(train)} for the weights and {len(valid)} for α",
+            f"{told} of {len(train) + len(valid) + len(test)} tokens leaves one part empty",
+            got=f"{len(train)} for the weights and {len(valid)} for α or to validate on",
             expected="1 or more each",
         )
-    words = vocabulary(train, config.words, config.min_count)
+    words = tuple(words) or vocabulary(train, config.words, config.min_count)
     number = {word: index for index, word in enumerate(words)}
     return Corpus(
         config.name,
         words,
         _numbered([*train, *valid], number),
         len(train),
-        None if test is None else _numbered(test, number),
+        _numbered(test, number) if test else None,
     )
+
+
+_Parts = tuple[list[str], list[str], list[str]]
+"""The words that train the weights, those that train α or validate, and those of the test."""
+
+
+def _in_parts(config: DataConfig) -> _Parts:
+    """Read three files; an empty line counts in WikiText, as in what was published of its size."""
+    files = part_files(config.name, data_path(config))
+    train, valid, test = (line_by_line(file, empty=config.name != "ptb") for file in files)
+    return train[: config.limit], valid[: config.limit], test
+
+
+def _in_one_piece(config: DataConfig) -> _Parts:
+    """Read one text, whose end is held out, and what comes after that kept for a test."""
+    text = python_docs() if config.name == "python-docs" else read_text(data_path(config))
+    found = tokenise(text)
+    if not found:
+        raise RaynasError(
+            f"{config.path or config.name} holds no words",
+            got=f"{len(text)} characters of white space",
+            next_step="set data.path to a file of running text",
+        )
+    found = _limited(found, config)
+    end = len(found) - round(len(found) * config.test)
+    cut = max(end - round(len(found) * config.valid), 0)
+    return found[:cut], found[cut:end], found[end:]
 
 
 def _limited(words: list[str], config: DataConfig) -> list[str]:

@@ -71,6 +71,11 @@ class Dataset:
         return channels, height, width
 
     @property
+    def tests(self) -> int:
+        """How many test images there are."""
+        return 0 if self.test_labels is None else len(self.test_labels)
+
+    @property
     def streamed(self) -> bool:
         """Whether the training images stay on disk."""
         return isinstance(self.images, ImageFiles)

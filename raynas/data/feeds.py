@@ -1,6 +1,7 @@
 """The feeds of a pack, one per search, whatever they deal out, and their batches side by side."""
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,9 +22,14 @@ Content = Images | Tensor
 """What a pack reads, on its device: images, or the tokens int64 [n] of a text."""
 
 
-def content_of(data: Data, device: torch.device) -> Content:
-    """Bring a data set to a device."""
-    return torch.tensor(data.tokens, device=device) if isinstance(data, Corpus) else Images(data, device)
+def content_of(data: Data, device: torch.device, part: Literal["train", "test"] = "train") -> Content:
+    """Bring a part of a data set to a device; raises `RaynasError` when there is no such part."""
+    if not isinstance(data, Corpus):
+        return Images(data, device, part)
+    tokens = data.tokens if part == "train" else data.test
+    if tokens is None:
+        raise RaynasError(f"{data.name} has no words to test on")
+    return torch.tensor(tokens, device=device)
 
 
 class Feeds:
@@ -45,6 +51,12 @@ class Feeds:
         self.lanes, self.count = len(generators), len(indices)
         self.each: Sequence[ImageFeed] | Sequence[TextFeed]
         if isinstance(content, Tensor):
+            if config.batch < 2:
+                raise RaynasError(
+                    "a text needs several streams, to normalise over",
+                    got=f"batch: {config.batch}",
+                    next_step="set batch to 2 or more",
+                )
             tokens = content[torch.as_tensor(indices, device=content.device)]
             # One feed for all: a text is read in order, so there is nothing that lanes could draw
             # differently.

@@ -1,5 +1,6 @@
 """Reading texts, cutting them into words, and checking what a trial file says of them; without torch."""
 
+import io
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,9 +12,16 @@ from raynas.disk import expanded
 from raynas.errors import Problem, RaynasError, nearest
 
 UNKNOWN, END = "<unk>", "<eos>"
-"""What stands for words outside the vocabulary, and for the end of a line of the Penn Treebank."""
+"""What stands for words outside the vocabulary, and for the end of a line of a text in parts."""
+
+PLAIN_FILES = ("train.txt", "valid.txt", "test.txt")
+"""What language models' own code calls the three parts, whatever the text."""
 
 PTB_FILES = ("ptb.train.txt", "ptb.valid.txt", "ptb.test.txt")
+WIKITEXT_FILES = ("wiki.train.tokens", "wiki.valid.tokens", "wiki.test.tokens")
+IN_PARTS = {"ptb": PTB_FILES, "wikitext-2": WIKITEXT_FILES}
+"""Texts that come as three files, to train, to validate and to test on, by the names of their release."""
+
 DOCS = "pydoc_data.topics"
 
 _TOKEN = re.compile(r"\w+|([^\w\s])\1*")
@@ -33,9 +41,19 @@ def vocabulary(words: Sequence[str], most: int, min_count: int) -> tuple[str, ..
     return (UNKNOWN, *(word for word, count in counts.most_common(most) if count >= min_count))
 
 
-def treebank(path: Path) -> list[str]:
-    """Return the words of one file of the Penn Treebank, as white space divides them; `END` ends a line."""
-    words = [word for line in read_text(path).splitlines() if line.strip() for word in (*line.split(), END)]
+def part_files(name: str, folder: Path) -> tuple[Path, ...]:
+    """Return the files of a text in parts: those called as in its release, else `PLAIN_FILES`.
+
+    Where there are neither, those of the release.
+    """
+    release, plain = (tuple(folder / file for file in files) for files in (IN_PARTS[name], PLAIN_FILES))
+    return plain if plain[0].is_file() and not release[0].is_file() else release
+
+
+def line_by_line(path: Path, *, empty: bool) -> list[str]:
+    """Return the words of a file, as white space divides them; `END` ends a line, an ``empty`` one too."""
+    lines = io.StringIO(read_text(path), newline=None)
+    words = [word for line in lines if empty or line.strip() for word in (*line.split(), END)]
     if not words:
         raise RaynasError(f"{path} holds no words", next_step="fetch the file again")
     return words
@@ -99,12 +117,14 @@ def text_problems(config: DataConfig) -> Iterator[Problem]:
         if config.path is not None:
             yield Problem("data.path", "python-docs comes with Python: it has no path")
         return
+    if config.name in IN_PARTS and config.test:
+        yield Problem("data.test", f"{config.name} has a test part of its own")
     if config.path is None:
-        wanted = "the file" if config.name == "text" else f"the folder that holds {PTB_FILES[0]}"
+        wanted = "the file" if config.name == "text" else f"the folder that holds {IN_PARTS[config.name][0]}"
         yield Problem("data.path", f"{config.name} needs `path`, {wanted}")
         return
     path = expanded(config.path)
-    wanted_files = [path] if config.name == "text" else [path / file for file in PTB_FILES]
+    wanted_files = (path,) if config.name == "text" else part_files(config.name, path)
     for file in wanted_files:
         if not file.is_file():
             yield Problem("data.path", _missing(file))

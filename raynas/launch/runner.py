@@ -20,7 +20,7 @@ from raynas.spaces.genotype import Genotype
 from raynas.sweep.folder import AnySweep, TrialFolder
 from raynas.train.config import TrainConfig
 from raynas.train.deployed import Deployed
-from raynas.train.loop import Training, build, divided
+from raynas.train.loop import Training, check_lane
 from raynas.train.parallel import Team
 from raynas.train.records import TrainReport
 
@@ -70,9 +70,11 @@ def runner_of(
     configs = [trial.config() for trial in trials]
     if trials[0].kind == "train" and configs[0].devices > 1:
         only_loopback()
-        return Team(configs, trials[0].genotype(), _images(dataset), device, make_deterministic)
+        if not isinstance(dataset, Dataset):  # refused where a training is configured
+            raise RaynasError("several devices are for images", got=dataset.name)
+        return Team(configs, trials[0].genotype(), dataset, device, make_deterministic)
     if trials[0].kind == "train":
-        return Training(configs, trials[0].genotype(), _images(dataset), device)
+        return Training(configs, trials[0].genotype(), dataset, device)
     return Pack(configs, trials[0].space(), split(dataset, configs[0].data), device, forms=forms)
 
 
@@ -89,7 +91,7 @@ def told(runner: Runner) -> dict[str, Any]:
         data = {
             "train": lane.feed.count,
             "valid": lane.valid.count if lane.valid else 0,
-            "test": 0 if dataset.test_labels is None else len(dataset.test_labels),
+            "test": dataset.tests,
             "classes": dataset.classes,
             "hash": dataset.fingerprint(),
         }
@@ -147,7 +149,7 @@ def deployed_again(trial: TrialFolder[Any, Any], state: Mapping[str, Any], datas
 
     Raises `RaynasError` for the checkpoint of another training, or of an epoch before the last.
     """
-    runner = Training([trial.config()], trial.genotype(), _images(dataset))
+    runner = Training([trial.config()], trial.genotype(), dataset)
     runner.load_state_dict(state)
     if runner.epoch < runner.epochs:
         raise RaynasError(f"its checkpoint is of epoch {runner.epoch} of {runner.epochs}")
@@ -177,14 +179,14 @@ def check_trainable(
     for config in configs:
         if not isinstance(config, TrainConfig):
             return
-        mark = config.model_dump_json(include={"cell", "channels", "cells", "data"}), config.auxiliary > 0
+        built = {"cell", "channels", "cells", "data", "text", "batch"}
+        mark = config.model_dump_json(include=built), config.auxiliary > 0
         if mark in seen:
             continue
         seen.add(mark)
-        dataset = _images(dataset_of(config.data))
+        dataset = dataset_of(config.data)
         try:
-            divided(len(dataset.labels), config)
-            build(config, folder.sweep().cells[config.cell], dataset, torch.Generator())
+            check_lane(config, folder.sweep().cells[config.cell], dataset)
         except RaynasError as error:
             raise RaynasError(
                 f"the cell {quoted(config.cell)} cannot be trained on {dataset.name}: {error.what}",
@@ -193,9 +195,3 @@ def check_trainable(
                 near=error.near,
                 next_step=error.next_step,
             ) from None
-
-
-def _images(dataset: Data) -> Dataset:
-    if not isinstance(dataset, Dataset):
-        raise RaynasError("a training needs images", got="a text", expected="images, as digits or cifar10")
-    return dataset

@@ -57,8 +57,8 @@ class Network(nn.Module):
             Halve(layer) if isinstance(layer, HalfPlan) else build(genotype, layer, affine)
             for layer in plan.cells
         )
-        normed = plan.tail == "norm"
-        self.tail = nn.Sequential(*[nn.BatchNorm2d(plan.features), nn.ReLU()] if normed else [])
+        norms = [nn.BatchNorm2d(plan.features)] if plan.tail == "norm" else []
+        self.tail = nn.Sequential(*norms, *[nn.ReLU()] if plan.tail in ("norm", "relu") else [])
         self.head = nn.Linear(plan.features, classes)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):

@@ -18,6 +18,7 @@ from raynas.bilevel.part import Composition
 from raynas.bilevel.settings import Chance, Value, number
 from raynas.bilevel.slots import Modifier, Schedule
 from raynas.bilevel.views import PolicyView
+from raynas.nets.ops.lanes import WordDrops
 from raynas.parts.schedules import Linear
 from raynas.spaces import skeletons
 from raynas.spaces.space import Space
@@ -147,6 +148,33 @@ class SkipDropout(Modifier):
     def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
         """It is about the edges that skip."""
         yield from _no_edges(space)
+
+
+@dataclass(frozen=True)
+class TextDropout(Modifier):
+    """The dropouts of DARTS' search of a recurrent cell (quark0/darts f276dd3, rnn/train_search.py).
+
+    Chances to blank a word of the vocabulary, and to drop entries of the embedded words, of what the cell
+    reads of a word and of its states, and of its output. A mask holds for a segment; they act on the steps
+    of weights and of α, and not where a search is validated or its curvature is measured.
+    """
+
+    use: ClassVar[str] = "text-dropout"
+    words: Chance = 0.0
+    embedding: Chance = 0.2
+    input: Chance = 0.75
+    hidden: Chance = 0.25
+    output: Chance = 0.75
+
+    def run(self) -> PassFields:
+        """Give the chances of this epoch."""
+        chances = (self.words, self.embedding, self.input, self.hidden, self.output)
+        return PassFields(word_drops=WordDrops(*map(number, chances)))
+
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """It drops words."""
+        if space is not None and not skeletons.of(space).texts:
+            yield f"text-dropout drops words, and this space reads images ({space.name})"
 
 
 @dataclass(frozen=True)

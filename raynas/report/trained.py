@@ -14,7 +14,7 @@ from raynas.report.figures import Curve, Frame
 from raynas.report.page import render, write_pictures
 from raynas.report.pictures import Key, Multiple, Picture
 from raynas.report.stats import Spread
-from raynas.report.text import MISSING, duration, format_number, percent, spread_percent
+from raynas.report.text import MISSING, duration, format_number, percent, spread, spread_percent
 from raynas.sweep.cells import cell_label
 from raynas.sweep.folder import TRAINED, SweepFolder, TrainSweep
 from raynas.sweep.plan import Sweep
@@ -28,11 +28,21 @@ ONCE = (
     "was chosen by them."
 )
 UNTESTED = "The data set has no test images, so there is no error on any."
+ONCE_WORDS = (
+    "The words of the test were read once, after the last epoch of each training; no epoch, seed or setting "
+    "was chosen by them."
+)
+UNTESTED_WORDS = "The text has no words to test on, so there is no perplexity of any."
 
 _MEASURES = (
     ("train_loss", "Training loss", "training loss / nats"),
     ("train_accuracy", "Accuracy on the training images", "accuracy / %"),
     ("valid_accuracy", "Accuracy on the images held out", "accuracy / %"),
+)
+_MEASURES_OF_TEXTS = (
+    ("train_loss", "Training loss", "training loss / nats"),
+    ("valid_loss", "Loss on the words held out", "loss / nats"),
+    ("valid_perplexity", "Perplexity of the words held out", "perplexity"),
 )
 
 
@@ -41,8 +51,8 @@ class TrainedRow:
     """All seeds of one cell under one setting.
 
     ``finished`` of the ``planned`` trainings ran to their end; ``errors`` are (seed, error on the test images
-    at the last epoch), in [0, 1], of those that finished; ``departures`` says where the setting parts from
-    its recipe.
+    at the last epoch), in [0, 1], of those that finished, or of ``texts`` perplexities; ``departures`` says
+    where the setting parts from its recipe.
     """
 
     label: str
@@ -55,6 +65,7 @@ class TrainedRow:
     multiply_adds: int | None
     seconds: float
     departures: tuple[str, ...]
+    texts: bool = False
 
     @property
     def error(self) -> Spread | None:
@@ -62,13 +73,14 @@ class TrainedRow:
         return Spread.of(error for _, error in self.errors)
 
     def cells(self) -> list[str]:
-        """Return the row as texts, in the order of `HEADERS`."""
+        """Return the row as texts, in the order of `headers_of`."""
+        number, spread_of = (format_number, spread) if self.texts else (percent, spread_percent)
         return [
             self.label,
-            spread_percent(self.error),
-            ", ".join(f"{percent(error)} (seed {seed})" for seed, error in self.errors) or MISSING,
+            spread_of(self.error),
+            ", ".join(f"{number(error)} (seed {seed})" for seed, error in self.errors) or MISSING,
             f"{self.finished}/{self.planned}",
-            spread_percent(self.held_out),
+            spread_of(self.held_out),
             f"{self.parameters:,}" if self.parameters else MISSING,
             f"{self.multiply_adds:,}" if self.multiply_adds else MISSING,
             duration(self.seconds),
@@ -96,7 +108,7 @@ class TrainedRow:
 MOST_NAMED = 12
 """Colours that a legend explains; more cannot be told apart."""
 
-HEADERS = (
+_HEADERS = (
     "cell",
     "test error %",
     "each seed",
@@ -106,6 +118,20 @@ HEADERS = (
     "multiply-adds",
     "time",
 )
+_HEADERS_OF_TEXTS = (
+    "cell", "test perplexity", "each seed", "seeds", "held out, perplexity", "parameters",
+    "multiply-adds", "time",
+)  # fmt: skip
+
+
+def of_texts(records: Sequence[TrainRecord]) -> bool:
+    """Tell whether a sweep trains language models."""
+    return any(record.config.text is not None for record in records)
+
+
+def headers_of(records: Sequence[TrainRecord]) -> tuple[str, ...]:
+    """Return the headers of the table: errors of images, perplexities of texts."""
+    return _HEADERS_OF_TEXTS if of_texts(records) else _HEADERS
 
 
 def trained_rows(sweep: Sweep[TrainConfig], records: Sequence[TrainRecord]) -> list[TrainedRow]:
@@ -119,20 +145,29 @@ def trained_rows(sweep: Sweep[TrainConfig], records: Sequence[TrainRecord]) -> l
 def _row(group: Sequence[TrainRecord], recipe: str) -> TrainedRow:
     first = group[0]
     ended = [(record.config.seed, record.tested) for record in group if record.tested]
-    tested = [(seed, last.test_accuracy) for seed, last in ended if last.test_accuracy is not None]
-    valid = [last.valid_accuracy for _, last in ended if last.valid_accuracy is not None]
+    texts = of_texts(group)
+    tested = [(seed, _told(last.test_accuracy, last.test_perplexity, texts)) for seed, last in ended]
+    valid = [_told(last.valid_accuracy, last.valid_perplexity, texts) for _, last in ended]
     return TrainedRow(
         label=first.id.removesuffix(f"-s{first.config.seed}"),
         cell=cell_label(first.config.cell),
         planned=len(group),
         finished=len(ended),
-        errors=tuple((seed, 1 - accuracy) for seed, accuracy in tested),
-        held_out=Spread.of(1 - accuracy for accuracy in valid),
+        errors=tuple((seed, told) for seed, told in tested if told is not None),
+        held_out=Spread.of(told for told in valid if told is not None),
         parameters=next((record.parameters for record in group if record.parameters), None),
         multiply_adds=next((record.multiply_adds for record in group if record.multiply_adds), None),
         seconds=sum(report.seconds for record in group for report in record.reports),
         departures=departures(first.config, recipe),
+        texts=texts,
     )
+
+
+def _told(accuracy: float | None, perplexity: float | None, texts: bool) -> float | None:
+    """Return the number that a training is told by: its error, or of a language model its perplexity."""
+    if texts or accuracy is None:
+        return perplexity if texts else None
+    return 1 - accuracy
 
 
 def recipe_of(sweep: Sweep[TrainConfig]) -> str:
@@ -154,7 +189,8 @@ def tested_words(records: Sequence[TrainRecord]) -> str:
     ended = [record.tested for record in records if record.tested]
     if not ended:
         return ""
-    return ONCE if any(report.test_accuracy is not None for report in ended) else UNTESTED
+    once, untested = (ONCE_WORDS, UNTESTED_WORDS) if of_texts(records) else (ONCE, UNTESTED)
+    return once if any(report.test_accuracy is not None for report in ended) else untested
 
 
 def build_trained(folder: TrainSweep) -> tuple[Path, Path]:
@@ -170,7 +206,7 @@ def build_trained(folder: TrainSweep) -> tuple[Path, Path]:
         "sweep": sweep,
         "counts": {status: count for status, count in counts.items() if count},
         "scope": _scope(records),
-        "headers": HEADERS,
+        "headers": headers_of(records),
         "rows": rows,
         "says": _says(records),
         "steps": next_steps(folder, records),
@@ -230,12 +266,12 @@ def _trained(folder: TrainSweep) -> Trained:
     try:
         sweep, records = folder.sweep(), folder.records()
     except RaynasError as error:
-        return Trained(folder.name, error.what, "", HEADERS, (), (), ())
+        return Trained(folder.name, error.what, "", headers_of(()), (), (), ())
     return Trained(
         folder.name,
         _scope(records),
         _says(records),
-        HEADERS,
+        headers_of(records),
         trained_rows(sweep, records),
         _curves(records, f"trained-{folder.name}-"),
         next_steps(folder, records),
@@ -258,7 +294,7 @@ def _curves(records: Sequence[TrainRecord], prefix: str = "") -> list[Multiple]:
     groups = list(dict.fromkeys(record.id.rpartition("-s")[0] for record in records))
     colours = {group: figures.strength_colour(place, len(groups)) for place, group in enumerate(groups)}
     found = []
-    for name, title, label in _MEASURES:
+    for name, title, label in _MEASURES_OF_TEXTS if of_texts(records) else _MEASURES:
         lines = (_curve(record, name, colours[record.id.rpartition("-s")[0]]) for record in records)
         drawn = [curve for curve in lines if curve]
         if drawn:

@@ -1,7 +1,5 @@
 """The report of an epoch: what one search says of it, or that its loss is no longer finite."""
 
-import math
-import sys
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -11,7 +9,7 @@ from torch import Tensor
 from raynas.bilevel.bilevel import Bilevel
 from raynas.bilevel.exchange import Draw, Tables
 from raynas.bilevel.progress import Progress
-from raynas.bilevel.records import Curvature, EpochReport
+from raynas.bilevel.records import Curvature, EpochReport, perplexity
 from raynas.bilevel.settings import scheduled
 from raynas.config import SearchConfig
 from raynas.errors import Diverged
@@ -107,11 +105,6 @@ def _notes(method: Method, space: Space, mean: Draw, lane: int) -> Mapping[str, 
 
 def _of_lane(mean: Draw, lane: int) -> dict[str, list[list[float]]]:
     return {name: rows[lane].tolist() for name, rows in mean.weights.items()}
-
-
-def perplexity(loss: float) -> float:
-    """Return e^loss, or the largest number there is."""
-    return math.exp(min(loss, math.log(sys.float_info.max)))
 
 
 def rows_of(space: Space, tables: Tables, lane: int) -> dict[str, list[list[float]]]:

@@ -10,15 +10,16 @@ Schedule = Literal["cosine", "linear", "exponential", "constant"]
 
 
 class TrainData(DataConfig):
-    """The images a network is trained and tested on.
+    """The images, or the text, a network is trained and tested on.
 
     All training images train, unless a share ``valid`` is held out to be looked at after every epoch; the
-    test images are looked at once, after the last epoch.
+    test images are looked at once, after the last epoch. So it is with the words of a text; of one that comes
+    in a single piece a share ``test`` at its end is kept for the test, and ``valid`` is what goes before it.
     """
 
     valid: Annotated[
         float, Key("valid_share valid_portion val val_split validation holdout", "share", 0.1)
-    ] = Field(0.0, ge=0, lt=1, description="share of the training images held out, to select by")
+    ] = Field(0.0, ge=0, lt=1, description="share of the training images or words held out, to select by")
     crop: Annotated[Literal["padded", "resized"], Key("random_crop random_resized_crop")] = Field(
         "padded",
         description="random crop: `padded` as the data set's recipe has it, or `resized`, 8 to 100 % of the "
@@ -62,6 +63,48 @@ class TrainData(DataConfig):
         return self.brightness, self.contrast, self.saturation, self.hue
 
 
+class TextTraining(Frozen):
+    """What a language model's training has beyond an image network's.
+
+    Defaults are those of DARTS on Penn Treebank (Liu et al. 2019, A.3.2; quark0/darts f276dd3, rnn/train.py;
+    the regularisers are AWD-LSTM's, Merity et al. 2018). A mask is drawn once a segment and holds for all of
+    its words (variational dropout).
+    """
+
+    drop_words: Annotated[float, Key("dropoute", "share")] = Field(
+        0.1, ge=0, lt=1, description="chance to blank a word of the vocabulary"
+    )
+    drop_embedding: Annotated[float, Key("dropouti", "share")] = Field(
+        0.2, ge=0, lt=1, description="dropout of the embedded words, per stream"
+    )
+    drop_input: Annotated[float, Key("dropoutx", "share")] = Field(
+        0.75, ge=0, lt=1, description="dropout of what the cell reads of a word"
+    )
+    drop_hidden: Annotated[float, Key("dropouth", "share")] = Field(
+        0.25, ge=0, lt=1, description="dropout of what each node reads of a state"
+    )
+    drop_output: Annotated[float, Key("dropout", "share")] = Field(
+        0.75, ge=0, lt=1, description="dropout of the cell's output"
+    )
+    slowness: Annotated[float, Key("beta")] = Field(
+        1e-3, ge=0, description="β, strength on how far the output moves from word to word"
+    )
+    activation: Annotated[float, Key("alpha_reg")] = Field(
+        0.0, ge=0, description="α, strength on the square of the output after dropout"
+    )
+    random_segments: Annotated[bool, Key("random_bptt")] = Field(
+        True,
+        description="lengths from N(bptt, 5), one in 20 from N(bptt/2, 5), the rate in proportion; "
+        "false for bptt words each",
+    )
+    patience: Annotated[PositiveInt | None, Key("nonmono nonmonotone asgd", "epochs")] = Field(
+        5,
+        le=MOST_EPOCHS,
+        description="averaging (ASGD) begins when an epoch validates worse than the best of those more than "
+        "so many epochs before it; null for never",
+    )
+
+
 class TrainConfig(Frozen):
     """One training of one cell's network from scratch.
 
@@ -83,11 +126,14 @@ class TrainConfig(Frozen):
         default_factory=lambda: TrainData(),
         description="what is learned from; a name alone means `data.name`",
     )
+    text: Annotated[TextTraining | None, Key("language_model rnn lm", example={"drop_hidden": 0.3})] = Field(
+        None, description="of a language model; nothing for images"
+    )
     epochs: Annotated[PositiveInt, Key("epoch num_epochs n_epochs max_epochs", "epochs")] = Field(
-        600, le=MOST_EPOCHS, description="passes over the training images"
+        600, le=MOST_EPOCHS, description="passes over the training images or words"
     )
     batch: Annotated[PositiveInt, Key("batch_size batchsize bs", "images")] = Field(
-        96, le=MOST_BATCH, description="images per step; an epoch's last has the rest"
+        96, le=MOST_BATCH, description="images per step, an epoch's last has the rest; or streams of a text"
     )
     channels: Annotated[
         PositiveInt | None, Key("init_channels initial_channels num_channels width filters", "channels", 36)
@@ -171,6 +217,17 @@ class TrainConfig(Frozen):
     def _each_device_has_images(self) -> "TrainConfig":
         if self.devices > 1 and self.batch < 2 * self.devices:
             raise ValueError(f"a batch of {self.batch} gives {self.devices} devices fewer than 2 images each")
+        return self
+
+    @model_validator(mode="after")
+    def _text_is_no_image(self) -> "TrainConfig":
+        if self.text is None:
+            return self
+        for name in ("auxiliary", "drop_path", "label_smoothing", "nesterov", "compile"):
+            if getattr(self, name):
+                raise ValueError(f"{name} is for images; the training of a language model has none")
+        if self.devices > 1:
+            raise ValueError("several devices are for images; a language model is trained on one")
         return self
 
     @property

@@ -1,4 +1,4 @@
-"""A trained network as it is used: its weights and everything it needs to be given an image.
+"""A trained network as it is used: its weights and everything it needs to be given an image or a text.
 
 A folder holds it: ``network.json`` says what it is (cell, size, class names, how images are normalised) and
 ``weights.pt`` holds its state, without the auxiliary head.
@@ -19,10 +19,12 @@ from torch.nn.functional import cross_entropy
 
 from raynas.config import Frozen
 from raynas.data.augment import normalise_pixels
-from raynas.data.dataset import Dataset
+from raynas.data.split import Data
+from raynas.data.text_feed import read_through, reading
 from raynas.disk import read_json, write_atomic
 from raynas.errors import FileProblems, RaynasError
 from raynas.nets.network import Network
+from raynas.nets.networks.recurrent import RecurrentNetwork
 from raynas.nets.ops.plain import noise_from
 from raynas.search.checkpoint import dump, load
 from raynas.spaces.genotype import Genotype
@@ -34,6 +36,9 @@ from raynas.train.records import CARD, WEIGHTS
 FORMAT = "raynas.network"
 VERSION = 1
 
+AnyNetwork = Network | RecurrentNetwork
+"""Of images or of texts."""
+
 Side = Annotated[int, Field(ge=1, le=4096)]
 """Pixels of an image's side, or channels: within what a training takes."""
 
@@ -42,11 +47,12 @@ class Card(Frozen):
     """What a trained network is: all that its weights do not say.
 
     ``shape`` is (channels, height, width) of an image, ``mean`` and ``std`` one number per channel on the
-    0..1 scale. ``trained`` tells how it came to be: configuration, last report, sweep and trial.
+    0..1 scale; of a language model they are empty, and ``class_names`` is its vocabulary. ``trained`` tells
+    how it came to be: configuration, last report, sweep and trial.
     """
 
     genotype: dict[str, Any]
-    shape: tuple[Side, Side, Side]
+    shape: tuple[Side, Side, Side] | tuple[()]
     class_names: tuple[str, ...] = Field(min_length=2)
     channels: Side
     cells: Annotated[int, Field(ge=1, le=1000)]
@@ -57,8 +63,9 @@ class Card(Frozen):
 
     @model_validator(mode="after")
     def _fits(self) -> "Card":
-        if len(self.mean) != self.shape[0] or len(self.std) != self.shape[0] or min(self.std) <= 0:
-            raise ValueError(f"mean and std need {self.shape[0]} numbers each, std above 0")
+        colours = self.shape[0] if self.shape else 0
+        if len(self.mean) != colours or len(self.std) != colours or min(self.std, default=1) <= 0:
+            raise ValueError(f"mean and std need {colours} numbers each, std above 0")
         return self
 
     @property
@@ -69,6 +76,21 @@ class Card(Frozen):
             return TrainData.model_validate(config.get("data") if isinstance(config, dict) else {}).kept
         except ValidationError:
             return None  # of another version: what it says of its data is not ours to judge
+
+    @property
+    def texts(self) -> bool:
+        """Whether its network reads texts."""
+        return not self.shape
+
+    def image_shape(self) -> tuple[int, int, int]:
+        """Return (channels, height, width) of an image; raises `RaynasError` for a network of texts."""
+        if not self.shape:
+            raise RaynasError(
+                "this network reads texts, not images",
+                got=f"a language model of {self.data}",
+                next_step="raynas evaluate tells its perplexity",
+            )
+        return self.shape
 
 
 @dataclass(frozen=True)
@@ -84,13 +106,13 @@ class Prediction:
 class Deployed:
     """A network with its card, in evaluation: what it says of an image depends on that image alone."""
 
-    def __init__(self, card: Card, network: Network, device: torch.device | str = "cpu") -> None:
+    def __init__(self, card: Card, network: AnyNetwork, device: torch.device | str = "cpu") -> None:
         self.card, self.device = card, torch.device(device)
         # One layout whatever it was trained in: another one rounds otherwise.
         self.network = network.to(self.device).to(memory_format=torch.contiguous_format).eval()
 
     @classmethod
-    def of(cls, network: Network, genotype: Genotype, dataset: Dataset, **trained: Any) -> "Deployed":
+    def of(cls, network: AnyNetwork, genotype: Genotype, dataset: Data, **trained: Any) -> "Deployed":
         """Return the network of one training; ``trained`` is kept on its card."""
         names = dataset.class_names or tuple(map(str, range(dataset.classes)))
         card = Card(
@@ -139,7 +161,7 @@ class Deployed:
 
         Raises `RaynasError` for images of another size or other colours.
         """
-        channels, height, width = self.card.shape
+        channels, height, width = self.card.image_shape()
         if pixels.ndim != 4 or pixels.shape[1:] != (height, width, channels):
             raise RaynasError(
                 "the images do not fit the network",
@@ -151,6 +173,20 @@ class Deployed:
             for values in (self.card.mean, self.card.std)
         )
         return normalise_pixels(torch.as_tensor(pixels).to(self.device).permute(0, 3, 1, 2), mean, std)
+
+    @torch.no_grad()
+    def read(self, tokens: NDArray[np.int64], streams: int = 1, bptt: int = 256) -> tuple[float, float]:
+        """Return the mean loss in nats and the accuracy of what follows each token int64 [n] of a text.
+
+        Tokens are places in the card's class names. Of several ``streams``, read side by side, each begins
+        without a past; ``bptt`` is how many tokens are read at once, which changes nothing. Raises
+        `RaynasError` for a text too short, and for a network of images.
+        """
+        if not isinstance(self.network, RecurrentNetwork):
+            raise RaynasError("this network reads images, not texts", got=f"a network of {self.card.data}")
+        feed = reading(torch.tensor(tokens, device=self.device), streams, bptt)
+        start = self.network.embedding.new_zeros(feed.batch, self.card.channels)
+        return read_through(self.network, feed, start)
 
     @torch.no_grad()
     def _logits(self, pixels: NDArray[np.uint8], batch: int) -> Iterator[Tensor]:
@@ -184,7 +220,7 @@ class Deployed:
         return [_prediction(row, self.card.class_names) for row in self.probabilities(pixels, batch)]
 
 
-def _fill(network: Network, state: Mapping[str, Any], folder: Path, *, assign: bool = False) -> None:
+def _fill(network: AnyNetwork, state: Mapping[str, Any], folder: Path, *, assign: bool = False) -> None:
     """Give a network its weights; raises `RaynasError` for those of another one."""
     try:
         network.load_state_dict(state, assign=assign)
@@ -197,9 +233,11 @@ def _fill(network: Network, state: Mapping[str, Any], folder: Path, *, assign: b
         ) from None
 
 
-def blank(card: Card) -> Network:
+def blank(card: Card) -> AnyNetwork:
     """Return the network of a card, its weights drawn anew."""
     genotype = genotype_from_json(card.genotype)
+    if card.texts:
+        return RecurrentNetwork(genotype, len(card.class_names), card.channels)
     return Network(genotype, card.shape, len(card.class_names), card.channels, card.cells)
 
 

@@ -1,4 +1,7 @@
-"""A trained network on labelled images: its loss, its accuracy, and which classes it takes for which."""
+"""A trained network on labelled images: its loss, its accuracy, and which classes it takes for which.
+
+A language model on a text: its loss and its perplexity.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,10 +9,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from raynas.bilevel.records import perplexity
 from raynas.config import DataConfig
+from raynas.data.corpus import Corpus
 from raynas.data.dataset import Dataset, Pixels
 from raynas.data.folder import ImageFiles
 from raynas.data.split import stratified
+from raynas.data.text import UNKNOWN
 from raynas.errors import RaynasError, plural
 from raynas.train.config import TrainConfig, TrainData
 from raynas.train.deployed import Deployed
@@ -75,13 +81,13 @@ def evaluation_of(
     if limit is not None:
         chosen = _limited(labels, limit, f"{part} images of {dataset.name}")
         images, labels = images[chosen], labels[chosen]
-    card = deployed.card
-    if dataset.shape != card.shape:
+    card, shape = deployed.card, deployed.card.image_shape()
+    if dataset.shape != shape:
         raise RaynasError(
             f"the images of {dataset.name} do not fit the network",
             got=f"{dataset.shape} (channels, height, width)",
-            expected=f"{card.shape}",
-            next_step=f"of a folder of images: add data.size={card.shape[1]}",
+            expected=f"{shape}",
+            next_step=f"of a folder of images: add data.size={shape[1]}",
         )
     labels = _places(dataset, card.class_names)[labels]
     losses, confusion = 0.0, np.zeros((len(card.class_names),) * 2, np.int64)
@@ -98,6 +104,45 @@ def _limited(labels: NDArray[np.int64], limit: int, of: str) -> NDArray[np.int64
     if limit > len(labels):
         raise RaynasError(f"there are fewer {of}", got=f"limit={limit}", expected=f"at most {len(labels)}")
     return stratified(labels, limit, DataConfig.model_fields["split_seed"].default)
+
+
+@dataclass(frozen=True)
+class TextEvaluation:
+    """What a language model makes of a text's part: of so many ``words`` those that are predicted.
+
+    ``loss`` is the mean cross-entropy per word in nats, ``unknown`` the share of words that its vocabulary
+    does not have.
+    """
+
+    data: str
+    part: Part
+    words: int
+    unknown: float
+    loss: float
+    accuracy: float
+
+    @property
+    def perplexity(self) -> float:
+        """e to the power of the loss."""
+        return perplexity(self.loss)
+
+
+def text_evaluation_of(deployed: Deployed, corpus: Corpus, part: Part = "test") -> TextEvaluation:
+    """Evaluate a language model on a part of a text, read in one stream from its beginning.
+
+    ``corpus`` is numbered by the network's vocabulary. Raises `RaynasError` for a part that is missing, and
+    for a network of images.
+    """
+    tokens = corpus.tokens[: corpus.train] if part == "train" else corpus.test
+    if tokens is None:
+        raise RaynasError(
+            f"{corpus.name} has no words to test on",
+            expected="a text in parts, as ptb, or a share of it: data.test=0.1",
+            next_step="add `--part train` to evaluate on all that is not held out",
+        )
+    loss, accuracy = deployed.read(tokens)
+    unknown = float(np.mean(tokens == corpus.words.index(UNKNOWN)))
+    return TextEvaluation(corpus.name, part, len(tokens) - 1, unknown, loss, accuracy)
 
 
 def _part(dataset: Dataset, part: Part) -> tuple[Pixels, NDArray[np.int64]]:

@@ -17,11 +17,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from raynas.data.augment import Augment
+from raynas.data.corpus import Corpus
 from raynas.data.dataset import Dataset
 from raynas.data.feed import ImageFeed, Images
+from raynas.data.feeds import Content, content_of
 from raynas.data.jitter import Jitter
 from raynas.data.portion import ALONE
-from raynas.data.split import permutation
+from raynas.data.split import Data, permutation
 from raynas.errors import Diverged, RaynasError
 from raynas.nets.network import Network
 from raynas.nets.ops.plain import noise_from
@@ -35,6 +37,7 @@ from raynas.train.config import TrainConfig
 from raynas.train.network import TrainedNetwork
 from raynas.train.records import TrainReport
 from raynas.train.schedule import drop_path, learning_rate
+from raynas.train.text_lane import TextLane
 
 STATE_VERSION = 1
 
@@ -77,6 +80,9 @@ class Lane:
         self.valid = (
             ImageFeed(images, held_out, EVALUATION_BATCH, self.order, dtype=dtype) if len(held_out) else None
         )
+
+    def begin(self, reports: Sequence[TrainReport]) -> None:
+        """Take in what the training has said so far: nothing follows from it for images."""
 
     def train_epoch(self, epoch: int, tell: Tell = nobody) -> tuple[float, float]:
         """Move the weights once per batch; return the mean loss and accuracy over the epoch's images."""
@@ -144,6 +150,15 @@ class Lane:
         loss, accuracy = (seen / feed.count).tolist()
         return loss, accuracy
 
+    def look(self, tests: Images) -> tuple[float, float]:
+        """Return mean loss and accuracy over the test images."""
+        every, dtype = np.arange(len(tests)), self.trained.network.head.weight.dtype
+        return self.evaluate(ImageFeed(tests, every, EVALUATION_BATCH, self.order, dtype=dtype))
+
+    def result(self) -> Network:
+        """Return the network as it is kept."""
+        return self.trained.network
+
     def _arithmetic(self) -> torch.autocast:
         low = self.config.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=low)
@@ -173,30 +188,72 @@ class Lane:
                 yield name, buffer
 
 
+AnyLane = Lane | TextLane
+"""Of images or of a text."""
+
+
+def lane_of(
+    config: TrainConfig,
+    genotype: Genotype,
+    data: Data,
+    content: Content,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> AnyLane:
+    """Return the lane of one training; raises `RaynasError` for what cannot be built or goes not together."""
+    texts = skeletons.of(genotype).texts
+    if isinstance(data, Corpus) and isinstance(content, Tensor) and texts:
+        return TextLane(config, genotype, data, content, device, dtype)
+    if isinstance(data, Dataset) and isinstance(content, Images) and not texts and config.text is None:
+        return Lane(config, genotype, data, content, device, dtype)
+    reads = [
+        f"a cell that reads {'a text' if texts else 'images'}",
+        f"{data.name}, which is {'a text' if isinstance(data, Corpus) else 'images'}",
+        f"the recipe {config.recipe} for {'images' if config.text is None else 'texts'}",
+    ]
+    raise RaynasError(
+        "cell, data and recipe do not go together",
+        got=", ".join(reads),
+        next_step="raynas ls data; of recipes quick-text, darts-ptb and darts-wt2 are for texts",
+    )
+
+
+def check_lane(config: TrainConfig, genotype: Genotype, data: Data) -> None:
+    """Build what a training builds and forget it; raises `RaynasError` for what cannot be, as `lane_of`."""
+    if isinstance(data, Dataset) and not skeletons.of(genotype).texts and config.text is None:
+        divided(len(data.labels), config)
+        build(config, genotype, data, torch.Generator())
+    else:
+        cpu = torch.device("cpu")
+        lane_of(config, genotype, data, content_of(data, cpu), cpu, torch.float32)
+
+
 class Training:
     """The trainings of K like-shaped configurations of one cell; lanes never influence each other.
 
     Iterating yields, per epoch, one `TrainReport` or `Diverged` for each in order; the last epoch's report
-    holds what the test images say, which are looked at then and never before. ``images`` may be shared with
-    other trainings of the process. ``clock`` returns seconds.
+    holds what the test part says, which is looked at then and never before. ``images`` (or tokens) may be
+    shared with other trainings of the process. ``clock`` returns seconds.
     """
 
     def __init__(
         self,
         configs: Sequence[TrainConfig],
         genotype: Genotype,
-        dataset: Dataset,
+        dataset: Data,
         device: torch.device | str = "cpu",
         *,
-        images: Images | None = None,
+        images: Content | None = None,
         dtype: torch.dtype = torch.float32,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         check_abilities(configs[0], torch.device(device))
         self.configs, self.config, self.genotype = tuple(configs), configs[0], genotype
         self.dataset, self.device, self.dtype, self.clock = dataset, torch.device(device), dtype, clock
-        self.images = Images(dataset, self.device) if images is None else images
-        self.lanes = [Lane(config, genotype, dataset, self.images, self.device, dtype) for config in configs]
+        self.images = content_of(dataset, self.device) if images is None else images
+        self.lanes = [
+            lane_of(config, genotype, dataset, self.images, self.device, dtype) for config in configs
+        ]
         self.epoch, self.epochs = 0, self.config.epochs
         self.history: list[list[TrainReport]] = [[] for _ in configs]
         self.tell: Tell = nobody
@@ -216,9 +273,10 @@ class Training:
         self.epoch += 1
         return outcomes
 
-    def _advance(self, number: int, lane: Lane) -> TrainReport | Diverged:
+    def _advance(self, number: int, lane: AnyLane) -> TrainReport | Diverged:
         started = self.clock()
         reset_peak_memory(self.device)
+        lane.begin(self.history[number])
         loss, accuracy = lane.train_epoch(self.epoch, self._tell_of(number))
         rate = learning_rate(lane.config, self.epoch)
         if not np.isfinite(loss):
@@ -237,21 +295,19 @@ class Training:
         """Return what hears of one lane; they take turns, each a part of the epoch."""
         return lambda doing, share: self.tell(doing, (number + share) / len(self.lanes))
 
-    def _looks(self, lane: Lane) -> dict[str, float]:
-        """Look at the images held out, and after the last epoch at the test images."""
+    def _looks(self, lane: AnyLane) -> dict[str, float]:
+        """Look at what is held out, and after the last epoch at the test part."""
         found: dict[str, float] = {}
         if lane.valid is not None:
-            found["valid_loss"], found["valid_accuracy"] = lane.evaluate(lane.valid)
-        if self.epoch == self.epochs - 1 and self.dataset.test_labels is not None:
-            every = np.arange(len(self._tests))
-            feed = ImageFeed(self._tests, every, EVALUATION_BATCH, lane.order, dtype=self.dtype)
-            found["test_loss"], found["test_accuracy"] = lane.evaluate(feed)
+            found["valid_loss"], found["valid_accuracy"] = lane.evaluate(lane.valid)  # type: ignore[arg-type]
+        if self.epoch == self.epochs - 1 and self.dataset.tests:
+            found["test_loss"], found["test_accuracy"] = lane.look(self._tests)  # type: ignore[arg-type]
         return found
 
     @cached_property
-    def _tests(self) -> Images:
-        """The test images on the device, brought there once for all lanes."""
-        return Images(self.dataset, self.device, "test")
+    def _tests(self) -> Content:
+        """The test part on the device, brought there once for all lanes."""
+        return content_of(self.dataset, self.device, "test")
 
     def state_dict(self, lane: int = 0) -> dict[str, Any]:
         """Return everything one training needs to go on from here, as tensors and plain values."""

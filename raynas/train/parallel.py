@@ -28,7 +28,7 @@ from raynas.errors import Diverged, RaynasError, short
 from raynas.search.checkpoint import dump
 from raynas.spaces.genotype import Genotype
 from raynas.train.config import TrainConfig
-from raynas.train.loop import Lane, Training
+from raynas.train.loop import AnyLane, Lane, Training
 from raynas.train.records import TrainReport
 
 Prepare = Callable[[TrainConfig], None]
@@ -143,9 +143,12 @@ class _Member(Training):
 
     def __init__(self, shared: _Shared, portion: Portion, device: torch.device) -> None:
         super().__init__([shared.config], shared.genotype, shared.dataset, device, dtype=shared.dtype)
-        self.lanes[0].portion = self.portion = portion
+        self.portion = portion
+        for lane in self.lanes:
+            if isinstance(lane, Lane):  # those of texts are refused where a training is configured
+                lane.portion = portion
 
-    def _looks(self, lane: Lane) -> dict[str, float]:
+    def _looks(self, lane: AnyLane) -> dict[str, float]:
         return {} if self.portion.number else super()._looks(lane)
 
 

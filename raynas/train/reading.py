@@ -13,7 +13,7 @@ from raynas.cpus import whole_cpus
 from raynas.data.pixels import fitted, open_image, to_colour
 from raynas.data.tree import image_files
 from raynas.errors import RaynasError
-from raynas.train.deployed import Card, Deployed, Prediction
+from raynas.train.deployed import Deployed, Prediction
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,13 @@ def predict_files(
     ``fit`` those of another size are scaled to cover the network's and cropped at the centre (as its tests
     were, where it was trained on random parts: then all are); without, and where a file cannot be read, its
     problem is told and the others go on. At most ``batch`` images are in memory.
+    Raises `RaynasError` for a network of texts.
     """
+    shape = deployed.card.image_shape()
     found = _listed(places)
     with ThreadPoolExecutor(whole_cpus()) as pool:
         while chunk := list(islice(found, batch)):
-            read = pool.map(lambda told: _read(told, deployed.card, fit), chunk)
+            read = pool.map(lambda told: _read(told, shape, deployed.card.kept, fit), chunk)
             yield from _answered(deployed, chunk, list(read))
 
 
@@ -57,12 +59,14 @@ def _listed(places: Iterable[Path]) -> Iterator[Told]:
             yield Told(place, problem=RaynasError(f"no images in {place}"))
 
 
-def _read(told: Told, card: Card, fit: bool) -> NDArray[np.uint8] | RaynasError:
+def _read(
+    told: Told, shape: tuple[int, int, int], kept: float | None, fit: bool
+) -> NDArray[np.uint8] | RaynasError:
     """Return one image uint8 [H, W, C], or what is wrong with it."""
     if told.problem is not None:
         return told.problem
     try:
-        return read_image(told.path, card.shape, fit=fit, kept=card.kept)
+        return read_image(told.path, shape, fit=fit, kept=kept)
     except RaynasError as error:
         return error
 

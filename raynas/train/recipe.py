@@ -31,6 +31,8 @@ class Recipe:
     def config(self, cell: str, **changes: Any) -> TrainConfig:
         """Return a training of a cell by this recipe, with ``changes``; raises `pydantic.ValidationError`."""
         data = {**self.values.get("data", {}), **_as_mapping(changes.pop("data", {}))}
+        if isinstance(text := changes.get("text"), Mapping):
+            changes["text"] = {**self.values.get("text", {}), **text}
         return TrainConfig(**{**self.values, "cell": cell, "recipe": self.name, "data": data, **changes})
 
     def departures(self, config: TrainConfig) -> dict[str, tuple[Any, Any]]:
@@ -43,11 +45,14 @@ class Recipe:
         found = {
             name: (value, own[name])
             for name, value in usual.items()
-            if name not in _OWN | {"data"} and own[name] != value
+            if name not in _OWN | {"data", "text"} and own[name] != value
         }
-        for name, value in usual["data"].items():
-            if name not in _WHICH and own["data"][name] != value:
-                found[f"data.{name}"] = (value, own["data"][name])
+        for group in ("data", "text"):
+            theirs, ours = (each[group] or {} for each in (usual, own))
+            for name in dict.fromkeys((*theirs, *ours)):
+                pair = theirs.get(name), ours.get(name)
+                if not (group == "data" and name in _WHICH) and pair[0] != pair[1]:
+                    found[f"{group}.{name}"] = pair
         return found
 
 

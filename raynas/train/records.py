@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Self
 
+from raynas.bilevel.records import perplexity
+
 CARD, WEIGHTS = "network.json", "weights.pt"
 """The two files of a trained network's folder; see `raynas.train.deployed`."""
 
@@ -13,7 +15,8 @@ class TrainReport:
 
     Losses are mean cross entropies in nats (the training's with its label smoothing, without the auxiliary
     head's), accuracies fractions in [0, 1]. ``valid_*`` are of the images held out, None where none are;
-    ``test_*`` of the test images, at the last epoch only and None where there are none. ``seconds`` and
+    ``test_*`` of the test images, at the last epoch only and None where there are none. Of a language model
+    words stand for images. ``seconds`` and
     ``peak_memory`` (MiB) are measurements and do not take part in equality.
     """
 
@@ -32,6 +35,16 @@ class TrainReport:
     test_accuracy: float | None = None
     seconds: float = field(default=0.0, compare=False)
     peak_memory: float = field(default=0.0, compare=False)
+
+    @property
+    def valid_perplexity(self) -> float | None:
+        """The perplexity of the words held out."""
+        return None if self.valid_loss is None else perplexity(self.valid_loss)
+
+    @property
+    def test_perplexity(self) -> float | None:
+        """The perplexity of the test's words."""
+        return None if self.test_loss is None else perplexity(self.test_loss)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data; floats keep every bit."""

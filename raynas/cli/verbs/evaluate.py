@@ -13,8 +13,10 @@ from raynas.cli.verbs.predict import Batch, OnDevice
 from raynas.errors import FileProblems, Problem, RaynasError, quoted, short
 
 if TYPE_CHECKING:
+    from raynas.cli.trained import FoundNetwork
+    from raynas.config import DataConfig
     from raynas.train.config import TrainData
-    from raynas.train.deployed import Card
+    from raynas.train.deployed import Card, Deployed
     from raynas.train.evaluate import Evaluation
 
 Part = Literal["test", "train"]
@@ -60,6 +62,9 @@ def evaluate(
     found = find_trained(trained, runs)
     deployed = Deployed.load(found.folder, local_device(device))
     config, limit, own = _config(deployed.card, data, settings or [])
+    if deployed.card.texts:
+        _evaluate_text(found, deployed, config, part, limit, as_json=as_json)
+        return
     loaded = None if is_text(config.name) else load_data(config)
     if not isinstance(loaded, Dataset):
         raise RaynasError("a network of images cannot be tested on a text", got=config.name)
@@ -74,6 +79,41 @@ def evaluate(
     for file in files:
         say(str(file))
     next_step("predict", trained, "IMAGES", *runs_option(runs))
+
+
+def _evaluate_text(
+    found: "FoundNetwork",
+    deployed: "Deployed",
+    config: "DataConfig",
+    part: Part,
+    limit: int | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Say how well a language model predicts a text, numbered by the network's own vocabulary."""
+    from raynas.data.catalogue import check_data, is_text
+    from raynas.data.corpus import load_text
+    from raynas.train.evaluate import text_evaluation_of
+
+    if not is_text(config.name):
+        raise RaynasError("a language model cannot be tested on images", got=config.name)
+    if limit is not None:
+        raise RaynasError("a language model is tested on the whole of a part", got=f"data.limit={limit}")
+    if problems := check_data(config):
+        raise FileProblems("data", problems)
+    told = text_evaluation_of(deployed, load_text(config, deployed.card.class_names), part)
+    if as_json:
+        facts = {field: getattr(told, field) for field in ("data", "part", "words", "unknown")}
+        numbers = {"accuracy": told.accuracy, "loss": told.loss, "perplexity": told.perplexity}
+        print_json({"network": found.folder, **facts, **numbers})
+        return
+    if found.said:
+        say(found.said)
+    say(f"{told.data}, {told.words:,} {told.part} words")
+    say(f"perplexity  {told.perplexity:.2f}")
+    say(f"loss        {told.loss:.4f} nats a word")
+    say(f"accuracy    {100 * told.accuracy:.2f} % of the next words")
+    say(f"unknown     {100 * told.unknown:.2f} % of the words are not in its vocabulary")
 
 
 def _config(card: "Card", name: str | None, settings: Sequence[str]) -> "tuple[TrainData, int | None, bool]":

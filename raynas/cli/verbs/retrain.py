@@ -32,8 +32,14 @@ def retrain(
     ],
     overrides: Overrides = None,
     recipe: Annotated[
-        str, typer.Option("--recipe", metavar="NAME", help="How it is trained: a recipe's name or file.")
-    ] = "quick",
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="NAME",
+            help="How it is trained: a recipe's name or file; quick, or quick-text for a text cell.",
+            show_default=False,
+        ),
+    ] = None,
     seeds: Annotated[
         str, typer.Option("--seeds", metavar="0,1,2", help="The seeds, one training each.")
     ] = "0,1,2",
@@ -79,7 +85,7 @@ def chosen_launcher(*, local: bool, address: str | None, device: Any) -> "Launch
 
 
 def _planned(
-    cell: str, overrides: list[str], recipe: str, seeds: str, name: str | None, runs: Path
+    cell: str, overrides: list[str], recipe: str | None, seeds: str, name: str | None, runs: Path
 ) -> "tuple[Sweep[TrainConfig], Path, str]":
     """Return the sweep, the folder that it goes into, and its file's text.
 
@@ -88,12 +94,14 @@ def _planned(
     import yaml
 
     from raynas.config import folder_name
+    from raynas.spaces import skeletons
     from raynas.sweep.cells import best_of, cell_label, cell_of, searched_data, sweep_behind
     from raynas.sweep.file.keys import apply_overrides
     from raynas.sweep.file.training import SECTIONS, resolve_training
     from raynas.sweep.folder import TRAINED
 
-    called, _ = cell_of(cell, runs)
+    called, genotype = cell_of(cell, runs)
+    recipe = recipe or ("quick-text" if skeletons.of(genotype).texts else "quick")
     behind = sweep_behind(cell, runs)
     label = Path(recipe).stem
     usual = label if behind else f"{cell_label(called)}-{label}"

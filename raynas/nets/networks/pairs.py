@@ -3,10 +3,18 @@
 import torch
 from torch import Tensor, nn
 
+from raynas.nets.networks.enas import EnasCell
 from raynas.nets.ops.plain import FactorizedReduce, ReluConvNorm, plain
 from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
+from raynas.spaces.skeletons.pairs import in_enas_form
 from raynas.spaces.skeletons.plan import CellPlan, input_strides
+
+
+def pairs_cell(genotype: Genotype, plan: CellPlan, affine: bool) -> nn.Module:
+    """Build a cell: that of ENAS' final network for a genotype of its space."""
+    cell = EnasCell if in_enas_form(genotype) else PairsCell
+    return cell(genotype, plan, affine)
 
 
 class PairsCell(nn.Module):

@@ -1,5 +1,7 @@
 """The language model of a recurrent genotype, as it is trained from scratch."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,6 +14,13 @@ SPREAD = 0.04
 """Weights start uniform in ±0.04, as in the code of Liu et al. 2019."""
 
 
+class Masks(NamedTuple):
+    """What a cell's products read of a word and of any state is multiplied with, [N, channels] each."""
+
+    word: Tensor
+    state: Tensor
+
+
 class RecurrentNetwork(nn.Module):
     """The language model a recurrent genotype describes, for texts of ``classes`` words.
 
@@ -19,6 +28,8 @@ class RecurrentNetwork(nn.Module):
     layer's weight too. Without batch normalisation (Liu et al. 2019, A.1.2 and A.3). Raises `RaynasError` for
     genotypes of images.
     """
+
+    depth = 1
 
     def __init__(self, genotype: Genotype, classes: int, channels: int) -> None:
         super().__init__()
@@ -47,18 +58,25 @@ class RecurrentNetwork(nn.Module):
             outputs.append(hidden)
         return F.linear(torch.stack(outputs, 1), self.embedding, self.bias), hidden
 
-    def cell(self, word: Tensor, hidden: Tensor) -> Tensor:
-        """Return the cell's output for a word and its own output before, all [N, channels]."""
-        gate, new = (torch.cat([word, hidden], 1) @ self.first).chunk(2, 1)
+    def cell(self, word: Tensor, hidden: Tensor, masks: Masks | None = None) -> Tensor:
+        """Return the cell's output for a word and its own output before, all [N, channels].
+
+        ``masks`` change what the matrices read, and not the states that the gates go on from.
+        """
+        read = [word, hidden] if masks is None else [word * masks.word, hidden * masks.state]
+        gate, new = (torch.cat(read, 1) @ self.first).chunk(2, 1)
         states = [hidden + torch.sigmoid(gate) * (torch.tanh(new) - hidden)]
+        reads = [states[0] if masks is None else states[0] * masks.state]
         for node, weights in enumerate(self.nodes, start=1):
-            total = torch.zeros_like(hidden)
+            total = None
             for choice in self.choices:
                 if choice.target == node and choice.op != "none":
                     state = states[choice.source]
-                    gate, new = (state @ weights).chunk(2, 1)
-                    total = total + state + torch.sigmoid(gate) * (_activate(choice.op, new) - state)
-            states.append(total)
+                    gate, new = (reads[choice.source] @ weights).chunk(2, 1)
+                    sent = state + torch.sigmoid(gate) * (_activate(choice.op, new) - state)
+                    total = sent if total is None else total + sent
+            states.append(torch.zeros_like(hidden) if total is None else total)
+            reads.append(states[-1] if masks is None else states[-1] * masks.state)
         return torch.stack([states[state] for state in self.outputs]).mean(0)
 
 

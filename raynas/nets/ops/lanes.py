@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,16 @@ class Statistics(Enum):
     UPDATE = "this batch's, and move the running ones towards them"
     BATCH = "this batch's, and leave the running ones alone"
     RUNNING = "the running ones"
+
+
+class WordDrops(NamedTuple):
+    """Chances of a language model's dropouts, as `raynas.train.config.TextTraining` has them."""
+
+    words: float
+    embedding: float
+    input: float
+    hidden: float
+    output: float
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,7 @@ class Pass:
     skip at stride 1; what stays is scaled up to the same mean. ``drops`` holds a generator per lane for both.
     ``auxiliary`` scales the additional skip of a supernet that was built with it.
     ``carried`` is the hidden state of a text's streams; None starts from zeros and forgets.
+    ``word_drops`` are the chances of a language model's dropouts, drawn from ``drops`` too.
     """
 
     statistics: Statistics
@@ -61,6 +72,7 @@ class Pass:
     auxiliary: float = 0.0
     drops: Sequence[torch.Generator] = ()
     carried: Carried | None = None
+    word_drops: WordDrops | None = None
 
     def convolve(
         self,
@@ -89,6 +101,14 @@ class Pass:
             for g in self.drops
         ]
         return torch.stack(drawn, 3).to(like).div(1 - chance)
+
+    def word_mask(self, name: str, size: Sequence[int], like: Tensor) -> Tensor | None:
+        """Draw a language model's mask [lanes, *size], by its name in `WordDrops`; None for no dropout."""
+        chance = getattr(self.word_drops, name, 0.0)
+        if not chance:
+            return None
+        each = self.survivors(chance, (1, 1, 1, 1, math.prod(size)), like)
+        return each.view(-1, *size)
 
 
 class Lanes:

@@ -94,18 +94,21 @@ class Inverted(nn.Sequential):
 class FactorizedReduce(nn.Module):
     """Halve the resolution: two 1×1 convolutions of stride 2 on pixels that are one apart, concatenated.
 
-    With another ``stride``, divide the resolution by that.
+    With another ``stride``, divide the resolution by that. A ReLU comes first unless it is not ``rectified``.
     """
 
-    def __init__(self, inputs: int, outputs: int, affine: bool, stride: int = 2) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, affine: bool, stride: int = 2, *, rectified: bool = True
+    ) -> None:
         super().__init__()
+        self.rectified = rectified
         self.near = nn.Conv2d(inputs, outputs // 2, 1, stride, bias=False)
         self.far = nn.Conv2d(inputs, outputs - outputs // 2, 1, stride, bias=False)
         self.norm = nn.BatchNorm2d(outputs, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, inputs, H, W] to [N, outputs, H/2, W/2]."""
-        x = F.relu(x)
+        x = F.relu(x) if self.rectified else x
         normed: Tensor = self.norm(concatenated([self.near(x), self.far(shifted(x))]))
         return normed
 

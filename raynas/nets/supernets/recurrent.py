@@ -109,6 +109,7 @@ class RecurrentSupernet(nn.Module):
         # Each lane's words are looked up in its own part of one long table, in a single call.
         numbers = torch.arange(lanes, device=tokens.device).view(-1, 1, 1) * self.embedding.shape[1]
         words = F.embedding(tokens + numbers, self.embedding.flatten(0, 1))
+        words, hidden_mask, output_mask = self._dropped(words, tokens, run)
         # Cut once for all time steps, of which a segment has 35 by default.
         mix, added = self._cut(weights, run)
         from_word, from_before = torch.split(self.first, self.channels, 1)
@@ -120,16 +121,35 @@ class RecurrentSupernet(nn.Module):
         # above, so that the loop has the other half alone.
         outputs = []
         for step in read.unbind(2):
-            gate, update = (step + _product(state, from_before)).chunk(2, 2)
+            gate, update = (step + _product(_masked(state, hidden_mask), from_before)).chunk(2, 2)
             state = _highway(state, torch.tanh(update), gate)
-            state = self._nodes(self._norm(0, state, run), mix, added, matrices, run)
+            state = self._nodes(self._norm(0, state, run), mix, added, matrices, run, hidden_mask)
             outputs.append(state)
         if run.carried is not None:
             # Truncated backpropagation: a gradient ends at its segment's first word.
             run.carried.ahead = state.detach()
-        features = torch.stack(outputs, 2).flatten(1, 2)
+        features = _masked(torch.stack(outputs, 2), output_mask).flatten(1, 2)
         logits = torch.baddbmm(self.bias.unsqueeze(1), features, self.embedding.transpose(1, 2))
         return logits.view(lanes, n, steps, -1)
+
+    def _dropped(
+        self, words: Tensor, tokens: Tensor, run: Pass
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return words [lanes, N, T, channels] as the cell reads them, and masks of states and of outputs.
+
+        A mask holds for all words of a segment, and that of the states for all nodes; None is no dropout.
+        """
+        if run.word_drops is None:
+            return words, None, None
+        n = tokens.shape[1]
+        whole = run.word_mask("words", (self.embedding.shape[1],), words)
+        if whole is not None:
+            words = words * whole.gather(1, tokens.flatten(1)).view(*tokens.shape, 1)
+        shape = (n, 1, self.channels)
+        for name in ("embedding", "input"):
+            words = _masked(words, run.word_mask(name, shape, words))
+        hidden = run.word_mask("hidden", (n, self.channels), words)
+        return words, hidden, run.word_mask("output", shape, words)
 
     def _cut(self, weights: Mapping[str, Tensor], run: Pass) -> tuple[tuple[Tensor, ...], Tensor | None]:
         [kind] = self.space.kinds
@@ -148,11 +168,12 @@ class RecurrentSupernet(nn.Module):
         sums: Tensor | None,
         matrices: list[Tensor],
         run: Pass,
+        mask: Tensor | None,
     ) -> Tensor:
         """Return the mean of the nodes that follow from the first state [lanes, N, channels]."""
         nodes = []
         for index, (weights, matrix) in enumerate(zip(mix, matrices, strict=True), start=1):
-            sent = _send(state, weights, matrix)
+            sent = _send(state, weights, matrix, mask)
             sums = sent if sums is None else sums + sent
             state = self._norm(index, sums[:, :, 0], run)
             sums = sums[:, :, 1:]
@@ -166,9 +187,16 @@ class RecurrentSupernet(nn.Module):
         return normed.view(n, lanes, channels).transpose(0, 1)
 
 
-def _send(state: Tensor, weights: Tensor, matrix: Tensor) -> Tensor:
-    """Return what a state [lanes, N, channels] adds to each later node, [lanes, N, later nodes, channels]."""
-    gate, z = torch.unflatten(_product(state, matrix), 2, (2, -1, state.shape[2])).unbind(2)
+def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
+    return x if mask is None else x * mask
+
+
+def _send(state: Tensor, weights: Tensor, matrix: Tensor, mask: Tensor | None) -> Tensor:
+    """Return what a state [lanes, N, channels] adds to each later node, [lanes, N, later nodes, channels].
+
+    ``mask`` multiplies what the matrix reads of the state, and not what the gate goes on from.
+    """
+    gate, z = torch.unflatten(_product(_masked(state, mask), matrix), 2, (2, -1, state.shape[2])).unbind(2)
     tanh, relu, sigmoid, identity = weights
     mixed = tanh * torch.tanh(z) + relu * torch.relu(z) + sigmoid * torch.sigmoid(z) + identity * z
     kept = weights.sum(0) * state.unsqueeze(2)

@@ -6,6 +6,7 @@ Each slot chooses one earlier state and one operation; both slots of a block may
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations_with_replacement
 
 from raynas.errors import RaynasError
@@ -19,6 +20,7 @@ from raynas.spaces.texts import enas as enas_text
 from raynas.spaces.texts.snippet import Snippet, Span
 
 SLOTS = "ab"
+ENAS = "enas-micro"
 
 
 class Pairs(Skeleton):
@@ -31,7 +33,7 @@ class Pairs(Skeleton):
     parallel = True
     bare = True
     builder = "raynas.nets.supernets.pairs:PairsBuilder"
-    layer = "raynas.nets.networks.pairs:PairsCell"
+    layer = "raynas.nets.networks.pairs:pairs_cell"
 
     def cell_problems(self, space: Space, cell: Cell) -> Iterator[str]:
         """Yield blocks of several lists of operations, and another number of slots than two."""
@@ -143,7 +145,7 @@ class Pairs(Skeleton):
         cells = enas_text.read_micro(enas_text.bare(text.text))
         choices = [[Choice(*slot) for slot in cell] for cell in cells]
         enas = all(choice.op in enas_text.MICRO for cell in choices for choice in cell)
-        space = "enas-micro" if enas else "nasnet"
+        space = ENAS if enas else "nasnet"
         return Written(space, len(cells[0]) // 2, dict(zip(self.kinds, choices, strict=True)))
 
     def stack(self, side: int, nodes: int, cells: int, channels: int, genotype: Genotype | None) -> Plan:
@@ -152,4 +154,11 @@ class Pairs(Skeleton):
             kind: self.inputs + nodes if genotype is None else len(self.gathered(genotype, kind))
             for kind in self.kinds
         }
-        return reducing_cells(side, cells, channels, states, searched=genotype is None)
+        plan = reducing_cells(side, cells, channels, states, searched=genotype is None)
+        enas = genotype is not None and in_enas_form(genotype)
+        return replace(plan, tail="relu") if enas else plan
+
+
+def in_enas_form(genotype: Genotype) -> bool:
+    """Tell whether a cell becomes ENAS' final network, which is not built as its search's is."""
+    return genotype.space == ENAS

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from raynas.spaces.trunk import LARGE_INPUT
 
 StemKind = Literal["small", "large", "none"]
-TailKind = Literal["none", "norm", "projection"]
+TailKind = Literal["none", "norm", "relu", "projection"]
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Plan:
 
     With the stem ``none`` the first layer reads the images. ``rectified`` says that the stem ends in a ReLU,
     and ``last`` is what the last cell outputs in channels. The tail ``norm`` is a batch norm and a ReLU,
-    ``projection`` a ReLU, a 1×1 convolution and a batch norm.
+    ``relu`` that alone, ``projection`` a ReLU, a 1×1 convolution and a batch norm.
     """
 
     stem: StemKind

@@ -5,7 +5,7 @@ The keys of a search are flat with dots (``data.valid``), checked one value at a
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -52,9 +52,9 @@ class KeyValue:
         return self.path + leaf.removeprefix(self.key) if isinstance(self.value, Mapping) else self.path
 
 
-def leaves_of(key: str, value: Any) -> dict[str, Any]:
+def leaves_of(key: str, value: Any, groups: Container[str] = _GROUPS) -> dict[str, Any]:
     """Return the leaves that ``key`` sets: a group's mapping is taken apart, the rest is one leaf."""
-    if key in _GROUPS and isinstance(value, Mapping):
+    if key in groups and isinstance(value, Mapping):
         return {f"{key}.{sub}": item for sub, item in value.items()}
     if key == "data" and isinstance(value, str):
         return {"data.name": value}

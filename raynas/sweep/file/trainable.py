@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 from raynas.config import DataConfig
-from raynas.data.catalogue import check_data, count_of, image_shape
+from raynas.data.catalogue import check_data, count_of, has_parts, image_shape, is_text
 from raynas.errors import Problem, RaynasError
 from raynas.spaces import skeletons
 from raynas.spaces.derive import derive
@@ -63,6 +63,24 @@ def network_problems(config: TrainConfig, genotype: Genotype, called: str) -> It
         yield Problem("auxiliary", f"{wrong} ({called} on {data.name})")
 
 
+def kind_problems(config: TrainConfig, genotype: Genotype, called: str) -> Iterator[Problem]:
+    """Yield what mixes texts and images: the cell, the data, the recipe, and how many devices share it."""
+    texts = skeletons.of(genotype).texts
+    reads = f"the cell {called} reads {'a text' if texts else 'images'}"
+    if texts != is_text(config.data.name):
+        other = "python-docs, text, ptb" if texts else "images, as digits or cifar10"
+        where = "cell" if texts else "data.name"
+        yield Problem(where, f"{reads}; got the data {config.data.name}, expected {other}")
+    if texts != (config.text is not None):
+        other = "one for texts, as quick-text or darts-ptb" if texts else "one for images, as quick"
+        yield Problem("train", f"{reads}; got the recipe {config.recipe}, expected {other}")
+    elif config.text and config.text.patience and not (has_parts(config.data) or config.data.valid):
+        yield Problem(
+            "data.valid",
+            "averaging begins by the words held out, and none are: data.valid=0.1, or text.patience=null",
+        )
+
+
 def device_problems(values: Mapping[str, Any], gpu: float) -> Iterator[Problem]:
     """Yield the options among a training's values that the device cannot do, as this machine can tell."""
     wishes = [wish for wish in ("precision", "compile") if values.get(wish) in ("bfloat16", True)]
@@ -90,7 +108,7 @@ def some_cell(space: Space) -> Genotype | None:
 def trained_data(data: DataConfig) -> dict[str, Any]:
     """Return the data of a search as a training of its cell takes it, without the split."""
     given = data.model_dump(mode="json", exclude_defaults=True)
-    kept = ("path", "download", "test", "limit", "size", "storage", "options")
+    kept = ("path", "download", "test", "limit", "size", "storage", "options", "words", "min_count", "bptt")
     return {"name": data.name, **{key: given[key] for key in kept if key in given}}
 
 

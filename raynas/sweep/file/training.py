@@ -12,9 +12,7 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator
 
 from raynas.config import Frozen, folder_name
-from raynas.data.catalogue import is_text
 from raynas.errors import MOST_PROBLEMS, FileProblems, Problem, RaynasError, quoted
-from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.library import explain, locate, names
 from raynas.sweep.cells import cell_label, cell_of
@@ -22,19 +20,20 @@ from raynas.sweep.file.axes import same, too_many
 from raynas.sweep.file.check import track_problems
 from raynas.sweep.file.keys import implausible, is_plain, leaves_of, nest
 from raynas.sweep.file.resolve import axis_label, git_state, short_hash, trial_id, versions
-from raynas.sweep.file.trainable import data_problems, device_problems, network_problems
+from raynas.sweep.file.trainable import data_problems, device_problems, kind_problems, network_problems
 from raynas.sweep.file.words import TRAININGS, unknown_key
 from raynas.sweep.plan import Resources, Select, Sweep, Track, Trial
-from raynas.train.config import TrainConfig, TrainData
+from raynas.train.config import TextTraining, TrainConfig, TrainData
 from raynas.train.recipe import Recipe, load_recipe
 
+_GROUPS: dict[str, type[Frozen]] = {"data": TrainData, "text": TextTraining}
 LEAVES = tuple(
     leaf
     for name in TrainConfig.model_fields
     if name != "recipe"
-    for leaf in ([f"data.{sub}" for sub in TrainData.model_fields] if name == "data" else [name])
+    for leaf in ([f"{name}.{sub}" for sub in _GROUPS[name].model_fields] if name in _GROUPS else [name])
 )
-TRAIN_KEYS = (*LEAVES, "data")
+TRAIN_KEYS = (*LEAVES, *_GROUPS)
 """Every key of a training that a file may give or vary."""
 
 
@@ -185,13 +184,17 @@ _Plan = tuple[TrainConfig, dict[str, Any], dict[str, str]]
 
 def _plans(shell: TrainFile, axes: Mapping[str, list[Any]], recipe: Recipe, draft: _Draft) -> list[_Plan]:
     found = []
-    base = {leaf: item for key, value in shell.base.items() for leaf, item in leaves_of(key, value).items()}
+    base = {
+        leaf: item
+        for key, value in shell.base.items()
+        for leaf, item in leaves_of(key, value, _GROUPS).items()
+    }
     for picks in product(*(enumerate(values) for values in axes.values())):
         leaves, paths = dict(base), dict(zip(base, base, strict=True))
         chosen = {}
         for key, (place, value) in zip(axes, picks, strict=True):
             chosen[key] = value
-            for leaf, item in leaves_of(key, value).items():
+            for leaf, item in leaves_of(key, value, _GROUPS).items():
                 leaves[leaf], paths[leaf] = item, f"grid.{key}[{place}]"
         if shell.resources.gpu > 1:
             leaves.setdefault("devices", int(shell.resources.gpu))
@@ -209,7 +212,7 @@ def _plans(shell: TrainFile, axes: Mapping[str, list[Any]], recipe: Recipe, draf
         own = config.plain()
         for leaf, value in leaves.items():
             group, _, sub = leaf.rpartition(".")
-            if why := implausible(value, own[group].get(sub) if group else own.get(sub)):
+            if why := implausible(value, (own[group] or {}).get(sub) if group else own.get(sub)):
                 draft.note(paths[leaf], why)
         found.append((config, chosen, paths))
     return found
@@ -249,16 +252,15 @@ def _check(config: TrainConfig, paths: Mapping[str, str], gpu: float, draft: _Dr
     cells = dict(draft.cells.values())
     problems = [*data_problems(config), *device_problems(config.plain(), gpu)]
     if config.cell in cells:
-        problems += network_problems(config, cells[config.cell], quoted(cell_label(config.cell)))
+        called = quoted(cell_label(config.cell))
+        problems += [*network_problems(config, cells[config.cell], called)]
+        problems += kind_problems(config, cells[config.cell], called)
     for problem in problems:
         at = next((key for key in (problem.path, problem.path.partition(".")[0]) if key in paths), None)
         # What the file does not say is the recipe's.
-        own = "" if at or problem.path.startswith("data.") else f" (of the recipe {config.recipe})"
+        known = at or problem.path == "train" or problem.path.startswith("data.")
+        own = "" if known else f" (of the recipe {config.recipe})"
         draft.note(paths[at] if at else problem.path, f"{problem.message}{own}")
-    if config.data.name and is_text(config.data.name):
-        draft.note(paths.get("data.name", "data.name"), "is a text; a training needs images")
-    if config.cell in cells and skeletons.of(cells[config.cell]).texts:
-        draft.note(paths.get("cell", "cell"), f"{quoted(config.cell)} reads a text; a training has images")
 
 
 def _check_devices(devices: int, resources: Resources, paths: Mapping[str, str], draft: _Draft) -> None:

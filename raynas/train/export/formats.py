@@ -75,10 +75,17 @@ def write_export(deployed: Deployed, to: str | Format, folder: Path) -> Path:
     """Write a network in one format below ``folder``, and compare it with the network on 1, 2 and 7 images.
 
     It gets its name when it is whole and right: nothing is there otherwise. Raises `RaynasError` as
-    `check_export` does, for a cell whose network is random, for a full disk, and for an export that answers
-    otherwise than the network.
+    `check_export` does, for a language model, for a cell whose network is random, for a full disk, and for an
+    export that answers otherwise than the network.
     """
     form = check_export(to, folder)
+    if deployed.card.texts:
+        raise RaynasError(
+            "a language model is not exported: its state goes on from word to word",
+            got=f"a network of {deployed.card.data}",
+            expected="a network of images",
+            next_step="read it in Python: raynas.train.deployed.Deployed.load(FOLDER).network(tokens, state)",
+        )
     check_deterministic(genotype_from_json(deployed.card.genotype))
     making = folder / f".{form.file}.{os.getpid()}.making"
     try:

@@ -82,7 +82,7 @@ def source_of(deployed: Deployed, weights: str) -> str:
 
 
 def _head(card: Card, weights: str) -> str:
-    channels, height, width = card.shape
+    channels, height, width = card.image_shape()
     cell = card.genotype.get("space", "")
     return _HEAD.format(
         title=f"A cell of {cell} as a network: {card.cells} deep, {card.channels} channels, {card.data}.",
