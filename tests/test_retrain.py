@@ -70,7 +70,7 @@ def test_from_check_to_report(capsys):
     assert checked.code == 0, checked.err
     assert "4 trainings (2 cells × 2 seeds), 2 epochs each" in checked.out
     assert "epochs 2 instead of 10" in checked.out
-    assert "359 test images that are looked at once, at the end" in checked.out
+    assert "359 test images that are looked at only once, at the end" in checked.out
     shown = raynas(capsys, "sweep", path, "--dry-run")
     assert "pc-darts-cifar-s1" in shown.out
     folder = planned()
@@ -89,7 +89,7 @@ def test_from_check_to_report(capsys):
     for page in ("report.html", "report.md"):
         text = (folder.path / page).read_text(encoding="utf-8")
         assert table[0]["test error %"] in text
-        assert "The test images were looked at once" in text
+        assert "The test images were looked at only once" in text
         assert "epochs 2 instead of 10" in text
     status = raynas(capsys, "status", "pair", "--json")
     assert json.loads(status.out)["counts"] == {"finished": 4}

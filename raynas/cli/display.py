@@ -59,7 +59,7 @@ class LiveDisplay(Observer):
         self._live.start(refresh=True)
 
     def on_mended(self, done: Sequence[str]) -> None:
-        self._print([self._stamp(f"set right: {what}", "yellow") for what in done])
+        self._print([self._stamp(f"repaired: {what}", "yellow") for what in done])
 
     def on_trial(self, record: TrialRecord) -> None:
         if self._progress is None:

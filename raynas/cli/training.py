@@ -55,7 +55,7 @@ class TrainDisplay(Observer[TrainConfig, TrainRecord]):
 
     def on_mended(self, done: Sequence[str]) -> None:
         for what in done:
-            self._print(f"set right: {what}")
+            self._print(f"repaired: {what}")
 
     def on_trial(self, record: TrainRecord) -> None:
         before = self._records.get(record.id)

@@ -23,7 +23,7 @@ class Observer(Generic[C, T]):
         """Before the first trial of this run of the sweep starts; on a resume as well."""
 
     def on_mended(self, done: Sequence[str]) -> None:
-        """After what was damaged in the folder has been set right; ``done`` says how, a line each."""
+        """After what was damaged in the folder has been repaired; ``done`` says how, one line each."""
 
     def on_trial(self, record: T) -> None:
         """After a trial's spool grew or its status changed."""

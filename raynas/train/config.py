@@ -13,7 +13,7 @@ class TrainData(DataConfig):
     """The images a network is trained and tested on.
 
     All training images train, unless a share ``valid`` is held out to be looked at after every epoch; the
-    test images are looked at once, after the last epoch.
+    test images are looked at only once, after the last epoch.
     """
 
     valid: float = Field(0.0, ge=0, lt=1, description="share of the training images held out, to select by")
