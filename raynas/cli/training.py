@@ -53,7 +53,7 @@ class TrainDisplay(Observer[TrainConfig, TrainRecord]):
         else:
             self._print(self._head())
 
-    def on_mended(self, done: Sequence[str]) -> None:
+    def on_repaired(self, done: Sequence[str]) -> None:
         for what in done:
             self._print(f"repaired: {what}")
 

@@ -23,7 +23,7 @@ from raynas.sweep.status import OVER
 from raynas.train.records import TrainReport
 
 
-def mend(folder: AnySweep) -> list[str]:
+def repair(folder: AnySweep) -> list[str]:
     """Set right what no process runs now, as a sweep's only driver; return what was done, one line each."""
     done = []
     # Not among `folder.trials()`, which are those whose configuration is known.
@@ -31,12 +31,12 @@ def mend(folder: AnySweep) -> list[str]:
         names = ", ".join(trial.set_aside(trial.spool.path, trial.checkpoint, trial.following))
         done.append(f"{trial.id}: the values suggested for it are lost: {names}; it starts again with others")
     for trial in folder.trials():
-        done += [f"{trial.id}: {what}" for what in _mended(trial, folder)]
+        done += [f"{trial.id}: {what}" for what in _repaired(trial, folder)]
     done += restore_packs(folder)
     return done
 
 
-def _mended(trial: TrialFolder[Any, Any], folder: AnySweep) -> list[str]:
+def _repaired(trial: TrialFolder[Any, Any], folder: AnySweep) -> list[str]:
     done = []
     if damage := trial.known.damage:
         aside = "".join(f", set aside as {name}" for name in trial.set_aside(trial.path / "trial.json"))
@@ -46,7 +46,7 @@ def _mended(trial: TrialFolder[Any, Any], folder: AnySweep) -> list[str]:
     record = trial.record()
     if trial.feed.damaged and not record.foreign and record.status in OVER:
         with only_writer([trial]):
-            done.append(trial.feed.mend())
+            done.append(trial.feed.repair())
     return done
 
 
@@ -91,7 +91,7 @@ class Member:
         member = cls(trial)
         trial.record()
         if trial.feed.damaged:
-            member.done.append(trial.feed.mend())
+            member.done.append(trial.feed.repair())
         for path in (trial.checkpoint, trial.following):
             if path.exists() or path.is_symlink():
                 try:
