@@ -24,8 +24,8 @@ from raynas.train.config import TrainConfig
 from raynas.train.recipe import load_recipe
 
 ONCE = (
-    "The test images were looked at only once, after the last epoch of each training; no epoch, seed or "
-    "setting was chosen by them."
+    "The test images were looked at once, after the last epoch of each training; no epoch, seed or setting "
+    "was chosen by them."
 )
 UNTESTED = "The data set has no test images, so there is no error on any."
 

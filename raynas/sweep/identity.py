@@ -74,7 +74,7 @@ def check_unchanged(sweep: "Sweep", typed: str, source: str, searches: Iterable[
             f"{'computes' if len(lines) == 1 else 'compute'} something else",
             got="\n            ".join(lines),
             expected="the methods as they were, so that its searches compare",
-            next_step=f"start it again: {_anew(sweep, source)}; or go on with raynas {version}. Nothing was "
+            next_step=f"begin it anew: {_anew(sweep, source)}; or go on with raynas {version}. Nothing was "
             f"started or changed, and what has ended can be read as before: raynas report {typed}",
         )
 
