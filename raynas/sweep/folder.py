@@ -238,7 +238,7 @@ class SweepFolder(Generic[C, T]):
         return sorted(path.parent.name for path in self.path.glob(f"{TRAINED}/*/sweep.json"))
 
     def damage(self) -> list[str]:
-        """Say what in the folder cannot be read, one line each; empty where all is well."""
+        """Say what in the folder cannot be read, a line each; empty where all is well."""
         found = [f"{record.id}: {what}" for record in self.records() for what in record.damage]
         found += [f"{trial.id}: the values suggested for it are lost" for trial in self.lost()]
         return found + ([wrong] if (wrong := packs.damage(self.packs)) else [])
