@@ -37,7 +37,7 @@ drills: setup ## Run what takes clusters, kills and long waits
 lowest: setup ## Run the quick tests with the lowest versions that pyproject.toml allows
 	$(BIN)/python -m uv venv --quiet --clear .lowest
 	$(BIN)/python -m uv pip install --quiet --python .lowest --resolution lowest-direct --editable '.[test]'
-	$(subst $(BIN),.lowest/bin,$(PYTEST)) -m "not slow" $(ARGS)
+	$(subst $(BIN),.lowest/bin,$(PYTEST)) -m "not slow and not drill" $(ARGS)
 
 format: setup ## Rewrite the code in its format
 	$(BIN)/ruff check --fix .

@@ -118,7 +118,7 @@ class Row:
 
 
 def rows(facts: Facts, sizes: Mapping[str, int]) -> list[Row]:
-    """Return a row a method and strength, in the order in which methods are taught.
+    """Return a row per method and strength, in the order in which methods are taught.
 
     Raises `RaynasError` when no trial has finished.
     """

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from PIL import Image
@@ -33,6 +34,10 @@ def test_grey_of_16_bits_is_scaled(tmp_path):
 def test_other_modes_are_what_pillow_makes_of_them(tmp_path, mode):
     image = Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).convert(mode)
     image.save(tmp_path / "a.tif")
+    if mode == "YCbCr" and int(PIL.__version__.split(".")[0]) < 13:  # which do not read what they write
+        with pytest.raises(RaynasError, match="cannot read the image"):
+            colour(tmp_path / "a.tif")
+        return
     np.testing.assert_array_equal(colour(tmp_path / "a.tif"), np.asarray(image.convert("RGB")))
 
 

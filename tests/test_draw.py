@@ -194,6 +194,7 @@ def test_no_move_of_one_place_saves_a_crossing() -> None:
                 assert crossings(graph, columns) >= least
 
 
+@pytest.mark.slow
 def test_lines_cross_no_more_than_they_must() -> None:
     tried = [
         (cell, fewest_crossings(cell, cell.kinds[0]))

@@ -63,6 +63,7 @@ def test_an_example_runs(name: str, run):
     assert SAID[name] in run(name)
 
 
+@pytest.mark.slow
 def test_a_sweep_is_run_from_python_and_read(run):
     assert "report.html" in run("sweep_from_python")
     folder = SweepFolder.find(Path("runs"), "from-python")

@@ -55,7 +55,7 @@ def deployed(genotype, channels=4, cells=3, shape=(3, 16, 16)):
 
 
 @pytest.mark.parametrize(
-    "to", [pytest.param(to, marks=pytest.mark.slow) if to == "onnx" else to for to in FORMATS]
+    "to", [pytest.param(to, marks=pytest.mark.slow) if to in ("onnx", "torch") else to for to in FORMATS]
 )
 def test_every_format_answers_as_the_network_does(tmp_path, to):
     """`export` itself compares, at 1, 2 and 7 images; here it must pass for two skeletons."""
@@ -69,7 +69,26 @@ def test_every_format_answers_as_the_network_does(tmp_path, to):
     assert path.is_file()
 
 
-@pytest.mark.parametrize("space", sorted(names("search_spaces")))
+ONE_OF_A_KIND = {
+    "tiny",
+    "nas-bench-201",
+    "nb1shot1-1",
+    "enas-macro",
+    "dso-nas",
+    "proxyless",
+    "s4",
+    "darts-rnn",
+}
+"""Spaces whose networks the quick tests export: one of each skeleton, and one with a random operation."""
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name not in ONE_OF_A_KIND))
+        for name in sorted(names("search_spaces"))
+    ],
+)
 def test_model_py_is_the_network_of_every_space(tmp_path, space):
     loaded = load_space(space)
     if skeletons.of(loaded).texts:
@@ -99,6 +118,7 @@ def test_model_py_is_the_network_of_every_space(tmp_path, space):
     assert "raynas" not in text.split('"""')[2]
 
 
+@pytest.mark.slow
 def test_model_py_runs_where_raynas_is_not(tmp_path):
     network = deployed(load_cell("darts-v2").genotype)
     write_export(network, "model.py", tmp_path)

@@ -327,7 +327,7 @@ def test_says_when_nothing_starts_and_what_to_change(
     assert said.startswith(
         "no trial started for 61 s: 2 wait for 1 CPU and 0.5 GPU each. It may be at most 2 CPU"
     )
-    assert "anew with resources.gpu=0" in said
+    assert "again with resources.gpu=0" in said
     assert after(50, pending) == []
     assert after(10, pending)[0].startswith("no trial started for 121 s")
     assert after(500, pending, running) == []

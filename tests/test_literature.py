@@ -111,9 +111,15 @@ SLOW = "enas-macro"
 """Drawing its 24 layers takes 7 s."""
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.drill] * (name == SLOW)) for name in SHIPPED]
-)
+ONE_OF_A_KIND = {"darts-v2", "nasnet-a", "enas-micro", "enas-rnn", "fair-darts-c"}
+"""Cells that the quick tests draw and build, of all forms but a whole network's: half a second each."""
+
+
+def tier(name):
+    return [pytest.mark.drill] if name == SLOW else [pytest.mark.slow] * (name not in ONE_OF_A_KIND)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=tier(name)) for name in SHIPPED])
 def test_a_shipped_cell_is_drawn_built_and_written(name, tmp_path):
     genotype = load_cell(name).genotype
     skeleton = skeletons.of(genotype)

@@ -258,6 +258,7 @@ def test_adaptive_regularisation_goes_back_twice_and_then_no_more(make_search_co
     assert list(again) == rest
 
 
+@pytest.mark.slow
 def test_no_rule_ends_a_search_after_its_last_epoch(make_search_config, build):
     stop = {key: value for key, value in ADA["stop"].items() if key != "then"}
     method = {"base": "r-darts-es", "stop": {**stop, "after": 1}}

@@ -156,6 +156,7 @@ def test_what_was_learned_belongs_to_the_state(policy):
     assert all(torch.equal(other.memory[name], tensor) for name, tensor in policy.memory.items())
 
 
+@pytest.mark.slow
 def test_a_search_learns_from_the_curvature_of_its_own_loss(make_search_config, build):
     """The diagonal against differences of the gradient; looking at it changes nothing."""
     config = make_search_config(method="bayes-nas", epochs=2, warmup=1, batch=16)

@@ -267,7 +267,7 @@ def test_what_a_trial_is_is_put_back_from_the_sweep(tmp_path, strategy, content)
     assert len(again.damage()) == 2
     assert set(statuses(again).values()) == {"finished"}
     local(again, memory)
-    assert len(memory.mended) == 2
+    assert len(memory.repaired) == 2
     fresh = SweepFolder(folder.path)
     assert fresh.damage() == []
     assert [trial.config() for trial in fresh.trials()] == configs

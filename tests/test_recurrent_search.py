@@ -264,6 +264,7 @@ def test_images_and_texts_do_not_mix_in_python_either(small, make_search_config,
         Search(make_search_config(), load_space("tiny"), splits)
 
 
+@pytest.mark.slow
 def test_a_sweep_reports_perplexity(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = {"name": "python-docs", "limit": 300, "bptt": 6}

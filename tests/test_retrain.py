@@ -69,13 +69,14 @@ def reports(folder):
     return {record.id: record.reports for record in folder.records()}
 
 
+@pytest.mark.slow
 def test_from_check_to_report(capsys):
     path = str(write())
     checked = raynas(capsys, "check", path)
     assert checked.code == 0, checked.err
     assert "4 trainings (2 cells × 2 seeds), 2 epochs each" in checked.out
     assert "epochs 2 instead of 10" in checked.out
-    assert "359 test images that are looked at once, at the end" in checked.out
+    assert "359 test images that are looked at only once, at the end" in checked.out
     shown = raynas(capsys, "sweep", path, "--dry-run")
     assert "pc-darts-cifar-s1" in shown.out
     folder = planned()
@@ -131,6 +132,7 @@ def _stop_after(count):
     return Stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pack", [1, 2])
 def test_an_interrupted_sweep_goes_on_to_the_same_numbers(pack):
     text = FILE.replace("epochs: 2", "epochs: 3") + f"drop_path: 0.2\nresources: {{pack: {pack}}}\n"
@@ -148,6 +150,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_numbers(pack):
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.slow
 def test_a_pack_is_its_members_alone():
     folder = planned(FILE + "resources: {pack: 2}\n")
     LocalLauncher("cpu").run(folder)
@@ -252,6 +255,7 @@ def test_what_cannot_be_built_is_told_before_anything_starts(capsys, monkeypatch
     assert not Path("runs/darts-v2-quick").exists()
 
 
+@pytest.mark.slow
 def test_retrain_a_cell(capsys):
     words = ["retrain", "darts-v2", "--local", "--seeds", "0,1", "data.limit=64", "epochs=2", "channels=2"]
     words.append("track.mlflow=null")
@@ -267,6 +271,7 @@ def test_retrain_a_cell(capsys):
     assert "darts-v2" in raynas(capsys, "retrain", "darts-v3").err
 
 
+@pytest.mark.slow
 def test_retrain_a_sweep_s_winner(tmp_path, capsys):
     found = make_sweep(tmp_path / "runs")
     play(found, "darts-wd0.0027-s0", [0.9, 0.5])
@@ -291,6 +296,7 @@ def test_retrain_a_sweep_s_winner(tmp_path, capsys):
     assert "raynas predict four/trained/quick" in (folder.path / "report.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_to_train_its_best(tmp_path, capsys):
     Path("brief.yaml").write_text(
         "title: brief\nsource: this test's own\nepochs: 1\nbatch: 64\nchannels: 2\ncells: 3\n"
@@ -327,6 +333,7 @@ def test_a_file_of_trainings_is_no_search(capsys):
     assert "trains given cells" in refused.err
 
 
+@pytest.mark.slow
 def test_a_damaged_trial_file_is_written_again():
     folder = planned()
     whole = {trial.id: (trial.path / "trial.json").read_bytes() for trial in folder.trials()}

@@ -104,6 +104,7 @@ def test_the_numbers_are_those_of_the_first_version(make_search_config, build, m
     assert np.delete(found, 3, 1) == pytest.approx(np.delete(recorded, 3, 1), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_searches_and_other_seeds_other_ones(make_search_config, build):
     reports = []
     for seed in (0, 0, 1):
@@ -166,6 +167,7 @@ def test_a_search_in_a_pack_gives_the_numbers_it_gives_alone(make_search_config,
             assert outcomes[lane].genotype == report.genotype
 
 
+@pytest.mark.slow
 def test_a_diverging_member_leaves_the_rest_of_its_pack_alone(make_search_config, build):
     wild = make_search_config(seed=1, learning_rate=1e30, clip=1e30, **SHORT)
     configs = [make_search_config(seed=0, **SHORT), wild]

@@ -33,6 +33,7 @@ V2 = darts(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cell", "cifar", "imagenet"),
     [
@@ -73,6 +74,7 @@ def test_nas_bench_201_s_own_records(text, millions):
     assert (size.parameters, size.multiply_adds + 10) == tuple(round(each * 1e6) for each in millions)
 
 
+@pytest.mark.slow
 def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     V2.save(tmp_path / "v2.json")
     outcome = raynas(capsys, "size", str(tmp_path / "v2.json"))

@@ -187,6 +187,7 @@ def test_what_a_narrower_space_can_express(tmp_path: Path, keep: str, exclude: s
     assert {text for text in ALL if holds(text)} == derived
 
 
+@pytest.mark.slow
 def test_regret_is_to_the_best_that_a_1shot1_space_can_express(tmp_path: Path) -> None:
     space = load_space("nb1shot1-1")
     assert sum(1 for _ in _cells(space)) == 3702

@@ -73,6 +73,7 @@ def track(
     return tracker
 
 
+@pytest.mark.slow
 def test_each_epoch_has_its_accuracy_and_regret_in_a_table(tmp_path: Path, uri: str) -> None:
     skips, convs = (
         f"|{op}~0|+|{op}~0|{op}~1|+|{op}~0|{op}~1|{op}~2|" for op in ("skip_connect", "nor_conv_3x3")
@@ -141,6 +142,7 @@ def test_a_finished_sweep(tmp_path: Path, uri: str) -> None:
     assert [m.timestamp for m in history] == [int(t * 1000) for t in written]
 
 
+@pytest.mark.slow
 def test_artifacts_of_a_trial_are_there_once(tmp_path: Path, uri: str) -> None:
     folder = make_sweep(tmp_path / "files", seeds=1)
     folder.trial("darts-s0").log.write_text("a warning\n")
@@ -172,6 +174,7 @@ def test_artifacts_of_a_trial_are_there_once(tmp_path: Path, uri: str) -> None:
     assert pictures == {(f"cell~{kind}", epoch): 1 for kind in ("normal", "reduce") for epoch in "025"}
 
 
+@pytest.mark.slow
 def test_pictures_of_a_single_kind_of_cell_are_there_once(tmp_path: Path, uri: str) -> None:
     folder = make_sweep(tmp_path / "single", seeds=1, space="nas-bench-201")
     cell = {
@@ -192,6 +195,7 @@ def test_pictures_of_a_single_kind_of_cell_are_there_once(tmp_path: Path, uri: s
     assert all("cell~normal" in name for name in images)
 
 
+@pytest.mark.slow
 def test_tracking_again_adds_nothing_and_a_resume_goes_on_in_the_same_runs(tmp_path: Path, uri: str) -> None:
     folder = make_sweep(tmp_path / "again")
     play(folder, "darts-s0", 6)
@@ -227,6 +231,7 @@ def test_tracking_again_adds_nothing_and_a_resume_goes_on_in_the_same_runs(tmp_p
     assert after.children["darts-s1"].data.tags["raynas.attempt"] == "2"
 
 
+@pytest.mark.slow
 def test_a_spool_cut_down_and_resumed_is_sent_again(tmp_path: Path, uri: str) -> None:
     folder = make_sweep(tmp_path / "cut")
     play(folder, "darts-s0", 4)
@@ -243,6 +248,7 @@ def test_a_spool_cut_down_and_resumed_is_sent_again(tmp_path: Path, uri: str) ->
     assert seen.children["darts-s0"].data.tags["raynas.attempt"] == "2"
 
 
+@pytest.mark.slow
 def test_what_a_search_took_back_stays_apart_from_what_counts(tmp_path: Path, uri: str) -> None:
     folder = make_sweep(tmp_path / "back", seeds=1, epochs=5)
     start(folder, "darts-s0")
@@ -271,6 +277,7 @@ def test_what_a_search_took_back_stays_apart_from_what_counts(tmp_path: Path, ur
     assert replay(folder, uri).epochs == 0
 
 
+@pytest.mark.slow
 def test_the_cell_that_counts_is_the_runs(tmp_path: Path, uri: str) -> None:
     folder = make_sweep(tmp_path / "counts", seeds=1, epochs=3)
     start(folder, "darts-s0")
@@ -285,6 +292,7 @@ def test_the_cell_that_counts_is_the_runs(tmp_path: Path, uri: str) -> None:
     assert genotype_from_json(json.loads(Path(uploaded).read_text())) == report(0).genotype
 
 
+@pytest.mark.slow
 def test_a_kill_between_the_store_and_track_json_doubles_nothing(tmp_path: Path, uri: str) -> None:
     folder = make_sweep(tmp_path / "kill", seeds=1)
     play(folder, "darts-s0", 2, status=None)
@@ -299,6 +307,7 @@ def test_a_kill_between_the_store_and_track_json_doubles_nothing(tmp_path: Path,
     once(Seen(uri, "kill").steps("darts-s0"), 6)
 
 
+@pytest.mark.slow
 def test_the_same_name_again_is_another_sweep(
     tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,6 +340,7 @@ def test_a_diverged_trial_has_finite_numbers_only(tmp_path: Path, uri: str) -> N
     assert seen.parents[0].info.status == "FAILED"
 
 
+@pytest.mark.slow
 def test_one_bad_trial_keeps_no_other_waiting(tmp_path: Path, uri: str) -> None:
     folder = make_sweep(tmp_path / "bad")
     folder.trial("darts-s0").spool.path.write_text("not JSON\n")

@@ -56,6 +56,7 @@ def wave(shape, phase):
     return torch.sin(torch.arange(math.prod(shape), dtype=torch.float64) * 0.7 + phase).reshape(shape)
 
 
+@pytest.mark.slow
 def test_steps_are_those_of_the_original():
     """quark0/darts f276dd3, cnn/model.py and train.py, gave these numbers on the same weights and images:
 
@@ -78,6 +79,7 @@ def test_steps_are_those_of_the_original():
     assert sum(p.abs().sum().item() for p in head) == pytest.approx(13694.636516015913, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_a_restored_training_repeats_every_bit(digits):
     whole = Training([config(drop_path=0.3, data={"name": "digits", "cutout": 2})], DARTS_V2, digits)
     reports = [report for [report] in whole]

@@ -81,8 +81,8 @@ class LiveDisplay(Observer):
             )
             self._live.start(refresh=True)
 
-    def on_mended(self, done: Sequence[str]) -> None:
-        self._print([self._stamp(f"set right: {what}", "yellow") for what in done])
+    def on_repaired(self, done: Sequence[str]) -> None:
+        self._print([self._stamp(f"repaired: {what}", "yellow") for what in done])
 
     def on_trial(self, record: TrialRecord) -> None:
         if self._progress is None:
@@ -91,7 +91,7 @@ class LiveDisplay(Observer):
         self._progress.update(record, self._clock())
         seen = before.status if before else "waiting"
         if record.start and record.start != (before.start if before else None):
-            self.on_mended([f"{record.id}: {what}" for what in record.start.get("mended", ())])
+            self.on_repaired([f"{record.id}: {what}" for what in record.start.get("mended", ())])
         if record.status in ENDED and seen not in ENDED:
             self._say_end(record)
         elif len(record.errors) > (len(before.errors) if before else 0):

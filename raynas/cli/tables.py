@@ -141,7 +141,7 @@ def print_damage(damage: Sequence[str], typed: str) -> None:
     if (more := len(damage) - MOST_DAMAGE) > 0:
         say(f"damaged: {more} more")
     if damage:
-        say(f"`raynas resume {typed}` sets right what it can; what it cannot read it renames and runs again")
+        say(f"`raynas resume {typed}` repairs what it can; what it cannot read, it renames and runs again")
 
 
 def print_selection(selection: Selection, careful: Sequence[str] = (), worth: Sequence[str] = ()) -> None:

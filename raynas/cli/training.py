@@ -75,9 +75,9 @@ class TrainDisplay(Observer[TrainConfig, TrainRecord]):
             )
             self._live.start(refresh=True)
 
-    def on_mended(self, done: Sequence[str]) -> None:
+    def on_repaired(self, done: Sequence[str]) -> None:
         for what in done:
-            self._print(f"set right: {what}")
+            self._print(f"repaired: {what}")
 
     def on_trial(self, record: TrainRecord) -> None:
         before = self._records.get(record.id)

@@ -197,7 +197,7 @@ def says(config: DataConfig, *, trained: bool = False) -> str:
     limit = f", {config.limit:,} of them used" if config.limit else ""
     if trained and count is not None:
         without = "" if count.tests else "; no test images, so that no test error will be known"
-        return f"{config.name}: {count.told('that are looked at once, at the end')}{limit}{without}"
+        return f"{config.name}: {count.told('that are looked at only once, at the end')}{limit}{without}"
     return f"{config.name}: {count}{limit}"
 
 

@@ -1,4 +1,4 @@
-"""Texts as numbers: one token a word, numbered by a vocabulary of the part that trains the weights.
+"""Texts as numbers: one token per word, numbered by a vocabulary of the part that trains the weights.
 
 A language model predicts each token from those before it, so a text is never shuffled: the part that trains
 α is what follows the part that trains the weights.

@@ -23,7 +23,7 @@ from raynas.launch.driver import (
 )
 from raynas.launch.observer import LOADING, MEASURING, STARTING, Observer, Observers
 from raynas.launch.packs import Packs, measure_task
-from raynas.launch.recover import mend
+from raynas.launch.recover import repair
 from raynas.launch.runner import check_trainable
 from raynas.launch.stop import asked
 from raynas.launch.trial import run_trials
@@ -56,7 +56,7 @@ class LocalLauncher:
         device = local_device(self._device)
         everyone = Observers(observers)
         with only_driver(folder):
-            mended = mend(folder)
+            repaired = repair(folder)
             proposer = Proposer(folder, retry_failed=retry_failed)
             retries = Retries(folder.sweep().resources.retries)
             packs = Packs(folder, slots=1)
@@ -67,7 +67,7 @@ class LocalLauncher:
                 dataset_of(configs[0].data)  # what is wrong with it is told before anything is recorded
                 check_trainable(folder, configs, dataset_of)
             everyone.on_start(folder)
-            everyone.on_mended(mended)
+            everyone.on_repaired(repaired)
             try:
                 self._measure(packs, configs, dataset_of, device, everyone)
                 while planned := proposer.next(packs.size):

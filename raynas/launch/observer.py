@@ -28,8 +28,8 @@ class Observer(Generic[C, T]):
     def on_start(self, folder: SweepFolder[C, T]) -> None:
         """Before the first trial of this run of the sweep starts; on a resume as well."""
 
-    def on_mended(self, done: Sequence[str]) -> None:
-        """After what was damaged in the folder has been set right; ``done`` says how, a line each."""
+    def on_repaired(self, done: Sequence[str]) -> None:
+        """After what was damaged in the folder has been repaired; ``done`` says how, one line each."""
 
     def on_trial(self, record: T) -> None:
         """After a trial's spool grew or its status changed."""
@@ -60,8 +60,8 @@ class Observers(Observer[Any, Any]):
         self._folder = folder.path
         self._each(lambda observer: observer.on_start(folder))
 
-    def on_mended(self, done: Sequence[str]) -> None:
-        self._each(lambda observer: observer.on_mended(done))
+    def on_repaired(self, done: Sequence[str]) -> None:
+        self._each(lambda observer: observer.on_repaired(done))
 
     def on_trial(self, record: Any) -> None:
         self._each(lambda observer: observer.on_trial(record))

@@ -1,4 +1,4 @@
-"""Repair of a damaged folder before it is run: what is on record elsewhere is put back, the rest begins anew.
+"""Repair of a damaged folder before it is run: what is on record elsewhere is put back, the rest repeated.
 
 Nothing is deleted: what cannot be used any more is renamed, and the driver, the trial's log and its next
 start event say so.
@@ -27,20 +27,20 @@ from raynas.train.deployed import Deployed
 from raynas.train.records import TrainReport
 
 
-def mend(folder: AnySweep) -> list[str]:
+def repair(folder: AnySweep) -> list[str]:
     """Set right what no process runs now, as a sweep's only driver; return what was done, one line each."""
     done = []
     # Not among `folder.trials()`, which are those whose configuration is known.
     for trial in folder.lost():
         names = ", ".join(trial.set_aside(trial.spool.path, trial.checkpoint, trial.following))
-        done.append(f"{trial.id}: the values suggested for it are lost: {names}; it begins anew with others")
+        done.append(f"{trial.id}: the values suggested for it are lost: {names}; it starts again with others")
     for trial in folder.trials():
-        done += [f"{trial.id}: {what}" for what in _mended(trial, folder)]
+        done += [f"{trial.id}: {what}" for what in _repaired(trial, folder)]
     done += restore_packs(folder)
     return done + restore_networks(folder)
 
 
-def _mended(trial: TrialFolder[Any, Any], folder: AnySweep) -> list[str]:
+def _repaired(trial: TrialFolder[Any, Any], folder: AnySweep) -> list[str]:
     done = []
     if damage := trial.known.damage:
         aside = "".join(f", set aside as {name}" for name in trial.set_aside(trial.path / "trial.json"))
@@ -51,7 +51,7 @@ def _mended(trial: TrialFolder[Any, Any], folder: AnySweep) -> list[str]:
     record = trial.record()
     if trial.feed.damaged and not record.foreign and record.status in OVER:
         with only_writer([trial]):
-            done.append(trial.feed.mend())
+            done.append(trial.feed.repair())
     return done
 
 
@@ -130,7 +130,7 @@ class Member:
         member = cls(trial)
         trial.record()
         if trial.feed.damaged:
-            member.done.append(trial.feed.mend())
+            member.done.append(trial.feed.repair())
         for path in (trial.checkpoint, trial.following):
             if path.exists() or path.is_symlink():
                 try:
@@ -183,7 +183,7 @@ class Member:
         if self.trial.record().reports:
             [name] = self.trial.set_aside(self.trial.spool.path)
             self.trial.forget()
-            self.done.append(f"cannot be repeated to the bit, so it begins anew; its reports are {name}")
+            self.done.append(f"cannot be repeated to the bit, so it starts again; its reports are {name}")
 
     def complete(self, history: Sequence[EpochReport | TrainReport]) -> None:
         """Put the reports on record that the checkpoint has counted and the records lack."""
@@ -216,7 +216,7 @@ def teams(members: Sequence[Member], same: Callable[[Member], bool]) -> list[Tea
 
     One that is ``lost`` takes its whole pack back to the start, where all of it repeats to the bit. Where it
     would not (``same`` says whether a member runs as it did before: in its company, on such a device), the
-    lost ones begin anew, without what they had reported, and the others go on from where they are.
+    lost ones start again, without what they had reported, and the others go on from where they are.
     """
     if not members:
         return []

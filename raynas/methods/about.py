@@ -21,7 +21,7 @@ _WORDS: dict[Any, str] = {
 
 
 def known_parts() -> dict[str, list[type[Part]]]:
-    """Return every part by the name a trial file uses it by, in the order of the slots; mostly one a name."""
+    """Return every part by the name a trial file uses it by, in slot order; mostly one per name."""
     found: dict[str, list[type[Part]]] = {}
     for slot in (*PARTS, *INNER):
         for use, kind in parts(slot).items():

@@ -53,7 +53,7 @@ class Method:
     no search goes on as another than it began; a part class has one of its own for what it computes.
 
     ``on`` holds what the source does differently elsewhere, by the name of a space or of its skeleton (the
-    space's stands above): other parts, and ``defaults`` that are added to the method's own. `suited` puts
+    space's overrides): other parts, and ``defaults`` that are added to the method's own. `suited` puts
     it in.
     """
 

@@ -21,7 +21,7 @@ _Rated = list[tuple[float, Choice, bool]]
 
 @dataclass(frozen=True)
 class Strongest(Derivation):
-    """DARTS' rule: as many edges a node as the space keeps, each with its heaviest operation (see `derive`).
+    """DARTS' rule: as many edges per node as the space keeps, each with its heaviest operation (`derive`).
 
     With edge normalisation the weights already are products with the edges' shares; after pruning only what
     is alive has weight, so this also reads a search that has decided everything.

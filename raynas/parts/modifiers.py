@@ -31,7 +31,7 @@ RISING = Linear(0.0, 1.0)
 
 @dataclass(frozen=True)
 class EdgeNormalisation(Modifier):
-    """PC-DARTS: one more logit an edge; a node weighs its edges by their softmax (Xu et al. 2020, eq. 3).
+    """PC-DARTS: one more logit per edge; a node weighs its edges by their softmax (Xu et al. 2020, eq. 3).
 
     Edges without a live operation take no part. Channels that by-pass the operations are weighed alike.
     """

@@ -84,8 +84,8 @@ class Mean(Sampler):
 class Gaussian(Sampler):
     """VIM-NAS: noise on the logits before they are relaxed, logits + std·ξ with ξ ~ N(0, 1).
 
-    ``learned`` makes it logits·(1 + √a·ξ) with one learned log a a row, as variational dropout does (ablation
-    -D; the exact form is not published and assumed).
+    ``learned`` makes it logits·(1 + √a·ξ) with one learned log a per row, as variational dropout does
+    (ablation -D; the exact form is not published and assumed).
     """
 
     use: ClassVar[str] = "gaussian"
@@ -276,7 +276,7 @@ class Categorical(Sampler):
 
 @dataclass(frozen=True)
 class Pair(Sampler):
-    """ProxylessNAS, mode two: two operations a row are drawn without replacement, one of them is switched on.
+    """ProxylessNAS, mode two: two operations per row are drawn without replacement, one is switched on.
 
     Their probabilities are divided by their sum; α learns from both outputs, as if the pair were all there
     is (Cai et al. 2019, section 3.2.1). What was not drawn gets no gradient, from penalties neither: they

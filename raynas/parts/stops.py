@@ -94,8 +94,8 @@ class EigenvalueGrowth(StopRule):
         if not reports or reports[-1].curvature is None:
             return None
         measured = [(r.epoch, r.curvature.eig_max) for r in reports if r.curvature is not None]
-        # An average over the last five belongs to the third of them, and the one before by delta measurements
-        # to the third of its own five: that is the epoch to go back to.
+        # An average belongs to the middle of its window (by default the third of five measurements), and the
+        # earlier one ends ``delta`` measurements before: its middle is the epoch to go back to.
         back = len(measured) - 1 - self.window // 2 - self.delta
         if back < 0 or len(measured) - self.delta < (self.window + 1) // 2:
             return None

@@ -42,7 +42,7 @@ class Wire:
     """One line through ``points``: horizontal from each odd one to the next, S-shaped in the gaps between.
 
     ``choice``, ``pill`` (the label) and ``title`` (what it says when pointed at) are None for lines that no
-    operation stands on.
+    operation is on.
     """
 
     points: tuple[Point, ...]

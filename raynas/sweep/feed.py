@@ -55,7 +55,7 @@ class SpoolFeed(Generic[T]):
         """Whether something that was read is not an event."""
         return bool(self._fold.damage)
 
-    def mend(self) -> str:
+    def repair(self) -> str:
         """Leave whole events only in the spool, the file as it was beside it; return what was done."""
         with self._lock:
             damage, fold = "; ".join(self._fold.damage), Fold[T](*self._known)

@@ -38,7 +38,7 @@ class _Start(BaseModel):
     epochs: int = 1
     from_epoch: int = 0
     pack: list[str] = []
-    mended: list[str] = []
+    mended: list[str] = []  # what was repaired; the word of recorded events stays
     data: dict[str, Any] = {}
     versions: dict[str, str | None] = {}
     forms: dict[str, str] = {}

@@ -222,7 +222,7 @@ class Uploader:
         ]
         # MLflow takes at most 1,000 metrics a call: whole epochs, as many as fit.
         many = BATCH // max((len(row) for _, _, row in rows), default=1)
-        # Once even without rows, for the tags: a trial that waits or has failed has no epoch to send them
+        # One call even without rows, for the tags: a trial that waits or has failed has no epoch to send them
         # with.
         for start in range(0, max(len(rows), 1), many):
             batch = rows[start : start + many]

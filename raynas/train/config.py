@@ -13,8 +13,9 @@ class TrainData(DataConfig):
     """The images, or the text, a network is trained and tested on.
 
     All training images train, unless a share ``valid`` is held out to be looked at after every epoch; the
-    test images are looked at once, after the last epoch. So it is with the words of a text; of one that comes
-    in a single piece a share ``test`` at its end is kept for the test, and ``valid`` is what goes before it.
+    test images are looked at only once, after the last epoch. So it is with the words of a text; of one that
+    comes in a single piece a share ``test`` at its end is kept for the test, and ``valid`` is what goes before
+    it.
     """
 
     valid: Annotated[

@@ -162,10 +162,10 @@ class Memory(Observer):
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.seen: list[TrialRecord] = []
-        self.mended: list[str] = []
+        self.repaired: list[str] = []
 
-    def on_mended(self, done: Sequence[str]) -> None:
-        self.mended += done
+    def on_repaired(self, done: Sequence[str]) -> None:
+        self.repaired += done
 
     def on_start(self, folder: SweepFolder) -> None:
         self.calls.append("start")

@@ -29,7 +29,7 @@ def predict(
     csv_file: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write a table instead of printing it.")
     ] = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="How many classes are told of an image.")] = 1,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many classes to print per image.")] = 1,
     fit: Annotated[
         bool,
         typer.Option("--fit", help="Scale images of another size, and crop them at the centre."),

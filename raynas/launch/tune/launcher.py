@@ -21,7 +21,7 @@ from raynas.launch.device import trial_device
 from raynas.launch.driver import RunTrials, data_key, load_recorded, only_driver, waiting_configs
 from raynas.launch.observer import LOADING, MEASURING, STARTING, Observer, Observers
 from raynas.launch.packs import Packs, Steps, Task, measure_task
-from raynas.launch.recover import mend
+from raynas.launch.recover import repair
 from raynas.launch.runner import check_trainable
 from raynas.launch.stop import asked
 from raynas.launch.trial import run_trials
@@ -55,16 +55,16 @@ class RayLauncher:
         folder = folder.resolved()
         everyone = Observers(observers)
         with only_driver(folder):
-            mended = mend(folder)
+            repaired = repair(folder)
             proposer = Proposer(folder, retry_failed=retry_failed)
             if proposer.pending():
                 everyone.on_phase(f"joining Ray at {self._address}" if self._address else "starting Ray")
                 with cluster(self._address) as grows:
                     configs = waiting_configs(folder, retry_failed)
-                    self._run(folder, proposer, everyone, configs, grows, mended)
+                    self._run(folder, proposer, everyone, configs, grows, repaired)
             else:
                 everyone.on_start(folder)
-                everyone.on_mended(mended)
+                everyone.on_repaired(repaired)
                 everyone.on_end(folder)
 
     def _run(
@@ -74,7 +74,7 @@ class RayLauncher:
         everyone: Observer[Any, Any],
         configs: list[Any],
         grows: bool,
-        mended: Sequence[str],
+        repaired: Sequence[str],
     ) -> None:
         resources = folder.sweep().resources
         ask = Ask(resources.cpu or max(config.cpus for config in configs), resources.gpu)
@@ -84,7 +84,7 @@ class RayLauncher:
         check_trainable(folder, configs, lambda data: datasets[data_key(data)])
         shared = {key: ray.put(dataset) for key, dataset in datasets.items()}
         everyone.on_start(folder)
-        everyone.on_mended(mended)
+        everyone.on_repaired(repaired)
         try:
             # Where nodes come as they are needed, what counts is the work each of them gets done.
             packs = Packs(folder, slots=1 if grows else at_once)

@@ -210,7 +210,7 @@ def _why(ask: Ask) -> str:
     error = too_small(ask, nodes)
     return (
         f"It may be {error.expected}. Unless a node that has more is on its way (`ray status`), none will "
-        f"ever start: Ctrl-C, and begin the sweep anew with {error.next_step}"
+        f"ever start: Ctrl-C, and start the sweep again with {error.next_step}"
     )
 
 

@@ -57,8 +57,8 @@ class TrainingFree(Stages):
 
     def plan(self, epochs: int, space: Space, cells: int) -> tuple[Stage, ...]:
         """Return an epoch for each round; raises `RaynasError` when there are more rounds than epochs."""
-        # None of these is ever a candidate, so they take no round: NAS-Bench-201 has three, of its four
-        # others.
+        # None of these is ever a candidate, so they take no round: NAS-Bench-201 has three rounds, for its
+        # other four.
         never = {*space.exclude, *NEVER}
         most = max(len(set(row.options) - never) for group in skeletons.groups(space) for row in group.rows)
         rounds = math.ceil((most - 1) / self.prunes)

@@ -80,7 +80,7 @@ class Pairs(Skeleton):
                 yield Decision(f"{kind}-inputs", f"{slot}: state", str(choice.source))
 
     def architectures(self, space: Space) -> int:
-        """Count every choice of two slots a block; which of them comes first does not matter."""
+        """Count every choice of two slots per block; which of them comes first does not matter."""
         total = 1
         for count in self._slot_choices(space):
             total *= count * (count + 1) // 2

@@ -278,8 +278,8 @@ def _wrong_range(key: str, distribution: Distribution) -> str | None:
         return (
             None if low == int(low) and high == int(high) else f"expected whole numbers; got [{low}, {high}]"
         )
-    # A number that is whole for no range in use: a key of whole numbers refuses it, one of fractions takes
-    # it. The middle of [0, 2] would be whole.
+    # A fraction inside the range: a key of whole numbers refuses it, any other takes it. The middle of [0, 2]
+    # would be whole.
     inside = low + 0.381966 * (high - low)  # between whole numbers
     if check_value(key, inside, key)[1]:
         return f"`{key}` takes whole numbers only; use {{int: [{low}, {high}]}}"
