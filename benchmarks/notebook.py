@@ -37,13 +37,18 @@ def _outputs(source: str, names: dict[str, Any], number: int) -> Iterator[dict[s
     tree = ast.parse(source)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(compile(tree, f"cell {number}", "exec"), names)  # noqa: S102 - our own notebook
+        exec(compile(tree, f"cell {number}", "exec"), names)
         code = compile(ast.Expression(last.value), f"cell {number}", "eval") if last else None  # type: ignore[attr-defined]
-        value = eval(code, names) if code else None  # noqa: S307
+        value = eval(code, names) if code else None
     if text := printed.getvalue():
         yield {"output_type": "stream", "name": "stdout", "text": text.splitlines(keepends=True)}
     if value is not None and not source.rstrip().endswith(";"):  # which says that nobody wants to see it
-        yield {"output_type": "execute_result", "execution_count": number, "metadata": {}, "data": _shown(value)}
+        yield {
+            "output_type": "execute_result",
+            "execution_count": number,
+            "metadata": {},
+            "data": _shown(value),
+        }
     for figure in map(pyplot.figure, pyplot.get_fignums()):
         picture = io.BytesIO()
         figure.savefig(picture, format="png", dpi=72, metadata={"Software": None})
