@@ -66,14 +66,14 @@ def check_unchanged(sweep: "Sweep", typed: str, source: str, searches: Iterable[
         if what := "; ".join(changes(then, method)):
             found.append(f"{method.name}: {what} (fingerprint {was} then, {method.fingerprint} now)")
     if lines := list(dict.fromkeys(found)):
-        then = sweep.versions.get("raynas")
+        other = sweep.versions.get("raynas")
         raise RaynasError(
-            f"sweep {typed!r} was begun with raynas {then}; in raynas {_installed()} "
+            f"sweep {typed!r} was begun with raynas {other}; in raynas {_installed()} "
             f"{'a method' if len(lines) == 1 else f'{len(lines)} methods'} that it has still to run "
             f"{'computes' if len(lines) == 1 else 'compute'} something else",
             got="\n            ".join(lines),
             expected="the methods as they were, so that its searches compare",
-            next_step=f"begin it anew: {anew(sweep, source)}; or go on with raynas {then}. Nothing was "
+            next_step=f"begin it anew: {anew(sweep, source)}; or go on with raynas {other}. Nothing was "
             f"started or changed, and what has ended can be read as before: raynas report {typed}",
         )
 
