@@ -74,12 +74,9 @@ def _no_best(folder: SweepFolder) -> RaynasError:
     )
 
 
-def searched_data(folder: SweepFolder, record: TrialRecord) -> dict[str, Any]:
-    """Return the data that a search ran on, where they are here, as a training of its cell takes them.
-
-    Without the split.
-    """
-    given = folder.places.of(record.config.data).model_dump(mode="json", exclude_defaults=True)
+def searched_data(record: TrialRecord) -> dict[str, Any]:
+    """Return the data that a search ran on, as a training of its cell takes it, without the split."""
+    given = record.config.data.model_dump(mode="json", exclude_defaults=True)
     kept = ("path", "download", "limit", "size", "storage", "options")
     return {"name": record.config.data.name, **{key: given[key] for key in kept if key in given}}
 

@@ -108,7 +108,7 @@ def _planned(
     }
     elsewhere = any(each.split("=")[0].strip() in ("data", "data.name") for each in overrides)
     if behind and not elsewhere:
-        content["data"] = searched_data(behind, best_of(behind, 1)[0])
+        content["data"] = searched_data(best_of(behind, 1)[0])
     command = ["raynas", "retrain", cell, *overrides, "--recipe", recipe, "--seeds", seeds]
     command += ["--name", name] if name else []
     data, problems = apply_overrides(content, overrides, (*TRAIN_KEYS, "train"))
@@ -137,7 +137,7 @@ def train_winners(folder: "SweepFolder", launcher: "Launcher", again: "Sequence[
         content = {
             "name": trained.name,
             "train": sweep.retrain.recipe,
-            "data": searched_data(folder, best[0]),
+            "data": searched_data(best[0]),
             "grid": {
                 "cell": [str(folder.trial(record.id).path / "genotype.json") for record in best],
                 "seed": list(sweep.retrain.seeds),
