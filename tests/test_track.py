@@ -17,7 +17,6 @@ from raynas.errors import RaynasError
 from raynas.spaces.reading import genotype_from_json, genotype_from_text
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Benchmark
-from raynas.track import content
 from raynas.track.mlflow import MlflowTracker, Patience, replay
 
 QUICK = Patience(start=30, first=0.2, longest=0.5, flush=120, stuck=60)
@@ -376,31 +375,6 @@ def test_two_experiments_have_a_sweep_run_each(tmp_path: Path, uri: str) -> None
     assert len(parents) == 2
     for run in seen.children.values():
         assert run.data.tags["mlflow.parentRunId"] == parents[run.info.experiment_id]
-
-
-def test_an_own_folder_s_experiment_has_its_name(tmp_path: Path, uri: str) -> None:
-    for name in ("cats", "dogs"):
-        data = {"name": "folder", "path": str(tmp_path / "images" / name)}
-        folder = make_sweep(tmp_path / name, seeds=1, epochs=1, data=data)
-        start(folder, "darts-s0")
-        replay(folder, uri)
-        seen = Seen(uri, name)
-        [experiment] = {run.info.experiment_id for run in [*seen.parents, *seen.children.values()]}
-        assert seen.client.get_experiment(experiment).name == f"tiny/{name}"
-
-
-def test_a_sweep_stays_in_the_experiment_it_was_begun_in(
-    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = make_sweep(tmp_path / "old", seeds=1, epochs=1, data={"name": "folder", "path": "flowers"})
-    start(folder, "darts-s0")
-    with monkeypatch.context() as before:
-        before.setattr(content, "experiment_name", lambda config: f"{config.space}/{config.data.name}")
-        replay(folder, uri)
-    ids = Seen(uri, "old").ids()
-    (folder.path / "track.json").unlink()
-    replay(SweepFolder(folder.path), uri)
-    assert Seen(uri, "old").ids() == ids
 
 
 def test_a_store_that_is_never_there_costs_one_message_and_no_time(tmp_path: Path, uri: str) -> None:

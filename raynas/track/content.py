@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from raynas.bilevel.records import EpochReport
 from raynas.config import SearchConfig
-from raynas.data.catalogue import data_path
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.status import BROKEN
 from raynas.tables.table import Yardstick
@@ -32,14 +31,8 @@ def experiment_name(config: SearchConfig) -> str:
 
     Data of the user's own are called by their folder's name.
     """
-    own = data_path(config.data).resolve().name if config.data.name == "folder" else ""
+    own = Path(config.data.path or "").resolve().name if config.data.name == "folder" else ""
     return f"{space_name(config)}/{own or config.data.name}"
-
-
-def former_experiment(config: SearchConfig) -> str | None:
-    """Return the experiment that raynas 0.1.0 used, where it is another: all own folders shared one."""
-    name = f"{space_name(config)}/{config.data.name}"
-    return None if name == experiment_name(config) else name
 
 
 def params(record: TrialRecord) -> dict[str, str]:

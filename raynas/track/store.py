@@ -74,11 +74,6 @@ class MlflowStore:
             self._client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
 
-    def existing(self, name: str) -> str | None:
-        """Return the id of an experiment that is there, deleted or not."""
-        found = self._client.get_experiment_by_name(name)
-        return None if found is None else str(found.experiment_id)
-
     def runs(self, experiment: str, created: str) -> Iterator[Run]:
         """Yield the runs of the sweep created at that time, the oldest first."""
         token = None

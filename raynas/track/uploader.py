@@ -154,7 +154,7 @@ class Uploader:
         if name in self._parents:
             return self._parents[name]
         store = self._connected
-        experiment = self._begun_in(content.former_experiment(config)) or store.experiment(name)
+        experiment = store.experiment(name)
         found: Run | None = None
         for run in store.runs(experiment, self._sweep.created):
             if run.tags.get("raynas.sweep") != self._sweep.name:
@@ -169,12 +169,6 @@ class Uploader:
         store.set_status(found, "RUNNING", 0)
         self._parents[name] = found
         return found
-
-    def _begun_in(self, former: str | None) -> str | None:
-        """Return an experiment of an earlier version's name if the sweep has runs there already."""
-        found = former and self._connected.existing(former)
-        runs = self._connected.runs(found, self._sweep.created) if found else ()
-        return found if any(run.tags.get("raynas.sweep") == self._sweep.name for run in runs) else None
 
     def _child(self, feed: SpoolFeed, tags: dict[str, str]) -> _Child:
         record = feed.record
