@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from raynas.errors import RaynasError
     from raynas.methods import Method, method_names, register_method
     from raynas.methods import resolve as load_method
-    from raynas.report.results import Results, load
+    from raynas.report.results import Results
+    from raynas.report.results import load_results as load
     from raynas.search.loop import Pack, Search
     from raynas.spaces.genotype import Genotype
     from raynas.spaces.library import load_space
@@ -68,7 +69,7 @@ _HOMES = {
     "Space": "raynas.spaces.space:Space",
     "genotype_from_text": "raynas.spaces.reading:genotype_from_text",
     "genotype_to_text": "raynas.spaces.reading:genotype_to_text",
-    "load": "raynas.report.results:load",
+    "load": "raynas.report.results:load_results",
     "load_data": "raynas.data.load:load_data",
     "load_genotype": "raynas.spaces.reading:load_genotype",
     "load_method": "raynas.methods:resolve",

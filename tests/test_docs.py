@@ -5,11 +5,14 @@ import importlib
 import importlib.util
 import os
 import re
+import sys
 import tomllib
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import pytest
 import typer
 import yaml
@@ -20,7 +23,7 @@ from raynas.cli.keys import key_named
 from raynas.cli.main import app
 from raynas.cli.options import Settings
 from raynas.errors import FileProblems
-from raynas.methods import method_names
+from raynas.methods import build, method_names
 from raynas.spaces import library
 from raynas.sweep.file.keys import SEARCH_KEYS, SWEEP_KEYS
 from raynas.sweep.file.load import load_sweep
@@ -64,6 +67,22 @@ def test_the_readme_s_first_search_is_the_example():
     [block] = [block for block in blocks("README.md") if block.language == "python"]
     _, _, code = (ROOT / "examples/one_search.py").read_text(encoding="utf-8").partition('"""\n\n')
     assert block.text == code  # which tests/test_examples.py runs
+
+
+@pytest.mark.slow
+def test_the_pieces_of_the_python_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    mpl.use("Agg")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(build, "_registered", {})
+    names: dict[str, Any] = {"__name__": "page"}
+    monkeypatch.setitem(sys.modules, "page", types.ModuleType("page"))  # where its classes say they are from
+    pieces = [block for block in blocks("docs/python.md") if block.language == "python"]
+    assert len(pieces) == 5
+    for piece in pieces:
+        exec(compile(piece.text, str(piece), "exec"), names)
+    assert (tmp_path / "runs/two/report.html").is_file()
+    assert (tmp_path / "losses.pdf").is_file()
+    assert "Genotype(normal=[" in capsys.readouterr().out
 
 
 def test_the_readme_counts_the_methods():

@@ -2,12 +2,15 @@
 
 import ast
 import importlib
+import json
 import runpy
 from pathlib import Path
 
+import matplotlib as mpl
 import pytest
 
 import raynas
+from benchmarks import notebook
 from raynas import genotype_to_text, load_genotype
 from raynas.config import DataConfig
 from raynas.data.load import load_data
@@ -70,6 +73,33 @@ def test_a_sweep_is_run_from_python_and_read(run):
     assert [record.status for record in folder.records()] == ["finished", "finished"]
     told = run("read_a_sweep")
     assert genotype_to_text(load_genotype("runs/from-python/best/genotype.json")) in told
+
+
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_s_code_runs(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """With fewer images and epochs than it was run with."""
+    mpl.use("Agg")
+    monkeypatch.chdir(tmp_path)
+    made = json.loads(
+        path.read_text(encoding="utf-8").replace("limit: 320", "limit: 64").replace("epochs: 6", "epochs: 2")
+    )
+    notebook.run(made)
+    kinds = [[each["output_type"] for each in cell["outputs"]] for cell in notebook.code_cells(made)]
+    kept = notebook.code_cells(json.loads(path.read_text(encoding="utf-8")))
+    assert kinds == [[each["output_type"] for each in cell["outputs"]] for cell in kept], "as it was kept"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_kept_as_it_was_run(path: Path):
+    cells = notebook.code_cells(json.loads(path.read_text(encoding="utf-8")))
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    shown = {kind for cell in cells for out in cell["outputs"] for kind in out.get("data", ())}
+    assert {"text/html", "image/png"} <= shown
+    assert path.stat().st_size < 200_000
 
 
 def test_the_function_of_own_data_is_found_by_a_trial_file(monkeypatch: pytest.MonkeyPatch):

@@ -99,6 +99,8 @@ def test_each_epoch_has_its_accuracy_and_regret_in_a_table(tmp_path: Path, uri: 
         assert found == pytest.approx(values)
     [parent] = seen.parents
     assert parent.data.metrics["best/table_accuracy"] == pytest.approx(0.94)
+    table.unlink()  # what was looked up is in the sweep's folder
+    assert replay(SweepFolder(folder.path), uri).epochs == 0
 
 
 def once(steps: dict[str, list[int]], count: int) -> None:

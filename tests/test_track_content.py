@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from helpers.track_folders import OPS, diverged, end, epochs, make_sweep, play, report, start
 
+from raynas.config import DataConfig, SearchConfig
 from raynas.errors import RaynasError
 from raynas.launch.observer import Observer, Observers
 from raynas.spaces.library import locate
@@ -72,6 +73,13 @@ def test_params_have_the_same_keys_whatever_the_configuration(tmp_path: Path) ->
     assert list(first) == list(second)
     assert (first["channels"], second["channels"], second["space"]) == ("default", "8", "s9.v2")
     assert content.experiment_name(other.config()) == "s9.v2/digits"
+
+
+@pytest.mark.parametrize("path", ["images/cats", "images/cats/", "~/images/../cats", "/data/cats"])
+def test_an_own_folder_s_experiment_has_its_name(path: str) -> None:
+    config = SearchConfig(space="tiny", data=DataConfig(name="folder", path=path))
+    assert content.experiment_name(config) == "tiny/cats"
+    assert content.experiment_name(SearchConfig(space="tiny", data=DataConfig(name="folder"))) != "tiny/"
 
 
 def test_metrics_are_the_reports_numbers() -> None:

@@ -17,6 +17,7 @@ from raynas.config import DataConfig
 from raynas.data.load import load_data
 from raynas.errors import RaynasError
 from raynas.launch.driver import load_recorded
+from raynas.launch.runner import _class_names
 from raynas.report.build import build_report
 from raynas.report.facts import Facts, gather, provenance, ranking
 from raynas.spaces.reading import genotype_to_text
@@ -24,7 +25,7 @@ from raynas.sweep import bundle as bundling
 from raynas.sweep.bundle import bundle, unbundle
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.identity import anew
-from raynas.sweep.places import Places
+from raynas.sweep.places import PlacesHere
 
 Capture = pytest.CaptureFixture[str]
 
@@ -158,6 +159,19 @@ def test_another_store_is_filled_without_the_table(
     assert raynas(capsys, "track", "robust", "--mlflow", "sqlite:///mine.db", *runs).err == ""
     assert accuracies
     assert None not in accuracies
+
+
+def test_a_folder_that_was_copied_in_part_is_told(owner: SweepFolder, capsys: Capture) -> None:
+    first, second, *_ = (record for record in owner.records() if record.status == "finished")
+    for record in (first, second):
+        assert record.deciding is not None
+        record.deciding.genotype.save(owner.path / "trials" / record.id / "genotype.json")
+    assert SweepFolder(owner.path).damage() == []
+    owner.trial(first.id).spool.path.unlink()
+    shutil.rmtree(owner.path / "trials" / second.id)
+    told = raynas(capsys, "status", str(owner.path)).out
+    assert f"damaged: {first.id}: events.jsonl is missing, though the search has ended" in told
+    assert f"damaged: {second.id}: a trial's configuration is missing" in told
 
 
 # Bundles
@@ -305,7 +319,7 @@ def test_resume_takes_places_only(word: str, told: str, on_images: SweepFolder, 
 
 
 def test_a_store_can_be_put_elsewhere_or_off(on_images: SweepFolder) -> None:
-    places = Places().with_(["track.mlflow=sqlite:///x.db"], [], table=False)
+    places = PlacesHere().with_(["track.mlflow=sqlite:///x.db"], [], table=False)
     places.save(on_images.path)
     assert stat.S_IMODE((on_images.path / "places.json").stat().st_mode) == 0o600
     assert on_images.mlflow == f"sqlite:///{Path.cwd()}/x.db"
@@ -314,6 +328,15 @@ def test_a_store_can_be_put_elsewhere_or_off(on_images: SweepFolder) -> None:
     (on_images.path / "places.json").write_text("[")
     with pytest.raises(RaynasError, match="places of a sweep cannot be read"):
         _ = on_images.places
+
+
+def test_a_start_names_the_classes(owner: SweepFolder) -> None:
+    names = _class_names(load_data(DataConfig(name="digits")))
+    assert names == {"class_names": list("0123456789")}
+    first = owner.records()[0]
+    told = {**(first.start or {}), "data": {"hash": "feed", **names}}
+    facts = replace(gather(owner), records=(replace(first, start=told),))
+    assert provenance(facts)["class names"] == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
 
 
 def test_the_report_names_the_folder_s_own_file(owner: SweepFolder) -> None:

@@ -25,7 +25,7 @@ Overrides = Annotated[
         show_default=False,
     ),
 ]
-PlacesHere = Annotated[
+PlaceWords = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="KEY=PLACE",

@@ -169,7 +169,9 @@ def _headline(facts: Facts) -> str:
 
 def _captions(facts: Facts, likeness: Likeness | None) -> dict[str, str]:
     """Return each section's line on what its numbers are and how to read them."""
-    again = "In the sweep’s folder, whose sweep.yaml is the file as it was typed"
+    again = (
+        "In the sweep’s folder, whose sweep.yaml is the file as it was typed (with paths from where that was)"
+    )
     resume = f"“raynas resume {facts.sweep.name}” goes on with what has not ended. "
     resume += f"From the start: {again[0].lower()}{again[1:]}:"
     chance = likeness.chance if likeness else None

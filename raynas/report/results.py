@@ -25,7 +25,7 @@ MOST_SHOWN = 10
 """Trials that a notebook shows of a ranking; `Results.frame` has them all."""
 
 
-def load(path: Path | str) -> "Results":
+def load_results(path: Path | str) -> "Results":
     """Open a sweep's folder, of searches or of trainings, to read what it has found by now.
 
     Nothing is written, ever, and what is read is as of the first question; load again for what has come
@@ -58,7 +58,7 @@ def load(path: Path | str) -> "Results":
 
 
 class Results:
-    """What a sweep of searches or of trainings has found; made by `load`.
+    """What a sweep of searches or of trainings has found; made by `load_results`, which is `raynas.load`.
 
     Fractions are in [0, 1], losses in nats, times in seconds, epochs count from 0 as in the records;
     ``epoch`` of a trial is how many it has finished, as in ``--json``.

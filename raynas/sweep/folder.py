@@ -18,7 +18,7 @@ from raynas.sweep import packs
 from raynas.sweep.file.resolve import filled
 from raynas.sweep.file.uri import without_passwords
 from raynas.sweep.lookups import Lookups
-from raynas.sweep.places import NONE, Places
+from raynas.sweep.places import NONE, PlacesHere
 from raynas.sweep.plan import SWEEP_VERSION, C, Sweep, Trial
 from raynas.sweep.record import T, TrainRecord
 from raynas.sweep.trial_folder import Known, TrialFolder, pretty, read_mapping
@@ -160,13 +160,14 @@ class SweepFolder(Generic[C, T]):
             raise RaynasError(
                 "the password of the sweep's MLflow store cannot be read",
                 got=f"{self._secret}: {error}",
-                next_step=f"write the whole address into it: {address}",
+                next_step=f"write the whole address into it: {address}; or name another store: "
+                f"raynas resume {self.typed} track.mlflow=URI",
             ) from None
 
     @property
-    def places(self) -> Places:
-        """Where this machine has what lies outside of the folder; raises as `Places.read`."""
-        return Places.read(self.path)
+    def places(self) -> PlacesHere:
+        """Where this machine has what lies outside of the folder; raises as `PlacesHere.read`."""
+        return PlacesHere.read(self.path)
 
     def moved(self) -> None:
         """Take note of places that have changed."""

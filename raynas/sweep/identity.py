@@ -4,6 +4,7 @@ import json
 import shlex
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from raynas.errors import RaynasError
@@ -65,18 +66,23 @@ def check_unchanged(sweep: "Sweep", typed: str, source: str, searches: Iterable[
         if what := "; ".join(changes(then, method)):
             found.append(f"{method.name}: {what} (fingerprint {was} then, {method.fingerprint} now)")
     if lines := list(dict.fromkeys(found)):
-        from raynas import __version__
-
-        version = sweep.versions.get("raynas")
+        other = sweep.versions.get("raynas")
         raise RaynasError(
-            f"sweep {typed!r} was begun with raynas {version}; in raynas {__version__} "
+            f"sweep {typed!r} was begun with raynas {other}; in raynas {_installed()} "
             f"{'a method' if len(lines) == 1 else f'{len(lines)} methods'} that it has still to run "
             f"{'computes' if len(lines) == 1 else 'compute'} something else",
             got="\n            ".join(lines),
             expected="the methods as they were, so that its searches compare",
-            next_step=f"begin it anew: {anew(sweep, source)}; or go on with raynas {version}. Nothing was "
+            next_step=f"begin it anew: {anew(sweep, source)}; or go on with raynas {other}. Nothing was "
             f"started or changed, and what has ended can be read as before: raynas report {typed}",
         )
+
+
+def _installed() -> str:
+    """Return this version of raynas, without asking the front door, which knows of sweeps."""
+    with suppress(PackageNotFoundError):
+        return version("raynas")
+    return "of now"
 
 
 def anew(sweep: "Sweep[Any]", source: str) -> str:

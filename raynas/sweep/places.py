@@ -24,7 +24,7 @@ NONE = "null"
 """The place of a store that is not wanted here."""
 
 
-class Places(BaseModel):
+class PlacesHere(BaseModel):
     """Places on this machine, ``data`` by what configurations call them; what is left out is as recorded."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -34,7 +34,7 @@ class Places(BaseModel):
     mlflow: str | None = None
 
     @classmethod
-    def read(cls, folder: Path) -> "Places":
+    def read(cls, folder: Path) -> "PlacesHere":
         """Read a sweep's; raises `RaynasError` for a damaged file."""
         path = folder / FILE
         try:
@@ -58,7 +58,7 @@ class Places(BaseModel):
         here = self.data.get(config.path or "")
         return config if here is None else config.model_copy(update={"path": here})
 
-    def with_(self, words: Sequence[str], paths: Iterable[str | None], *, table: bool) -> "Places":
+    def with_(self, words: Sequence[str], paths: Iterable[str | None], *, table: bool) -> "PlacesHere":
         """Return these with ``words`` as `data.path=DIR`; ``paths`` are those of the sweep's data sets.
 
         Raises `RaynasError` for a word that names no place, for a place where nothing is, and for one the
@@ -83,7 +83,7 @@ class Places(BaseModel):
                     raise RaynasError("the sweep has no table", got=word)
                 case _:
                     new["mlflow"] = NONE if value.lower() in (NONE, "none", "~") else resolve_uri(value)
-        return Places.model_validate(new)
+        return PlacesHere.model_validate(new)
 
 
 def _only(paths: Iterable[str | None]) -> str:

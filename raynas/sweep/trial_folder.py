@@ -157,8 +157,11 @@ class TrialFolder(Generic[C, T]):
 
     def record(self) -> T:
         """Return all there is to know about the trial by now."""
-        record, damage = self.feed.read(), self.known.damage
-        return replace(record, damage=(damage, *record.damage)) if damage else record
+        record, damage = self.feed.read(), [self.known.damage] if self.known.damage else []
+        if record.start is None and not record.reports and (self.path / "genotype.json").is_file():
+            # Written at the end of a search: a folder that was copied in part.
+            damage.append("events.jsonl is missing, though the search has ended: is the copy whole?")
+        return replace(record, damage=(*damage, *record.damage)) if damage else record
 
     def glance(self) -> T:
         """Return a record that has the last report alone where that is the one that counts; else the whole.

@@ -27,8 +27,12 @@ def space_name(config: SearchConfig) -> str:
 
 
 def experiment_name(config: SearchConfig) -> str:
-    """Return the MLflow experiment of a search, ``<space>/<data>``: methods compare on one page."""
-    return f"{space_name(config)}/{config.data.name}"
+    """Return the MLflow experiment of a search, ``<space>/<data>``: methods compare on one page.
+
+    Data of the user's own are called by their folder's name.
+    """
+    own = Path(config.data.path or "").resolve().name if config.data.name == "folder" else ""
+    return f"{space_name(config)}/{own or config.data.name}"
 
 
 def params(record: TrialRecord) -> dict[str, str]:

@@ -13,7 +13,7 @@ from raynas.cli.options import (
     Address,
     OnDevice,
     Overrides,
-    PlacesHere,
+    PlaceWords,
     Runs,
     SweepName,
     TrialFile,
@@ -93,7 +93,7 @@ def sweep(
 
 def resume(
     name: SweepName,
-    places: PlacesHere = None,
+    places: PlaceWords = None,
     address: Address = None,
     local: Annotated[
         bool, typer.Option("--local", help="Go on in this process, one search after another, without Ray.")
