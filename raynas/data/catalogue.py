@@ -186,7 +186,7 @@ def count_of(config: DataConfig) -> Count | None:
     return DATA_SETS[config.name].count if config.name in DATA_SETS else None
 
 
-def shape_of(config: DataConfig) -> tuple[int, int, int] | None:
+def image_shape(config: DataConfig) -> tuple[int, int, int] | None:
     """Return (channels, height, width) of a data set's images; None where only loading it can tell.
 
     Of a folder that is not resized its first image tells. Raises `RaynasError` where that cannot be read.

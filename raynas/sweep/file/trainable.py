@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 from raynas.config import DataConfig
-from raynas.data.catalogue import check_data, count_of, shape_of
+from raynas.data.catalogue import check_data, count_of, image_shape
 from raynas.errors import Problem, RaynasError
 from raynas.spaces import skeletons
 from raynas.spaces.derive import derive
@@ -46,7 +46,7 @@ def network_problems(config: TrainConfig, genotype: Genotype, called: str) -> It
     if skeleton.texts or check_data(data):
         return
     try:
-        shape = shape_of(data)
+        shape = image_shape(data)
     except RaynasError as error:
         yield Problem("data.path", str(error))
         return
