@@ -64,7 +64,7 @@ def account_of(folder: AnySweep) -> Account:
 
 
 class SearchAccount:
-    """SearchAccount: the sweep's own run is the parent, a run per search below it."""
+    """Searches: the sweep's own run is the parent, a run per search below it."""
 
     kind = "search"
 

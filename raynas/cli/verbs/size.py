@@ -26,6 +26,10 @@ def size(
     channels: Annotated[int | None, _option("--channels", "N", 1, "Channels, or units")] = None,
     cells: Annotated[int | None, _option("--cells", "N", 1, "Cells, as the skeleton counts them")] = None,
     classes: Annotated[int | None, _option("--classes", "N", 1, "Classes, or words")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", metavar="NAME", help="As this recipe trains it: its width, depth, images."),
+    ] = None,
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
@@ -42,7 +46,7 @@ def size(
             expected="words",
         )
     asked = {"image": image, "classes": classes, "channels": channels, "cells": cells}
-    usual = _usual(genotype, image)
+    usual = _usual(genotype, image) if recipe is None else _by_recipe(genotype, recipe, image)
     chosen = usual._replace(**{name: number for name, number in asked.items() if number is not None})
     shape = () if skeletons.of(genotype).texts else (3, chosen.image, chosen.image)
     found = size_of(genotype, shape, chosen.classes, chosen.channels, chosen.cells)
@@ -59,6 +63,26 @@ def size(
     say(f"parameters     {found.parameters:,}")
     say(f"multiply-adds  {found.multiply_adds:,}")
     next_step("lookup", named(cell), "--table", "FILE")
+
+
+def _by_recipe(genotype: "Genotype", name: str, image: int | None) -> "Usual":
+    """Return the network that a recipe trains; what it leaves open is as usual for images of its size."""
+    from raynas.errors import RaynasError
+    from raynas.spaces import skeletons
+    from raynas.train.recipe import load_recipe
+
+    if skeletons.of(genotype).texts:
+        raise RaynasError("this cell reads texts: recipes are for images", got=f"--recipe {name}")
+    recipe = load_recipe(name)
+    config, images = recipe.config("any"), recipe.images
+    side = image or (images.side if images else None)
+    usual = skeletons.of(genotype).usually(genotype, side)
+    return usual._replace(
+        image=side or usual.image,
+        classes=images.classes if images else usual.classes,
+        channels=config.channels or usual.channels,
+        cells=config.cells or usual.cells,
+    )
 
 
 def _usual(genotype: "Genotype", image: int | None) -> "Usual":
