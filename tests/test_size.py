@@ -52,6 +52,34 @@ def test_the_cells_of_darts(cell, cifar, imagenet):
 
 
 @pytest.mark.parametrize(
+    ("words", "size"),
+    [
+        (("darts-v2", "--recipe", "darts-cifar"), (3_349_342, 528_359_040)),
+        (("darts-v2", "--recipe", "darts-imagenet"), (4_718_752, 529_911_552)),
+        (("darts-v1", "--recipe", "darts-cifar"), (3_169_414, 500_987_520)),
+        (("darts-v2", "--recipe", "darts-cifar", "--classes", "100"), (3_401_272, 528_410_880)),
+    ],
+)
+def test_what_a_recipe_trains(words, size, capsys):
+    """3.3M on CIFAR and 4.7M on ImageNet are those published for V2."""
+    counted = json.loads(raynas(capsys, "size", *words, "--json").out)
+    assert (counted["parameters"], counted["multiply_adds"]) == size
+
+
+def test_a_recipe_leaves_open_what_it_does_not_say(capsys, tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text("title: own\nsource: here\nchannels: 8\n")
+    counted = json.loads(raynas(capsys, "size", "darts-v2", "--recipe", str(path), "--json").out)
+    assert [counted[key] for key in ("image", "classes", "channels", "cells")] == [32, 10, 8, 20]
+    path.write_text("title: own\nsource: here\nimages: {side: 0, clases: 3}\n")
+    refused = raynas(capsys, "size", "darts-v2", "--recipe", str(path)).err
+    assert "images.side" in refused
+    assert "nearest: classes" in refused
+    assert "darts-cifar" in raynas(capsys, "size", "darts-v2", "--recipe", "darts-cifr").err
+    assert "reads texts" in raynas(capsys, "size", "darts-rnn-v1", "--recipe", "quick").err
+
+
+@pytest.mark.parametrize(
     ("text", "millions"),
     [
         (

@@ -245,7 +245,7 @@ def next_steps(folder: TrainSweep, records: Sequence[TrainRecord]) -> list[tuple
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedSweep:
     """A sweep that trains the winners of another, as the other's report shows it."""
 
     name: str
@@ -257,17 +257,17 @@ class Trained:
     steps: Sequence[tuple[str, str]]
 
 
-def trained_in(folder: SweepFolder) -> list[Trained]:
+def trained_in(folder: SweepFolder) -> list[TrainedSweep]:
     """Return the sweeps that train a sweep's winners, by name; one that cannot be read says so."""
     return [_trained(TrainSweep(folder.path / TRAINED / name)) for name in folder.trained()]
 
 
-def _trained(folder: TrainSweep) -> Trained:
+def _trained(folder: TrainSweep) -> TrainedSweep:
     try:
         sweep, records = folder.sweep(), folder.records()
     except RaynasError as error:
-        return Trained(folder.name, error.what, "", headers_of(()), (), (), ())
-    return Trained(
+        return TrainedSweep(folder.name, error.what, "", headers_of(()), (), (), ())
+    return TrainedSweep(
         folder.name,
         _scope(records),
         _says(records),

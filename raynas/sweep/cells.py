@@ -5,43 +5,37 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from raynas.disk import expanded, read_bounded
+from raynas.disk import expanded
 from raynas.errors import RaynasError, nearest, quoted
 from raynas.spaces import library
+from raynas.spaces.cell_files import cell_file, cell_in_file, cell_in_text, is_cell_text
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.literature import load_cell
-from raynas.spaces.reading import genotype_from_text, load_genotype
 from raynas.spaces.skeletons import found_in
 from raynas.sweep.file.trainable import trained_data
 from raynas.sweep.folder import SweepFolder, trains
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import judge_of, rank
 
-MOST_TEXT = 32 * 2**20
-"""Bytes of the largest file that is looked through for a cell."""
-
 
 def cell_of(given: str, runs: Path = Path("runs")) -> tuple[str, Genotype]:
     """Return the cell that ``given`` names, and what a configuration calls it wherever it is resumed.
 
-    In order: a file (a cell's YAML, a genotype.json, or any text that holds one cell), a sweep of searches by
+    In order: a file (a cell's YAML, a genotype.json, or any text that holds one cell; FILE:NAME is one of
+    several), a sweep of searches by
     its folder or its name under ``runs``, a name on the shelf of cells, a cell's text. Raises `RaynasError`
     with the nearest.
     """
-    if path := _file(given):
-        if path.suffix in {".yaml", ".yml"}:
-            return str(path), load_cell(str(path)).genotype
-        if path.suffix == ".json":
-            return str(path), load_genotype(path)
-        text = read_bounded(path, MOST_TEXT).decode("utf-8", errors="replace")
-        return str(path), genotype_from_text(text)
+    if file := cell_file(given):
+        called = ":".join([str(file.path.absolute()), *([file.name] if file.name else [])])
+        return called, cell_in_file(file)
     folder = _sweep(given, runs)
     if folder is not None and not (trains(folder) and given in library.names("cells")):
         return str(folder.path), winner_of(folder)
     if given in library.names("cells"):
         return given, load_cell(given).genotype
-    if found_in(given):
-        return given, genotype_from_text(given)
+    if is_cell_text(given):
+        return given, cell_in_text(given)
     sweeps = [path.parent.name for path in runs.glob("*/sweep.json")]
     raise RaynasError(
         f"no cell {quoted(given)}",
@@ -84,6 +78,9 @@ def cell_label(given: str) -> str:
     """Return a short name of a cell as configurations call it: its name, its file's, or of a text a hash."""
     if given in library.names("cells"):
         return given
+    file, _, name = given.rpartition(":")
+    if file and name.isidentifier() and not found_in(given):
+        return name  # one of several in a file
     path = Path(given)
     if found_in(given) or "\n" in given:
         return f"cell-{hashlib.sha256(given.encode()).hexdigest()[:8]}"
@@ -94,7 +91,7 @@ def cell_label(given: str) -> str:
 
 def sweep_behind(given: str, runs: Path) -> SweepFolder | None:
     """Return the folder of the searches whose winner a cell is; None where it stands for itself."""
-    folder = None if _file(given) else _sweep(given, runs)
+    folder = None if cell_file(given) else _sweep(given, runs)
     return None if folder is None or trains(folder) else folder
 
 
@@ -103,13 +100,4 @@ def _sweep(given: str, runs: Path) -> SweepFolder | None:
         with suppress(OSError, ValueError, RuntimeError):
             if (folder := SweepFolder(expanded(place).absolute())).exists:
                 return folder
-    return None
-
-
-def _file(name: str) -> Path | None:
-    """Return the absolute path of a file; None for a name that is none, or could be none (texts are long)."""
-    with suppress(OSError, ValueError, RuntimeError):
-        path = expanded(name)
-        if path.is_file():
-            return path.absolute()
     return None

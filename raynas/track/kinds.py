@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from raynas.report.drawer import Drawer
 
 
-class Told(Protocol):
+class Account(Protocol):
     """What the uploader asks of a sweep's kind; every answer is a function of the sweep's folder.
 
     ``kind`` is the tag of the trials' runs. ``owner`` is the sweep whose run is their parent: itself, or the
@@ -58,12 +58,12 @@ class Told(Protocol):
         """Write the sweep's result files to the parent; right to repeat."""
 
 
-def told_of(folder: AnySweep) -> Told:
+def account_of(folder: AnySweep) -> Account:
     """Return what a store is told of a sweep."""
-    return Trainings(folder) if trains(folder) else Searches(folder)
+    return TrainAccount(folder) if trains(folder) else SearchAccount(folder)
 
 
-class Searches:
+class SearchAccount:
     """Searches: the sweep's own run is the parent, a run per search below it."""
 
     kind = "search"
@@ -108,7 +108,7 @@ class Searches:
         parent.send_results(store, run, self.owner, self._yardstick)
 
 
-class Trainings:
+class TrainAccount:
     """Trainings: below the run of the searches their cells come from, or below one of their own."""
 
     kind = "train"
@@ -124,16 +124,16 @@ class Trainings:
 
     def experiment(self, config: TrainConfig) -> str:
         if self._behind is None:
-            return train_content.experiment_name(config)
+            return train_content.training_experiment(config)
         return self._searched(self._behind, config)
 
     def _searched(self, behind: SweepFolder, config: TrainConfig) -> str:
         """Return the experiment of the search that found a cell, so that its run is on the same page."""
         if config.cell not in self._found:
-            names = list(Searches(behind).experiments())
+            names = list(SearchAccount(behind).experiments())
             finders = (each for each in behind.trials() if len(names) > 1 and self._is_of(each, config.cell))
             first = next((content.experiment_name(each.config()) for each in finders), None)
-            self._found[config.cell] = first or (names or [train_content.experiment_name(config)])[0]
+            self._found[config.cell] = first or (names or [train_content.training_experiment(config)])[0]
         return self._found[config.cell]
 
     def _is_of(self, search: TrialFolder, cell: str) -> bool:
@@ -144,22 +144,22 @@ class Trainings:
     def experiments(self) -> Iterator[str]:
         if self._behind is None:
             configs = (trial.config() for trial in self._folder.trials())
-            yield from dict.fromkeys(map(train_content.experiment_name, configs))
+            yield from dict.fromkeys(map(train_content.training_experiment, configs))
         else:
-            yield from Searches(self._behind).experiments()
+            yield from SearchAccount(self._behind).experiments()
 
     def params(self, record: TrainRecord) -> dict[str, str]:
-        return train_content.params(record)
+        return train_content.training_params(record)
 
     def tags(self, record: TrainRecord) -> dict[str, str]:
-        found = train_content.tags(record, self.called)
+        found = train_content.training_tags(record, self.called)
         network = self._folder.trial(record.id).network
         if record.status == "finished":
             found["raynas.network"] = str(network)
         return found
 
     def row(self, record: TrainRecord, report: Any) -> dict[str, float]:
-        return train_content.row(record, report)
+        return train_content.training_row(record, report)
 
     def there(self, store: MlflowStore, run: Run, record: TrainRecord) -> Files:
         return Files(set(), set())

@@ -9,12 +9,12 @@ from raynas.train.config import TrainConfig
 from raynas.train.records import TrainReport
 
 
-def experiment_name(config: TrainConfig) -> str:
+def training_experiment(config: TrainConfig) -> str:
     """Return the experiment of a training that comes from no search: cells compare on one page per data."""
     return f"train/{config.data.name}"
 
 
-def params(record: TrainRecord) -> dict[str, str]:
+def training_params(record: TrainRecord) -> dict[str, str]:
     """Return the parameters of a run: the same keys in every run, and values that a resume never changes."""
     config = record.config
     own = config.model_dump(mode="json", exclude={"cell", "data", "deterministic"})
@@ -27,7 +27,7 @@ def params(record: TrainRecord) -> dict[str, str]:
     return {key: "none" if value is None else str(value) for key, value in values.items()}
 
 
-def metrics(record: TrainRecord, report: TrainReport) -> dict[str, float]:
+def training_metrics(record: TrainRecord, report: TrainReport) -> dict[str, float]:
     """Return the metrics of an epoch, finite or not; those of the test images and the size at the last."""
     found = {
         "loss/train": report.train_loss,
@@ -46,25 +46,25 @@ def metrics(record: TrainRecord, report: TrainReport) -> dict[str, float]:
     return {key: float(value) for key, value in found.items() if value is not None}
 
 
-def tags(record: TrainRecord, sweep: str) -> dict[str, str]:
+def training_tags(record: TrainRecord, sweep: str) -> dict[str, str]:
     """Return the tags of a run: everything about it that may change while it runs or resumes."""
     found = standing_tags(record, "train", sweep) | {"raynas.recipe": record.config.recipe}
     if cell := (record.start or {}).get("cell"):
         found["raynas.cell"] = str(cell)
-    values = (metrics(record, report) for report in record.reports)
+    values = (training_metrics(record, report) for report in record.reports)
     if lost := sorted({key for each in values for key in not_finite(each)}):
         found["raynas.nonfinite"] = ", ".join(lost)
     if record.status != "running":
-        found["mlflow.note.content"] = note(record)
+        found["mlflow.note.content"] = training_note(record)
     return found
 
 
-def row(record: TrainRecord, report: TrainReport) -> dict[str, float]:
+def training_row(record: TrainRecord, report: TrainReport) -> dict[str, float]:
     """Return what of an epoch's metrics MLflow can hold."""
-    return finite(metrics(record, report))
+    return finite(training_metrics(record, report))
 
 
-def note(record: TrainRecord) -> str:
+def training_note(record: TrainRecord) -> str:
     """Return two lines about a training, in Markdown."""
     config = record.config
     head = (

@@ -9,7 +9,7 @@ from raynas.sweep.folder import AnySweep
 from raynas.track import parent
 from raynas.track.artifacts import Files
 from raynas.track.content import run_status
-from raynas.track.kinds import told_of
+from raynas.track.kinds import account_of
 from raynas.track.progress import Uploaded, Uploads
 from raynas.track.store import BATCH, MlflowStore, Run
 
@@ -45,7 +45,7 @@ class Uploader:
         self._folder = folder
         self._uri = uri
         self._sweep = folder.sweep()
-        self._told = told_of(folder)
+        self._account = account_of(folder)
         self._progress = Uploads(folder, uri)
         self.runs = 0
         self.epochs = 0
@@ -66,10 +66,10 @@ class Uploader:
         Raises `RaynasError` when the sweep's table of trained accuracies is needed and gone: epochs are sent
         once, and so is looking up a cell that is new.
         """
-        self._told.open()
+        self._account.open()
         if self._store is None:
             self._store = MlflowStore(self._uri)
-            for name in self._told.experiments():
+            for name in self._account.experiments():
                 self._take_stock(name)
             for trial in self._folder.trials():
                 self._parent(trial.config())
@@ -127,9 +127,9 @@ class Uploader:
             self.send({trial.id for trial in self._folder.trials()}, closing=True)
         finally:
             for name, run in self._parents.items():
-                if (status := self._told.status(run, self._statuses(name))) is not None:
+                if (status := self._account.status(run, self._statuses(name))) is not None:
                     self._connected.set_status(run, status, self._latest())
-                self._told.results(self._connected, run)
+                self._account.results(self._connected, run)
                 self.steps += 1
 
     @property
@@ -157,15 +157,18 @@ class Uploader:
         store = self._connected
         for run in store.runs(store.experiment(name), self._sweep.created):
             tags = run.tags
-            if (tags.get("raynas.sweep"), tags.get("raynas.kind")) == (self._told.called, self._told.kind):
+            if (tags.get("raynas.sweep"), tags.get("raynas.kind")) == (
+                self._account.called,
+                self._account.kind,
+            ):
                 self._children.setdefault(tags["raynas.trial"], _Child(run))
 
     def _parent(self, config: Any) -> Run:
         """Return the run in the trial's experiment that holds the sweep's trials together."""
-        name = self._told.experiment(config)
+        name = self._account.experiment(config)
         if name in self._parents:
             return self._parents[name]
-        store, owner = self._connected, self._told.owner
+        store, owner = self._connected, self._account.owner
         experiment, sweep = store.experiment(name), owner.sweep()
         tags = parent.sweep_tags(owner)
         same = ("raynas.sweep", "raynas.kind")
@@ -198,14 +201,14 @@ class Uploader:
         if not feed.offset:
             return
         store = self._connected
-        tags = self._told.tags(record) | {
+        tags = self._account.tags(record) | {
             "raynas.created": self._sweep.created,
             "mlflow.parentRunId": self._parent(record.config).id,
         }
         child = self._child(feed, tags)
         if child.epochs is None:
             child.epochs = store.steps(child.run, _EPOCH_MARK)
-        store.params(child.run, self._told.params(record))
+        store.params(child.run, self._account.params(record))
         self._send_epochs(child, child.epochs, feed, tags)
         store.set_status(child.run, run_status(record, closing), feed.latest)
         self._progress.trials[trial_id] = Uploaded(
@@ -216,7 +219,7 @@ class Uploader:
         self, child: _Child, there: set[int], feed: SpoolFeed[Any], tags: dict[str, str]
     ) -> None:
         rows = [
-            (step, feed.time(report), self._told.row(feed.record, report))
+            (step, feed.time(report), self._account.row(feed.record, report))
             for step, report in enumerate(feed.record.ran)
             if step not in there
         ]
@@ -238,9 +241,11 @@ class Uploader:
         feed = trial.feed
         feed.read()  # it may have been let go of, and be another by now
         if child.files is None:
-            child.files = self._told.there(self._connected, child.run, feed.record)
+            child.files = self._account.there(self._connected, child.run, feed.record)
         ended = child.run.status != "RUNNING"
-        self.steps += self._told.send(self._connected, child.run, child.files, trial_id, ended, self._draws)
+        self.steps += self._account.send(
+            self._connected, child.run, child.files, trial_id, ended, self._draws
+        )
         if ended:
             self._progress.trials[trial_id].offset = feed.offset
             trial.let_go()
@@ -259,7 +264,7 @@ class Uploader:
             folder = self._folder.trial(trial.id)
             if not folder.planned:
                 yield None
-            elif self._told.experiment(folder.config()) == experiment:
+            elif self._account.experiment(folder.config()) == experiment:
                 child = self._children.get(trial.id)
                 yield None if child is None else child.run.status
 

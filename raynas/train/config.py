@@ -14,8 +14,7 @@ class TrainData(DataConfig):
 
     All training images train, unless a share ``valid`` is held out to be looked at after every epoch; the
     test images are looked at only once, after the last epoch. So it is with the words of a text; of one that
-    comes in a single piece a share ``test`` at its end is kept for the test, and ``valid`` is what goes before
-    it.
+    comes in a single piece a share ``test`` at its end is kept for the test, and ``valid`` precedes it.
     """
 
     valid: Annotated[

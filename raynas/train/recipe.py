@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, PositiveInt, ValidationError
 
+from raynas.config import Frozen
 from raynas.errors import FileProblems, Problem
 from raynas.spaces.library import explain, locate, read_yaml
 from raynas.train.config import TrainConfig
 
-_SAYS = ("title", "source", "note")
+_SAYS = ("title", "source", "note", "images")
 _OWN = frozenset({"cell", "recipe", "seed", "threads", "deterministic", "compile", "devices"})
 """What is not a recipe's to say: it is the training's, or the machine's."""
 
@@ -18,15 +19,26 @@ _WHICH = frozenset({"name", "path", "download", "size", "storage", "options", "s
 """Keys of the data that say which they are, or where."""
 
 
+class Pictures(Frozen):
+    """The images that a recipe was made for: pixels of a ``side``, and their classes."""
+
+    side: PositiveInt = Field(le=4096)
+    classes: PositiveInt = Field(le=1_000_000)
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """A training protocol: its values by the keys of `TrainConfig`, and where they come from."""
+    """A training protocol: its values by the keys of `TrainConfig`, and where they come from.
+
+    ``images`` is None where they are the usual ones of a cell's skeleton.
+    """
 
     name: str
     title: str
     source: str
     note: str
     values: Mapping[str, Any]
+    images: Pictures | None = None
 
     def config(self, cell: str, **changes: Any) -> TrainConfig:
         """Return a training of a cell by this recipe, with ``changes``; raises `pydantic.ValidationError`."""
@@ -73,9 +85,15 @@ def load_recipe(name: str) -> Recipe:
         TrainConfig(**{"cell": "any", **{key: v for key, v in values.items() if key not in _OWN}})
     except ValidationError as error:
         problems += explain(error, TrainConfig)
+    images = None
+    try:
+        images = Pictures.model_validate(content["images"]) if "images" in content else None
+    except ValidationError as error:
+        problems += [Problem(f"images.{p.path}".rstrip("."), p.message) for p in explain(error, Pictures)]
     if problems:
         raise FileProblems(str(path), problems)
-    return Recipe(path.stem, content["title"], content["source"], str(content.get("note") or ""), values)
+    note = str(content.get("note") or "")
+    return Recipe(path.stem, content["title"], content["source"], note, values, images)
 
 
 def _as_mapping(data: Any) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from raynas.cli.cell import cell_from_pipe, piped
 from raynas.cli.options import DEFAULT_RUNS, Address, OnDevice, Overrides, Runs
 from raynas.cli.output import console, next_step, runs_option, say
 from raynas.disk import DiskFull
@@ -27,7 +28,8 @@ def retrain(
         str,
         typer.Argument(
             metavar="CELL|SWEEP",
-            help="A cell's name, a file, a cell's text, or a sweep (its best cell).",
+            help="A cell's name, a file (FILE:NAME is one of several), a cell's text, `-` for standard "
+            "input, or a sweep (its best cell).",
         ),
     ],
     overrides: Overrides = None,
@@ -95,11 +97,14 @@ def _planned(
 
     from raynas.config import folder_name
     from raynas.spaces import skeletons
+    from raynas.spaces.reading import genotype_to_text
     from raynas.sweep.cells import best_of, cell_label, cell_of, searched_data, sweep_behind
     from raynas.sweep.file.keys import apply_overrides
     from raynas.sweep.file.training import SECTIONS, resolve_training
     from raynas.sweep.folder import TRAINED
 
+    # What stood on standard input is on record as a text, which a resume can read again.
+    cell = genotype_to_text(cell_from_pipe(cell)) if piped(cell) else cell
     called, genotype = cell_of(cell, runs)
     recipe = recipe or ("quick-text" if skeletons.of(genotype).texts else "quick")
     behind = sweep_behind(cell, runs)

@@ -27,6 +27,10 @@ def size(
     channels: Annotated[int | None, _option("--channels", "N", 1, "Channels, or units")] = None,
     cells: Annotated[int | None, _option("--cells", "N", 1, "Cells, as the skeleton counts them")] = None,
     classes: Annotated[int | None, _option("--classes", "N", 1, "Classes, or words")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", metavar="NAME", help="As this recipe trains it: its width, depth, images."),
+    ] = None,
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
@@ -46,9 +50,10 @@ def size(
             expected="words",
         )
     asked = {"image": image, "classes": classes, "channels": channels, "cells": cells}
-    known = _searched(cell, runs) if not skeletons.of(genotype).texts else {}
+    known = _searched(cell, runs) if recipe is None and not skeletons.of(genotype).texts else {}
     asked = {name: known.get(name) if number is None else number for name, number in asked.items()}
-    usual = _usual(genotype, asked["image"])
+    side = asked["image"]
+    usual = _usual(genotype, side) if recipe is None else _by_recipe(genotype, recipe, side)
     chosen = usual._replace(**{name: number for name, number in asked.items() if number is not None})
     shape = () if skeletons.of(genotype).texts else (known.get("colours", 3), chosen.image, chosen.image)
     found = size_of(genotype, shape, chosen.classes, chosen.channels, chosen.cells)
@@ -80,6 +85,26 @@ def _searched(cell: str, runs: Path) -> dict[str, int]:
     if (shape := image_shape(record.config.data)) is not None:
         found |= {"colours": shape[0], "image": max(shape[1:])}
     return found
+
+
+def _by_recipe(genotype: "Genotype", name: str, image: int | None) -> "Usual":
+    """Return the network that a recipe trains; what it leaves open is as usual for images of its size."""
+    from raynas.errors import RaynasError
+    from raynas.spaces import skeletons
+    from raynas.train.recipe import load_recipe
+
+    if skeletons.of(genotype).texts:
+        raise RaynasError("this cell reads texts: recipes are for images", got=f"--recipe {name}")
+    recipe = load_recipe(name)
+    config, images = recipe.config("any"), recipe.images
+    side = image or (images.side if images else None)
+    usual = skeletons.of(genotype).usually(genotype, side)
+    return usual._replace(
+        image=side or usual.image,
+        classes=images.classes if images else usual.classes,
+        channels=config.channels or usual.channels,
+        cells=config.cells or usual.cells,
+    )
 
 
 def _usual(genotype: "Genotype", image: int | None) -> "Usual":
