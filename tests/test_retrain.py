@@ -12,6 +12,7 @@ import pytest
 import torch
 from helpers.cli_folders import IDS, environment, make_sweep, play, raynas
 from helpers.train_folders import make_trainings
+from PIL import Image
 
 from raynas.data.load import load_data
 from raynas.disk import write_atomic
@@ -253,6 +254,41 @@ def test_what_cannot_be_built_is_told_before_anything_starts(capsys, monkeypatch
     assert refused.code == 2
     assert "'darts-v2' cannot be trained on mine:load" in refused.err
     assert not Path("runs/darts-v2-quick").exists()
+
+
+BROKEN = "title: a\nsource: b\nepochs: 2\nepoch: 3\n"
+NO_SUCH_OPERATION = "|sep_conv_9x9~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["darts-v3"], "nearest:  darts-v2"),
+        ([NO_SUCH_OPERATION], "unknown operation 'sep_conv_9x9'"),
+        (["darts-v2", "space=nas-bench-201"], "space: unknown key"),
+        (["darts-v2", "epoch=3"], "epoch: unknown key; nearest: epochs"),
+        (["darts-v2", "--recipe", "quik"], "nearest:  quick"),
+        (["darts-v2", "--recipe", "./broken.yaml"], "broken.yaml: 1 problem\n      epoch: unknown key"),
+        (["darts-v2", "auxiliary=0.4"], "too small for an auxiliary head"),
+        (["darts-v2", "data.name=folder", "data.path=tiny"], "images are too small for two reductions"),
+        (["nasnet-a", "data.name=folder", "data.path=nowhere"], "nowhere does not exist"),
+        (["enas-macro", "cells=24"], "exactly 1 cell"),
+    ],
+    ids=lambda given: " ".join(given)[:30] if isinstance(given, list) else "",
+)
+def test_what_cannot_be_trained_is_one_error_and_leaves_nothing(capsys, words, told):
+    Path("broken.yaml").write_text(BROKEN)
+    for name in ("cat", "dog"):
+        folder = Path("tiny") / name
+        folder.mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (3, 3), (9 * number, 0, 0)).save(folder / f"{number}.png")
+    recipe = [] if "--recipe" in words else ["--recipe", "quick"]
+    refused = raynas(capsys, "retrain", *words, *recipe, "--local")
+    assert refused.code == 2
+    assert told in refused.err
+    assert "Traceback" not in refused.err
+    assert not Path("runs").exists() or not list(Path("runs").iterdir())
 
 
 @pytest.mark.slow

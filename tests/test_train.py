@@ -164,6 +164,20 @@ def test_images_too_small_for_the_head_are_refused(digits):
         Training([config(auxiliary=0.4)], DARTS_V2, digits)
 
 
+def test_a_last_batch_of_one_image_is_refused_where_it_cannot_train():
+    """The second head's last features are of 1×1 pixels; without it one image trains."""
+    with pytest.raises(RaynasError, match=r"a batch of one image cannot train(.|\n)*another batch="):
+        Training([config(auxiliary=0.4, cells=3, batch=4)], DARTS_V2, colour(5))
+    [report] = Training([config(cells=3, batch=4)], DARTS_V2, colour(5)).advance()
+    assert isinstance(report, TrainReport)
+
+
+def test_asking_whether_one_image_trains_changes_nothing():
+    one, whole = (Training([config(cells=3, batch=b)], DARTS_V2, colour(5)).lanes[0].state() for b in (4, 5))
+    for name, tensor in whole["network"].items():
+        assert torch.equal(one["network"][name], tensor), name
+
+
 def test_label_smoothing_and_the_rest_of_an_epoch(digits):
     """An epoch has every image once, the last batch the rest; the loss is the smoothed mean over images."""
     smooth = config(

@@ -34,7 +34,7 @@ from raynas.search.streams import stream
 from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.train.config import TrainConfig
-from raynas.train.network import TrainedNetwork
+from raynas.train.network import TrainedNetwork, check_smallest_batch
 from raynas.train.records import TrainReport
 from raynas.train.schedule import drop_path, learning_rate
 from raynas.train.text_lane import TextLane
@@ -371,7 +371,10 @@ def build(
             config.channels or usual.channels,
             config.cells or usual.cells,
         )
-        return TrainedNetwork(network, drops, auxiliary=config.auxiliary > 0, shape=dataset.shape)
+        trained = TrainedNetwork(network, drops, auxiliary=config.auxiliary > 0, shape=dataset.shape)
+        train, _ = divided(len(dataset.labels), config)
+        check_smallest_batch(trained, len(train) % config.batch or config.batch, dataset.shape)
+        return trained
 
 
 def divided(count: int, config: TrainConfig) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

@@ -110,6 +110,31 @@ class TrainedNetwork(nn.Module):
         return output * ((drawn < keep).to(output.dtype) / keep)
 
 
+def check_smallest_batch(trained: TrainedNetwork, smallest: int, shape: tuple[int, int, int]) -> None:
+    """Raise `RaynasError` where batch norm cannot train on the smallest batch of an epoch.
+
+    That is a single image of ``shape`` (channels, height, width) where features are of 1×1 pixels, as in the
+    auxiliary head's: they have no variance. Nothing of the network is changed.
+    """
+    if smallest > 1:
+        return
+    before = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
+    weight = trained.network.head.weight
+    try:
+        with torch.no_grad():
+            trained.train()(torch.zeros(1, *shape, dtype=weight.dtype, device=weight.device))
+    except ValueError as error:
+        raise RaynasError(
+            "a batch of one image cannot train this network: where features are of 1×1 pixels, batch norm "
+            "has one value per channel",
+            got="1 image in the smallest batch of an epoch",
+            expected="2 or more",
+            next_step="choose another batch= or data.limit=, so that an epoch's last batch has 2 or more",
+        ) from error
+    finally:
+        trained.load_state_dict(before)
+
+
 def dropped(network: nn.Module) -> Iterator[nn.Module]:
     """Yield the operations that drop path acts on: all of every cell but identities (darts, cnn/model.py)."""
     for cell in network.modules():
