@@ -23,7 +23,7 @@ What follows runs on CUDA only and no test reaches it; until this page comes fro
 - streams: a process uses the default stream alone; several processes share the card by its scheduler;
 - pinned memory: images live on the card, streamed folders are copied from pageable memory;
 - bfloat16 and `torch.compile` on the supernet; recomputing under them;
-- one training over several cards (`devices`): NCCL, its speed, and that a killed process ends the others.
+- one training over several cards (`devices`): NCCL, its speed, a killed process there.
 """
 """What only a card can show; the sections above say which of it they saw."""
 
