@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 from helpers.cli_folders import IDS, make_sweep, play
-from helpers.track_folders import end, report
+from helpers.track_folders import end, epochs, report, start
 from rich.console import Console
 
 from raynas.bilevel.records import Curvature
 from raynas.cli.display import LINE_EVERY, LiveDisplay, ProgressView
 from raynas.cli.progress import MARK, SweepProgress, rising
 from raynas.sweep.folder import SweepFolder
+from raynas.sweep.pulse import Heart, pulse_of
 from raynas.sweep.record import TrialRecord
 
 LONG = "darts-2nd-wd0.0027-lr0.025-a-very-long-name-of-a-trial-s0"
@@ -244,3 +245,85 @@ def test_a_terminal_is_left_as_it_was(folder: SweepFolder, clock: Clock) -> None
     display.on_end(folder)
     said = printed(console)
     assert said.count("\x1b[?25l") == said.count("\x1b[?25h") == 1
+
+
+def test_phases_are_told_before_anything_runs(folder: SweepFolder, clock: Clock) -> None:
+    console = screen(200, terminal=False)
+    display = LiveDisplay(console, clock)
+    display.on_phase("starting Ray")
+    clock.now += 20
+    display.on_phase("loading the data")
+    display.on_start(folder)
+    assert printed(console).splitlines() == [
+        "[00:00] starting Ray",
+        "[00:20] loading the data",
+        "four · 0 of 4 done · 4 waiting · 20.0 s elapsed",
+    ]
+
+
+def test_a_terminal_shows_the_phase_in_place_of_none_running(folder: SweepFolder) -> None:
+    progress = SweepProgress(folder.sweep(), folder.records())
+    assert lines_of(ProgressView(progress, 5.0, "starting the first"), 120) == [
+        "four · 0 of 4 done · starting the first · 4 waiting · 5.0 s elapsed"
+    ]
+    play(folder, IDS[0], [0.9], status=None)
+    progress = SweepProgress(folder.sweep(), folder.records())
+    assert "starting the first" not in lines_of(ProgressView(progress, 5.0, "starting the first"), 120)[0]
+    assert "1 running · 3 waiting" in lines_of(ProgressView(progress, 5.0, "starting the first"), 120)[0]
+    assert "stopping" in lines_of(ProgressView(progress, 5.0, "stopping: now"), 120)[0]
+
+
+def test_a_row_says_what_a_trial_is_at_within_its_epoch(folder: SweepFolder, clock: Clock) -> None:
+    play(folder, IDS[0], [0.9], status=None)
+    heart = Heart([folder.trial(IDS[0])], compiling=True)
+    rows = []
+    beats = [(1, "training", 0.0), (1, "training", 0.4), (1, "validating", 1.0), (0, "training", 0.5)]
+    for beat in beats:
+        heart.beat(*beat)
+        display = LiveDisplay(screen(140), clock)
+        display.on_start(folder)
+        view = display._view()
+        display.close()
+        assert isinstance(view, ProgressView)
+        rows.append(next(line for line in lines_of(view, 140) if line.startswith(IDS[0])))
+    # The last is of an epoch that is over: left behind by a kill, and so no more is known.
+    for row, said in zip(rows, ("compiling", "training 40%", "validating", "building"), strict=True):
+        assert row.endswith(said)
+    heart.stop()
+    assert sorted(path.name for path in folder.trial(IDS[0]).path.iterdir()) == ["events.jsonl", "trial.json"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"attempt": 1}', "{" * 500, '{"attempt":1,"epoch":0,"doing":"x","share":9}']
+)
+def test_a_pulse_that_is_not_whole_is_none(folder: SweepFolder, text: str) -> None:
+    (folder.trial(IDS[0]).path / "now.json").write_text(text)
+    assert pulse_of(folder.trial(IDS[0]), 1, 0) is None
+
+
+def test_time_left_is_that_of_what_is_left(tmp_path: Path) -> None:
+    """Quick methods that are through say nothing of a slow one, and one that runs bounds the end."""
+    folder = make_sweep(tmp_path / "runs", ["grid.method=[darts, darts-2nd]", "weight_decay=0.001"])
+    quick, slow = folder.trials()[:2], folder.trials()[2:]
+    for trial in quick:
+        play(folder, trial.id, [0.9] * 4)
+    start(folder, slow[0].id)
+    epochs(folder, slow[0].id, report(0, seconds=100.0))
+    start(folder, slow[1].id)
+    progress = SweepProgress(folder.sweep(), folder.records())
+    # Three epochs and four of 100 s, two at once: but one of them has four left. Half an epoch is behind it.
+    assert progress.seconds_left(0.0) == pytest.approx(400)
+    assert progress.seconds_left(0.0, {slow[1].id: 0.5}) == pytest.approx(350)
+
+
+def test_another_kind_of_device_is_told_once(folder: SweepFolder, clock: Clock) -> None:
+    console = screen(200, terminal=False)
+    for trial in IDS[:2]:
+        start(folder, trial)
+    display = LiveDisplay(console, clock)
+    display.on_start(folder)
+    for trial in IDS[:2]:
+        folder.trial(trial).spool.append("start", trial=trial, attempt=2, device="cuda (NVIDIA H200)")
+        display.on_trial(folder.trial(trial).record())
+        display.on_trial(folder.trial(trial).record())
+    assert printed(console).count("begun on cpu, goes on on cuda (NVIDIA H200): its bits may differ") == 1

@@ -330,14 +330,26 @@ def test_check_counts_the_searches(capsys: Capture, here: Path) -> None:
     says += "; selected by the validation loss, that of the mixture of all operations (darts)"
     data = "digits: 1,438 training images in 10 classes, 359 test images that a search does not look at"
     next_step = "next: raynas sweep four.yaml epochs=7 --dry-run"
-    assert outcome.out.splitlines() == [f"ok: {says}", f"data: {data}", next_step]
+    # 1,438 images, half of them in batches of 64: 11 steps.
+    steps = (
+        "11 steps per epoch, 77 of α in all, at α rate 0.0003: α will hardly move (each by 0.023 at most; a "
+    )
+    steps += "published search's by 5.85). arch_learning_rate=0.03, more epochs, or a smaller batch"
+    assert outcome.out.splitlines() == [f"ok: {says}", f"data: {data}", f"data: {steps}", next_step]
     assert "1 epoch each" in raynas(capsys, "check", "four.yaml", "epochs=1").out
     assert "1/3 epochs each" in raynas(capsys, "check", "four.yaml", "epochs=null", "grid.epochs=[3,1]").out
     outcome = raynas(capsys, "check", "four.yaml", "grid.method=[darts,gdas]")
     assert "their validation losses do not compare" in outcome.out
     assert raynas(capsys, "check", "four.yaml", "select.by=discrete_loss").out.count("selected by") == 0
     verdict = parsed(capsys, "check", "four.yaml", "epochs=7")
-    facts = {"ok": True, "file": "four.yaml", "kind": "trial", "says": says, "data": [data], "problems": []}
+    facts = {
+        "ok": True,
+        "file": "four.yaml",
+        "kind": "trial",
+        "says": says,
+        "data": [data, steps],
+        "problems": [],
+    }
     assert verdict == facts
 
 

@@ -119,14 +119,18 @@ def test_sigterm_ends_a_sweep_with_its_summary(tmp_path: Path, local: bool, whol
     if local:
         small += ["seed=0", "weight_decay=1e-3"]
     command = [sys.executable, "-m", "raynas", "search" if local else "sweep", "four.yaml", *small]
-    words = environment() | {"OMP_NUM_THREADS": "1", "HOME": str(tmp_path)}
+    mine = {name: value for name, value in os.environ.items() if not name.startswith("RAY")}
+    words = mine | environment() | {"OMP_NUM_THREADS": "1", "PATH": os.environ["PATH"]}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=words, cwd=tmp_path,
         start_new_session=True,
     ) as process:  # fmt: skip
-        wait_for(lambda: any(tmp_path.glob("runs/*/trials/*/events.jsonl")))
-        (os.killpg if whole_group else os.kill)(process.pid, signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
+        try:
+            wait_for(lambda: any(tmp_path.glob("runs/*/trials/*/events.jsonl")) or process.poll() is not None)
+            (os.killpg if whole_group else os.kill)(process.pid, signal.SIGTERM)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     lines = out.splitlines()
     assert process.returncode == 143, err
     assert "stopping: every epoch that is over is on record" in out

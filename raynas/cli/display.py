@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
@@ -17,7 +18,7 @@ from raynas.launch.observer import Observer
 from raynas.report.text import MISSING, duration, format_number, percent, spread
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.pulse import Pulse, pulse_of
-from raynas.sweep.record import TrialRecord
+from raynas.sweep.record import Record, TrialRecord
 from raynas.sweep.status import ENDED
 
 MOST_RUNNING_ROWS = 16
@@ -51,6 +52,7 @@ class LiveDisplay(Observer):
         self._folder: SweepFolder | None = None
         self._line_at = float("-inf")
         self._phase, self._began, self._explained = "", clock(), False
+        self._told: set[str] = set()
 
     def on_phase(self, what: str) -> None:
         self._phase = what
@@ -92,6 +94,9 @@ class LiveDisplay(Observer):
         seen = before.status if before else "waiting"
         if record.start and record.start != (before.start if before else None):
             self.on_repaired([f"{record.id}: {what}" for what in record.start.get("mended", ())])
+        if before and (told := moved(before, record)) and told not in self._told:
+            self._told.add(told)
+            self._print([self._stamp(told, "yellow")])
         if record.status in ENDED and seen not in ENDED:
             self._say_end(record)
         elif len(record.errors) > (len(before.errors) if before else 0):
@@ -238,6 +243,14 @@ def _rows(running: list[TrialRecord], width: int, pulses: Mapping[str, Pulse | N
     if rises:
         table.caption, table.caption_justify = RISES, "left"
     return table
+
+
+def moved(before: Record[Any, Any], now: Record[Any, Any]) -> str:
+    """Say that a trial goes on on another kind of device than it began on; "" where it does not."""
+    there, here = (each.start.get("device") if each.start else None for each in (before, now))
+    if not there or not here or there == here:
+        return ""
+    return f"begun on {there}, goes on on {here}: its bits may differ from those of an uninterrupted run"
 
 
 def doing(pulse: Pulse | None) -> str:

@@ -1,7 +1,10 @@
 """How far α can move in the steps that a sweep's searches have: said before they run."""
 
+from typing import Any
+
 from raynas.data.catalogue import counted
 from raynas.errors import plural
+from raynas.methods import resolve
 from raynas.sweep.plan import Sweep
 
 LEAST_REACH = 0.3
@@ -29,7 +32,7 @@ def alpha_steps(sweep: Sweep) -> list[str]:
         every = each * max(config.epochs - config.warmup, 0)
         rate = config.arch_learning_rate
         line = f"{plural(each, 'step')} per epoch, {every:,} of α in all, at α rate {rate:g}"
-        if every * rate < LEAST_REACH:
+        if every * rate < LEAST_REACH and _by_adam(config.method):
             wanted = float(f"{min(PUBLISHED_REACH / max(every, 1), HIGHEST_RATE):.0e}")
             faster = f"arch_learning_rate={wanted:g}, " if wanted > rate else ""
             line += (
@@ -38,3 +41,9 @@ def alpha_steps(sweep: Sweep) -> list[str]:
             )
         said.append(line)
     return list(dict.fromkeys(said))
+
+
+def _by_adam(name: str | dict[str, Any]) -> bool:
+    """Tell whether a method moves logits by Adam, no step of which is longer than its rate."""
+    method = resolve(name)
+    return method.updater.use == "adam" and method.store.use == "table" and method.estimator is not None

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from raynas.cli.display import STOPPING, doing
+from raynas.cli.display import STOPPING, doing, moved
 from raynas.cli.output import say, show_table, table
 from raynas.cli.tables import MOST_DAMAGE, MOST_ROWS, with_log
 from raynas.errors import plural, printable, short
@@ -46,6 +46,7 @@ class TrainDisplay(Observer[TrainConfig, TrainRecord]):
         self._name, self._planned, self._began, self._line_at = "", 0, clock(), float("-inf")
         self._phase = ""
         self._folder: TrainSweep | None = None
+        self._told: set[str] = set()
 
     def on_phase(self, what: str) -> None:
         self._phase = what
@@ -82,6 +83,9 @@ class TrainDisplay(Observer[TrainConfig, TrainRecord]):
     def on_trial(self, record: TrainRecord) -> None:
         before = self._records.get(record.id)
         self._records[record.id] = record
+        if before and (told := moved(before, record)) and told not in self._told:
+            self._told.add(told)
+            self._print(told)
         if record.status in BROKEN and (before is None or before.status not in ENDED):
             self._print(f"{record.id}  {record.status}: {record.reason.splitlines()[0]}")
         elif self._interactive or before is None or len(record.reports) == len(before.reports):

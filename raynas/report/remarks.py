@@ -104,9 +104,9 @@ def alphas_uniform(evidence: Evidence) -> str:
     """Say when the winner's α has hardly moved, so that small differences chose its cell."""
     report, config = evidence.winner.deciding, evidence.winner.config
     rows = [row for group in (report.weights.values() if report else ()) for row in group if len(row) > 1]
-    # Rows of sigmoids do not sum to 1; what was pruned is 0.
+    # Rows of sigmoids do not sum to 1.
     rows = [row for row in rows if math.isclose(sum(row), 1, abs_tol=1e-3)]
-    if not rows or (most := max(max(row) * sum(each > 0 for each in row) for row in rows)) > EVEN:
+    if not rows or (most := max(max(row) * len(row) for row in rows)) > EVEN:
         return ""
     steps = evidence.steps
     after = f" after {plural(steps, 'step')}" if steps else ""

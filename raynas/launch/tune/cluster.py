@@ -17,7 +17,7 @@ from typing import Any
 
 import ray
 import yaml
-from ray._private import services, utils
+from ray._private import services, utils, worker
 from ray._private.authentication.authentication_token_generator import generate_new_authentication_token
 from ray._private.ray_logging import stdout_deduplicator
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
@@ -99,7 +99,7 @@ def cluster(address: str | None) -> Iterator[bool]:
             # one, as Ray asks the kernel to see to; and a cluster elsewhere notices.
             if not terminated():
                 with _interrupts_later():
-                    ray.shutdown()
+                    _shut_down()
 
 
 def concurrency(ask: Ask, wanted: int | None, trials: int, *, grows: bool) -> int:
@@ -161,7 +161,7 @@ def _connect(where: str, given: str) -> None:
         _check_sockets()
         _keep_token_private()
         try:
-            with _loopback_alone():
+            with _loopback_alone(), _sigterm_withheld():
                 ray.init(
                     address="local",
                     include_dashboard=False,
@@ -234,6 +234,28 @@ def _interrupts_later() -> Iterator[None]:
             signal.signal(number, handler)
         if asked:  # whatever became of Ray, which SIGTERM may have reached as well
             raise KeyboardInterrupt
+
+
+@contextmanager
+def _sigterm_withheld() -> Iterator[None]:
+    """Have what Ray starts take no SIGTERM, as Ray has it take no Ctrl-C.
+
+    A scheduler sends it to all processes at once, and a driver whose raylet has gone is ended by Ray's C++
+    wherever it is, without a word. They end with the driver (`_shut_down`, and the kernel if it is killed).
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _shut_down() -> None:
+    """Leave Ray; what it has started is killed at once, as it would be after a second without an answer."""
+    if (node := worker._global_node) is not None:
+        kill = node.kill_all_processes
+        node.kill_all_processes = lambda **given: kill(**{**given, "allow_graceful": False})
+    ray.shutdown()
 
 
 def _job_config() -> JobConfig:
