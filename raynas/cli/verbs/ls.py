@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from raynas.cli import complete
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs
 from raynas.cli.output import next_step, print_json, runs_option, say, show_table, table
 from raynas.errors import RaynasError, plural, unknown
@@ -33,12 +34,16 @@ def ls(
             metavar="WHAT",
             help="spaces, methods, parts, ops, data, cells, recipes, keys, trials or sweeps; alone, all.",
             show_default=False,
+            autocompletion=complete.LISTS,
         ),
     ] = None,
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """List spaces, methods, parts, operations, data sets, cells, recipes, keys, trial files or sweeps."""
+    """List spaces, methods, parts, operations, data sets, cells, recipes, keys, trial files or sweeps.
+
+    Example: raynas ls methods
+    """
     if what is None:
         _overview(runs, as_json)
         return

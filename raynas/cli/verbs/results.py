@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def status(name: SweepName, as_json: AsJson = False, runs: Runs = DEFAULT_RUNS) -> None:
-    """Show how a sweep stands."""
+    """Show how a sweep stands.
+
+    Example: raynas status quickstart
+    """
     from raynas.cli.tables import print_damage, print_standing, standing
     from raynas.cli.training import print_train_standing, train_standing
     from raynas.sweep.folder import find_sweep, trains
@@ -46,7 +49,10 @@ def select(
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Rank a sweep's trials and say why the winner won."""
+    """Rank a sweep's trials and say why the winner won.
+
+    Example: raynas select quickstart --by discrete_loss
+    """
     from raynas.cli.tables import print_damage, print_selection
     from raynas.sweep.folder import SweepFolder
     from raynas.sweep.select import judge_of, rank
@@ -78,7 +84,10 @@ def report(
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Write a sweep's report, as HTML and as Markdown, whatever its state."""
+    """Write a sweep's report, as HTML and as Markdown, whatever its state.
+
+    Example: raynas report quickstart
+    """
     from raynas.cli.tables import print_damage
     from raynas.report.build import build_report
     from raynas.sweep.folder import SweepFolder, find_sweep, trains
@@ -130,7 +139,10 @@ def draw(
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Draw a cell, as SVG and as PNG."""
+    """Draw a cell, as SVG and as PNG.
+
+    Example: raynas draw pc-darts-cifar --to pictures
+    """
     from raynas.report.draw import write_cells
     from raynas.spaces.library import names
 

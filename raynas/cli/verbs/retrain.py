@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from raynas.cli import complete
 from raynas.cli.options import DEFAULT_RUNS, INTERRUPTED, Address, OnDevice, Overrides, Runs
 from raynas.cli.output import console, next_step, runs_option, say
 from raynas.disk import DiskFull
@@ -27,11 +28,18 @@ def retrain(
         typer.Argument(
             metavar="CELL|SWEEP",
             help="A cell's name, a file, a cell's text, or a sweep (its best cell).",
+            autocompletion=complete.CELLS,
         ),
     ],
     overrides: Overrides = None,
     recipe: Annotated[
-        str, typer.Option("--recipe", metavar="NAME", help="How it is trained: a recipe's name or file.")
+        str,
+        typer.Option(
+            "--recipe",
+            metavar="NAME",
+            help="How it is trained: a recipe's name or file.",
+            autocompletion=complete.RECIPES,
+        ),
     ] = "quick",
     seeds: Annotated[
         str, typer.Option("--seeds", metavar="0,1,2", help="The seeds, one training each.")
@@ -46,7 +54,10 @@ def retrain(
     device: OnDevice = "auto",
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Train a cell, or a sweep's winner, from scratch by a recipe, and test it once."""
+    """Train a cell, or a sweep's winner, from scratch by a recipe, and test it once.
+
+    Example: raynas retrain quickstart --recipe quick
+    """
     launcher = chosen_launcher(local=local, address=address, device=device)
     planned, place, text = _planned(cell, overrides or [], recipe, seeds, name, runs)
     from raynas.sweep.folder import TrainSweep

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import typer
 
-from raynas.cli import compare, describe, published
+from raynas.cli import compare, complete, describe, published
 from raynas.cli.compare import SIZE
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Overrides, Runs
 from raynas.cli.output import next_step, print_json, runs_option, say
@@ -35,7 +35,12 @@ _LISTS: dict[ShownKind, str] = {
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="A name from `raynas ls`, or the path of a YAML file.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A name from `raynas ls`, or the path of a YAML file.", autocompletion=complete.ANYTHING
+        ),
+    ],
     overrides: Overrides = None,
     kind: Annotated[
         ShownKind | None, typer.Option("--kind", help="Which, where several things share the name.")
@@ -67,6 +72,8 @@ def show(
     """Show a space, method, part, operation, data set, cell, recipe, key, trial file or sweep.
 
     All that has the name is shown. `KEY=VALUE` changes a trial file; `schema` is that of trial files.
+
+    Example: raynas show drnas, raynas show lr, raynas show quickstart epochs=20
     """
     found = _matches(name, kind, runs)
     _check_overrides(name, found, overrides)
@@ -187,7 +194,7 @@ def _data(
 
             return key_facts(name)
         case "schema":
-            from raynas.sweep.file.schema import shipped
+            from raynas.sweep.file.schema_file import shipped
 
             return dict(json.loads(shipped()))
         case "trial":

@@ -29,7 +29,10 @@ def size(
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Count the parameters and multiply-adds of a cell's network, as it is trained from scratch."""
+    """Count the parameters and multiply-adds of a cell's network, as it is trained from scratch.
+
+    Example: raynas size darts-v2
+    """
     from raynas.errors import RaynasError
     from raynas.nets.size import size_of
     from raynas.spaces import skeletons
