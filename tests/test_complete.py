@@ -67,7 +67,6 @@ def test_names_of_each_kind_are_offered(here: Path) -> None:
     assert offered(complete.ANYTHING, "learning_rate_m") == ["learning_rate_min"]
     assert offered(complete.OVERRIDES, "grid.arch_l") == ["grid.arch_learning_rate="]
     assert offered(complete.OVERRIDES, "data.va") == ["data.valid="]
-    assert offered(complete.LISTS, "ke") == ["keys"]
     assert offered(complete.SWEEPS, "", runs=here / "nowhere") == []
     assert offered(complete.RECIPES, "darts-c") == ["darts-cifar"]
 

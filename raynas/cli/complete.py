@@ -85,12 +85,6 @@ def _data_sets(_: typer.Context) -> Iterator[str]:
     yield from titles()
 
 
-def _listings(_: typer.Context) -> Iterator[str]:
-    from raynas.cli.verbs.ls import LISTINGS
-
-    yield from LISTINGS
-
-
 SWEEPS = _completer(_sweeps)
 TRIALS = _completer(_on_shelf("trials"), _files)
 SPACES = _completer(_on_shelf("search_spaces"), _files)
@@ -98,7 +92,6 @@ FILES = _completer(_on_shelf("trials"), _on_shelf("search_spaces"), _files)
 RECIPES = _completer(_on_shelf("recipes"), _files)
 CELLS = _completer(_sweeps, _on_shelf("cells"))
 OVERRIDES = _completer(_keys)
-LISTS = _completer(_listings)
 ANYTHING = _completer(
     *(_on_shelf(shelf) for shelf in ("search_spaces", "trials", "cells", "recipes")),
     _methods,

@@ -261,11 +261,11 @@ def trial_file(name: str, measure: bool = False, overrides: Sequence[str] = ()) 
     ``brought`` are the values in which its methods differ. With ``measure`` one step of each differently
     sized search is timed, on the file's own data.
     """
-    from raynas.cli.keys import brought_by_methods
     from raynas.cli.training import trainings
     from raynas.cli.verbs.files import searches
     from raynas.spaces import library
     from raynas.sweep.file.load import load_any
+    from raynas.sweep.file.resolve import brought_by_methods
 
     path = library.locate("trials", name)
     found = load_any(path, overrides)

@@ -44,7 +44,7 @@ def cp(
     with suppress(ValueError):
         text = _NAME_LINE.sub(f"name: {folder_name(target.stem)}", text, count=1)
     if found == "trial":
-        from raynas.cli.keys import commented
+        from raynas.cli.comments import commented
 
         text = commented(text)
     try:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raynas.cli import complete
 from raynas.cli.options import DEFAULT_RUNS, AsJson, Runs
 from raynas.cli.output import next_step, print_json, runs_option, say, show_table, table
 from raynas.errors import RaynasError, plural, unknown
@@ -34,7 +33,7 @@ def ls(
             metavar="WHAT",
             help="spaces, methods, parts, ops, data, cells, recipes, keys, trials or sweeps; alone, all.",
             show_default=False,
-            autocompletion=complete.LISTS,
+            autocompletion=lambda incomplete: [each for each in LISTINGS if each.startswith(incomplete)],
         ),
     ] = None,
     as_json: AsJson = False,

@@ -87,17 +87,21 @@ def show(
     if as_json:
         print_json(data)
         return
+    _print(name, data)
+    first = next(iter(found))
+    if len(found) > 1:
+        next_step("show", name, "--kind", first)
+    else:
+        _next(first, found[first] if first == "key" else name, overrides or [], runs)
+
+
+def _print(name: str, data: Mapping[ShownKind, dict[str, Any]]) -> None:
     for place, (each, facts) in enumerate(data.items()):
         if place:
             say()
         if len(data) > 1:
             say(f"the {each} {name}")
         _PRINTERS[each](facts)
-    first = next(iter(found))
-    if len(found) > 1:
-        next_step("show", name, "--kind", first)
-    else:
-        _next(first, found[first] if first == "key" else name, overrides or [], runs)
 
 
 def _check_overrides(name: str, found: Mapping[ShownKind, str], overrides: Sequence[str] | None) -> None:
