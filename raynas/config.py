@@ -51,7 +51,7 @@ their own: validation, curvature, the order of the data.
 
 
 @dataclass(frozen=True)
-class Key:
+class Hint:
     """What a field says of its key beside the description: it stands where the field is declared.
 
     ``also`` are words, with spaces between, under which other programs have it and people look for it;
@@ -72,31 +72,31 @@ class Frozen(BaseModel):
 class DataConfig(Frozen):
     """Which images or which text, how they are split, and how images are augmented."""
 
-    name: Annotated[str, Key("dataset_name", example="cifar10")] = Field(
+    name: Annotated[str, Hint("dataset_name", example="cifar10")] = Field(
         "digits", description="a data set's name (`raynas ls data`) or `module:function`"
     )
-    path: Annotated[str | None, Key("root data_dir data_root data_path dir folder", example="~/data")] = (
+    path: Annotated[str | None, Hint("root data_dir data_root data_path dir folder", example="~/data")] = (
         Field(None, description="where the files are; needed by all but `digits`")
     )
-    download: Annotated[bool, Key("fetch")] = Field(
+    download: Annotated[bool, Hint("fetch")] = Field(
         False, description="let torchvision fetch the files when they are missing"
     )
     valid: Annotated[
-        float, Key("valid_share valid_portion valid_size val val_split validation holdout", "share")
+        float, Hint("valid_share valid_portion valid_size val val_split validation holdout", "share")
     ] = Field(0.5, gt=0, lt=1, description="share of the training images or tokens that trains α")
-    test: Annotated[float, Key("test_share test_size test_split holdout_test", "share", 0.2)] = Field(
+    test: Annotated[float, Hint("test_share test_size test_split holdout_test", "share", 0.2)] = Field(
         0.0,
         ge=0,
         lt=1,
         description="share held out to test, where none is: of images always the same, of a text its end",
     )
-    split_seed: Annotated[NonNegativeInt, Key("data_seed")] = Field(
+    split_seed: Annotated[NonNegativeInt, Hint("data_seed")] = Field(
         0,
         le=MOST_SEED,
         description="seed of the split; one for the whole sweep, so validation losses compare",
     )
     limit: Annotated[
-        PositiveInt | None, Key("subset max_images n_images num_samples n_samples", "images or tokens", 2560)
+        PositiveInt | None, Hint("subset max_images n_images num_samples n_samples", "images or tokens", 2560)
     ] = Field(
         None,
         le=1_000_000_000,
@@ -104,32 +104,32 @@ class DataConfig(Frozen):
     )
     size: Annotated[
         PositiveInt | None,
-        Key(
+        Hint(
             "resize image_size img_size resolution",
             "pixels",
             {"name": "folder", "path": "photos", "size": 64},
         ),
     ] = Field(None, le=4096, description="resize folder images to this many pixels per side")
-    augment: Annotated[bool, Key("augmentation flip crop transforms")] = Field(
+    augment: Annotated[bool, Hint("augmentation flip crop transforms")] = Field(
         True, description="random crop and flip as the data set's recipe has them"
     )
-    cutout: Annotated[NonNegativeInt, Key("cutout_length", "pixels", 16)] = Field(
+    cutout: Annotated[NonNegativeInt, Hint("cutout_length", "pixels", 16)] = Field(
         0, le=4096, description="side of the square that cutout blanks; 0 for none"
     )
-    storage: Annotated[Literal["auto", "memory", "stream"], Key("cache in_memory loader")] = Field(
+    storage: Annotated[Literal["auto", "memory", "stream"], Hint("cache in_memory loader")] = Field(
         "auto", description="keep all images as one tensor, or stream them from disk with a DataLoader"
     )
     options: Annotated[
         dict[str, Any],
-        Key("arguments args kwargs", example={"name": "mymodule:load", "options": {"count": 80}}),
+        Hint("arguments args kwargs", example={"name": "mymodule:load", "options": {"count": 80}}),
     ] = Field(default_factory=dict, description="arguments of a `module:function`")
-    words: Annotated[PositiveInt, Key("vocabulary vocab vocab_size", "words")] = Field(
+    words: Annotated[PositiveInt, Hint("vocabulary vocab vocab_size", "words")] = Field(
         10_000, le=10_000_000, description="most words in a text's vocabulary; others are `<unk>`"
     )
-    min_count: Annotated[PositiveInt, Key("min_freq", "times")] = Field(
+    min_count: Annotated[PositiveInt, Hint("min_freq", "times")] = Field(
         2, le=1_000_000_000, description="occurrences below which a word counts as `<unk>`"
     )
-    bptt: Annotated[PositiveInt, Key("seq_len sequence_length", "tokens")] = Field(
+    bptt: Annotated[PositiveInt, Hint("seq_len sequence_length", "tokens")] = Field(
         35, le=10_000, description="tokens of a text that a step reads of each stream"
     )
 
@@ -151,22 +151,22 @@ class DataConfig(Frozen):
 class HessianConfig(Frozen):
     """How often and how exactly the curvature of the validation loss in α is measured."""
 
-    every: Annotated[NonNegativeInt, Key("hessian_every eigenvalues_every", "epochs")] = Field(
+    every: Annotated[NonNegativeInt, Hint("hessian_every eigenvalues_every", "epochs")] = Field(
         1, le=MOST_EPOCHS, description="epochs between two measurements; 0 for never"
     )
-    batches: Annotated[PositiveInt, Key("num_batches n_batches", "batches")] = Field(
+    batches: Annotated[PositiveInt, Hint("num_batches n_batches", "batches")] = Field(
         1, le=10_000, description="validation batches in the fixed probe set"
     )
-    batch: Annotated[PositiveInt | None, Key(unit="images", example=128)] = Field(
+    batch: Annotated[PositiveInt | None, Hint(unit="images", example=128)] = Field(
         None, le=MOST_BATCH, description="images a probe batch; the search's batch if left out"
     )
-    steps: Annotated[PositiveInt, Key("lanczos lanczos_steps iterations", "steps")] = Field(
+    steps: Annotated[PositiveInt, Hint("lanczos lanczos_steps iterations", "steps")] = Field(
         32, le=100_000, description="most Lanczos steps; stops earlier once converged"
     )
-    tolerance: Annotated[float, Key("tol", "share")] = Field(
+    tolerance: Annotated[float, Hint("tol", "share")] = Field(
         1e-2, gt=0, lt=1, description="relative error allowed at both ends"
     )
-    spectrum: Annotated[bool, Key("full_spectrum all_eigenvalues")] = Field(
+    spectrum: Annotated[bool, Hint("full_spectrum all_eigenvalues")] = Field(
         False, description="also compute every eigenvalue, exactly"
     )
 
@@ -181,80 +181,80 @@ class SearchConfig(Frozen):
     Defaults are those of DARTS (Liu et al. 2019, section A.1).
     """
 
-    space: Annotated[str, Key("search_space spaces", example="s2")] = Field(
+    space: Annotated[str, Hint("search_space spaces", example="s2")] = Field(
         description="a search space's name (`raynas ls spaces`) or a path to its YAML"
     )
     method: Annotated[
-        str | dict[str, Any], Key("methods algorithm optimizer optimiser search_method", example="drnas")
+        str | dict[str, Any], Hint("methods algorithm optimizer optimiser search_method", example="drnas")
     ] = Field("darts", description="a method's name (`raynas ls methods`), or a mapping: base and overrides")
-    seed: Annotated[NonNegativeInt, LANE, Key("seeds random_seed manual_seed rng")] = Field(
+    seed: Annotated[NonNegativeInt, LANE, Hint("seeds random_seed manual_seed rng")] = Field(
         0, le=MOST_SEED, description="seed of weights, α, data order and augmentation"
     )
     data: Annotated[
-        DataConfig, Key("dataset data_set datasets", example={"name": "cifar10", "path": "~/data"})
+        DataConfig, Hint("dataset data_set datasets", example={"name": "cifar10", "path": "~/data"})
     ] = Field(default_factory=DataConfig, description="what is learned from; a name alone means `data.name`")
-    epochs: Annotated[PositiveInt, Key("epoch num_epochs n_epochs max_epochs", "epochs")] = Field(
+    epochs: Annotated[PositiveInt, Hint("epoch num_epochs n_epochs max_epochs", "epochs")] = Field(
         50, le=MOST_EPOCHS, description="passes over the half of the data that trains the weights"
     )
-    warmup: Annotated[NonNegativeInt, Key("warm_up warmup_epochs", "epochs", 15)] = Field(
+    warmup: Annotated[NonNegativeInt, Hint("warm_up warmup_epochs", "epochs", 15)] = Field(
         0, le=MOST_EPOCHS, description="first epochs that train the weights only"
     )
-    batch: Annotated[PositiveInt, Key("batch_size batchsize bs", "images or streams")] = Field(
+    batch: Annotated[PositiveInt, Hint("batch_size batchsize bs", "images or streams")] = Field(
         64, le=MOST_BATCH, description="images, or parallel streams of a text, a step, for weights and for α"
     )
     channels: Annotated[
-        PositiveInt | None, Key("init_channels initial_channels num_channels width filters", "channels", 16)
+        PositiveInt | None, Hint("init_channels initial_channels num_channels width filters", "channels", 16)
     ] = Field(None, le=4096, description="channels of the first cell; the space's own")
-    cells: Annotated[PositiveInt | None, Key("layers num_layers num_cells n_cells depth", "cells", 8)] = (
+    cells: Annotated[PositiveInt | None, Hint("layers num_layers num_cells n_cells depth", "cells", 8)] = (
         Field(
             None,
             le=1000,
             description="cells in the supernet (of `nas-bench-201`: in each stage); the space's own",
         )
     )
-    learning_rate: Annotated[float, LANE, Key("lr rate eta w_lr weight_lr max_lr")] = Field(
+    learning_rate: Annotated[float, LANE, Hint("lr rate eta w_lr weight_lr max_lr")] = Field(
         0.025, gt=0, description="of the weights, at the start"
     )
-    learning_rate_min: Annotated[float, LANE, Key("lr_min min_lr eta_min final_lr")] = Field(
+    learning_rate_min: Annotated[float, LANE, Hint("lr_min min_lr eta_min final_lr")] = Field(
         0.001, ge=0, description="of the weights, at the end of the cosine"
     )
-    momentum: Annotated[float, LANE, Key("mu sgd_momentum", "share")] = Field(
+    momentum: Annotated[float, LANE, Hint("mu sgd_momentum", "share")] = Field(
         0.9, ge=0, lt=1, description="what a step of the weights keeps of the last"
     )
-    weight_decay: Annotated[float, LANE, Key("l2 wd decay l2_strength regularisation regularization")] = (
+    weight_decay: Annotated[float, LANE, Hint("l2 wd decay l2_strength regularisation regularization")] = (
         Field(3e-4, ge=0, description="L2 strength on the weights")
     )
-    clip: Annotated[float, LANE, Key("grad_clip gradient_clip clip_norm max_norm")] = Field(
+    clip: Annotated[float, LANE, Hint("grad_clip gradient_clip clip_norm max_norm")] = Field(
         5.0, gt=0, description="largest norm of the weights' gradient"
     )
-    arch_learning_rate: Annotated[float, LANE, Key("arch_lr lr_arch a_lr alpha_lr alpha_learning_rate")] = (
+    arch_learning_rate: Annotated[float, LANE, Hint("arch_lr lr_arch a_lr alpha_lr alpha_learning_rate")] = (
         Field(3e-4, gt=0, description="Adam's, on α")
     )
-    arch_weight_decay: Annotated[float, LANE, Key("arch_l2 arch_wd alpha_l2 alpha_wd alpha_weight_decay")] = (
-        Field(1e-3, ge=0, description="L2 strength on α")
-    )
+    arch_weight_decay: Annotated[
+        float, LANE, Hint("arch_l2 arch_wd alpha_l2 alpha_wd alpha_weight_decay")
+    ] = Field(1e-3, ge=0, description="L2 strength on α")
     hessian: Annotated[
-        HessianConfig, Key("eigenvalues eigenvalue eigs curvature lambda_max", example={"every": 5})
+        HessianConfig, Hint("eigenvalues eigenvalue eigs curvature lambda_max", example={"every": 5})
     ] = Field(
         default_factory=HessianConfig, description="how often and how exactly curvature in α is measured"
     )
     precision: Annotated[
         Literal["float32", "bfloat16"],
-        Key("dtype amp fp16 bf16 bfloat16 mixed_precision", example="bfloat16"),
+        Hint("dtype amp fp16 bf16 bfloat16 mixed_precision", example="bfloat16"),
     ] = Field(
         "float32",
         description="of the supernet's arithmetic; weights, α, second order and curvature stay float32",
     )
-    compile: Annotated[bool, Key("torch_compile")] = Field(
+    compile: Annotated[bool, Hint("torch_compile")] = Field(
         False, description="let torch.compile fuse the supernet; for long searches on a GPU"
     )
-    recompute: Annotated[bool, Key("checkpointing gradient_checkpointing")] = Field(
+    recompute: Annotated[bool, Hint("checkpointing gradient_checkpointing")] = Field(
         False, description="keep no activations of a cell, compute them again; less memory, more time"
     )
-    threads: Annotated[PositiveInt, Key("num_threads n_threads", "threads")] = Field(
+    threads: Annotated[PositiveInt, Hint("num_threads n_threads", "threads")] = Field(
         1, le=MOST_THREADS, description="CPU threads; other counts give other roundings"
     )
-    deterministic: Annotated[bool, Key("determinism reproducible")] = Field(
+    deterministic: Annotated[bool, Hint("determinism reproducible")] = Field(
         True, description="let torch use deterministic algorithms only"
     )
 

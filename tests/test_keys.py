@@ -11,7 +11,7 @@ from benchmarks import keys as page
 from raynas.errors import FileProblems
 from raynas.spaces.library import load_space
 from raynas.sweep.file.load import load_any, load_sweep
-from raynas.sweep.file.schema import shipped
+from raynas.sweep.file.schema_file import shipped
 from raynas.sweep.file.words import SEARCHES, TRAININGS, Vocabulary
 
 ROOT = Path(__file__).parents[1]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from raynas.cli import complete
 from raynas.disk import expanded
 from raynas.errors import RaynasError, nearest, short
 
@@ -19,6 +20,7 @@ CellArgument = Annotated[
         help="A genotype.json; a file that has a cell's text, as a log or a genotypes.py (FILE:NAME is one "
         "of several); the text itself; `-` for standard input; a sweep (its best cell); or a name of `raynas "
         "ls cells`. A sweep of that name goes first.",
+        autocompletion=complete.CELLS,
     ),
 ]
 

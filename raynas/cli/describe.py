@@ -261,11 +261,11 @@ def trial_file(name: str, measure: bool = False, overrides: Sequence[str] = ()) 
     ``brought`` are the values in which its methods differ. With ``measure`` one step of each differently
     sized search is timed, on the file's own data.
     """
-    from raynas.cli.keys import brought_by_methods
     from raynas.cli.training import trainings
     from raynas.cli.verbs.files import searches
     from raynas.spaces import library
     from raynas.sweep.file.load import load_any
+    from raynas.sweep.file.resolve import brought_by_methods
 
     path = library.locate("trials", name)
     found = load_any(path, overrides)
@@ -361,18 +361,33 @@ def _measure(config: "SearchConfig", space: "Space", shape: tuple[int, ...], cla
 
 
 def _measure_each(configs: "list[SearchConfig]") -> list[dict[str, Any]]:
-    from raynas.data.load import load_data
-    from raynas.spaces import library
+    """Measure each differently sized search in a process of its own: what memory one leaves, none finds."""
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_context
 
     # What decides the size and the speed of a step; seeds and strengths do not.
     keys = ("space", "method", "batch", "channels", "cells", "data", "threads")
     different = {repr([getattr(config, key) for key in keys]): config for config in configs}
     measured = []
     for config in different.values():
-        data = load_data(config.data)
-        space = library.load_space(config.space)
-        measured.append(_measure(config, space, data.shape, data.classes))
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
+            try:
+                measured.append(alone.submit(_measure_alone, config).result())
+            except BrokenProcessPool:
+                raise RaynasError(
+                    f"the process that measured {config.method} on {config.space} was ended from outside",
+                    next_step="mostly there was not enough memory: a smaller batch, channels or cells",
+                ) from None
     return measured
+
+
+def _measure_alone(config: "SearchConfig") -> dict[str, Any]:
+    from raynas.data.load import load_data
+    from raynas.spaces import library
+
+    data = load_data(config.data)
+    return _measure(config, library.load_space(config.space), data.shape, data.classes)
 
 
 def _measured_text(measured: Mapping[str, Any] | None) -> dict[str, str]:

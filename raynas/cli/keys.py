@@ -1,6 +1,5 @@
 """What `raynas ls keys` and `raynas show KEY` say: meaning, unit, defaults of each method, an example."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -11,12 +10,9 @@ from raynas.cli.output import say
 from raynas.errors import RaynasError
 from raynas.spaces import library
 from raynas.sweep.file.axes import may_be_sampled
-from raynas.sweep.file.keys import SEARCH_KEYS, all_leaves
-from raynas.sweep.file.resolve import method_label
+from raynas.sweep.file.keys import SEARCH_KEYS
 from raynas.sweep.file.training import TRAIN_KEYS
 from raynas.sweep.file.words import SEARCHES, TRAININGS, Word
-from raynas.sweep.plan import Sweep
-from raynas.yaml_text import parse_yaml
 
 T = TypeVar("T")
 
@@ -163,18 +159,6 @@ def _share(name: str, value: object) -> str:
     return _flow(value)
 
 
-def brought_by_methods(found: Sweep) -> dict[str, dict[str, list[str]]]:
-    """Return the keys that are not the same in all searches though the file does not vary them, by value."""
-    varied = {axis.partition(".")[0] for trial in found.trials for axis in trial.axes}
-    brought: dict[str, dict[str, list[str]]] = {}
-    for config in (trial.config for trial in found.trials if trial.config is not None):
-        for key, value in all_leaves(config.model_dump(mode="json")).items():
-            if key.partition(".")[0] not in {*varied, "method", "seed"}:
-                whose = brought.setdefault(key, {}).setdefault(str(value), [])
-                whose += [] if (label := method_label(config.method)) in whose else [label]
-    return {key: values for key, values in brought.items() if len(values) > 1}
-
-
 def _of_recipes(name: str) -> Iterator[tuple[str, list[str]]]:
     from raynas.train.recipe import load_recipe
 
@@ -193,35 +177,3 @@ def _readable(shelf: "library.Shelf", load: Callable[[str], T]) -> Iterator[T]:
     for path in library.names(shelf).values():
         with suppress(RaynasError):
             yield load(str(path))
-
-
-_KEY_LINE = re.compile(r"(?P<indent> *)(?P<key>[a-z_.]+):(?P<rest>[^#]*)$")
-_WIDTH = 110
-
-
-def commented(text: str) -> str:
-    """Return a trial file in which every key that stands on a line of its own says what it means.
-
-    Lines that have a comment keep theirs; what the file holds stays the same.
-    """
-    words = TRAININGS if re.search(r"^train:", text, re.MULTILINE) else SEARCHES
-    groups: list[tuple[int, str]] = []
-    lines = []
-    for line in text.splitlines():
-        match = _KEY_LINE.fullmatch(line)
-        if match is not None:
-            indent = len(match["indent"])
-            groups = [(depth, name) for depth, name in groups if depth < indent]
-            path = ".".join([*(name for _, name in groups if name not in ("grid", "zip")), match["key"]])
-            groups += [] if match["rest"].strip() else [(indent, match["key"])]
-            about = words[path].about if path in words else ""
-            line = _with_comment(line, indent, about) if about else line
-        lines.append(line)
-    made = "\n".join(lines) + "\n"
-    return made if parse_yaml(made) == parse_yaml(text) else text
-
-
-def _with_comment(line: str, indent: int, about: str) -> str:
-    """Put a comment behind a line, or above it where the line would be too long."""
-    behind = f"{line.rstrip():<34} # {about}"
-    return behind if len(behind) <= _WIDTH else f"{' ' * indent}# {about}\n{line}"

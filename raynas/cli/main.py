@@ -34,7 +34,6 @@ from raynas.spaces.here import only_looking
 app = typer.Typer(
     name="raynas",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from raynas.cli import complete
+
 Device = Literal["auto", "cpu", "cuda"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
@@ -13,9 +15,19 @@ AsCsv = Annotated[
     bool, typer.Option("--csv", help="Print CSV and nothing else: a row per trial, fractions in [0, 1].")
 ]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder that holds the sweeps.")]
-SweepName = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's name, or the path of its folder.")]
+SweepName = Annotated[
+    str,
+    typer.Argument(
+        metavar="SWEEP", help="A sweep's name, or the path of its folder.", autocompletion=complete.SWEEPS
+    ),
+]
 TrialFile = Annotated[
-    str, typer.Argument(metavar="FILE", help="A trial file: a path, or a name from `raynas ls trials`.")
+    str,
+    typer.Argument(
+        metavar="FILE",
+        help="A trial file: a path, or a name from `raynas ls trials`.",
+        autocompletion=complete.TRIALS,
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -23,6 +35,7 @@ Overrides = Annotated[
         metavar="KEY=VALUE",
         help="Changes to the file, as `epochs=10 data.name=digits grid.seed=[0,1]`.",
         show_default=False,
+        autocompletion=complete.OVERRIDES,
     ),
 ]
 PlaceWords = Annotated[

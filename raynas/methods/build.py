@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from raynas.errors import RaynasError, quoted, unknown
-from raynas.methods.identity import named
+from raynas.methods.identity import name_of
 from raynas.methods.kinds import INNER, PARTS, Kinds, parts
 from raynas.methods.recipes import ALL
 from raynas.methods.record import Method, Order
@@ -205,4 +205,4 @@ def as_written(part: Any) -> Any:
     if not is_dataclass(part) or isinstance(part, type):
         return part
     settings = {field.name: as_written(getattr(part, field.name)) for field in fields(part)}
-    return {"use": named(type(part)), **settings}
+    return {"use": name_of(type(part)), **settings}

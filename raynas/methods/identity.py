@@ -129,10 +129,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, type) or not hasattr(value, "__dict__"):
         return str(value)
     settings = {name: _plain(each) for name, each in _settings(value).items()}
-    return {"use": named(type(value)), "version": getattr(type(value), "version", 1), **settings}
+    return {"use": name_of(type(value)), "version": getattr(type(value), "version", 1), **settings}
 
 
-def named(kind: type) -> str:
+def name_of(kind: type) -> str:
     """Return the name by which a trial file uses a part, which outlasts that of the class."""
     return use_of(kind) or f"{kind.__module__}:{kind.__qualname__}"
 

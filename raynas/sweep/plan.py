@@ -9,7 +9,7 @@ from typing import Annotated, Any, Generic, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeInt, PositiveInt, field_validator
 from typing_extensions import TypeVar
 
-from raynas.config import MOST_SEED, Frozen, Key, SearchConfig
+from raynas.config import MOST_SEED, Frozen, Hint, SearchConfig
 from raynas.disk import expanded
 from raynas.errors import quoted
 from raynas.spaces.genotype import Genotype
@@ -43,21 +43,22 @@ MOST_TRIALS = 10_000
 class Resources(Frozen):
     """What each trial gets, and how many run at once."""
 
-    cpu: Annotated[float | None, Key("cpus num_cpus cpus_per_trial", "CPUs", 2)] = Field(
+    cpu: Annotated[float | None, Hint("cpus num_cpus cpus_per_trial", "CPUs", 2)] = Field(
         None, gt=0, le=1024, description="CPUs per trial; the search's `threads` if left out"
     )
-    gpu: Annotated[float, Key("gpus num_gpus gpus_per_trial device cuda", "GPUs", 0.25)] = Field(
+    gpu: Annotated[float, Hint("gpus num_gpus gpus_per_trial device cuda", "GPUs", 0.25)] = Field(
         0, ge=0, le=1024, description="GPUs per trial: 0, a share 1/n, or a whole number"
     )
     max_concurrent: Annotated[
-        PositiveInt | None, Key("concurrency max_concurrent_trials parallel workers jobs n_jobs", "trials", 4)
+        PositiveInt | None,
+        Hint("concurrency max_concurrent_trials parallel workers jobs n_jobs", "trials", 4),
     ] = Field(None, le=MOST_TRIALS, description="most trials at once; as many as fit")
-    retries: Annotated[NonNegativeInt, Key("max_failures retry", "times")] = Field(
+    retries: Annotated[NonNegativeInt, Hint("max_failures retry", "times")] = Field(
         3, le=1000, description="how often a crashed trial is started again"
     )
     pack: Annotated[
         Annotated[int, Field(ge=1, le=MOST_TRIALS)] | Literal["auto"],
-        Key("packs pack_size vmap", "trials", 8),
+        Hint("packs pack_size vmap", "trials", 8),
     ] = Field(
         "auto", description="most like-shaped trials that advance together in one process; auto measures"
     )
@@ -78,13 +79,13 @@ class Resources(Frozen):
 class Select(Frozen):
     """How the winner is chosen."""
 
-    by: Annotated[Criterion, Key("metric criterion select_by", example="discrete_loss")] = Field(
+    by: Annotated[Criterion, Hint("metric criterion select_by", example="discrete_loss")] = Field(
         "valid_loss",
         description="the supernet's validation loss (of a method's mixture, or the mean over cells that it "
         "draws), that of its derived cell alone, the largest eigenvalue of the Hessian in α where it was "
         "last measured, or the validation accuracy in the benchmark's table",
     )
-    top: Annotated[PositiveInt, Key("top_k k n_best best", "cells", 3)] = Field(
+    top: Annotated[PositiveInt, Hint("top_k k n_best best", "cells", 3)] = Field(
         1, le=MOST_TRIALS, description="how many of the best are named"
     )
 
@@ -92,13 +93,13 @@ class Select(Frozen):
 class Retrain(Frozen):
     """What is trained from scratch once all searches of a sweep have finished."""
 
-    top: Annotated[PositiveInt, Key("top_k n_best best", "cells", 3)] = Field(
+    top: Annotated[PositiveInt, Hint("top_k n_best best", "cells", 3)] = Field(
         1, le=MOST_TRIALS, description="how many of the best cells"
     )
-    seeds: Annotated[tuple[Annotated[NonNegativeInt, Field(le=MOST_SEED)], ...], Key("retrain_seeds")] = (
+    seeds: Annotated[tuple[Annotated[NonNegativeInt, Field(le=MOST_SEED)], ...], Hint("retrain_seeds")] = (
         Field((0, 1, 2), min_length=1, description="the seeds of each cell's trainings")
     )
-    recipe: Annotated[str, Key("protocol", example="darts-cifar")] = Field(
+    recipe: Annotated[str, Hint("protocol", example="darts-cifar")] = Field(
         "quick", description="how they are trained (`raynas ls recipes`), or a file"
     )
 
@@ -113,7 +114,7 @@ class Retrain(Frozen):
 class Control(Frozen):
     """Random cells that are judged as the searches' own are, to say what a search was worth."""
 
-    random: Annotated[NonNegativeInt, Key("random_cells", "cells", 50)] = Field(
+    random: Annotated[NonNegativeInt, Hint("random_cells", "cells", 50)] = Field(
         20, le=10_000, description="cells that each search judges at its end with its weights; 0 for none"
     )
 
@@ -133,7 +134,7 @@ class Track(Frozen):
     __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
 
     mlflow: Annotated[
-        str | None, Key("tracking tracking_uri mlflow_uri tracker logger", example="http://127.0.0.1:5000")
+        str | None, Hint("tracking tracking_uri mlflow_uri tracker logger", example="http://127.0.0.1:5000")
     ] = Field("sqlite:///mlflow.db", description="MLflow's address; null for none")
 
     @property
@@ -145,10 +146,10 @@ class Track(Frozen):
 class Benchmark(Frozen):
     """The public table in which each epoch's cell is looked up; it decides nothing unless asked to."""
 
-    table: Annotated[str, Key("tabular lookup api", example="accuracy.csv")] = Field(
+    table: Annotated[str, Hint("tabular lookup api", example="accuracy.csv")] = Field(
         description="path of a .csv or .parquet file of trained accuracies, or of a surrogate's folder"
     )
-    data: Annotated[str, Key("dataset column", example="cifar10")] = Field(
+    data: Annotated[str, Hint("dataset column", example="cifar10")] = Field(
         description="a data set of the table, for its test accuracies, or one of its columns by name"
     )
 

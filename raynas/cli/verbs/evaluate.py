@@ -49,7 +49,10 @@ def evaluate(
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Test a network on a data set: accuracy, loss, and which classes it takes for which, as a picture."""
+    """Test a network on a data set: accuracy, loss, and which classes it takes for which, as a picture.
+
+    Example: raynas evaluate quickstart
+    """
     from raynas.data.catalogue import is_text
     from raynas.data.dataset import Dataset
     from raynas.data.load import load_data

@@ -35,7 +35,10 @@ def export(
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Export a trained network, and compare each export with it on 1, 2 and 7 images."""
+    """Export a trained network, and compare each export with it on 1, 2 and 7 images.
+
+    Example: raynas export quickstart --to onnx
+    """
     from raynas.disk import expanded
     from raynas.sweep.file.uri import resolve_uri
     from raynas.track.model import MLFLOW, register_model

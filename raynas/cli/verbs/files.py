@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
+from raynas.cli import complete
 from raynas.cli.options import AsJson, Overrides
 from raynas.cli.output import next_step, print_json, say
 from raynas.errors import RaynasError, plural, unknown
@@ -21,13 +22,18 @@ _NAME_LINE = re.compile(r"^name:[^\n#]*?(?=\s*(#|$))", re.MULTILINE)
 
 
 def cp(
-    name: Annotated[str, typer.Argument(help="A space or a trial file, by name.")],
+    name: Annotated[
+        str, typer.Argument(help="A space or a trial file, by name.", autocompletion=complete.FILES)
+    ],
     file: Annotated[Path, typer.Argument(help="Where to; `.yaml` is added if it is missing.")],
     kind: Annotated[
         FileKind | None, typer.Option("--kind", help="Which, where a space and a trial share it.")
     ] = None,
 ) -> None:
-    """Copy a space or a trial file to edit it; its `name:` becomes the new file's, its keys are explained."""
+    """Copy a space or a trial file to edit it; its `name:` becomes the new file's, its keys are explained.
+
+    Example: raynas cp quickstart mine.yaml
+    """
     from raynas.config import folder_name
 
     source, found = find(name, kind)
@@ -38,7 +44,7 @@ def cp(
     with suppress(ValueError):
         text = _NAME_LINE.sub(f"name: {folder_name(target.stem)}", text, count=1)
     if found == "trial":
-        from raynas.cli.keys import commented
+        from raynas.cli.comments import commented
 
         text = commented(text)
     try:
@@ -56,7 +62,12 @@ def cp(
 
 
 def check(
-    file: Annotated[str, typer.Argument(help="A trial file or a search space: a path, or a name.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="A trial file or a search space: a path, or a name.", autocompletion=complete.FILES
+        ),
+    ],
     overrides: Overrides = None,
     imports: Annotated[
         bool,
@@ -64,7 +75,10 @@ def check(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check a trial file or a search space, and say all that is wrong with it."""
+    """Check a trial file or a search space, and say all that is wrong with it.
+
+    Example: raynas check quickstart epochs=20
+    """
     try:
         path, kind = find(file, None if _is_path(file) else _guess(file))
         data: list[str] = []

@@ -28,7 +28,10 @@ def lookup(
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Look a cell up in a table of trained accuracies."""
+    """Look a cell up in a table of trained accuracies.
+
+    Example: raynas lookup quickstart --table accuracy.csv
+    """
     from raynas.disk import expanded
     from raynas.errors import RaynasError
     from raynas.report.text import percent
@@ -86,7 +89,10 @@ def tabulate(
     ],
     to: Annotated[Path, typer.Argument(metavar="FILE", help="The table to write, as nb201.csv.")],
 ) -> None:
-    """Write the official files of NAS-Bench-201 (needs nats_bench) or NAS-Bench-101 as a table."""
+    """Write the official files of NAS-Bench-201 (needs nats_bench) or NAS-Bench-101 as a table.
+
+    Example: raynas tabulate NATS-tss-v1_0-3ffb9-simple accuracy.csv
+    """
     from raynas.disk import expanded
     from raynas.tables.official import write_table
 

@@ -33,12 +33,16 @@ def ls(
             metavar="WHAT",
             help="spaces, methods, parts, ops, data, cells, recipes, keys, trials or sweeps; alone, all.",
             show_default=False,
+            autocompletion=lambda incomplete: [each for each in LISTINGS if each.startswith(incomplete)],
         ),
     ] = None,
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """List spaces, methods, parts, operations, data sets, cells, recipes, keys, trial files or sweeps."""
+    """List spaces, methods, parts, operations, data sets, cells, recipes, keys, trial files or sweeps.
+
+    Example: raynas ls methods
+    """
     if what is None:
         _overview(runs, as_json)
         return

@@ -39,7 +39,10 @@ def predict(
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Say which class each image is of, and how probable that is; exit code 1 if one could not be read."""
+    """Say which class each image is of, and how probable that is; exit code 1 if one could not be read.
+
+    Example: raynas predict quickstart photos
+    """
     from raynas.disk import expanded, write_atomic
     from raynas.errors import RaynasError
     from raynas.launch.device import local_device

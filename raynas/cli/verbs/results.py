@@ -27,7 +27,10 @@ def status(
     as_csv: AsCsv = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Show how a sweep stands."""
+    """Show how a sweep stands.
+
+    Example: raynas status quickstart
+    """
     from raynas.cli.tables import print_damage, print_standing, standing
     from raynas.cli.training import print_train_standing, train_standing
     from raynas.report.results import Results
@@ -91,7 +94,10 @@ def select(
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Rank a sweep's trials, say why the winner won and what that is worth."""
+    """Rank a sweep's trials, say why the winner won and what that is worth.
+
+    Example: raynas select quickstart --by discrete_loss
+    """
     from raynas.cli.tables import print_damage, print_selection
     from raynas.cli.trust import print_curves
     from raynas.report.facts import gather
@@ -139,7 +145,10 @@ def report(
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Write a sweep's report, as HTML and as Markdown, whatever its state."""
+    """Write a sweep's report, as HTML and as Markdown, whatever its state.
+
+    Example: raynas report quickstart
+    """
     from raynas.cli.tables import print_damage
     from raynas.report.build import build_report
     from raynas.sweep.folder import SweepFolder, find_sweep, trains
@@ -193,7 +202,10 @@ def draw(
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Draw a cell, as SVG and as PNG."""
+    """Draw a cell, as SVG and as PNG.
+
+    Example: raynas draw pc-darts-cifar --to pictures
+    """
     from raynas.report.draw import write_cells
     from raynas.spaces.library import names
 

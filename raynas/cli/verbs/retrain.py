@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from raynas.cli import complete
 from raynas.cli.cell import cell_from_pipe, piped
 from raynas.cli.options import DEFAULT_RUNS, Address, OnDevice, Overrides, Runs
 from raynas.cli.output import console, next_step, runs_option, say
@@ -30,6 +31,7 @@ def retrain(
             metavar="CELL|SWEEP",
             help="A cell's name, a file (FILE:NAME is one of several), a cell's text, `-` for standard "
             "input, or a sweep (its best cell).",
+            autocompletion=complete.CELLS,
         ),
     ],
     overrides: Overrides = None,
@@ -40,6 +42,7 @@ def retrain(
             metavar="NAME",
             help="How it is trained: a recipe's name or file; quick, or quick-text for a text cell.",
             show_default=False,
+            autocompletion=complete.RECIPES,
         ),
     ] = None,
     seeds: Annotated[
@@ -55,7 +58,10 @@ def retrain(
     device: OnDevice = "auto",
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Train a cell, or a sweep's winner, from scratch by a recipe, and test it once."""
+    """Train a cell, or a sweep's winner, from scratch by a recipe, and test it once.
+
+    Example: raynas retrain quickstart --recipe quick
+    """
     launcher = chosen_launcher(local=local, address=address, device=device)
     planned, place, text = _planned(cell, overrides or [], recipe, seeds, name, runs)
     from raynas.sweep.folder import TrainSweep

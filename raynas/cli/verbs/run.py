@@ -45,7 +45,10 @@ def search(
     runs: Runs = DEFAULT_RUNS,
     device: OnDevice = "auto",
 ) -> None:
-    """Run one search in this process, without Ray."""
+    """Run one search in this process, without Ray.
+
+    Example: raynas search quickstart --trial darts-wd0.0003-s0
+    """
     path, planned = _load(file, overrides)
     chosen = _single(planned, trial, file)
     folder = _create(chosen, path, runs)
@@ -70,7 +73,10 @@ def sweep(
     address: Address = None,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Run every search, or training, of a file in parallel with Ray Tune."""
+    """Run every search, or training, of a file in parallel with Ray Tune.
+
+    Example: raynas sweep quickstart epochs=20 'grid.seed=[0, 1]'
+    """
     path, planned = _load_any(file, overrides)
     if dry_run:
         _print_plan(planned, address)
@@ -104,7 +110,10 @@ def resume(
     ] = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Go on with a sweep that was interrupted; what has ended stays as it is."""
+    """Go on with a sweep that was interrupted; what has ended stays as it is.
+
+    Example: raynas resume quickstart
+    """
     from raynas.sweep.folder import find_sweep
 
     launcher = chosen_launcher(local=local, address=address, device=device)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import typer
 
-from raynas.cli import compare, describe, published
+from raynas.cli import compare, complete, describe, published
 from raynas.cli.compare import SIZE
 from raynas.cli.options import DEFAULT_RUNS, AsCsv, AsJson, Overrides, Runs
 from raynas.cli.output import next_step, print_csv, print_json, runs_option, say
@@ -35,7 +35,12 @@ _LISTS: dict[ShownKind, str] = {
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="A name from `raynas ls`, or the path of a YAML file.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A name from `raynas ls`, or the path of a YAML file.", autocompletion=complete.ANYTHING
+        ),
+    ],
     overrides: Overrides = None,
     kind: Annotated[
         ShownKind | None, typer.Option("--kind", help="Which, where several things share the name.")
@@ -68,6 +73,8 @@ def show(
     """Show a space, method, part, operation, data set, cell, recipe, key, trial file or sweep.
 
     All that has the name is shown. `KEY=VALUE` changes a trial file; `schema` is that of trial files.
+
+    Example: raynas show drnas, raynas show lr, raynas show quickstart epochs=20
     """
     found = _matches(name, kind, runs)
     _check_overrides(name, found, overrides)
@@ -84,17 +91,21 @@ def show(
     if as_json:
         print_json(data)
         return
+    _print(name, data)
+    first = next(iter(found))
+    if len(found) > 1:
+        next_step("show", name, "--kind", first)
+    else:
+        _next(first, found[first] if first == "key" else name, overrides or [], runs)
+
+
+def _print(name: str, data: Mapping[ShownKind, dict[str, Any]]) -> None:
     for place, (each, facts) in enumerate(data.items()):
         if place:
             say()
         if len(data) > 1:
             say(f"the {each} {name}")
         _PRINTERS[each](facts)
-    first = next(iter(found))
-    if len(found) > 1:
-        next_step("show", name, "--kind", first)
-    else:
-        _next(first, found[first] if first == "key" else name, overrides or [], runs)
 
 
 def _check_overrides(name: str, found: Mapping[ShownKind, str], overrides: Sequence[str] | None) -> None:
@@ -200,7 +211,7 @@ def _data(
 
             return key_facts(name)
         case "schema":
-            from raynas.sweep.file.schema import shipped
+            from raynas.sweep.file.schema_file import shipped
 
             return dict(json.loads(shipped()))
         case "trial":

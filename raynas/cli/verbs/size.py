@@ -37,6 +37,8 @@ def size(
     """Count the parameters and multiply-adds of a cell's network, as it is trained from scratch.
 
     Of a sweep, for the images and classes that it searched on.
+
+    Example: raynas size darts-v2
     """
     from raynas.errors import RaynasError
     from raynas.nets.size import size_of

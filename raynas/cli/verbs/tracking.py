@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
+from raynas.cli import complete
 from raynas.cli.options import DEFAULT_RUNS, Runs, Store, SweepName
 from raynas.cli.output import next_step, runs_option, say
 from raynas.errors import RaynasError, plural
@@ -38,13 +39,19 @@ _QUIET = {
 
 def ui(
     name: Annotated[
-        str | None, typer.Argument(metavar="[SWEEP]", help="A sweep; without it, all there are.")
+        str | None,
+        typer.Argument(
+            metavar="[SWEEP]", help="A sweep; without it, all there are.", autocompletion=complete.SWEEPS
+        ),
     ] = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where the page is served.")] = 5000,
     mlflow: Store = None,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Serve the sweeps' MLflow store on this machine; Ctrl-C ends it."""
+    """Serve the sweeps' MLflow store on this machine; Ctrl-C ends it.
+
+    Example: raynas ui quickstart
+    """
     from raynas.sweep.file.uri import resolve_uri, shown
 
     folders = _folders(name, runs)
@@ -82,7 +89,10 @@ def ui(
 
 
 def track(name: SweepName, mlflow: Store = None, runs: Runs = DEFAULT_RUNS) -> None:
-    """Send to MLflow what it lacks of a sweep, as after an outage, or to another store."""
+    """Send to MLflow what it lacks of a sweep, as after an outage, or to another store.
+
+    Example: raynas track quickstart
+    """
     from raynas.cli.tables import print_damage
     from raynas.sweep.file.uri import shown
     from raynas.sweep.folder import find_sweep

@@ -74,6 +74,18 @@ def resolve_sweep(config: SweepConfig, draft: Draft, command: str) -> Sweep:
     )
 
 
+def brought_by_methods(found: Sweep) -> dict[str, dict[str, list[str]]]:
+    """Return the keys that are not the same in all searches though the file does not vary them, by value."""
+    varied = {axis.partition(".")[0] for trial in found.trials for axis in trial.axes}
+    brought: dict[str, dict[str, list[str]]] = {}
+    for config in (trial.config for trial in found.trials if trial.config is not None):
+        for key, value in all_leaves(config.model_dump(mode="json")).items():
+            if key.partition(".")[0] not in {*varied, "method", "seed"}:
+                whose = brought.setdefault(key, {}).setdefault(str(value), [])
+                whose += [] if (label := method_label(config.method)) in whose else [label]
+    return {key: values for key, values in brought.items() if len(values) > 1}
+
+
 def filled(sweep: Sweep, trial: Trial, point: Mapping[str, Any]) -> Trial:
     """Return a slot's trial with the values suggested for it."""
     if trial.slot is None:

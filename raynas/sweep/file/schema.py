@@ -5,7 +5,6 @@ spaces, methods, parts, data sets and recipes to choose from; others are texts t
 """
 
 from collections.abc import Iterable, Mapping
-from importlib.resources import files
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
@@ -19,14 +18,8 @@ from raynas.sweep.file.training import TRAIN_KEYS, TrainFile
 from raynas.sweep.file.words import SEARCHES, TRAININGS, Vocabulary
 from raynas.train.config import TrainConfig
 
-SHIPPED = "trial.schema.json"
 _MODELS: tuple[type[Frozen], ...] = (SearchConfig, SweepConfig, TrainConfig, TrainFile)
 _NO_SHELF = ("recipe", "base")
-
-
-def shipped() -> str:
-    """Return the schema that came with the package, as text."""
-    return files("raynas.sweep.file").joinpath(SHIPPED).read_text(encoding="utf-8")
 
 
 def schema() -> dict[str, Any]:

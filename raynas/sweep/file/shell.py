@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt, field_validator
 
-from raynas.config import Frozen, Key, folder_name
+from raynas.config import Frozen, Hint, folder_name
 from raynas.errors import nearest, quoted
 from raynas.sweep.plan import MOST_TRIALS, Benchmark, Control, Resources, Retrain, Select, Strategy, Track
 
@@ -17,44 +17,44 @@ _REFUSED = {
 class SweepConfig(Frozen):
     """A sweep file: the keys of a search in ``base``, and what a sweep adds to them."""
 
-    name: Annotated[str, Key("experiment experiment_name title", example="mine")] = Field(
+    name: Annotated[str, Hint("experiment experiment_name title", example="mine")] = Field(
         description="of the sweep and its folder"
     )
     base: dict[str, Any] = Field(default_factory=dict, description="what all searches share")
     grid: Annotated[
         dict[str, Any],
-        Key("grid_search axes vary product", example={"method": ["darts", "drnas"], "seed": [0, 1, 2]}),
+        Hint("grid_search axes vary product", example={"method": ["darts", "drnas"], "seed": [0, 1, 2]}),
     ] = Field(default_factory=dict, description="lists; every combination is a trial")
     zip: Annotated[
         dict[str, Any],
-        Key("paired together", example={"method": ["darts", "drnas"], "arch_learning_rate": [3e-4, 6e-4]}),
+        Hint("paired together", example={"method": ["darts", "drnas"], "arch_learning_rate": [3e-4, 6e-4]}),
     ] = Field(default_factory=dict, description="lists that advance together")
     sample: Annotated[
         dict[str, Any],
-        Key("param_space distributions ranges random", example={"weight_decay": {"log": [1e-4, 1e-2]}}),
+        Hint("param_space distributions ranges random", example={"weight_decay": {"log": [1e-4, 1e-2]}}),
     ] = Field(default_factory=dict, description="ranges that values are drawn from")
-    samples: Annotated[PositiveInt | None, Key("n_trials num_trials draws points", "draws", 20)] = Field(
+    samples: Annotated[PositiveInt | None, Hint("n_trials num_trials draws points", "draws", 20)] = Field(
         None, le=MOST_TRIALS, description="how many points are drawn"
     )
-    strategy: Annotated[Strategy, Key("search_alg sampler_type", example="optuna")] = Field(
+    strategy: Annotated[Strategy, Hint("search_alg sampler_type", example="optuna")] = Field(
         "grid", description="grid, random-paired or optuna"
     )
     resources: Annotated[
-        Resources, Key("resource resources_per_trial compute", example={"cpu": 2, "gpu": 0.25})
+        Resources, Hint("resource resources_per_trial compute", example={"cpu": 2, "gpu": 0.25})
     ] = Field(default_factory=Resources, description="what each trial gets, and how many run at once")
-    select: Annotated[Select, Key("selection choose", example={"by": "discrete_loss", "top": 3})] = Field(
+    select: Annotated[Select, Hint("selection choose", example={"by": "discrete_loss", "top": 3})] = Field(
         default_factory=Select, description="how the winner is chosen"
     )
-    track: Annotated[Track, Key("tracker trackers logging", example={"mlflow": None})] = Field(
+    track: Annotated[Track, Hint("tracker trackers logging", example={"mlflow": None})] = Field(
         default_factory=Track, description="where the runs are recorded: a setting for each tracker"
     )
     benchmark: Annotated[
-        Benchmark | None, Key("tabular_benchmark", example={"table": "accuracy.csv", "data": "cifar10"})
+        Benchmark | None, Hint("tabular_benchmark", example={"table": "accuracy.csv", "data": "cifar10"})
     ] = Field(None, description="the table that each epoch's cell is looked up in")
-    retrain: Annotated[Retrain | None, Key("finetune evaluation", example={"top": 2})] = Field(
+    retrain: Annotated[Retrain | None, Hint("finetune evaluation", example={"top": 2})] = Field(
         None, description="train the best cells from scratch afterwards"
     )
-    control: Annotated[Control, Key("random_control baseline random_cells", example={"random": 50})] = Field(
+    control: Annotated[Control, Hint("random_control baseline random_cells", example={"random": 50})] = Field(
         default_factory=Control, description="random cells that are judged beside those found"
     )
 

@@ -1,6 +1,6 @@
 """The keys of trial files in words, as they are declared: what each means, takes, and is called elsewhere.
 
-Everything said of a key stands with its field (`raynas.config.Key` and the field's description). Messages,
+Everything said of a key stands with its field (`raynas.config.Hint` and the field's description). Messages,
 `raynas show KEY`, docs/keys.md, the comments of `raynas cp` and the schema for editors are made of it.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
-from raynas.config import Frozen, Key, SearchConfig
+from raynas.config import Frozen, Hint, SearchConfig
 from raynas.errors import Problem, nearest
 from raynas.sweep.file.shell import SweepConfig
 from raynas.train.config import TrainConfig
@@ -43,9 +43,9 @@ class Word:
         return {"default": list(value) if isinstance(value, tuple) else value}
 
     @cached_property
-    def key(self) -> Key:
+    def key(self) -> Hint:
         """What else is said of it."""
-        return next((each for each in self.field.metadata if isinstance(each, Key)), Key())
+        return next((each for each in self.field.metadata if isinstance(each, Hint)), Hint())
 
     @property
     def also(self) -> tuple[str, ...]:
@@ -102,18 +102,18 @@ def words_of(model: type[Frozen], group: str = "", without: Collection[str] = ()
             yield from words_of(inside, f"{group}{name}.")
 
 
-def vocabulary(*models: type[Frozen], without: Collection[str] = ("base", "recipe")) -> Vocabulary:
+def _vocabulary(*models: type[Frozen], without: Collection[str] = ("base", "recipe")) -> Vocabulary:
     """Return the keys that several models declare, of those at the top ``without`` some."""
     return Vocabulary({each.name: each for model in models for each in words_of(model, without=without)})
 
 
-SEARCHES = vocabulary(SearchConfig, SweepConfig)
+SEARCHES = _vocabulary(SearchConfig, SweepConfig)
 """The keys of a file of searches."""
 
 _SHARED = ("name", "grid", "resources", "track")
 
 TRAININGS = Vocabulary(
-    vocabulary(TrainConfig)
+    _vocabulary(TrainConfig)
     | {name: word for name, word in SEARCHES.items() if name.partition(".")[0] in _SHARED}
 )
 """The keys of a training, and what its file shares with one of searches."""
