@@ -130,7 +130,7 @@ class RecurrentSupernet(nn.Module):
     def _dropped(
         self, words: Tensor, tokens: Tensor, run: Pass
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Return the words [lanes, N, T, channels] as the cell reads them, the masks of states and of outputs.
+        """Return the words [lanes, N, T, channels] as the cell reads them, masks of states and of outputs.
 
         A mask holds for all words of a segment, and that of the states for all nodes; None is no dropout.
         """
