@@ -208,7 +208,7 @@ grid: {cell: [darts-v3, 7], seeds: [0], weight_decay: 0.1}
     [
         ("epochs: -1", "epochs", "greater than 0"),
         ("data: {name: digits, limt: 5}", "data.limt", "nearest: limit"),
-        ("data: python-docs", "data.name", "'darts-v2' reads images"),
+        ("data: python-docs", "data.name", "reads images; got the data python-docs"),
         ("data: 5", "data", "a mapping"),
         ("data: {name: folder}", "data.path", ""),
         ("batch: yes", "batch", "expected a number"),
