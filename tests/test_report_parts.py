@@ -9,6 +9,7 @@ import pytest
 from helpers.sweeping import report
 
 from raynas.report import draw, figures, pictures, stats, text
+from raynas.report.curves import Band, Curve, Frame
 from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Choice
@@ -125,8 +126,8 @@ def test_spreads_durations_and_slugs() -> None:
 
 
 def test_plots_take_all_colours_from_variables_with_both_grounds() -> None:
-    curves = [figures.Curve((0, 1), (1.0, 900.0), "s0", end="chosen"), figures.Curve((0,), (2.0,), "#123456")]
-    svg = figures.line_panel("x", curves, figures.Frame.around(curves), "a $b$ <c> / nats")
+    curves = [Curve((0, 1), (1.0, 900.0), "s0", end="chosen"), Curve((0,), (2.0,), "#123456")]
+    svg = figures.line_panel("x", curves, Frame.around(curves), "a $b$ <c> / nats")
     assert "#0102" not in svg
     assert "var(--s0, #0b6fb8)" in svg
     assert "#123456" in svg
@@ -137,8 +138,8 @@ def test_plots_take_all_colours_from_variables_with_both_grounds() -> None:
 
 
 def test_frames_turn_logarithmic_only_over_two_decades_of_positive_values() -> None:
-    def frame(*values: float) -> figures.Frame:
-        return figures.Frame.around([figures.Curve((0, 1), values, "s0")])
+    def frame(*values: float) -> Frame:
+        return Frame.around([Curve((0, 1), values, "s0")])
 
     assert frame(0.01, 5.0).log
     assert not frame(0.1, 5.0).log
@@ -159,16 +160,13 @@ def test_every_operation_has_colours_of_its_own_in_its_family_and_unlisted_ones_
     assert draw.style_of("of_tomorrow") == ("#51565e", ())
 
 
-def curves(count: int, colours: int = 2) -> list[figures.Curve]:
-    return [
-        figures.Curve((0, 1), (float(place), float(place + 1)), f"s{place % colours}")
-        for place in range(count)
-    ]
+def curves(count: int, colours: int = 2) -> list[Curve]:
+    return [Curve((0, 1), (float(place), float(place + 1)), f"s{place % colours}") for place in range(count)]
 
 
 def test_many_lines_are_summed_up_by_colour_and_the_chosen_one_stays() -> None:
     many = curves(101, colours=1)
-    band = figures.Band.of(many)
+    band = Band.of(many)
     assert (band.epochs, band.low, band.middle, band.high) == (
         (0, 1),
         (10.0, 11.0),
@@ -186,16 +184,16 @@ def test_many_lines_are_summed_up_by_colour_and_the_chosen_one_stays() -> None:
 
 
 def test_a_logarithmic_axis_has_plain_numbers() -> None:
-    frame = figures.Frame((0, 1), (1e-3, 10.0), log=True)
-    svg = figures.line_panel("x", [figures.Curve((0, 1), (1e-3, 10.0), "s0")], frame, "λmax")
+    frame = Frame((0, 1), (1e-3, 10.0), log=True)
+    svg = figures.line_panel("x", [Curve((0, 1), (1e-3, 10.0), "s0")], frame, "λmax")
     assert "mathdefault" not in svg
     assert ">0.01<" in svg
 
 
 def test_lines_of_three_kinds_of_cell_differ_and_then_begin_again() -> None:
     def drawn(place: int) -> str:
-        curve = figures.Curve((0, 1), (1.0, 2.0), "s0", place)
-        return figures.line_panel("x", [curve], figures.Frame.around([curve]), "skips")
+        curve = Curve((0, 1), (1.0, 2.0), "s0", place)
+        return figures.line_panel("x", [curve], Frame.around([curve]), "skips")
 
     assert len({drawn(place) for place in range(3)}) == 3
     assert drawn(3) == drawn(0)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 
 from raynas.report import figures
+from raynas.report.curves import Band, Curve, Frame
 from raynas.report.facts import Facts, MethodSetting, measured
-from raynas.report.figures import Band, Curve, Frame
 from raynas.report.stats import Alike, alike, mean_shares
 from raynas.report.text import slug
 from raynas.spaces import skeletons

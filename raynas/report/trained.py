@@ -9,8 +9,8 @@ from typing import Any
 from raynas.disk import write_atomic
 from raynas.errors import RaynasError, plural
 from raynas.report import figures
+from raynas.report.curves import Curve, Frame
 from raynas.report.facts import resolved_yaml
-from raynas.report.figures import Curve, Frame
 from raynas.report.page import render, write_pictures
 from raynas.report.pictures import Key, Multiple, Picture
 from raynas.report.stats import Spread

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from raynas.report import figures
+from raynas.report.curves import Band, Curve
 from raynas.report.facts import Facts
-from raynas.report.figures import Band, Curve
 from raynas.report.pictures import Key, Multiple, Picture
 from raynas.report.text import MISSING, slug
 from raynas.sweep.folder import SweepFolder
