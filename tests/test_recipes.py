@@ -29,6 +29,16 @@ def test_the_defaults_are_darts_own():
     assert (config.channels, config.cells, config.data.cutout) == (36, 20, 16)
 
 
+@pytest.mark.parametrize("name", [name for name in PACKAGED if name.endswith("-imagenet")])
+def test_imagenet_s_recipes_augment_alike(name):
+    """All sources': RandomResizedCrop(224), ColorJitter(.4, .4, .4, .2), Resize(256), CenterCrop(224)."""
+    config = load_recipe(name).config("darts-v2")
+    assert (config.data.kept, config.data.jitter) == (224 / 256, (0.4, 0.4, 0.4, 0.2))
+    assert (config.epochs, config.label_smoothing, config.weight_decay) == (250, 0.1, 3e-5)
+    # Their warm-up is for batches of more than 256; GDAS has one of its own.
+    assert (config.warmup == 5) == (config.batch > 256 or name == "gdas-imagenet")
+
+
 def test_what_a_training_changes_is_told():
     recipe = load_recipe("darts-cifar")
     config = recipe.config("darts-v2", epochs=3, data={"name": "digits", "cutout": 0})

@@ -81,7 +81,8 @@ def test_steps_are_those_of_the_original():
 
 @pytest.mark.slow
 def test_a_restored_training_repeats_every_bit(digits):
-    whole = Training([config(drop_path=0.3, data={"name": "digits", "cutout": 2})], DARTS_V2, digits)
+    data = {"name": "digits", "cutout": 2, "crop": "resized", "contrast": 0.4}
+    whole = Training([config(drop_path=0.3, data=data)], DARTS_V2, digits)
     reports = [report for [report] in whole]
     assert [report.test_accuracy is None for report in reports] == [True, True, False]
     first = Training([whole.config], DARTS_V2, digits)

@@ -31,6 +31,9 @@ from raynas.train.config import TrainConfig
 from raynas.train.loop import AnyLane, Lane, Training
 from raynas.train.records import TrainReport
 
+_PATIENCE = 20.0
+"""Seconds that a process may take to end by itself before it is killed."""
+
 Prepare = Callable[[TrainConfig], None]
 """What pins threads and kernels in every process; a function of a module, for it travels by name."""
 
@@ -159,7 +162,7 @@ class _Members:
         context = multiprocessing.get_context("spawn")
         self.pipes: list[Connection] = []
         self.processes: list[BaseProcess] = []
-        self.meeting = shared.meeting
+        self.meeting, self.busy = shared.meeting, True
         try:
             for number in range(shared.config.devices):
                 ours, theirs = context.Pipe()
@@ -174,6 +177,7 @@ class _Members:
 
     def ask(self, verb: str, content: bytes | None) -> Any:
         """Send all the same order; return the first's answer once all have done it."""
+        self.busy = True
         try:
             for pipe in self.pipes:
                 pipe.send((verb, content))
@@ -195,6 +199,7 @@ class _Members:
                 answers[numbers[pipe]] = answer
             if not all(process.is_alive() for process in self.processes):
                 raise self._death()
+        self.busy = False
         return answers[0]
 
     def _cause(self, error: Exception) -> Exception:
@@ -216,8 +221,9 @@ class _Members:
         for pipe in self.pipes:
             with suppress(OSError):
                 pipe.close()
-        # What they hold is the system's to free, and nothing of it is kept: there is nothing to wait for.
         for process in self.processes:
+            # Those at rest end by themselves, and what reads files for them; others may wait for a dead one.
+            process.join(0 if self.busy else _PATIENCE)
             process.kill()
         for process in self.processes:
             process.join()
@@ -269,7 +275,6 @@ def _work(pipe: Connection, number: int, shared: _Shared) -> None:
                 pipe.send((False, RuntimeError(f"{words}\n{traceback.format_exc()}")))
             else:
                 pipe.send((True, answer))
-    os._exit(0)  # without a word to the others, who may be gone
 
 
 def _follow() -> None:
