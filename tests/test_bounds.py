@@ -105,6 +105,7 @@ def test_a_password_lies_in_a_file_of_its_owner_alone(tmp_path):
         resolve_uri("http://user:***@host")
 
 
+@pytest.mark.slow
 def test_what_fails_before_the_first_trial_leaves_the_name_free(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.yaml").write_text(TEXT.replace("limit: 64", "limit: 999999"))

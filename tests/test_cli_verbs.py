@@ -115,6 +115,7 @@ def test_debug_shows_the_traceback(capsys: Capture, monkeypatch: pytest.MonkeyPa
     assert "Traceback" in outcome.err
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_is_no_error() -> None:
     command = [sys.executable, "-m", "raynas", "show", "tiny", "--kind", "space", "--json"]
     with subprocess.Popen(

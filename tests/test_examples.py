@@ -61,7 +61,13 @@ def test_every_example_is_run():
     assert len(EXAMPLES) >= 10
 
 
-@pytest.mark.parametrize("name", SAID)
+SEARCH = {"curvature", "one_search", "own_data", "own_method", "own_part", "packed_seeds", "resume"}
+"""Those that run whole searches, 2 to 3 s of CPU time each."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SEARCH)) for name in SAID]
+)
 def test_an_example_runs(name: str, run):
     assert SAID[name] in run(name)
 
