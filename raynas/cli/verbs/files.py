@@ -179,7 +179,6 @@ def _check_trial(path: Path, overrides: list[str] | None) -> tuple[str, list[str
 
 def data_of(sweep: "Sweep[Any]") -> list[str]:
     """Say what a sweep's trials learn from: how many images in how many classes, and the code that runs."""
-    from raynas.cli.steps import alpha_steps
     from raynas.config import DataConfig
     from raynas.data.catalogue import says
     from raynas.data.survey import survey
@@ -193,7 +192,11 @@ def data_of(sweep: "Sweep[Any]") -> list[str]:
         said.append(says(each, trained=trained))
         if each.name == "folder":
             said += survey(each).says(each)
-    return list(dict.fromkeys([*said, *([] if trained else alpha_steps(sweep))]))
+    if not trained:
+        from raynas.cli.steps import alpha_steps
+
+        said += alpha_steps(sweep)
+    return list(dict.fromkeys(said))
 
 
 def _validated(sweep: "Sweep") -> str:
