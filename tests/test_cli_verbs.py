@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 import sys
+from concurrent import futures
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -137,11 +138,15 @@ def test_ls_gives_an_overview(capsys: Capture, swept: SweepFolder) -> None:
         "data",
         "cells",
         "recipes",
+        "keys",
         "trials",
         "sweeps",
     ]
     assert {"darts", "tiny"} <= set(names["spaces"])
     assert names["sweeps"] == ["four"]
+    shown = raynas(capsys, "ls").out.splitlines()
+    assert len(shown) == len(names) + 3
+    assert max(map(len, shown)) < 80  # a few names of each
     outcome = raynas(capsys, "ls")
     assert outcome.out.splitlines()[-1] == "next: raynas ls spaces"
     assert all(what in outcome.out for what in names)
@@ -287,6 +292,10 @@ def test_show_measures_each_size_of_search_once(
         return measure.Measured(1234, 0.0125, 56.0)
 
     monkeypatch.setattr(measure, "measure", pretend)
+    # Processes of their own would not pretend.
+    monkeypatch.setattr(
+        futures, "ProcessPoolExecutor", lambda count, mp_context: futures.ThreadPoolExecutor(count)
+    )
     write_file(here, FILE.replace("grid:", "grid:\n  method: [darts, darts-2nd]"))
     measured = parsed(capsys, "show", "four.yaml", "--measure")["trial"]["measured"]
     assert asked == [(method, "tiny", (1, 8, 8), 10) for method in ("darts", "darts-2nd")]
@@ -320,7 +329,7 @@ def test_cp_copies_under_a_new_name_and_never_overwrites(capsys: Capture, here: 
 
 def test_cp_puts_a_trial_file_into_a_folder(capsys: Capture, here: Path) -> None:
     assert raynas(capsys, "cp", "quickstart", ".").code == 0
-    assert "name: quickstart\n" in (here / "quickstart.yaml").read_text()
+    assert "\nname: quickstart " in (here / "quickstart.yaml").read_text()
     assert raynas(capsys, "check", "quickstart.yaml").code == 0
 
 
@@ -370,7 +379,7 @@ def test_check_names_every_problem_at_once(capsys: Capture, here: Path) -> None:
     write_file(here, FILE.replace("epochs: 4", "epoch: 4\nbatch: none"))
     outcome = raynas(capsys, "check", "four.yaml", "grid.sede=[1]")
     assert outcome.code == 2
-    for said in ("four.yaml: 3 problems", "epoch: unknown key; nearest: epochs", "batch:", "nearest: seed"):
+    for said in ("four.yaml: 3 problems", "epoch: unknown key; here it is epochs", "batch:", "nearest: seed"):
         assert said in outcome.err
     verdict = parsed(capsys, "check", "four.yaml")
     assert not verdict["ok"]
