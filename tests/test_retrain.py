@@ -475,3 +475,20 @@ def test_on_ray_the_numbers_are_those_of_one_process(capsys):
     done = raynas(capsys, "sweep", str(write(FILE.replace("name: pair", "name: parallel"))))
     assert done.code == 0, done.err
     assert reports(find_sweep(Path("runs"), "parallel")) == reports(whole)
+
+
+def test_without_test_images_there_is_nothing_to_evaluate(capsys):
+    from PIL import Image
+
+    for label in "ab":
+        Path("photos", label).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(Path("photos", label, f"{number}.png"))
+    words = ["retrain", "darts-v2", "--local", "--seeds", "0", "epochs=1", "channels=2", "track.mlflow=null"]
+    done = raynas(capsys, *words, "data.name=folder", "data.path=photos", "--name", "pets")
+    assert done.code == 0, done.err
+    assert "there is no error on any" in done.out
+    assert "next: raynas predict pets IMAGES" in done.out
+    report = Path("runs/pets/report.md").read_text(encoding="utf-8")
+    assert "raynas evaluate" not in report
+    assert "raynas export pets" in report

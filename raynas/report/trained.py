@@ -235,9 +235,10 @@ def next_steps(folder: TrainSweep, records: Sequence[TrainRecord]) -> list[tuple
     found = []
     if any(record.status in ("running", "waiting") for record in records):
         found = [("go on with what has not ended", f"raynas resume {folder.called}")]
+    tested = any(record.tested and record.tested.test_accuracy is not None for record in records)
     if any(record.status == "finished" for record in records):
+        found += [("test the first network, class by class", f"raynas evaluate {folder.called}")] * tested
         found += [
-            ("test the first network, class by class", f"raynas evaluate {folder.called}"),
             ("ask it about images", f"raynas predict {folder.called} IMAGES"),
             ("hand it on", f"raynas export {folder.called} --to onnx --to model.py"),
         ]

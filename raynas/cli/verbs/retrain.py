@@ -237,7 +237,9 @@ def run_training(
     statuses = [record.status for record in folder.records()]
     finished = statuses.count("finished")
     if finished == len(statuses):
-        next_step("evaluate", *folder.words)
+        tested = any(record.tested.test_accuracy is not None for record in folder.records() if record.tested)
+        name, *where = folder.words
+        next_step(*(["evaluate", name] if tested else ["predict", name, "IMAGES"]), *where)
         return 0
     say(f"only {finished} of {plural(len(statuses), 'training')} finished")
     left = {"running", "waiting"} & set(statuses)
