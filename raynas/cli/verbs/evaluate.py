@@ -130,8 +130,9 @@ def _config(card: "Card", name: str | None, settings: Sequence[str]) -> "DataCon
         )
     values = {**(before if name in (None, before.get("name")) else {}), **given}
     try:
-        # All of them: a limit was for the training.
-        return TrainData.model_validate({**values, "limit": given.get("limit")})
+        # All images: a limit was for the training. Of a text it says where the test's words stand.
+        limit = values.get("limit") if card.texts else given.get("limit")
+        return TrainData.model_validate({**values, "limit": limit})
     except ValidationError as error:
         raise FileProblems("data", explain(error, TrainData)) from None
 
