@@ -359,6 +359,9 @@ def test_a_text_cell_is_trained_by_the_recipe_for_texts(here, capsys):
     [record] = folder.records()
     assert record.status == "finished"
     assert "test perplexity" in done.out
+    again = json.loads(raynas(capsys, "evaluate", "darts-rnn-v2-quick-text", "--json").out)
+    assert again["words"] == 59
+    assert again["loss"] == pytest.approx(record.tested.test_loss, rel=1e-6)
 
 
 def test_the_recipes_are_the_source_s():

@@ -137,8 +137,10 @@ def print_recipe(facts: Mapping[str, Any]) -> None:
     shown = {key: facts[key] for key in ("source", "note", "file")}
     print_fields({"name": f"{facts['name']}: {facts['title']}", **shown})
     say()
-    said = {key: value for key, value in facts["says"].items() if key != "data"}
-    said |= {f"data.{key}": value for key, value in facts["says"].get("data", {}).items()}
+    groups = ("text", "data")
+    said = {key: value for key, value in facts["says"].items() if key not in groups}
+    for group in groups:
+        said |= {f"{group}.{key}": value for key, value in facts["says"].get(group, {}).items()}
     shown_values = table("key", "value")
     for key, value in said.items():
         shown_values.add_row(key, str(value))

@@ -66,7 +66,7 @@ def evaluate(
     deployed = Deployed.load(found.folder, local_device(device))
     config, limit, own = _config(deployed.card, data, settings or [])
     if deployed.card.texts:
-        _evaluate_text(found, deployed, config, part, limit, as_json=as_json)
+        _evaluate_text(found, deployed, config, part, as_json=as_json)
         return
     loaded = None if is_text(config.name) else load_data(config)
     if not isinstance(loaded, Dataset):
@@ -85,13 +85,7 @@ def evaluate(
 
 
 def _evaluate_text(
-    found: "FoundNetwork",
-    deployed: "Deployed",
-    config: "DataConfig",
-    part: Part,
-    limit: int | None,
-    *,
-    as_json: bool,
+    found: "FoundNetwork", deployed: "Deployed", config: "DataConfig", part: Part, *, as_json: bool
 ) -> None:
     """Say how well a language model predicts a text, numbered by the network's own vocabulary."""
     from raynas.data.catalogue import check_data, is_text
@@ -100,8 +94,6 @@ def _evaluate_text(
 
     if not is_text(config.name):
         raise RaynasError("a language model cannot be tested on images", got=config.name)
-    if limit is not None:
-        raise RaynasError("a language model is tested on the whole of a part", got=f"data.limit={limit}")
     if problems := check_data(config):
         raise FileProblems("data", problems)
     told = text_evaluation_of(deployed, load_text(config, deployed.card.class_names), part)
@@ -146,6 +138,8 @@ def _config(card: "Card", name: str | None, settings: Sequence[str]) -> "tuple[T
     own = {**before, "limit": None} == {**values, "limit": None}
     try:
         asked = TrainData.model_validate(values if own or "limit" in given else {**values, "limit": None})
+        if card.texts:  # whose limit says where the words of the test are
+            return TrainData.model_validate(values), None, own
         whole = asked.model_copy(update={"limit": before.get("limit") if own else None})
     except ValidationError as error:
         raise FileProblems("data", explain(error, TrainData)) from None
