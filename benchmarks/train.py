@@ -29,7 +29,8 @@ from raynas.errors import RaynasError
 from raynas.nets.networks.edges import EdgeCell
 from raynas.spaces.literature import load_cell
 from raynas.train.config import TrainConfig
-from raynas.train.loop import Lane, Training
+from raynas.train.lane import Lane
+from raynas.train.loop import Training
 
 CELL = "darts-v2"
 SIZE = Size("training", 16, 8, 32, 32)

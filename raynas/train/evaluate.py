@@ -19,7 +19,7 @@ from raynas.data.text import UNKNOWN
 from raynas.errors import RaynasError, plural
 from raynas.train.config import TrainConfig, TrainData
 from raynas.train.deployed import Deployed
-from raynas.train.loop import divided
+from raynas.train.lane import divided
 
 Part = Literal["test", "train"]
 

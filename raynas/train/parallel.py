@@ -28,7 +28,8 @@ from raynas.errors import Diverged, RaynasError, short
 from raynas.search.checkpoint import dump
 from raynas.spaces.genotype import Genotype
 from raynas.train.config import TrainConfig
-from raynas.train.loop import AnyLane, Lane, Training
+from raynas.train.lane import Lane
+from raynas.train.loop import AnyLane, Training
 from raynas.train.records import TrainReport
 
 _PATIENCE = 20.0

@@ -58,12 +58,12 @@ def agreement(scores: Sequence[float], truths: Sequence[float]) -> Agreement:
         sparse=_tau(rule, np.round(truth / TIE)) if ranked else None,
         rho=_defined(spearmanr, rule, truth) if ranked else None,
         precision={k: precision_at(k, scores, truths) for k in TOPS if k < len(rule)},
-        regret=chosen(rule, truth) - float(truth.min()),
+        regret=error_of_choice(rule, truth) - float(truth.min()),
         blind=float(truth.mean() - truth.min()),
     )
 
 
-def chosen(
+def error_of_choice(
     scores: Sequence[float] | NDArray[np.float64], truths: Sequence[float] | NDArray[np.float64]
 ) -> float:
     """Return the truth of what a rule chooses; between equal scores, the mean."""

@@ -84,19 +84,22 @@ def show(
     given = {"space": space, "channels": channels, "cells": cells, "batch": batch}
     size = {key: value for key, value in given.items() if value is not None}
     _check_measure(name, found, measure, size)
+    changes = overrides or []
     with only_looking(not measure):
-        data = {
-            each: _data(each, target, measure, size, overrides or [], runs) for each, target in found.items()
-        }
+        data = {each: _data(each, target, measure, size, changes, runs) for each, target in found.items()}
     if as_json:
         print_json(data)
         return
     _print(name, data)
+    _say_next(name, found, changes, runs)
+
+
+def _say_next(name: str, found: Mapping[ShownKind, str], overrides: Sequence[str], runs: Path) -> None:
     first = next(iter(found))
     if len(found) > 1:
         next_step("show", name, "--kind", first)
     else:
-        _next(first, found[first] if first == "key" else name, overrides or [], runs)
+        _next(first, found[first] if first == "key" else name, overrides, runs)
 
 
 def _print(name: str, data: Mapping[ShownKind, dict[str, Any]]) -> None:
