@@ -9,7 +9,8 @@ import pytest
 from helpers.cli_folders import CELL, TINY, make_sweep, raynas
 from helpers.cli_folders import play as play_trial
 
-from raynas.report.remarks import remarks, space_of
+from raynas.report.facts import gather
+from raynas.report.remarks import remarks
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Choice
 from raynas.spaces.library import load_space
@@ -146,6 +147,6 @@ def test_terminal_and_report_say_the_same(
     for sentence in sentences:
         assert page.index(sentence) < page.index('class="card verdict"')
         assert sentence.partition("_")[0] in markdown
-    assert space_of(SweepFolder(folder.path)) == load_space("tiny")
+    assert gather(SweepFolder(folder.path)).space == load_space("tiny")
     assert set(TINY["weights"]) == {"normal", "reduce"}
     assert math.isclose(sum(TINY["weights"]["normal"][0]), 1)

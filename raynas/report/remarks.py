@@ -16,7 +16,6 @@ from raynas.report.stats import alike
 from raynas.report.text import format_number
 from raynas.spaces import skeletons
 from raynas.spaces.space import Space
-from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import Ranked, Selection, comparable
 
@@ -172,9 +171,3 @@ def remarks(selection: Selection, space: Space | None) -> list[str]:
         return []
     evidence = Evidence(selection, space)
     return [sentence for remark in REMARKS if (sentence := remark(evidence))]
-
-
-def space_of(folder: SweepFolder) -> Space | None:
-    """Return the space that all trials of a sweep search; None where they search several."""
-    spaces = {trial.space() for trial in folder.trials()}
-    return spaces.pop() if len(spaces) == 1 else None

@@ -242,15 +242,17 @@ def run(
 def _conclude(folder: "SweepFolder", report: "ReportWriter", runs: Path, again: "Sequence[str]") -> int:
     from raynas.cli.progress import SweepProgress
     from raynas.cli.tables import print_selection
-    from raynas.report.remarks import remarks, space_of
-    from raynas.sweep.select import judge_of, rank
+    from raynas.report.facts import gather
+    from raynas.report.remarks import remarks
+    from raynas.trust.trust import trust_of
+    from raynas.trust.words import worth
 
     planned = folder.sweep()
     progress = SweepProgress(planned, folder.records(), lookups=folder.lookups)
-    judge = judge_of(planned.select, folder.lookups)
     # From the folder: a display keeps no weights of those that ended.
-    selection = rank(folder.records(), planned.select, judge)
-    print_selection(selection, remarks(selection, space_of(folder)))
+    facts = gather(folder)
+    trust = trust_of(folder, planned, facts.records, facts.selection, facts.yardstick)
+    print_selection(facts.selection, remarks(facts.selection, facts.space), worth(trust, facts.selection))
     for label, path in report.results(folder):
         say(f"{label:<10}{path}")
     counts = progress.count()

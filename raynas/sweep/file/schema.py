@@ -59,7 +59,7 @@ def _trial(models: Mapping[str, Any], model: type[Frozen], words: Vocabulary) ->
             continue
         found[name] = each | _examples(words, name)
         inside = words[name].inside if name in words else None
-        if name in ("data", "hessian") and inside is not None:
+        if inside is not None and model in (SearchConfig, TrainConfig):
             own = models[inside.__name__]["properties"]
             found |= {f"{name}.{sub}": own[sub] | _examples(words, f"{name}.{sub}") for sub in own}
             if name == "data":
