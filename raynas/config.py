@@ -110,7 +110,7 @@ class DataConfig(Frozen):
             {"name": "folder", "path": "photos", "size": 64},
         ),
     ] = Field(None, le=4096, description="resize folder images to this many pixels per side")
-    augment: Annotated[bool, Hint("augmentation flip crop transforms")] = Field(
+    augment: Annotated[bool, Hint("augmentation flip transforms")] = Field(
         True, description="random crop and flip as the data set's recipe has them"
     )
     cutout: Annotated[NonNegativeInt, Hint("cutout_length", "pixels", 16)] = Field(

@@ -75,7 +75,7 @@ def test_a_guess_is_told_right_wherever_it_stands(tmp_path: Path) -> None:
     assert "here it is resources.gpu (" in said["resources.gpus"]
     assert "at this place: it is seed (" in said["resources.seed"]
     assert "here it is learning_rate (" in said["grid.lr"]
-    assert "resources.gpu (GPUs a trial" in said["grid.gpu"]
+    assert "resources.gpu (GPUs per trial" in said["grid.gpu"]
     assert "does not vary" in said["grid.gpu"]
     assert "stands elsewhere" in said["grid.select"]
     assert "here it is weight_decay (" in said["sample.l2"]
@@ -178,7 +178,7 @@ def test_a_key_is_shown_by_any_of_its_names(capsys: pytest.CaptureFixture[str]) 
     assert "the space darts-rnn" in told
     facts = json.loads(raynas(capsys, "show", "subset", "--kind", "key", "--json").out)["key"]
     assert facts["name"] == "data.limit"
-    assert facts["in"]["searches and trainings"]["unit"] == "images or tokens"
+    assert facts["in"]["searches"]["unit"] == "images or tokens"
     warmup = json.loads(raynas(capsys, "show", "warmup", "--json").out)["key"]["in"]["searches"]["brought"]
     assert warmup["30% of the epochs"] == ["pc-darts"]
     assert raynas(capsys, "show", "learning_rat").err.startswith("unknown name")

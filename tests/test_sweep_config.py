@@ -327,7 +327,7 @@ def test_a_part_of_a_method_can_be_overridden(tmp_path: Path) -> None:
         ("data.vlaid=1", "data.vlaid", "nearest: data.valid"),
         ("grid.sede=[1]", "grid.sede", "nearest: seed"),
         ("grid.seed=3", "grid.seed", "expected a list"),
-        ("resources.gpus=1", "resources.gpus", "here it is resources.gpu (GPUs a trial"),
+        ("resources.gpus=1", "resources.gpus", "here it is resources.gpu (GPUs per trial"),
         ("epochs=[1,2]", "epochs", "grid: {epochs: [1, 2]}"),
         ("epochs=many", "epochs", "got 'many'"),
         ("epochs", "epochs", "key=value"),
