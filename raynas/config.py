@@ -84,7 +84,14 @@ class DataConfig(Frozen):
     valid: Annotated[
         float, Hint("valid_share valid_portion valid_size val val_split validation holdout", "share")
     ] = Field(0.5, gt=0, lt=1, description="share of the training images or tokens that trains α")
-    test: Annotated[float, Hint("test_share test_size test_split holdout_test", "share", 0.2)] = Field(
+    test: Annotated[
+        float,
+        Hint(
+            "test_share test_size test_split holdout_test",
+            "share",
+            {"name": "folder", "path": "photos", "test": 0.2},
+        ),
+    ] = Field(
         0.0,
         ge=0,
         lt=1,

@@ -61,7 +61,7 @@ def offered(completer: complete.Completer, typed: str, **given: object) -> list[
 
 def test_names_of_each_kind_are_offered(here: Path) -> None:
     assert offered(complete.TRIALS, "qu") == ["quickstart"]
-    assert offered(complete.TRIALS, "my") == ["my-trial.yaml"]
+    assert offered(complete.TRIALS, "my-t") == ["my-trial.yaml"]
     assert {"gdas", "gdas-st"} <= set(offered(complete.ANYTHING, "gdas"))
     assert {"darts", "darts-rnn"} <= set(offered(complete.ANYTHING, "darts"))
     assert offered(complete.ANYTHING, "learning_rate_m") == ["learning_rate_min"]

@@ -136,7 +136,7 @@ def test_each_edge_may_have_activations_of_its_own():
     first = sent(s0, 1, tanh=0.5)
     second = sent(s0, 2, identity=0.2) + sent(first, 2, sigmoid=0.6, relu=0.7)
     mix, added = net._cut(weights, Pass(Statistics.BATCH, []))
-    found = net._nodes(s0, mix, added, net._matrices(), Pass(Statistics.BATCH, []))
+    found = net._nodes(s0, mix, added, net._matrices(), Pass(Statistics.BATCH, []), None)
     torch.testing.assert_close(found, (first + second) / 2)
     assert skeletons.of(space).architectures(space) == 1 * (1 + 2)
 
@@ -222,7 +222,7 @@ def test_what_is_not_active_and_offsets():
     results = []
     for run in (Pass(Statistics.BATCH, []), Pass(Statistics.BATCH, [], offsets=offsets)):
         mix, added = bare._cut(weights, run)
-        results.append(bare._nodes(s0, mix, added, bare._matrices(), run))
+        results.append(bare._nodes(s0, mix, added, bare._matrices(), run, None))
     torch.testing.assert_close(results[1] - results[0], torch.full_like(s0, 0.25 / 8))
 
 

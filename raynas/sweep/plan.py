@@ -99,7 +99,7 @@ class Retrain(Frozen):
     seeds: Annotated[tuple[Annotated[NonNegativeInt, Field(le=MOST_SEED)], ...], Hint("retrain_seeds")] = (
         Field((0, 1, 2), min_length=1, description="the seeds of each cell's trainings")
     )
-    recipe: Annotated[str, Hint("protocol", example="darts-cifar")] = Field(
+    recipe: Annotated[str, Hint("protocol", example="quick")] = Field(
         "quick", description="how they are trained (`raynas ls recipes`), or a file"
     )
 

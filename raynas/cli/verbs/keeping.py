@@ -38,7 +38,10 @@ def logs(
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Print what went wrong in a sweep's trials: tracebacks and warnings."""
+    """Print what went wrong in a sweep's trials: tracebacks and warnings.
+
+    Example: raynas logs quickstart
+    """
     from raynas.sweep.folder import find_sweep
 
     folder = find_sweep(runs, name)
@@ -75,7 +78,10 @@ def _end_of(path: Path) -> str | None:
 
 
 def stop(name: SweepName, runs: Runs = DEFAULT_RUNS) -> None:
-    """End a running sweep as Ctrl-C does; `raynas resume` goes on with it."""
+    """End a running sweep as Ctrl-C does; `raynas resume` goes on with it.
+
+    Example: raynas stop quickstart
+    """
     from raynas.disk import holder
     from raynas.sweep.folder import find_sweep
 
@@ -138,7 +144,10 @@ def _ignores_ctrl_c(pid: int) -> bool:
 
 
 def rm(name: SweepName, yes: Yes = False, runs: Runs = DEFAULT_RUNS) -> None:
-    """Remove a sweep's folder with all that is in it; never that of a running sweep."""
+    """Remove a sweep's folder with all that is in it; never that of a running sweep.
+
+    Example: raynas rm quickstart
+    """
     from raynas.launch.driver import only_driver
     from raynas.sweep.folder import find_sweep
 
@@ -181,6 +190,8 @@ def clean(
     """Say what checkpoints of finished trials cost, and remove them.
 
     Nothing goes on from them. All records, cells, networks and reports stay.
+
+    Example: raynas clean quickstart
     """
     found = {folder: list(_needless(folder)) for folder in _idle(name, runs)}
     found = {folder: files for folder, files in found.items() if files}

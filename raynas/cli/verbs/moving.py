@@ -19,7 +19,10 @@ def bundle(
     ] = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Write a sweep's folder as one .zip, which `raynas unbundle` unfolds anywhere."""
+    """Write a sweep's folder as one .zip, which `raynas unbundle` unfolds anywhere.
+
+    Example: raynas bundle quickstart
+    """
     from raynas.disk import expanded
     from raynas.sweep.bundle import bundle as write
     from raynas.sweep.folder import find_sweep
@@ -37,7 +40,10 @@ def unbundle(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .zip that `raynas bundle` wrote.")],
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Unfold a bundle into a folder of sweeps."""
+    """Unfold a bundle into a folder of sweeps.
+
+    Example: raynas unbundle quickstart.zip
+    """
     from raynas.disk import expanded
     from raynas.sweep.bundle import unbundle as unfold
 
