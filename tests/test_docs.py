@@ -299,6 +299,9 @@ def _with_company(data: dict[str, Any]) -> dict[str, Any]:
         data |= {"strategy": "random-paired", **drawn, **data}
     if data.get("select") == {"by": "table"}:
         data |= {"benchmark": {"table": "accuracy.csv", "data": "cifar10"}}
+    inside = data["data"] if isinstance(data.get("data"), dict) else {}
+    if any(f"data.{key}" not in SEARCH_KEYS for key in inside):  # one of trainings
+        data |= {"train": "quick", "cell": "darts-v2", "data": {"name": "digits", **inside}}
     return data
 
 

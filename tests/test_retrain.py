@@ -93,7 +93,7 @@ def test_from_check_to_report(capsys):
     errors = [100 * (1 - record.tested.test_accuracy) for record in records[:2]]
     mean, sd = sum(errors) / 2, abs(errors[0] - errors[1]) / 2**0.5
     assert [table[0][key] for key in ("error_mean", "error_sd")] == pytest.approx([mean / 100, sd / 100])
-    assert [each["seed"] for each in table[0]["errors"]] == [0, 1]
+    assert [each["seed"] for each in table[0]["seeds"]] == [0, 1]
     size = size_of(load_cell("darts-v2").genotype, (1, 8, 8), 10, 2, records[0].config.cells)
     assert [table[0]["parameters"], table[0]["multiply_adds"]] == list(size)
     for page in ("report.html", "report.md"):

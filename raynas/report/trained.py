@@ -87,17 +87,20 @@ class TrainedRow:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the row as plain numbers: errors are fractions in [0, 1], null where there is none."""
-        error, held_out = self.error, self.held_out
+        """Return the row as plain numbers: errors, as fractions in [0, 1], or of texts perplexities.
+
+        Null where there is none.
+        """
+        error, held_out, told = self.error, self.held_out, "perplexity" if self.texts else "error"
         return {
             "cell": self.label,
-            "error_mean": error.mean if error else None,
-            "error_sd": error.sd if error else None,
-            "errors": [{"seed": seed, "error": value} for seed, value in self.errors],
+            f"{told}_mean": error.mean if error else None,
+            f"{told}_sd": error.sd if error else None,
+            "seeds": [{"seed": seed, told: value} for seed, value in self.errors],
             "planned": self.planned,
             "finished": self.finished,
-            "held_out_error_mean": held_out.mean if held_out else None,
-            "held_out_error_sd": held_out.sd if held_out else None,
+            f"held_out_{told}_mean": held_out.mean if held_out else None,
+            f"held_out_{told}_sd": held_out.sd if held_out else None,
             "parameters": self.parameters,
             "multiply_adds": self.multiply_adds,
             "seconds": self.seconds,
