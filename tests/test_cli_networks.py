@@ -78,7 +78,7 @@ def test_a_network_that_is_not_there_is_told_with_the_nearest(capsys, here):
     folder = make_sweep(here / "runs")
     for trained, *said in (
         ("fuor", "no trained network 'fuor'", "nearest:  four"),
-        ("four", "the sweep 'four' has no trained network", "raynas status four"),
+        ("four", "the sweep 'four' has no trained network", "raynas retrain four"),
         (f"four/{IDS[0]}", f"the trial {IDS[0]} has no trained network"),
         ("four/darts-wd0.0027", "no trial 'darts-wd0.0027' in the sweep four", "nearest:  darts-wd0.0027-s"),
         ("runs", "no trained network 'runs'", "a folder without network.json"),

@@ -184,7 +184,7 @@ def test_every_operation_is_the_same_in_onnx(stride, side):
 def test_an_operation_that_no_export_can_hold_is_refused(name):
     """Random ones, and those of recurrent cells; every other one is exported above."""
     if OPERATIONS[name].family == "activation":
-        with pytest.raises(RaynasError, match=f"{name} stands in recurrent cells only"):
+        with pytest.raises(RaynasError, match=f"{name} belongs in recurrent cells only"):
             plain(name, 4, 1, affine=True)
         return
     chosen = [Choice(name, 0, 2), Choice("skip_connect", 1, 2)]

@@ -195,11 +195,11 @@ data: {name: digits, limt: 5}
 grid: {cell: [darts-v3, 7], seeds: [0], weight_decay: 0.1}
 """
     found = problems(text)
-    assert "nearest: epochs" in found["epoch"]
+    assert "here it is epochs" in found["epoch"]
     assert "quick" in found["train"]
     assert "darts-v2" in found["grid.cell[0]"]
     assert "got 7" in found["grid.cell[1]"]
-    assert "nearest: seed" in found["grid.seeds"]
+    assert "here it is seed" in found["grid.seeds"]
     assert "list" in found["grid.weight_decay"]
 
 
@@ -266,7 +266,7 @@ NO_SUCH_OPERATION = "|sep_conv_9x9~0|+|none~0|none~1|+|none~0|none~1|none~2|"
         (["darts-v3"], "nearest:  darts-v2"),
         ([NO_SUCH_OPERATION], "unknown operation 'sep_conv_9x9'"),
         (["darts-v2", "space=nas-bench-201"], "space: unknown key"),
-        (["darts-v2", "epoch=3"], "epoch: unknown key; nearest: epochs"),
+        (["darts-v2", "epoch=3"], "epoch: unknown key; here it is epochs"),
         (["darts-v2", "--recipe", "quik"], "nearest:  quick"),
         (["darts-v2", "--recipe", "./broken.yaml"], "broken.yaml: 1 problem\n      epoch: unknown key"),
         (["darts-v2", "auxiliary=0.4"], "too small for an auxiliary head"),

@@ -49,9 +49,12 @@ from raynas.launch.stop import heeded
 def answer(again):
     print("again" if again else "stopping", flush=True)
 with heeded(answer):
-    print("ready", flush=True)
+    said = False
     while True:
         try:
+            if not said:
+                said = True
+                print("ready", flush=True)
             time.sleep(60)
         except KeyboardInterrupt:
             pass

@@ -53,7 +53,7 @@ def test_merge_keys_stand_below_what_is_written_out():
         ("{a: 1, a: 2}", "given twice"),
         ("{a: 1, <<: {b: 1}, <<: {b: 2}}", "given twice"),
         ("? {a: 1}\n: 2", "cannot be a key"),
-        ("a: &a [*a]", "itself"),
+        ("a: &a [*a]", "contains it"),
         ("a: !!python/object/apply:os.system [ls]", "tag"),
         ("a: !!timestamp x", "tag"),
         ("a: !!map [1]", "tag"),

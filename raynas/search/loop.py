@@ -64,8 +64,6 @@ class Pack(Searches):
         derived = self.problem.policy.one_hot(genotypes)
         discrete = self.evaluator.look(derived, Statistics.BATCH, "discrete", self.epoch)
         due = self.calendar.curvature_due(self.epoch) and any(finite)
-        if due:
-            self.tell("measuring curvature", 1.0)
         measured = self.measure_curvature() if due else [None for _ in lanes]
         seconds = self.clock() - started
         outcomes: list[EpochOutcome] = []
@@ -111,11 +109,8 @@ class Pack(Searches):
         resting = self.calendar.weights_rest(self.progress)
         for number, (train, valid) in enumerate(self.batches()):
             self.tell("training", number / self.train.steps_per_epoch)
-            if resting:
-                totals += self.watch(train)
-            else:
-                due = self.calendar.alphas_due(self.progress, number)
-                totals += self.step(train, valid, rates, move_alphas=due)
+            due = not resting and self.calendar.alphas_due(self.progress, number)
+            totals += self.watch(train) if resting else self.step(train, valid, rates, move_alphas=due)
         return [(loss, right) for loss, right in (totals / self.train.steps_per_epoch).T.tolist()]
 
     def step(self, train: Batch, valid: Batch, rates: Tensor, *, move_alphas: bool) -> Tensor:

@@ -117,6 +117,7 @@ class Searches:
 
     def measure_curvature(self) -> list[Curvature]:
         """Measure the validation loss's curvature in α on the probe images; changes nothing."""
+        self.tell("measuring curvature", 1.0)
         return self.evaluator.measure_curvature(self.epoch)
 
     def state_dict(self, lane: int = 0) -> dict[str, Any]:
