@@ -205,11 +205,18 @@ class _Members:
 
     def _cause(self, error: Exception) -> Exception:
         """Return the death of another where there was one: whoever summed with it fails, too."""
-        wait([process.sentinel for process in self.processes], timeout=1.0)
+        self._await_ends()
         return self._death() if any(not process.is_alive() for process in self.processes) else error
 
+    def _await_ends(self) -> None:
+        """Wait for those that are ending to have ended: their pipes close a moment before, and tell others."""
+        ending = wait([process.sentinel for process in self.processes], timeout=1.0)
+        for process in self.processes:
+            if process.sentinel in ending:
+                process.join(_PATIENCE)
+
     def _death(self) -> ChildProcessError:
-        wait([process.sentinel for process in self.processes], timeout=1.0)
+        self._await_ends()
         said = [
             f"process {number} of {len(self.processes)} ({_ended(process)})"
             for number, process in enumerate(self.processes, start=1)
