@@ -12,6 +12,7 @@ from raynas.report.facts import Facts
 from raynas.report.page import render, write_pictures
 from raynas.report.pictures import Likeness, Multiple, Picture
 from raynas.report.remarks import remarks
+from raynas.report.stability import STABLE, stability_of
 from raynas.report.stats import derived_counts
 from raynas.report.trained import trained_in
 from raynas.report.trust import TRUST, Worth, worth_of
@@ -49,6 +50,7 @@ def build_report(folder: SweepFolder, benchmark: Benchmark | None = None) -> tup
     content = _content(facts, (folder.best / "genotype.json").read_text() if facts.chosen else "")
     _add_what_follows(content, facts, folder)
     content["trust"] = worth_of(folder, facts)
+    content["stability"] = stability_of(facts)
     if folder.lookups is not None:
         folder.lookups.save()
     write_atomic(folder.path / "selection.json", _json(facts.selection.to_json()))
@@ -179,6 +181,7 @@ def _captions(facts: Facts, likeness: Likeness | None) -> dict[str, str]:
         "ranking": f"By {DECIDES[facts.selection.by]} at the last epoch, smallest first. Losses in nats."
         + _table_words(facts),
         "trust": TRUST,
+        "stability": STABLE,
         "settings": "Mean ± sample standard deviation over seeds of the ranked trials, at their last epoch.",
         "curves": "A line is a trial. A ring marks the chosen one, a cross where a trial failed or diverged. "
         "Where lines are too many, one is their median (of counts the mean), in the middle 80 % of them. "
