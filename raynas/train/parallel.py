@@ -209,7 +209,7 @@ class _Members:
         return self._death() if any(not process.is_alive() for process in self.processes) else error
 
     def _await_ends(self) -> None:
-        """Wait for those that are ending to have ended: their pipes close a moment before, and tell others."""
+        """Wait for those that are ending to have ended: their pipes close a moment before and tell others."""
         ending = wait([process.sentinel for process in self.processes], timeout=1.0)
         for process in self.processes:
             if process.sentinel in ending:
