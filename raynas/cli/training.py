@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from raynas.cli.display import STOPPING, doing, moved
+from raynas.cli.display import LINE_EVERY, STOPPING, doing, moved
 from raynas.cli.output import say, show_table, table
 from raynas.cli.tables import MOST_DAMAGE, MOST_ROWS, with_log
 from raynas.errors import plural, printable, short
@@ -24,9 +24,6 @@ from raynas.sweep.pulse import Pulse, pulse_of
 from raynas.sweep.record import TrainRecord
 from raynas.sweep.status import BROKEN, ENDED, STATUSES
 from raynas.train.config import TrainConfig
-
-LINE_EVERY = 5.0
-"""Seconds between two epoch lines where the display is plain; the end of a training is always said."""
 
 _NUMBERS = ("epoch", "train loss", "acc %", "held out", "acc %", "test acc %", "s/epoch")
 _NUMBERS_OF_TEXTS = ("epoch", "train loss", "acc %", "held out", "perplexity", "test perplexity", "s/epoch")

@@ -203,11 +203,7 @@ def measured(report: EpochReport | None, name: str, yardstick: Yardstick | None 
 
 def deciding_measure(record: TrialRecord, name: str, yardstick: Yardstick | None = None) -> float | None:
     """Return a measure at the epoch that counts; λmax at the last epoch up to it where it was measured."""
-    deciding = record.deciding
-    if deciding is None or name != "eig_max":
-        return measured(deciding, name, yardstick)
-    values = (measured(each, name) for each in reversed(record.reports) if each.epoch <= deciding.epoch)
-    return next((value for value in values if value is not None), None)
+    return record.eig_max if name == "eig_max" else measured(record.deciding, name, yardstick)
 
 
 @dataclass(frozen=True)

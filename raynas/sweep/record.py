@@ -141,6 +141,13 @@ class TrialRecord(Record[SearchConfig, EpochReport]):
         return next((report for report in self.reports if report.epoch == newest.ended.epoch), newest)
 
     @property
+    def eig_max(self) -> float | None:
+        """λmax where it was last measured up to the epoch that counts; None if it never was."""
+        last = self.deciding.epoch if self.deciding else -1
+        found = (each.curvature for each in reversed(self.reports) if each.epoch <= last and each.curvature)
+        return next((curvature.eig_max for curvature in found), None)
+
+    @property
     def validated(self) -> str:
         """What its validation loss is of (see `Method.validated`); raynas 0.1.0 validated mixtures only."""
         told = (self.start or {}).get("validated")

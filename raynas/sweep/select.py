@@ -152,17 +152,9 @@ def value_of(record: TrialRecord, by: Criterion, judge: Yardstick | None = None)
     if record.status != "finished" or record.deciding is None:
         return None
     if by == "table":
-        accuracy = judge.accuracy(record.deciding.genotype) if judge else None
-        return None if accuracy is None else 1 - accuracy
-    value = _eig_max(record) if by == "eig_max" else float(getattr(record.deciding, by))
-    return value if math.isfinite(value) else None
-
-
-def _eig_max(record: TrialRecord) -> float:
-    """Return λmax where it was last measured up to the epoch that counts; NaN if it never was."""
-    last = record.deciding.epoch if record.deciding else -1
-    found = (each.curvature for each in reversed(record.reports) if each.epoch <= last and each.curvature)
-    return next((curvature.eig_max for curvature in found), math.nan)
+        return judge.error(record.deciding.genotype) if judge else None
+    value = record.eig_max if by == "eig_max" else float(getattr(record.deciding, by))
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _why_left_out(record: TrialRecord, by: Criterion, judge: Yardstick | None) -> str:

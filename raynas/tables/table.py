@@ -123,6 +123,11 @@ class Yardstick:
         entry = self.table.look_up(genotype)
         return None if entry is None else entry.accuracies.get(self.column)
 
+    def error(self, genotype: Genotype) -> float | None:
+        """Return 1 less the accuracy of a cell, None as `accuracy`."""
+        accuracy = self.accuracy(genotype)
+        return None if accuracy is None else 1 - accuracy
+
     def seconds(self, genotype: Genotype) -> float | None:
         """Return how long training the cell takes, None where the table does not say."""
         entry = self.table.look_up(genotype)

@@ -25,7 +25,7 @@ def expressible(space: Space) -> Callable[[str], bool]:
 
 def _by_edges(space: Space) -> Callable[[str], bool]:
     (cell,) = space.cells
-    usable = {(e.source, e.target): set(e.ops) - set(space.exclude) for e in cell.edges}
+    usable = {(e.source, e.target): set(space.allowed(e)) for e in cell.edges}
     kept = {target: space.kept(cell, target) for target in space.targets}
 
     def derivable(text: str) -> bool:

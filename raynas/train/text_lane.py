@@ -74,7 +74,7 @@ class TrainedLanguageModel(nn.Module):
 
 
 class TextLane:
-    """One language model with its optimiser, its text and its random streams; see `raynas.train.loop.Lane`.
+    """One language model with its optimiser, its text and its random streams; see `raynas.train.lane.Lane`.
 
     SGD trains it until `stagnates` says so, ASGD from then on, and what is evaluated and kept are ASGD's
     averages. Its rate is that of a segment's length with a segment's delay, as PyTorch's ASGD has it; the

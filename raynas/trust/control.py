@@ -91,11 +91,11 @@ def looked_up(
     `LOOKED_UP` cells where the table measured them, ``least`` where it predicts them, which takes time.
     Random search chooses, as a search may, by the table's validation accuracies of ``searches`` cells.
     """
-    error = _error(yardstick, cell)
+    error = yardstick.error(cell)
     count = least if yardstick.table.predicts else max(least, LOOKED_UP)
     drawn = draw_cells(space, count, "control/table") if error is not None else []
     judge = yardstick.judge()
-    known = [(_error(judge, each), _error(yardstick, each)) for each in drawn]
+    known = [(judge.error(each), yardstick.error(each)) for each in drawn]
     pairs = [(score, truth) for score, truth in known if score is not None and truth is not None]
     if error is None or not pairs:
         return None
@@ -113,8 +113,3 @@ def inherited(record: TrialRecord) -> RandomCells | None:
     if judged is None or judged.own is None or not judged.losses:
         return None
     return RandomCells(f"with the weights of {record.id}", judged.own[0], judged.losses, errors=False)
-
-
-def _error(yardstick: Yardstick, cell: Genotype) -> float | None:
-    accuracy = yardstick.accuracy(cell)
-    return None if accuracy is None else 1 - accuracy

@@ -40,7 +40,7 @@ def truths_of(
     finished = [record for record in records if record.status == "finished" and record.deciding]
     found = []
     if yardstick is not None:
-        looked = {each.id: _table_error(each, yardstick) for each in finished}
+        looked = {each.id: yardstick.error(each.deciding.genotype) for each in finished if each.deciding}
         errors = {trial: error for trial, error in looked.items() if error is not None}
         found.append(Truth(f"{yardstick.column} of {yardstick.table.name}", errors, yardstick))
     for name in folder.trained():
@@ -54,11 +54,6 @@ def scores_of(
     """Return what a rule ranks by, by trial; without those that it cannot rank."""
     values = ((record.id, value_of(record, rule, judge)) for record in records)
     return {trial: value for trial, value in values if value is not None}
-
-
-def _table_error(record: TrialRecord, yardstick: Yardstick) -> float | None:
-    accuracy = yardstick.accuracy(record.deciding.genotype) if record.deciding else None
-    return None if accuracy is None else 1 - accuracy
 
 
 def _trained(folder: TrainSweep, records: Sequence[TrialRecord]) -> Iterator[Truth]:

@@ -31,7 +31,7 @@ class Bench:
     """One truth about a sweep's cells, and what it says of every rule.
 
     ``curves`` has, by rule, the expected error of its choice among n searches; ``best`` the same of a choice
-    by the truth itself, ``mean`` and ``worst`` are those of the searches' cells.
+    by the truth itself, ``mean`` the mean error of the searches' cells.
     """
 
     truth: Truth

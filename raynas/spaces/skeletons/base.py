@@ -187,7 +187,7 @@ class Skeleton(ABC):
         common, total = 0.0, 0
         for cell in space.cells:
             for node in space.targets:
-                usable = [len(set(edge.ops) - set(space.exclude)) for edge in space.usable(cell, node)]
+                usable = [len(space.allowed(edge)) for edge in space.usable(cell, node)]
                 kept = space.kept(cell, node)
                 common += sum((kept / len(usable)) ** 2 / ops for ops in usable)
                 total += kept
@@ -267,7 +267,7 @@ class Skeleton(ABC):
             yield f"its {kind} cell outputs {', '.join(map(str, states))} only: a search has all outputs"
         for cell in space.cells:
             choices = genotype.cell(cell.kind)
-            allowed = {(e.source, e.target): set(e.ops) - set(space.exclude) for e in cell.edges}
+            allowed = {(e.source, e.target): set(space.allowed(e)) for e in cell.edges}
             edges = [(choice.source, choice.target) for choice in choices]
             for choice, edge in zip(choices, edges, strict=True):
                 if choice.op not in allowed.get(edge, set()):

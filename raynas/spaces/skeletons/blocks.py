@@ -95,7 +95,7 @@ class Blocks(Skeleton):
         [cell] = space.cells
         total = 1
         for node in space.targets:
-            usable = [len(set(edge.ops) - set(space.exclude)) for edge in space.usable(cell, node)]
+            usable = [len(space.allowed(edge)) for edge in space.usable(cell, node)]
             total *= math.comb(len(usable), space.kept(cell, node)) * usable[0]
         return total
 

@@ -67,7 +67,7 @@ class EdgeSkeleton(Skeleton):
 def _strongest(space: Space, cell: Cell, table: list[list[float]]) -> Iterator[Choice]:
     best: dict[int, list[tuple[float, Choice]]] = {target: [] for target in space.targets}
     for edge, row in zip(cell.edges, table, strict=True):
-        if set(edge.ops) - set(space.exclude):
+        if space.allowed(edge):
             weight, op = heaviest(row, edge.ops, space)
             best[edge.target].append((weight, Choice(op, edge.source, edge.target)))
     for target, rated in best.items():

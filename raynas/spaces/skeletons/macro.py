@@ -86,7 +86,7 @@ class Macro(Skeleton):
         """Count every choice of operations, times two for every skip."""
         total = 1
         for edge in space.cell("normal").edges:
-            total *= len(set(edge.ops) - set(space.exclude)) if edge.source == edge.target - 1 else len(BITS)
+            total *= len(space.allowed(edge)) if edge.source == edge.target - 1 else len(BITS)
         return total
 
     def draw(self, space: Space, source: random.Random) -> dict[str, list[Choice]]:
@@ -102,7 +102,7 @@ class Macro(Skeleton):
     def chance(self, space: Space) -> float:
         """Return the mean over both networks' numbers of skips, each a binomial one."""
         [cell] = space.cells
-        ops = [len(set(e.ops) - set(space.exclude)) for e in cell.edges if e.source == e.target - 1]
+        ops = [len(space.allowed(e)) for e in cell.edges if e.source == e.target - 1]
         bits = len(cell.edges) - len(ops)
         same = sum(1 / count for count in ops)
         likely: list[float] = [comb(bits, skips) / 2**bits for skips in range(bits + 1)]
