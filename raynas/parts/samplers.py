@@ -51,13 +51,10 @@ def safe_log(weights: Tensor) -> Tensor:
     return weights.clamp_min(torch.finfo(weights.dtype).tiny).log()
 
 
-@dataclass(frozen=True)
-class Mean(Sampler):
-    """No chance: the relaxed weights. ``execute: chosen`` leaves out of the computation what has weight 0."""
+class Executing(Sampler):
+    """A sampler that says which operations are computed: all of them, or the ``chosen`` alone."""
 
-    use: ClassVar[str] = "mean"
-    random: ClassVar[bool] = False
-    execute: Execute = "all"
+    execute: Execute
 
     @property
     def trains_all(self) -> bool:
@@ -73,6 +70,15 @@ class Mean(Sampler):
     def waits(self) -> str:
         """Why a step with it waits for a GPU; empty when it does not."""
         return CHOICE if self.execute == "chosen" else ""
+
+
+@dataclass(frozen=True)
+class Mean(Executing):
+    """No chance: the relaxed weights. ``execute: chosen`` leaves out of the computation what has weight 0."""
+
+    use: ClassVar[str] = "mean"
+    random: ClassVar[bool] = False
+    execute: Execute = "all"
 
     def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
         """Return the relaxation [lanes, rows, options] at these logits."""
@@ -113,7 +119,7 @@ class Gaussian(Sampler):
 
 
 @dataclass(frozen=True)
-class Gumbel(Sampler):
+class Gumbel(Executing):
     """The concrete distribution: softmax((log p + G)/temperature) with standard Gumbel G.
 
     Soft as in SNAS (Xie et al. 2019), or ``hard``: one-hot with the soft sample's gradient (GDAS, Dong &
@@ -134,21 +140,6 @@ class Gumbel(Sampler):
     hard: bool = False
     samples: Annotated[int, Field(ge=1)] = 1
     execute: Execute = "all"
-
-    @property
-    def trains_all(self) -> bool:
-        """Whether every operation computes, and learns, in every step."""
-        return self.execute == "all"
-
-    @property
-    def leaves_out(self) -> bool:
-        """Whether the chosen operations alone are computed."""
-        return self.execute == "chosen"
-
-    @property
-    def waits(self) -> str:
-        """Why a step with it waits for a GPU; empty when it does not."""
-        return CHOICE if self.execute == "chosen" else ""
 
     def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
         """Draw fresh Gumbel noise for every entry [lanes, rows, options] and sample."""
@@ -339,7 +330,7 @@ def _zeros(policy: PolicyView, name: str) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Projection(Sampler):
+class Projection(Executing):
     """NASP: one operation per edge, the best edges of each node, everything else exactly 0 (Yao et al. 2020).
 
     The gradient at the projected point is handed to α unchanged. Ties go to the lowest index. ``execute:
@@ -358,16 +349,6 @@ class Projection(Sampler):
     def trains_all(self) -> bool:
         """Whether every operation computes, and learns, in every step."""
         return False
-
-    @property
-    def leaves_out(self) -> bool:
-        """Whether the chosen operations alone are computed."""
-        return self.execute == "chosen"
-
-    @property
-    def waits(self) -> str:
-        """Why a step with it waits for a GPU; empty when it does not."""
-        return CHOICE if self.execute == "chosen" else ""
 
     def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
         """Project each group's relaxed weights [lanes, rows, options]."""
