@@ -192,7 +192,11 @@ class SearchConfig(Frozen):
         description="a search space's name (`raynas ls spaces`) or a path to its YAML"
     )
     method: Annotated[
-        str | dict[str, Any], Hint("methods algorithm optimizer optimiser search_method", example="drnas")
+        str | dict[str, Any],
+        Hint(
+            "methods algorithm optimizer optimiser search_method unrolled early_stopping patience",
+            example="drnas",
+        ),
     ] = Field("darts", description="a method's name (`raynas ls methods`), or a mapping: base and overrides")
     seed: Annotated[NonNegativeInt, LANE, Hint("seeds random_seed manual_seed rng")] = Field(
         0, le=MOST_SEED, description="seed of weights, α, data order and augmentation"

@@ -8,6 +8,18 @@ from difflib import get_close_matches
 MOST_PROBLEMS = 50
 """Mistakes of one kind that are told; a file that has more is mostly wrong in one place."""
 
+MOST_LISTED = 60
+"""Names that an error lists; of more, nobody reads any."""
+
+MOST_NEAR = 3
+"""Names that are offered for one that is unknown."""
+
+LEAST_ALIKE = 0.65
+"""How alike two names must be for one to be meant by the other: at 0.6, `patience` would be `space`."""
+
+LEAST_LETTERS = 2
+"""A name of no more letters stands inside too many others."""
+
 LONGEST_NAME = 200
 """Letters of the longest name that is compared with others: comparing takes time quadratic in them."""
 
@@ -17,8 +29,23 @@ def nearest(name: object, known: Iterable[str]) -> str | None:
     if len(text := str(name).lower()) > LONGEST_NAME:
         return None
     by_lower = {candidate.lower(): candidate for candidate in known}
-    close = get_close_matches(text, by_lower, n=1, cutoff=0.5)
+    close = get_close_matches(text, by_lower, n=1, cutoff=LEAST_ALIKE)
     return by_lower[close[0]] if close else None
+
+
+def neighbours(name: object, known: Iterable[str]) -> list[str]:
+    """Return the names that a wrong one may mean: those that have it in theirs, or the nearest.
+
+    So ``conv_3x3`` is any of the convolutions of that size, and not what has most letters in common with it.
+    """
+    names, flat = list(known), _flat(str(name))
+    having = [each for each in names if len(flat) > LEAST_LETTERS and flat in _flat(each)]
+    near = nearest(name, names)
+    return having or ([near] if near else [])
+
+
+def _flat(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def short(text: str, most: int = 80) -> str:
@@ -106,8 +133,8 @@ def unknown(kind: str, name: object, known: Iterable[str], next_step: str | None
     names = sorted(known)
     return RaynasError(
         f"unknown {kind} {quoted(str(name))}",
-        expected=f"one of {', '.join(names)}",
-        near=nearest(name, names),
+        expected=f"one of {', '.join(names)}" if len(names) <= MOST_LISTED else f"one of {len(names)}",
+        near=", ".join(sorted(neighbours(name, names), key=len)[:MOST_NEAR]) or None,
         next_step=next_step,
     )
 

@@ -12,6 +12,8 @@ from rich.console import Console
 from raynas.bilevel.records import Curvature
 from raynas.cli.display import LINE_EVERY, LiveDisplay, ProgressView
 from raynas.cli.progress import MARK, SweepProgress, rising
+from raynas.cli.stopping import ANSWER
+from raynas.launch.observer import WRITING
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.pulse import Heart, pulse_of
 from raynas.sweep.record import TrialRecord
@@ -273,6 +275,40 @@ def test_a_terminal_shows_the_phase_in_place_of_none_running(folder: SweepFolder
     assert "stopping" in lines_of(ProgressView(progress, 5.0, "stopping: now"), 120)[0]
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_ran_before_a_resume_waits_until_it_is_started(
+    folder: SweepFolder, clock: Clock, terminal: bool
+) -> None:
+    play(folder, IDS[0], [0.9], status=None)
+    console = screen(200, terminal=terminal)
+    display = LiveDisplay(console, clock)
+    display.on_phase("starting Ray")
+    display.on_start(folder)
+    if terminal:
+        view = display._view()
+        assert isinstance(view, ProgressView)
+        assert lines_of(view, 120) == ["four · 0 of 4 done · starting Ray · 4 waiting · 0.0 s elapsed"]
+    else:
+        assert printed(console).splitlines()[-1] == "four · 0 of 4 done · 4 waiting · 0.0 s elapsed"
+    folder.trial(IDS[0]).spool.append("start", trial=IDS[0], attempt=2)
+    display.on_trial(folder.trial(IDS[0]).record())
+    view = display._view()
+    display.close()
+    assert isinstance(view, ProgressView)
+    assert "1 running · 3 waiting" in lines_of(view, 120)[0]
+
+
+def test_what_comes_after_being_asked_to_end_still_says_so(folder: SweepFolder, clock: Clock) -> None:
+    display = LiveDisplay(screen(120), clock)
+    display.on_start(folder)
+    display.on_phase(ANSWER)
+    display.on_phase(WRITING)
+    view = display._view()
+    display.close()
+    assert isinstance(view, ProgressView)
+    assert "four · 0 of 4 done · stopping: writing the report" in lines_of(view, 120)[0]
+
+
 def test_a_row_says_what_a_trial_is_at_within_its_epoch(folder: SweepFolder, clock: Clock) -> None:
     play(folder, IDS[0], [0.9], status=None)
     heart = Heart([folder.trial(IDS[0])], compiling=True)
@@ -282,12 +318,13 @@ def test_a_row_says_what_a_trial_is_at_within_its_epoch(folder: SweepFolder, clo
         heart.beat(*beat)
         display = LiveDisplay(screen(140), clock)
         display.on_start(folder)
+        display.on_trial(folder.trial(IDS[0]).record())
         view = display._view()
         display.close()
         assert isinstance(view, ProgressView)
         rows.append(next(line for line in lines_of(view, 140) if line.startswith(IDS[0])))
-    # The last is of an epoch that is over: left behind by a kill, and so no more is known.
-    for row, said in zip(rows, ("compiling", "training 40%", "validating", "building"), strict=True):
+    # The last is of an epoch that is on record: its state is being saved.
+    for row, said in zip(rows, ("compiling", "training 40%", "validating", "saving"), strict=True):
         assert row.endswith(said)
     heart.stop()
     assert sorted(path.name for path in folder.trial(IDS[0]).path.iterdir()) == ["events.jsonl", "trial.json"]

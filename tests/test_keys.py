@@ -36,6 +36,10 @@ GUESSES = {
     "momentun": "nearest: momentum",
     "estimator": "is a part, as in `method: {base: darts, estimator: …}`",
     "label_smoothing": "is one of trainings",
+    "drop_path_prob": "drop_path (",
+    "unrolled": "here it is method (",
+    "patience": "here it is method (",
+    "protocoll": "`raynas ls keys` lists all",
     "zzzzzz": "`raynas ls keys` lists all",
 }
 
@@ -119,6 +123,16 @@ def test_a_wrong_operation_is_told_its_neighbours(tmp_path: Path, wrong: str, ri
         load_space(str(file))
     messages = {problem.path: problem.message for problem in caught.value.problems}
     assert f"(nearest: {right})" in messages["cells.normal.ops"]
+
+
+def test_a_name_that_is_nothing_is_told_its_neighbours_and_no_list(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = raynas(capsys, "show", "conv_3x3").err
+    assert "sep_conv_3x3" in told
+    assert len(told) < 300
+    assert "nearest:  pc-darts\n" in raynas(capsys, "show", "pcdarts", "--kind", "method").err
+    assert "nearest" not in raynas(capsys, "show", "zzzzzzzz").err
 
 
 def test_examples_of_keys_are_values_that_they_take(tmp_path: Path) -> None:

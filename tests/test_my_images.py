@@ -8,6 +8,7 @@ import pytest
 from helpers.cli_folders import IDS, make_sweep, play, raynas
 from PIL import Image
 
+from raynas.cli.steps import alpha_steps
 from raynas.config import DataConfig, SearchConfig, shape_of
 from raynas.data.dataset import Dataset
 from raynas.data.folder import ImageFiles
@@ -15,6 +16,7 @@ from raynas.data.load import load_data
 from raynas.data.survey import survey
 from raynas.errors import RaynasError
 from raynas.sweep.cells import searched_data
+from raynas.sweep.file.load import load_sweep
 from raynas.sweep.folder import SweepFolder
 from raynas.train.config import TrainData
 
@@ -135,6 +137,36 @@ def test_headers_say_classes_sizes_and_what_a_size_does(photographs: Path) -> No
     ]
     assert "data.test=0.2 holds out 12 images" in lines[2]
     assert len(list(seen.says(DataConfig(name="folder", path=str(photographs), size=64, test=0.1)))) == 2
+
+
+@pytest.mark.parametrize("where", ["headers", "pixels"])
+def test_bad_files_are_told_together(photographs: Path, where: str) -> None:
+    bad = [photographs / "cat" / "03.png", photographs / "owl" / "07.png"]
+    for path in bad:
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-30] if where == "pixels" else b"no image")
+    with pytest.raises(RaynasError, match="2 images of the folder cannot be used") as caught:
+        loaded(photographs) if where == "pixels" else survey(DataConfig(name="folder", path=str(photographs)))
+    assert [str(path) in line for path, line in zip(bad, caught.value.got.splitlines(), strict=True)] == [
+        True
+    ] * 2
+    bad[0].unlink()
+    with pytest.raises(RaynasError, match=f"cannot read the image {bad[1]}"):
+        loaded(photographs)
+
+
+def test_steps_of_several_methods_are_told_apart(tmp_path: Path) -> None:
+    file = tmp_path / "two.yaml"
+    file.write_text(
+        "space: tiny\ndata: {name: digits, limit: 400}\nepochs: 20\ngrid: {method: [darts, pc-darts]}\n"
+    )
+    told = alpha_steps(load_sweep(file, ["arch_learning_rate=1"]))
+    assert [line.partition(",")[0] for line in told] == [
+        "darts: 3 steps per epoch",
+        "pc-darts: 1 step per epoch",
+    ]
+    alone = alpha_steps(load_sweep(file, ["method=darts", "arch_learning_rate=1"]))
+    assert alone == ["3 steps per epoch, 60 of α in all, at α rate 1"]
 
 
 def test_check_counts_the_steps_of_alpha(

@@ -123,6 +123,24 @@ def test_a_figure_goes_into_given_axes(results: Results) -> None:
     assert len(alike.get_yticklabels()) == len(results.facts.ranked)
 
 
+@pytest.mark.parametrize(("name", "drawn"), [("valid_loss", "draw_lines"), ("operations", "draw_shares")])
+def test_a_figure_that_fails_is_not_left_open(
+    name: str, drawn: str, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib import pyplot
+
+    from raynas.report import figures
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(figures, drawn, fail)
+    before = pyplot.get_fignums()
+    with pytest.raises(ZeroDivisionError):
+        results.plot(name)
+    assert pyplot.get_fignums() == before
+
+
 def test_an_unknown_figure_is_told_the_nearest(results: Results) -> None:
     with pytest.raises(RaynasError, match="unknown figure 'eig_mx'") as caught:
         results.plot("eig_mx")

@@ -2,23 +2,24 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from raynas.cli.progress import MARK, RISES, MethodLine, SweepProgress, rising, skips
+from raynas.cli.screen import STOPPING, Screen
 from raynas.cli.tables import with_log
 from raynas.errors import printable
 from raynas.launch.observer import Observer
 from raynas.report.text import MISSING, duration, format_number, percent, spread
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.pulse import Pulse, pulse_of
-from raynas.sweep.record import Record, TrialRecord
+from raynas.sweep.record import Record, T, TrialRecord
 from raynas.sweep.status import ENDED
 
 MOST_RUNNING_ROWS = 16
@@ -26,9 +27,6 @@ MOST_RUNNING_ROWS = 16
 
 LINE_EVERY = 5.0
 """Seconds between two epoch lines where the display is plain; the end of a trial is always said."""
-
-STOPPING = "stopping"
-"""How a phase begins that ends the sweep."""
 
 _WIDE, _NARROW = 100, 76
 """Columns from which the bar is long, and below which it goes, with the training loss."""
@@ -39,49 +37,36 @@ _HEADERS = ("train", "valid", "acc %", "λmax", "skips", "s/epoch")
 class LiveDisplay(Observer):
     """Shows a sweep while it runs.
 
-    ``clock`` returns seconds and never runs backwards. A terminal that asks for no colour (``NO_COLOR``)
-    or cannot move its cursor gets plain lines too.
+    ``clock`` returns seconds and never runs backwards.
     """
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._clock = clock
-        self._interactive = console.is_terminal and not (console.no_color or console.is_dumb_terminal)
-        self._live: Live | None = None
+        self._screen = Screen(console, self._view)
         self._progress: SweepProgress | None = None
         self._folder: SweepFolder | None = None
         self._line_at = float("-inf")
-        self._phase, self._began, self._explained = "", clock(), False
+        self._began, self._explained = clock(), False
         self._told: set[str] = set()
 
     def on_phase(self, what: str) -> None:
-        self._phase = what
-        if self._interactive:
-            self._go_live()
-        else:
+        self._screen.enter(what)
+        self._screen.open()
+        if not self._screen.renews:
             self._print([self._stamp(what)])
 
     def on_start(self, folder: SweepFolder) -> None:
-        records = [trial.record() for trial in folder.trials()]
+        records = [at_rest(trial.record()) for trial in folder.trials()]
         self._folder = folder
         self._progress = SweepProgress(folder.sweep(), records, self._began, folder.lookups)
-        if self._interactive:
-            self._go_live()
-        else:
+        self._screen.open()
+        if not self._screen.renews:
             self._print(_heads(self._progress, self._clock(), self._console.width))
 
     def close(self) -> None:
         """Leave the terminal as it was, also where the sweep did not get as far as `on_end`."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
-
-    def _go_live(self) -> None:
-        if self._live is None:
-            self._live = Live(
-                console=self._console, get_renderable=self._view, refresh_per_second=2, transient=True
-            )
-            self._live.start(refresh=True)
+        self._screen.close()
 
     def on_repaired(self, done: Sequence[str]) -> None:
         self._print([self._stamp(f"repaired: {what}", "yellow") for what in done])
@@ -101,19 +86,19 @@ class LiveDisplay(Observer):
             self._say_end(record)
         elif len(record.errors) > (len(before.errors) if before else 0):
             self._say_retry(record)
-        elif not self._interactive and len(record.reports) > (len(before.reports) if before else 0):
+        elif not self._screen.renews and len(record.reports) > (len(before.reports) if before else 0):
             self._say_epoch(record)
 
     def on_end(self, folder: SweepFolder) -> None:
-        if self._interactive:
+        if self._screen.renews:
             self.close()
         elif self._progress is not None:
             self._print(_heads(self._progress, self._clock(), self._console.width))
 
     def _view(self) -> "ProgressView | Text":
         if self._progress is None:
-            return Text(f"{self._phase} · {duration(self._clock() - self._began)}")
-        return ProgressView(self._progress, self._clock(), self._phase, self._pulse)
+            return Text(f"{self._screen.phase} · {duration(self._clock() - self._began)}")
+        return ProgressView(self._progress, self._clock(), self._screen.phase, self._pulse)
 
     def _pulse(self, record: TrialRecord) -> Pulse | None:
         """Return what a running trial is at within its epoch."""
@@ -134,7 +119,7 @@ class LiveDisplay(Observer):
         if record.status != "finished":
             text = f"{record.id}  {record.status}: {with_log(record.reason, self._log(record))}"
             self._print([self._stamp(text, "red")])
-        elif not self._interactive:
+        elif not self._screen.renews:
             self._print([self._stamp(f"{_line(record)}  finished")])
 
     def _say_retry(self, record: TrialRecord) -> None:
@@ -149,7 +134,7 @@ class LiveDisplay(Observer):
 
     def _print(self, lines: list[Text]) -> None:
         for line in lines:
-            self._console.print(line if self._interactive else Text(line.plain), soft_wrap=True)
+            self._console.print(line if self._screen.renews else Text(line.plain), soft_wrap=True)
 
 
 class ProgressView:
@@ -243,6 +228,11 @@ def _rows(running: list[TrialRecord], width: int, pulses: Mapping[str, Pulse | N
     if rises:
         table.caption, table.caption_justify = RISES, "left"
     return table
+
+
+def at_rest(record: T) -> T:
+    """Return a record as it is before this run starts its trial: one that was running waits to go on."""
+    return replace(record, status="waiting") if record.status == "running" else record
 
 
 def moved(before: Record[Any, Any], now: Record[Any, Any]) -> str:

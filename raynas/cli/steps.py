@@ -5,6 +5,7 @@ from typing import Any
 from raynas.data.catalogue import counted
 from raynas.errors import plural
 from raynas.methods import resolve
+from raynas.sweep.file.resolve import method_label
 from raynas.sweep.plan import Sweep
 
 LEAST_REACH = 0.3
@@ -17,9 +18,14 @@ HIGHEST_RATE = 0.03
 """The largest rate of α that is suggested, the quickstart's; beyond, single batches decide."""
 
 
+MOST_NAMED = 4
+"""Methods that are named with their steps."""
+
+
 def alpha_steps(sweep: Sweep) -> list[str]:
     """Say how many steps α gets, as far as the images are counted, and what to change where these are few."""
-    said, known = [], {}
+    said: dict[str, dict[str, None]] = {}
+    known = {}
     for trial in sweep.trials:
         if (config := trial.config) is None:
             continue
@@ -39,8 +45,14 @@ def alpha_steps(sweep: Sweep) -> list[str]:
                 f": α will hardly move (each by {every * rate:.2g} at most; a published search's by "
                 f"{PUBLISHED_REACH:g}). {faster}more epochs, or a smaller batch"
             )
-        said.append(line)
-    return list(dict.fromkeys(said))
+        said.setdefault(line, {})[method_label(config.method)] = None
+    apart = len({tuple(names) for names in said.values()}) > 1
+    return [f"{_listed(list(names))}: {line}" if apart else line for line, names in said.items()]
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def _by_adam(name: str | dict[str, Any]) -> bool:

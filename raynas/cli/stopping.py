@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from raynas.cli.display import STOPPING
+from raynas.cli.screen import STOPPING
 from raynas.launch.stop import Stop, heeded
 
 ANSWER = f"{STOPPING}: every epoch that is over is on record; Ctrl-C again ends it on the spot"

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from raynas.cli.display import LINE_EVERY, STOPPING, doing, moved
+from raynas.cli.display import LINE_EVERY, at_rest, doing, moved
 from raynas.cli.output import say, show_table, table
+from raynas.cli.screen import Screen
 from raynas.cli.tables import MOST_DAMAGE, MOST_ROWS, with_log
 from raynas.errors import plural, printable, short
 from raynas.launch.observer import Observer
@@ -37,41 +37,28 @@ class TrainDisplay(Observer[TrainConfig, TrainRecord]):
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console, self._clock = console, clock
-        self._interactive = console.is_terminal and not (console.no_color or console.is_dumb_terminal)
-        self._live: Live | None = None
+        self._screen = Screen(console, self._view)
         self._records: dict[str, TrainRecord] = {}
         self._name, self._planned, self._began, self._line_at = "", 0, clock(), float("-inf")
-        self._phase = ""
         self._folder: TrainSweep | None = None
         self._told: set[str] = set()
 
     def on_phase(self, what: str) -> None:
-        self._phase = what
-        if self._interactive:
-            self._go_live()
-        else:
+        self._screen.enter(what)
+        self._screen.open()
+        if not self._screen.renews:
             self._print(what)
 
     def on_start(self, folder: TrainSweep) -> None:
-        self._records = {record.id: record for record in folder.records()}
+        self._records = {record.id: at_rest(record) for record in folder.records()}
         self._folder, self._name, self._planned = folder, folder.name, len(folder.sweep().trials)
-        if self._interactive:
-            self._go_live()
-        else:
+        self._screen.open()
+        if not self._screen.renews:
             self._print(self._head())
 
     def close(self) -> None:
         """Leave the terminal as it was, also where the trainings did not get as far as `on_end`."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
-
-    def _go_live(self) -> None:
-        if self._live is None:
-            self._live = Live(
-                console=self._console, get_renderable=self._view, refresh_per_second=2, transient=True
-            )
-            self._live.start(refresh=True)
+        self._screen.close()
 
     def on_repaired(self, done: Sequence[str]) -> None:
         for what in done:
@@ -85,7 +72,7 @@ class TrainDisplay(Observer[TrainConfig, TrainRecord]):
             self._print(told)
         if record.status in BROKEN and (before is None or before.status not in ENDED):
             self._print(f"{record.id}  {record.status}: {record.reason.splitlines()[0]}")
-        elif self._interactive or before is None or len(record.reports) == len(before.reports):
+        elif self._screen.renews or before is None or len(record.reports) == len(before.reports):
             return
         elif record.status in ENDED or self._clock() - self._line_at >= LINE_EVERY:
             self._line_at = self._clock()
@@ -93,7 +80,7 @@ class TrainDisplay(Observer[TrainConfig, TrainRecord]):
             self._print(f"{record.id}  " + "  ".join(f"{name} {value}" for name, value in values))
 
     def on_end(self, folder: TrainSweep) -> None:
-        if self._interactive:
+        if self._screen.renews:
             self.close()
         else:
             self._print(self._head())
@@ -101,7 +88,7 @@ class TrainDisplay(Observer[TrainConfig, TrainRecord]):
     def _head(self) -> str:
         ended = sum(record.status == "finished" for record in self._records.values())
         running = any(record.status == "running" for record in self._records.values())
-        phase = "" if running and not self._phase.startswith(STOPPING) else f"{self._phase}, "
+        phase = "" if running and not self._screen.stopping else f"{self._screen.phase}, "
         if not self._name:
             return f"{phase}{duration(self._clock() - self._began)}"
         elapsed = duration(self._clock() - self._began)

@@ -194,7 +194,7 @@ def says(config: DataConfig, *, trained: bool = False) -> str:
     if entry.text:
         return f"{config.name}, a text"
     count = count_of(config)
-    limit = f", {config.limit:,} of them used" if config.limit else ""
+    limit = f"; {config.limit:,} of the training images are used" if config.limit else ""
     if trained and count is not None:
         without = "" if count.tests else "; no test images, so that no test error will be known"
         return f"{config.name}: {count.told('that are looked at only once, at the end')}{limit}{without}"

@@ -1,7 +1,7 @@
 """Image folders: listing the files of every class, and decoding them at one size."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raynas.cpus import whole_cpus
-from raynas.data.pixels import cut_out, fitted, open_image, to_colour, turned, unreadable
+from raynas.data.pixels import (
+    MOST_BAD,
+    cut_out,
+    fitted,
+    open_image,
+    to_colour,
+    together,
+    turned,
+    unreadable,
+)
 from raynas.data.tree import class_folders, image_files
 from raynas.errors import RaynasError
 
@@ -61,25 +70,20 @@ class ImageFiles:
         return out
 
     def decode_in_threads(self) -> NDArray[np.uint8]:
-        """Decode all of them on every core, as `decode` does."""
+        """Decode all of them on every core, as `decode` does; the error names all bad files."""
         out = np.empty(self.shape, np.uint8)
-
-        def decode(start: int) -> None:
-            out[start : start + _CHUNK] = self[start : start + _CHUNK].decode()
-
-        _in_threads(decode, range(0, len(self), _CHUNK))
+        _in_threads(lambda index: self._decode_into(out[index], self.path(index)), len(self))
         return out
 
     def check_sizes(self) -> None:
         """Read every file's header; raises `RaynasError` naming the first file that is not of ``size``."""
 
-        def check(start: int) -> None:
-            for index in range(start, min(start + _CHUNK, len(self))):
-                with open_image(self.path(index)) as image:
-                    self._check_size(turned(image, self.path(index)), self.path(index))
+        def check(index: int) -> None:
+            with open_image(self.path(index)) as image:
+                self._check_size(turned(image, self.path(index)), self.path(index))
 
         if not self.fit:
-            _in_threads(check, range(0, len(self), _CHUNK))
+            _in_threads(check, len(self))
 
     def _decode_into(
         self, out: NDArray[np.uint8], path: Path, part: NDArray[np.float32] | None = None
@@ -148,7 +152,21 @@ def image_files_of(
     return ImageFiles(str(folder.absolute()), names, sizes, target, size is not None, kept)
 
 
-def _in_threads(task: Callable[[int], None], items: Iterable[int]) -> None:
+def _in_threads(task: Callable[[int], None], count: int) -> None:
+    """Do a task for each of ``count`` images, on every core; raises what `together` makes of its errors."""
+    failed: list[RaynasError] = []
+
+    def some(start: int) -> None:
+        for index in range(start, min(start + _CHUNK, count)):
+            if len(failed) >= MOST_BAD:
+                return
+            try:
+                task(index)
+            except RaynasError as error:
+                failed.append(error)
+
     # Pillow lets go of the interpreter lock while it decodes, so threads are enough.
     with ThreadPoolExecutor(whole_cpus()) as pool:
-        list(pool.map(task, items))
+        list(pool.map(some, range(0, count, _CHUNK)))
+    if failed:
+        raise together(failed)

@@ -1,5 +1,6 @@
 """One image file as 8-bit colour: scaled rightly from whatever Pillow reads, or refused with its mode."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 MOST_PIXELS = 100_000_000
 """Of one file; more is a scan or an attack, and decodes to 300 MB."""
+
+MOST_BAD = 12
+"""Bad files that are told together: whoever repairs or deletes files wants to do it once."""
 
 _AS_THEY_ARE = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"})
 _WITH_ALPHA = frozenset({"LA", "PA", "RGBA"})
@@ -120,6 +124,19 @@ def unreadable(path: Path | str, error: Exception) -> RaynasError:
         f"cannot read the image {path}",
         got=short(f"{type(error).__name__}: {error}", 200),
         next_step="fix or delete the file",
+    )
+
+
+def together(errors: Sequence[RaynasError]) -> RaynasError:
+    """Return one error for those of several files; the first alone where they say the same of the folder."""
+    first = errors[0]
+    if len({error.what for error in errors}) == 1:
+        return first
+    count = f"{'at least ' if len(errors) >= MOST_BAD else ''}{len(errors)}"
+    return RaynasError(
+        f"{count} images of the folder cannot be used",
+        got=f"\n{' ' * 12}".join(sorted(f"{error.what}: {error.got}" for error in errors)),
+        next_step="fix or delete the files",
     )
 
 

@@ -8,7 +8,7 @@ from statistics import median
 
 from raynas.config import DataConfig
 from raynas.data.catalogue import data_path
-from raynas.data.pixels import open_image, turned
+from raynas.data.pixels import MOST_BAD, open_image, together, turned
 from raynas.data.tree import class_folders, find_tree, image_files
 from raynas.errors import RaynasError, plural, printable
 
@@ -91,12 +91,21 @@ def survey(config: DataConfig) -> Survey:
     step = max(len(paths) / MOST_HEADERS, 1.0)
     looked_at = [paths[int(place * step)] for place in range(min(len(paths), MOST_HEADERS))]
     counts = Counter({name: len(each) for name, each in found.items()})
-    return Survey(dict(counts.most_common()), tuple(map(_size, looked_at)), tree.test is not None)
+    return Survey(dict(counts.most_common()), tuple(_sizes(looked_at)), tree.test is not None)
 
 
-def _size(path: Path) -> tuple[int, int]:
-    with open_image(path) as image:
-        return turned(image, path)
+def _sizes(paths: list[Path]) -> Iterator[tuple[int, int]]:
+    failed: list[RaynasError] = []
+    for path in paths:
+        try:
+            with open_image(path) as image:
+                yield turned(image, path)
+        except RaynasError as error:
+            failed.append(error)
+        if len(failed) == MOST_BAD:
+            break
+    if failed:
+        raise together(failed)
 
 
 def _area(size: tuple[int, int]) -> int:

@@ -11,8 +11,9 @@ from raynas.sweep.folder import AnySweep, SweepFolder
 from raynas.sweep.plan import C
 from raynas.sweep.record import T
 
-LOADING, MEASURING, STARTING = "loading the data", "measuring how many run together", "starting the first"
-"""What launchers are at before a trial runs."""
+LOADING, MEASURING = "loading the data", "measuring how many run together"
+STARTING, WRITING = "starting the first trials", "writing the report"
+"""What launchers are at before a trial runs, and what observers are at after the last."""
 
 
 class Observer(Generic[C, T]):
@@ -23,7 +24,10 @@ class Observer(Generic[C, T]):
     """
 
     def on_phase(self, what: str) -> None:
-        """Before something begins during which no search runs, also before `on_start`; ``what`` names it."""
+        """Before something begins during which no search runs, also before `on_start` and before `on_end`.
+
+        ``what`` names it.
+        """
 
     def on_start(self, folder: SweepFolder[C, T]) -> None:
         """Before the first trial of this run of the sweep starts; on a resume as well."""
@@ -71,6 +75,7 @@ class Observers(Observer[Any, Any]):
 
     def on_end(self, folder: AnySweep) -> None:
         self._folder = folder.path
+        self.on_phase(WRITING)
         self._each(lambda observer: observer.on_end(folder))
 
     def _each(self, call: Callable[[Observer[Any, Any]], None]) -> None:

@@ -1,6 +1,7 @@
 """The report's figures drawn into matplotlib axes, for a notebook or a paper."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from raynas.errors import RaynasError, unknown
@@ -37,12 +38,12 @@ def draw(facts: Facts, name: str, ax: "Axes | Sequence[Axes] | None" = None) -> 
         raise _nothing(name)
     frame, found = framed
     title, label = titles[name]
-    axes = _axes(ax, len(found), title)
-    for one, (method, (_, curves, bands)) in zip(axes, found.items(), strict=True):
-        with figures.in_light():
-            figures.draw_lines(one, curves, frame, label, bands)
-        one.set_title(method)
-    _add_legend(axes[-1], pictures.strength_legend(facts))
+    with _panels(ax, len(found), title) as axes:
+        for one, (method, (_, curves, bands)) in zip(axes, found.items(), strict=True):
+            with figures.in_light():
+                figures.draw_lines(one, curves, frame, label, bands)
+            one.set_title(method)
+        _add_legend(axes[-1], pictures.strength_legend(facts))
     return axes
 
 
@@ -65,37 +66,51 @@ def _operations(facts: Facts, ax: "Axes | Sequence[Axes] | None") -> "list[Axes]
                 mixes[f"{method}, {group.title}"] = mix
     if not mixes:
         raise _nothing("operations")
-    axes = _axes(ax, len(mixes), "Share of each operation's weight")
-    for one, (title, (epochs, shares)) in zip(axes, mixes.items(), strict=True):
-        with figures.in_light():
-            figures.draw_shares(one, epochs, shares, last)
-        one.set_title(title)
-    axes[-1].legend(fontsize="small")
+    with _panels(ax, len(mixes), "Share of each operation's weight") as axes:
+        for one, (title, (epochs, shares)) in zip(axes, mixes.items(), strict=True):
+            with figures.in_light():
+                figures.draw_shares(one, epochs, shares, last)
+            one.set_title(title)
+        axes[-1].legend(fontsize="small")
     return axes
 
 
 def _alike(facts: Facts, ax: "Axes | Sequence[Axes] | None") -> "list[Axes]":
     if (found := pictures.likeness(facts)) is None or found.picture is None:
         raise _nothing("alike")
-    [one] = axes = _axes(ax, 1, "How alike the cells are")
     labels = found.labels
-    image = one.imshow(found.alike.matrix, vmin=0, vmax=1, cmap="Blues")
-    one.set_xticks([])
-    one.set_yticks(range(len(labels)), labels)
-    one.figure.colorbar(image, ax=one, label="share of choices in common")
+    with _panels(ax, 1, "How alike the cells are") as axes:
+        [one] = axes
+        image = one.imshow(found.alike.matrix, vmin=0, vmax=1, cmap="Blues")
+        one.set_xticks([])
+        one.set_yticks(range(len(labels)), labels)
+        one.figure.colorbar(image, ax=one, label="share of choices in common")
     return axes
 
 
-def _axes(ax: "Axes | Sequence[Axes] | None", count: int, title: str) -> "list[Axes]":
-    """Return the axes to draw into, made by pyplot unless given; as many as there are panels."""
-    if ax is None:
-        from matplotlib import pyplot
+@contextmanager
+def _panels(ax: "Axes | Sequence[Axes] | None", count: int, title: str) -> "Iterator[list[Axes]]":
+    """Give the axes to draw into, made by pyplot unless given; as many as there are panels.
 
-        figure, made = pyplot.subplots(
-            1, count, figsize=(4.2 * count, 3.2), sharey=True, squeeze=False, layout="constrained"
-        )
+    A figure that could not be drawn does not stay among those that pyplot will show.
+    """
+    if ax is not None:
+        yield _given(ax, count)
+        return
+    from matplotlib import pyplot
+
+    figure, made = pyplot.subplots(
+        1, count, figsize=(4.2 * count, 3.2), sharey=True, squeeze=False, layout="constrained"
+    )
+    try:
         figure.suptitle(title)
-        return list(made[0])
+        yield list(made[0])
+    except BaseException:
+        pyplot.close(figure)
+        raise
+
+
+def _given(ax: "Axes | Sequence[Axes]", count: int) -> "list[Axes]":
     some: Any = ax
     given = list(some) if isinstance(some, Sequence) or hasattr(some, "ravel") else [some]
     if len(given) != count:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 
 from raynas.config import Frozen
 from raynas.errors import MOST_PROBLEMS, nearest, quoted
-from raynas.spaces.operations import OPERATIONS, neighbours
+from raynas.spaces.operations import OPERATIONS, near_operations
 
 DEFAULT_SKELETON = "darts"
 """The skeleton of spaces and genotypes that name none."""
@@ -35,7 +35,7 @@ def known_operations(ops: tuple[str, ...]) -> tuple[str, ...]:
     hints = []
     for name in ops:
         if name not in OPERATIONS:
-            near = neighbours(name)
+            near = near_operations(name)
             hints.append(f"{quoted(name)} (nearest: {near})" if near else quoted(name))
         if len(hints) == MOST_PROBLEMS:
             break

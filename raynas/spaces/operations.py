@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from typing import Any
 
-from raynas.errors import RaynasError, nearest, unknown
+from raynas.errors import MOST_NEAR, RaynasError, neighbours, unknown
 from raynas.spaces.outside import Registry, misfit
 
 Dashes = tuple[float, ...]
@@ -282,29 +282,14 @@ def canonical_name(name: str) -> str | None:
 def unknown_operation(name: str, what: str = "operation") -> RaynasError:
     """Build the error for a name that no operation has, with its neighbours; ``what`` says what it names."""
     error = unknown(what, name, OPERATIONS)
-    error.near = neighbours(name)
+    error.near = near_operations(name)
     return error
 
 
-def neighbours(name: str) -> str | None:
-    """Return the operations that a wrong name may mean: at most three that have it in theirs, or the nearest.
-
-    So ``conv_3x3`` is any of the convolutions of that size, and not what has most letters in common with it.
-    """
-    names, flat = _all_names(), _flat(name)
-    having = [op for known, op in names.items() if len(flat) > LEAST_LETTERS and flat in _flat(known)]
-    if having:
-        return ", ".join([*dict.fromkeys(having)][:3])
-    near = nearest(name, names)
-    return names[near] if near else None
-
-
-LEAST_LETTERS = 2
-"""A name of no more letters stands inside too many others."""
-
-
-def _flat(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+def near_operations(name: str) -> str | None:
+    """Return the operations that a wrong name may mean, at most three; see `raynas.errors.neighbours`."""
+    names = _all_names()
+    return ", ".join([*dict.fromkeys(names[each] for each in neighbours(name, names))][:MOST_NEAR]) or None
 
 
 def _all_names() -> dict[str, str]:

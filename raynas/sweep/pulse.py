@@ -17,6 +17,9 @@ EVERY = 1.0
 
 MOST_BYTES = 1000
 
+SAVING = "saving"
+"""What a trial does between an epoch's record and the next epoch."""
+
 
 @dataclass(frozen=True)
 class Pulse:
@@ -65,12 +68,18 @@ class Heart:
 
 
 def pulse_of(trial: TrialFolder[Any, Any], attempt: int, epoch: int) -> Pulse | None:
-    """Return what a trial is at in an attempt and epoch; None where that is not known."""
+    """Return what a trial is at in an attempt and epoch; None where that is not known.
+
+    After an epoch's record its state is saved, and the pulse is still that of the epoch before.
+    """
     with suppress(OSError, ValueError, TypeError):
         pulse = Pulse(**read_json(_file(trial), most=MOST_BYTES, deepest=1))
         sound = isinstance(pulse.doing, str) and isinstance(pulse.share, int | float)
-        if sound and (pulse.attempt, pulse.epoch) == (attempt, epoch) and 0 <= pulse.share <= 1:
-            return pulse
+        if not sound or pulse.attempt != attempt or not 0 <= pulse.share <= 1:
+            return None
+        if pulse.epoch == epoch - 1:
+            return Pulse(attempt, epoch, SAVING, 0.0)
+        return pulse if pulse.epoch == epoch else None
     return None
 
 

@@ -9,6 +9,7 @@ import typer
 from raynas.cli.cell import CellArgument, find_cell
 from raynas.cli.options import DEFAULT_RUNS, AsCsv, AsJson, Runs, SweepName
 from raynas.cli.output import next_step, print_csv, print_json, runs_option, say
+from raynas.cli.verbs.tracking import has_store
 from raynas.errors import RaynasError
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def report(
     say(f"report    {html}")
     say(f"          {markdown}")
     print_damage(folder.damage(), folder.typed)
-    next_step("ui" if folder.sweep().track.mlflow else "status", name, *runs_option(runs))
+    next_step("ui" if has_store(folder) else "status", name, *runs_option(runs))
 
 
 def _report_trained(folder: "TrainSweep", as_json: bool) -> None:

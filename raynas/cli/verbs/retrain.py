@@ -213,9 +213,9 @@ def run_training(
 
     say_departures(folder.sweep())
     writer, display = TrainedWriter(), TrainDisplay(console())
-    # In the order of searches: the trackers find the report written.
+    # In the order of searches: the trackers find the report written, and the display tells until then.
     trackers = trackers_for(folder)
-    observers: list[Observer[Any, Any]] = [display, writer, *trackers]
+    observers: list[Observer[Any, Any]] = [writer, *trackers, display]
     words = ["resume", *folder.words, *again]
     try:
         with stoppable(display, shlex.join(words)) as stop:

@@ -20,6 +20,7 @@ from raynas.cli.options import (
 )
 from raynas.cli.output import console, next_step, runs_option, say
 from raynas.cli.verbs.retrain import chosen_launcher, rooted, run_training, say_departures, train_winners
+from raynas.cli.verbs.tracking import has_store
 from raynas.disk import DiskFull
 from raynas.errors import RaynasError, plural, unknown
 
@@ -219,8 +220,8 @@ def run(
 
     report, display = ReportWriter(), LiveDisplay(console())
     trackers = trackers_for(folder)
-    # In this order: at the end the display makes room, then the trackers find the report written.
-    observers: list[Observer] = [display, report, *trackers]
+    # In this order: the trackers find the report written, and the display tells until all of it is done.
+    observers: list[Observer] = [report, *trackers, display]
     words = ["resume", folder.name, *again, *runs_option(runs)]
     try:
         with stoppable(display, shlex.join(words)) as stop:
@@ -257,7 +258,7 @@ def _conclude(folder: "SweepFolder", report: "ReportWriter", runs: Path, again: 
         say(f"{label:<10}{path}")
     counts = progress.count()
     if counts["finished"] == progress.planned:
-        next_step("ui" if planned.track.mlflow else "draw", folder.name, *runs_option(runs))
+        next_step("ui" if has_store(folder) else "draw", folder.name, *runs_option(runs))
         return 0
     say(f"only {counts['finished']} of {plural(progress.planned, 'search', 'searches')} finished")
     retry = ["--retry-failed"] if counts["failed"] and not counts["running"] + counts["waiting"] else []

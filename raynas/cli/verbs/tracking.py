@@ -112,7 +112,19 @@ def track(name: SweepName, mlflow: Store = None, runs: Runs = DEFAULT_RUNS) -> N
         sent = f"sent {plural(added.epochs, 'epoch')} and {plural(added.runs, 'new run')} to {shown(uri)}"
         say(sent if len(stores) == 1 else f"{each.called}: {sent}")
     print_damage(folder.damage(), folder.typed)
-    next_step("ui", name, *runs_option(runs))
+    # What was given here is not noted for the next time: the sweep may have a store of its own.
+    next_step("ui", name, *(["--mlflow", shown(mlflow)] if mlflow else []), *runs_option(runs))
+
+
+def has_store(folder: "AnySweep") -> bool:
+    """Tell whether `raynas ui` has something to show of a sweep on this machine."""
+    from raynas.sweep.file.uri import homeless, resolve_uri
+
+    try:
+        uri = folder.mlflow
+    except RaynasError:
+        return False  # its password stayed on another machine
+    return uri is not None and not homeless(resolve_uri(uri))
 
 
 def _store(folder: "AnySweep", given: str | None, verb: str) -> str | None:

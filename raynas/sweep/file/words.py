@@ -134,9 +134,9 @@ def unknown_key(key: object, known: Collection[str], path: str, value: Any = Non
         several = isinstance(value, list) and found.name in known and found.inside is None
         said += f"; several values go under `grid: {{{found.name}: [...]}}`" if several else ""
         return Problem(path, f"unknown key{said}")
-    if other := others.get(str(key)):
+    if other := others.get(str(key)) or others.meant(word, group):
         kind = "trainings" if others is TRAININGS else "searches"
-        return Problem(path, f"unknown key: {key} ({other.about}) is one of {kind}")
+        return Problem(path, f"unknown key: {other.name} ({other.about}) is one of {kind}")
     if words and (slot := _slot(key)):
         return Problem(path, f"unknown key: {slot} is a part, as in `method: {{base: darts, {slot}: …}}`")
     if near := nearest(key, known):
