@@ -21,6 +21,7 @@ from raynas.data.corpus import Corpus, load_text
 from raynas.data.dataset import Dataset, Pixels, channel_statistics, from_arrays
 from raynas.data.folder import ImageFiles, image_files_of, list_images
 from raynas.data.functions import find_function
+from raynas.data.pixels import together
 from raynas.data.split import stratified
 from raynas.data.tree import class_folders, find_tree
 from raynas.errors import FileProblems, RaynasError
@@ -206,7 +207,7 @@ def _folder(config: DataConfig) -> Dataset:
     resident = config.kept is None and (
         config.storage == "memory" or (config.storage == "auto" and int(np.prod(train.shape)) < MEMORY_LIMIT)
     )
-    images = _read(train, resident)
+    images, *tested = _read([train, *([] if test is None else [test])], resident)
     mean, std = channel_statistics(_sample(images))
     return Dataset(
         name=data_path(config).resolve().name,
@@ -216,24 +217,34 @@ def _folder(config: DataConfig) -> Dataset:
         mean=mean,
         std=std,
         recipe=DATA_SETS["folder"].recipe,
-        test_images=None if test is None else _read(test, resident),
+        test_images=tested[0] if tested else None,
         test_labels=test_labels,
         class_names=tuple(classes),
     )
 
 
-def _read(files: ImageFiles, resident: bool) -> Pixels:
-    if resident:
+def _read(parts: list[ImageFiles], resident: bool) -> list[Pixels]:
+    """Read or check the files of several parts; raises `RaynasError` naming the bad ones of all."""
+    read: list[Pixels] = []
+    failed = []
+    for files in parts:
         try:
-            return files.decode_in_threads()
+            if resident:
+                read.append(files.decode_in_threads())
+            else:
+                files.check_sizes()
+                read.append(files)
         except MemoryError:
             raise RaynasError(
                 "the images do not fit in memory",
                 got=f"{int(np.prod(files.shape)):,} bytes",
                 next_step="set data.storage=stream, or a smaller data.size",
             ) from None
-    files.check_sizes()
-    return files
+        except RaynasError as error:
+            failed.append(error)
+    if failed:
+        raise together(failed)
+    return read
 
 
 def _sample(images: Pixels, piece: int = 256) -> Iterator[NDArray[np.uint8]]:

@@ -1,6 +1,6 @@
 """One image file as 8-bit colour: scaled rightly from whatever Pillow reads, or refused with its mode."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,17 +127,24 @@ def unreadable(path: Path | str, error: Exception) -> RaynasError:
     )
 
 
-def together(errors: Sequence[RaynasError]) -> RaynasError:
+class BadImages(RaynasError):
+    """Several files that cannot be read, told together; ``errors`` has the one of each."""
+
+    errors: tuple[RaynasError, ...] = ()
+
+
+def together(errors: Iterable[RaynasError]) -> RaynasError:
     """Return one error for those of several files; the first alone where they say the same of the folder."""
-    first = errors[0]
-    if len({error.what for error in errors}) == 1:
-        return first
-    count = f"{'at least ' if len(errors) >= MOST_BAD else ''}{len(errors)}"
-    return RaynasError(
-        f"{count} images of the folder cannot be used",
-        got=f"\n{' ' * 12}".join(sorted(f"{error.what}: {error.got}" for error in errors)),
+    each = [one for error in errors for one in (error.errors if isinstance(error, BadImages) else [error])]
+    if len({one.what for one in each}) == 1:
+        return each[0]
+    bad = BadImages(
+        f"{'at least ' if len(each) >= MOST_BAD else ''}{len(each)} images of the folder cannot be used",
+        got=f"\n{' ' * 12}".join(sorted(f"{one.what}: {one.got}" for one in each)),
         next_step="fix or delete the files",
     )
+    bad.errors = tuple(each)
+    return bad
 
 
 def _refused(path: Path, image: "Image.Image", why: str, step: str) -> RaynasError:
