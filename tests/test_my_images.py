@@ -144,12 +144,10 @@ def test_bad_files_are_told_together(photographs: Path, where: str) -> None:
     bad = sorted((photographs / "cat").iterdir())
     for path in bad:
         path.write_bytes(path.read_bytes()[:-30] if where == "pixels" else b"no image")
+    # Half of a class are test images: those of both parts are told.
+    data = DataConfig(name="folder", path=str(photographs), size=8, test=0.5)
     with pytest.raises(RaynasError, match="10 images of the folder cannot be used") as caught:
-        # Half of a class are test images: those of both parts are told.
-        if where == "pixels":
-            loaded(photographs, test=0.5)
-        else:
-            survey(DataConfig(name="folder", path=str(photographs)))
+        (load_data if where == "pixels" else survey)(data)
     lines = str(caught.value.got).splitlines()
     assert all(str(path) in line for path, line in zip(bad, lines, strict=True))
     for path in bad[1:]:
