@@ -23,7 +23,13 @@ def code_cells(notebook: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def run(notebook: dict[str, Any]) -> None:
-    """Run a notebook's code in the working directory, and put what it shows into it."""
+    """Run a notebook's code in the working directory, and put what it shows into it.
+
+    Figures that are open already belong to somebody else, and are closed: the first cell would show them.
+    """
+    from matplotlib import pyplot
+
+    pyplot.close("all")
     names: dict[str, Any] = {"__name__": "__main__"}
     for number, cell in enumerate(code_cells(notebook), start=1):
         cell["execution_count"] = number

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib as mpl
@@ -20,8 +21,10 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(autouse=True)
-def no_window() -> None:
+def no_window() -> Iterator[None]:
     mpl.use("Agg")
+    yield
+    mpl.pyplot.close("all")
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +105,6 @@ def test_figures_are_axes_a_method_each(name: str, results: Results) -> None:
     assert [one.get_title().partition(",")[0] for one in axes][: len(methods)] == methods
     colours = {line.get_color() for one in axes for line in one.get_lines()}
     assert not any(str(colour).startswith("#01") for colour in colours), "stand-ins are the report's alone"
-    mpl.pyplot.close("all")
 
 
 def test_a_figure_goes_into_given_axes(results: Results) -> None:
