@@ -29,6 +29,9 @@ def test_cells_and_recipes_are_listed(capsys):
     assert (v2["CIFAR-10 error %"], v2["±"]) == (2.76, 0.09)
     assert (v2["parameters"], v2["recounted"]) == (3_300_000, 3_349_342)
     assert cells["drnas-imagenet"]["sized on"] == "ImageNet"
+    own = cells["amoebanet-a-authors"]
+    assert (own["sized on"], own["parameters"], own["recounted"]) == ("ImageNet", 5_100_000, 5_086_930)
+    assert cells["darts-rnn-v2"]["sized on"] == "text"
     recipes = {row["name"]: row for row in parsed(capsys, "ls", "recipes")}
     assert set(recipes) == set(names("recipes"))
     assert (recipes["darts-cifar"]["epochs"], recipes["darts-cifar"]["batch"]) == (600, 96)

@@ -13,6 +13,7 @@ from raynas.config import DataConfig
 from raynas.data.load import load_data
 from raynas.errors import RaynasError
 from raynas.nets.network import Network
+from raynas.nets.networks.recurrent import RecurrentNetwork
 from raynas.nets.ops.plain import plain
 from raynas.spaces import skeletons
 from raynas.spaces.derive import derive
@@ -219,6 +220,65 @@ def test_what_an_export_needs_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(RaynasError, match=r"needs onnxruntime(.|\n)*raynas\[export\]"):
         write_export(deployed(load_cell("darts-v2").genotype), "onnx", tmp_path)
+
+
+def language_model(genotype, data="song"):
+    """Words that a file of Python must not take for its own."""
+    torch.manual_seed(0)
+    network = RecurrentNetwork(genotype, 9, 4)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter)
+    words = ("<unk>", '"""', "\\", "{x}", "the", "cell", "reads", "a", "text")
+    sizes = {"shape": (), "class_names": words, "channels": 4, "cells": 1, "mean": (), "std": ()}
+    return Deployed(Card(genotype=genotype.to_json(), data=data, **sizes), network)
+
+
+@pytest.mark.parametrize("name", ["darts-rnn-v2", "enas-rnn"])
+@pytest.mark.parametrize(
+    "to", [pytest.param(to, marks=pytest.mark.slow) if to in ("onnx", "torch") else to for to in FORMATS]
+)
+def test_every_format_reads_words_as_the_language_model_does(tmp_path, to, name):
+    """`export` itself compares: log-probabilities and states of 1, 2 and 7 texts, after some state."""
+    if to == "onnx":
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript")
+    if to == "safetensors":
+        pytest.importorskip("safetensors")
+    assert write_export(language_model(load_cell(name).genotype), to, tmp_path).is_file()
+
+
+@pytest.mark.slow
+def test_a_language_model_s_file_goes_on_from_its_state(tmp_path):
+    """Cells of several edges into a node, too, and a node that reads nothing."""
+    edges = [("tanh", 0, 1), ("relu", 0, 2), ("identity", 1, 2), ("none", 2, 3), ("sigmoid", 2, 4)]
+    genotype = Genotype.of("x", 4, {"recurrent": [Choice(*edge) for edge in edges]}, "recurrent")
+    model = language_model(genotype)
+    script = (
+        "import sys, torch, model; network = model.load('weights.pt'); "
+        "first, state = network(model.numbers('the cell').unsqueeze(0)); "
+        "then, state = network(model.numbers('reads nothing').unsqueeze(0), state); "
+        "assert 'raynas' not in sys.modules; print(torch.cat([first, then], 1).tolist())"
+    )
+    write_export(model, "model.py", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    want = model.network(torch.tensor([[4, 5, 6, 0]]))[0].log_softmax(2)
+    assert np.allclose(json.loads(done.stdout), want.detach().numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("texts", [False, True])
+def test_no_word_of_a_card_is_run(tmp_path, monkeypatch, texts):
+    evil = 'x"""; open("evil", "w") #\n'
+    monkeypatch.chdir(tmp_path)
+    if texts:
+        network = language_model(load_cell("darts-rnn-v2").genotype, evil)
+    else:
+        plain_one = deployed(load_cell("darts-v2").genotype)
+        network = Deployed(plain_one.card.model_copy(update={"data": evil}), plain_one.network)
+    write_export(network, "model.py", tmp_path)
+    assert not (tmp_path / "evil").exists()
 
 
 def test_digits_travel_with_their_names():

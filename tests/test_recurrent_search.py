@@ -338,3 +338,61 @@ def test_dropouts_act_on_steps_alone_and_not_on_images(small, splits):
     assert not torch.equal(*steps)
     told = " ".join(reasons(resolve(modified), load_space("darts"), {}))
     assert "this space reads images" in told
+
+
+def regularised(*modifiers, **more):
+    """Return a search in float64 whose dropouts, if any, are of the output alone."""
+    return {"base": "darts", "modifiers": list(modifiers), **more}
+
+
+def test_slowness_and_activation_are_terms_of_the_weights_step_alone(small, splits):
+    """Against PyTorch's own gradient of the terms written out; reported losses are without."""
+    terms = {"use": "text-slowness", "slowness": 0.3, "activation": 0.2}
+    plain, slow = (
+        Search(search(m), small, splits, dtype=torch.float64) for m in ("darts", regularised(terms))
+    )
+    problem = slow.pack.problem
+    batch = next(iter(slow.pack.train.epoch(1)))
+    losses, logits = problem.weight_loss(batch)
+    assert torch.equal(losses, plain.pack.problem.weight_loss(batch).losses)
+    total = problem.total(losses, batch)
+    # The embedding is the last layer: logits are linear in the outputs.
+    table, bias = problem.supernet.embedding[0], problem.supernet.bias[0]
+    flat = torch.linalg.lstsq(table, (logits[0] - bias).flatten(0, 1).T).solution.T
+    outputs = flat.view(*logits.shape[1:3], -1)
+    moved = (outputs[:, 1:] - outputs[:, :-1]).pow(2).mean()
+    wanted = losses.sum() + 0.3 * moved + 0.2 * outputs.pow(2).mean()
+    torch.testing.assert_close(total, wanted, rtol=1e-9, atol=1e-12)
+    batch.carried.advance()
+    problem.losses(batch, problem.alphas.clone().requires_grad_())
+    assert torch.equal(problem.total(losses, batch), losses.sum())
+    told = " ".join(reasons(resolve(regularised("text-slowness", base="parsec")), small, {}))
+    assert "scores several" in told
+
+
+def test_half_segments_read_the_same_words_at_a_rate_in_proportion(small, splits):
+    """With every segment halved as far as chance allows: lengths, rates, and lanes of a pack that agree."""
+    halving = Search(search(regularised({"use": "text-segments", "chance": 0.5})), small, splits)
+    full = halving.pack.train.steps_per_epoch
+    shares, words = [], 0
+    for train, _ in halving.pack.batches():
+        shares.append(train.share)
+        words += train.labels.shape[-1]
+    bptt = halving.pack.config.data.bptt
+    assert words == full * bptt
+    assert len(shares) > full
+    half = bptt // 2 / bptt
+    assert set(shares[:-1]) == {half, 1.0}
+    seen = []
+    halving.pack.step = lambda train, valid, rates, move_alphas: (
+        seen.append((train.share, rates.item())) or torch.zeros(2, 1, dtype=torch.float64)
+    )
+    halving.pack.train_epoch(torch.full((1, 1), 8.0))
+    assert [rate for _, rate in seen] == [8.0 * share for share, _ in seen]
+    configs = [search(regularised("text-segments"), seed=seed) for seed in (0, 1)]
+    alone = [Search(config, small, splits, dtype=torch.float64).advance() for config in configs]
+    together = Pack(configs, small, splits, dtype=torch.float64).advance()
+    for one, other in zip(alone, together, strict=True):
+        assert one.train_loss == pytest.approx(other.train_loss, rel=1e-6)
+    told = " ".join(reasons(resolve(regularised("text-segments")), load_space("darts"), {}))
+    assert "this space reads images" in told

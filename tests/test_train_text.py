@@ -303,7 +303,11 @@ def test_from_a_file_to_a_report_of_perplexities(here, capsys):
     assert facts["perplexity"] == pytest.approx(told, rel=1e-6)
     other = raynas(capsys, "evaluate", "song", "data.test=0.5", "data.limit=600", "--data", "python-docs")
     assert "not in its vocabulary" in other.out, other.err
-    assert "language model is not exported" in raynas(capsys, "export", "song", "--to", "model.py").err
+    exported = raynas(capsys, "export", "song", "--to", "model.py")
+    assert "raynas evaluate song" in exported.out, exported.err
+    refused = raynas(capsys, "export", "song", "--to", "mlflow", "--out", "elsewhere").err
+    assert "no export of a language model to mlflow" in refused
+    assert not Path("elsewhere").exists()
     assert "reads texts, not images" in raynas(capsys, "predict", "song", "song.txt").err
 
 

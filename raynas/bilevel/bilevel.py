@@ -166,6 +166,11 @@ class Bilevel:
             score,
         )
 
+    def total(self, losses: Tensor, batch: Batch) -> Tensor:
+        """Return the sum of a weight step's losses [lanes] and of terms that its pass left with the batch."""
+        terms = [] if batch.carried is None else batch.carried.terms
+        return sum((term.sum() for term in terms), losses.sum())
+
     def penalised(self, gradient: Tensor, values: Tensor) -> Tensor:
         """Return a training loss' gradient [lanes, weights] at flat weights with that of their penalties."""
         if not self.weight_penalties:

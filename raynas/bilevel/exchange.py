@@ -89,6 +89,8 @@ class PassFields(_Partly):
     skip_dropout: float | None = None
     auxiliary: float | None = None
     word_drops: WordDrops | None = None
+    slowness: float | None = None
+    activation: float | None = None
 
 
 @dataclass(frozen=True)

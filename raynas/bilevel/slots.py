@@ -103,6 +103,10 @@ class Modifier(ModifierTraits):
         """The chance, in [0, 1], with which a training image gets the data's cutout."""
         return 1.0
 
+    def halved(self) -> float:
+        """The chance, in [0, 1), with which a segment of a text that trains the weights is half as long."""
+        return 0.0
+
 
 class Objective(Part):
     """One loss per lane of one or several draws.

@@ -11,6 +11,8 @@ _COUNTED = {
     "multiply-adds, CIFAR": "cifar_multiply_adds",
     "parameters, ImageNet": "imagenet_parameters",
     "multiply-adds, ImageNet": "imagenet_multiply_adds",
+    "parameters, as trained": "parameters",
+    "multiply-adds, as trained": "multiply_adds",
 }
 _COLUMNS = ("space", "CIFAR-10 error %", "±", "ImageNet top-1 error %", "sized on", "parameters", "recounted")
 """Of the list of cells, beside name and title: what was published, and last the recount."""
@@ -20,6 +22,7 @@ def cell_rows(problems_of: Callable[[RaynasError], str]) -> list[dict[str, Any]]
     """Return a row per published cell; ``problems_of`` puts what is wrong with a broken file into words."""
     from raynas.spaces.library import names
     from raynas.spaces.literature import load_cell
+    from raynas.spaces.trunk import LARGE_INPUT
 
     rows = []
     for name, path in sorted(names("cells").items()):
@@ -30,15 +33,18 @@ def cell_rows(problems_of: Callable[[RaynasError], str]) -> list[dict[str, Any]]
             row["title"] = f"damaged: {problems_of(error)}"
         else:
             said, counted = found.published, found.recounted
+            own = found.trained
             large = said.imagenet_parameters is not None and said.cifar_parameters is None
+            prefix = "" if own else "imagenet_" if large else "cifar_"
+            seen = own.image if own else LARGE_INPUT if large else 1
             row |= {
                 "space": found.space,
                 "CIFAR-10 error %": said.cifar10_error,
                 "±": said.deviation,
                 "ImageNet top-1 error %": said.imagenet_top1,
-                "sized on": "ImageNet" if large else "CIFAR",
-                "parameters": said.imagenet_parameters if large else said.cifar_parameters,
-                "recounted": counted.imagenet_parameters if large else counted.cifar_parameters,
+                "sized on": "ImageNet" if seen >= LARGE_INPUT else "CIFAR" if seen else "text",
+                "parameters": getattr(said, f"{prefix}parameters"),
+                "recounted": getattr(counted, f"{prefix}parameters"),
                 "title": found.title,
             }
         rows.append(row)

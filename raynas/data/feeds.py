@@ -77,12 +77,20 @@ class Feeds:
         """Images, or streams of a text, in the smallest batch of an epoch."""
         return self.each[0].batch
 
-    def epoch(self, steps: int, cutout: float = 1.0) -> Iterator[Batch]:
+    def epoch(self, steps: int, cutout: float = 1.0, lengths: Sequence[int] | None = None) -> Iterator[Batch]:
         """Yield ``steps`` batches, each search's own side by side; a hidden state starts from zeros.
 
-        An image gets its cutout with a chance of ``cutout``.
+        An image gets its cutout with a chance of ``cutout``. With ``lengths``, which fit into one pass, a
+        text's segments are so long, and as many.
         """
         carried = self._carried()
+        first = self.each[0]
+        if lengths is not None and isinstance(first, TextFeed):
+            for tokens, following in first.cut(lengths):
+                yield self._everyone(tokens, following, carried)._replace(share=tokens.shape[1] / first.bptt)
+                if carried is not None:
+                    carried.advance()
+            return
         dealt = [
             feed.epoch(steps, cutout) if isinstance(feed, ImageFeed) else feed.epoch(steps)
             for feed in self.each

@@ -37,6 +37,17 @@ def segment_lengths(count: int, bptt: int, generator: torch.Generator) -> list[i
     return lengths
 
 
+def halved_lengths(steps: int, bptt: int, chance: float, generator: torch.Generator) -> list[int]:
+    """Draw the lengths of segments that fit into ``steps`` full ones, each half as long with a ``chance``."""
+    lengths: list[int] = []
+    left = steps * bptt
+    while left > 0:
+        halved = torch.rand((), generator=generator, dtype=torch.float64).item() < chance
+        lengths.append(min(max(bptt // 2, 1) if halved else bptt, left))
+        left -= lengths[-1]
+    return lengths
+
+
 class TextFeed:
     """The segments, ``bptt`` tokens long, of a text int64 [n] that is cut into ``batch`` equal streams.
 

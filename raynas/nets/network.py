@@ -85,6 +85,10 @@ def _stem(plan: Plan, colours: int) -> nn.ModuleList:
     if plan.stem == "none":
         return nn.ModuleList([nn.Identity()])
     width = plan.stem_channels
+    if plan.stem in ("unpadded", "strided"):
+        stride = 1 if plan.stem == "unpadded" else 2
+        convolution = nn.Conv2d(colours, width, 3, stride, bias=False)
+        return nn.ModuleList([nn.Sequential(convolution, nn.BatchNorm2d(width))])
     widths = [colours, width] if plan.stem == "small" else [colours, width // 2, width, width]
     layers: list[nn.Module] = []
     for index, (before, after) in enumerate(pairwise(widths)):

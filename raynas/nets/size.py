@@ -55,8 +55,7 @@ def _check(genotype: Genotype, shape: tuple[int, ...], asked: Usual) -> None:
                 f"a network is counted up to {name}: {most}", got=f"{name}: {number}", expected=f"1 to {most}"
             )
     if skeletons.of(genotype).texts:
-        if wrong := skeletons.of(genotype).wrong_cells(asked.cells):
-            raise RaynasError(wrong, got=f"cells: {asked.cells}")
+        skeletons.of(genotype).check_depth(asked.cells)
         return
     plan = skeletons.of(genotype).plan(
         shape, genotype.nodes, asked.cells, asked.channels, genotype, genotype.trunk

@@ -19,9 +19,13 @@ from raynas.bilevel.settings import Chance, Value, number
 from raynas.bilevel.slots import Modifier, Schedule
 from raynas.bilevel.views import PolicyView
 from raynas.nets.ops.lanes import WordDrops
+from raynas.parts.objectives import OneDraw
 from raynas.parts.schedules import Linear
 from raynas.spaces import skeletons
 from raynas.spaces.space import Space
+
+NotNegative = Annotated[float, Field(ge=0)] | InstanceOf[Schedule]
+"""A setting from 0 up."""
 
 FADING = Linear(1.0, 0.0, reach=False)
 """From 1 in the first epoch to 0 in the one that would follow the last."""
@@ -173,8 +177,51 @@ class TextDropout(Modifier):
 
     def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
         """It drops words."""
-        if space is not None and not skeletons.of(space).texts:
-            yield f"text-dropout drops words, and this space reads images ({space.name})"
+        yield from _for_texts("text-dropout drops words", space)
+
+
+@dataclass(frozen=True)
+class TextSlowness(Modifier):
+    """The regularisers of what a recurrent cell outputs in DARTS' search (quark0/darts f276dd3, rnn).
+
+    The steps of the weights, and not those of α, have in their loss ``slowness`` (β) times the mean square of
+    how far the output moves from word to word, and ``activation`` (α) times that of the output after dropout,
+    as AWD-LSTM has them (Merity et al. 2018). Reported losses are without.
+    """
+
+    use: ClassVar[str] = "text-slowness"
+    slowness: NotNegative = 1e-3
+    activation: NotNegative = 0.0
+
+    def run(self) -> PassFields:
+        """Give the factors of this epoch."""
+        return PassFields(slowness=number(self.slowness), activation=number(self.activation))
+
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """It is about outputs of a cell that reads a text, in one pass of each step."""
+        yield from _for_texts("text-slowness slows a text's hidden state down", space)
+        if not isinstance(method.objective, OneDraw):
+            yield f"text-slowness regularises a step of one pass, and {method.objective.use} scores several"
+
+
+@dataclass(frozen=True)
+class TextSegments(Modifier):
+    """Segments that are half as long with a ``chance`` (quark0/darts f276dd3, rnn/train_search.py).
+
+    Of those that the weights train on; a step's learning rate is in proportion. Which ones is drawn for the
+    epoch, and the same for all seeds. An epoch reads the same words as without, in more steps.
+    """
+
+    use: ClassVar[str] = "text-segments"
+    chance: Chance = 0.05
+
+    def halved(self) -> float:
+        """Give the chance of this epoch."""
+        return number(self.chance)
+
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """It cuts texts."""
+        yield from _for_texts("text-segments cuts a text", space)
 
 
 @dataclass(frozen=True)
@@ -208,6 +255,11 @@ class AuxiliarySkip(Modifier):
                 f"({space.name})"
             )
         yield from unbuilt(space)
+
+
+def _for_texts(what: str, space: Space | None) -> Iterator[str]:
+    if space is not None and not skeletons.of(space).texts:
+        yield f"{what}, and this space reads images ({space.name})"
 
 
 def unbuilt(space: Space | None) -> Iterator[str]:

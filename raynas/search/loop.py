@@ -5,8 +5,7 @@
 weights down that of the loss on the training half; then the cell is derived from α. `Pack` does so for one or
 several like-shaped searches in lock step (lanes); `Search` is the ordinary case of one.
 
-`state_dict` between two epochs holds everything: a search restored from it yields the same reports, bit for
-bit, as one that was never interrupted.
+`state_dict` between two epochs holds everything: a search restored from it yields the same bits.
 """
 
 import math
@@ -108,10 +107,11 @@ class Pack(Searches):
         totals = torch.zeros(2, len(self.configs), device=self.device, dtype=torch.float64)
         resting = self.calendar.weights_rest(self.progress)
         for number, (train, valid) in enumerate(self.batches()):
-            self.tell("training", number / self.train.steps_per_epoch)
+            self.tell("training", min(number / self.train.steps_per_epoch, 1.0))
             due = not resting and self.calendar.alphas_due(self.progress, number)
-            totals += self.watch(train) if resting else self.step(train, valid, rates, move_alphas=due)
-        return [(loss, right) for loss, right in (totals / self.train.steps_per_epoch).T.tolist()]
+            now = rates * train.share
+            totals += self.watch(train) if resting else self.step(train, valid, now, move_alphas=due)
+        return [(loss, right) for loss, right in (totals / (number + 1)).T.tolist()]
 
     def step(self, train: Batch, valid: Batch, rates: Tensor, *, move_alphas: bool) -> Tensor:
         """Move the weights, and α where due, in the method's order; return losses, accuracies [2, lanes]."""
@@ -135,15 +135,16 @@ class Pack(Searches):
         """Move the weights once; return each lane's loss and accuracy before the step, [2, lanes]."""
         losses, logits = self.problem.weight_loss(train)
         # What no lane has computed gets a gradient of 0, so that a lane does not depend on its company.
-        gradient = flatten(grad(losses.sum(), self.problem.parameters, materialize_grads=True))
-        self._move_weights(gradient, rates)
+        slopes = grad(self.problem.total(losses, train), self.problem.parameters, materialize_grads=True)
+        self._move_weights(flatten(slopes), rates)
         return torch.stack([losses.detach(), accuracy(logits, train.labels)])
 
     def step_both(self, train: Batch, rates: Tensor) -> Tensor:
         """Move α and the weights once, down one training loss; return losses, accuracies [2, lanes]."""
         alphas = self.problem.alphas.detach().clone().requires_grad_()
         losses, logits = self.problem.outcome(train, alphas, Statistics.UPDATE)
-        slope, *slopes = grad(losses.sum(), [alphas, *self.problem.parameters], materialize_grads=True)
+        total, both = self.problem.total(losses, train), [alphas, *self.problem.parameters]
+        slope, *slopes = grad(total, both, materialize_grads=True)
         self.trainer.updater.step(slope)
         self._move_weights(flatten(slopes), rates)
         return torch.stack([losses.detach(), accuracy(logits, train.labels)])
@@ -163,8 +164,7 @@ class Pack(Searches):
 class Search:
     """One search: iterating and `advance` give `EpochReport`s.
 
-    ``more`` is what `Searches` takes by name. Raises `Diverged` when the loss is no longer finite. ``pack``
-    holds all there is to look into: the problem, the data, the looks.
+    ``more`` is what `Searches` takes by name, ``pack`` all there is to look into. Raises `Diverged`.
     """
 
     def __init__(

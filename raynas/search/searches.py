@@ -12,12 +12,14 @@ from raynas.config import SearchConfig, check_alike
 from raynas.data.batch import Batch
 from raynas.data.feeds import Content, Feeds, content_of
 from raynas.data.split import Splits
+from raynas.data.text_feed import halved_lengths
 from raynas.errors import RaynasError
 from raynas.methods import check_search, lay_out, resolve, with_defaults
 from raynas.search.abilities import check_abilities
 from raynas.search.calendar import Calendar
 from raynas.search.look import Evaluator
 from raynas.search.state import State
+from raynas.search.streams import stream
 from raynas.search.trainer import Trainer
 from raynas.spaces import skeletons
 from raynas.spaces.space import Space
@@ -112,8 +114,15 @@ class Searches:
     def batches(self) -> Iterator[tuple[Batch, Batch]]:
         """Yield one epoch's pairs of a training and a validation batch, all lanes' side by side."""
         steps = self.train.steps_per_epoch
-        cutout = math.prod(modifier.cutout() for modifier in self.problem.policy.modifiers)
-        return zip(self.train.epoch(steps, cutout), self.valid.epoch(steps, cutout), strict=True)
+        modifiers = self.problem.policy.modifiers
+        cutout = math.prod(modifier.cutout() for modifier in modifiers)
+        lengths, halved = None, max((modifier.halved() for modifier in modifiers), default=0.0)
+        if halved:
+            # The lanes of a pack read segments of one length, so these do not depend on a search's seed.
+            generator = stream(0, f"segments/{self.epoch}")
+            lengths = halved_lengths(steps, self.config.data.bptt, halved, generator)
+            steps = len(lengths)
+        return zip(self.train.epoch(steps, cutout, lengths), self.valid.epoch(steps, cutout), strict=True)
 
     def measure_curvature(self) -> list[Curvature]:
         """Measure the validation loss's curvature in α on the probe images; changes nothing."""

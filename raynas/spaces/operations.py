@@ -41,6 +41,13 @@ _FAMILIES = (
     Family("dilated", True, "#d55e00"),
     Family("convolution", True, "#7a4300"),
     Family("crossed", True, "#a3262f"),
+    Family(
+        "bottleneck",
+        True,
+        "#7d3c98",
+        fused="raynas.nets.ops.bottleneck:SuperBottleneck",
+        plain="raynas.nets.ops.bottleneck:bottleneck",
+    ),
     Family("rectified", True, "#4b3f9e"),
     Family("inverted", True, "#005f8a"),
     Family("normed_separable", True, "#3d6fb6"),
@@ -170,6 +177,14 @@ _ALL = (
         "ReLU, 1×7 and 7×1 convolutions, batch norm (NASNet)",
         7,
         aliases=("conv_7x1_1x7",),  # DARTS' name: its code convolves 1×7 first
+    ),
+    Operation(
+        "bottleneck_1x7_7x1",
+        "bottleneck",
+        "¼ 1×7 7×1",
+        "1×1, 1×7, 7×1, 1×1 convolutions on ¼ of the channels, ReLU and batch norm at each (AmoebaNet)",
+        7,
+        aliases=("1x7_7x1",),
     ),
     Operation(
         "maxpool3x3",

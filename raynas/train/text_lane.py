@@ -257,8 +257,7 @@ def build_model(
         raise RaynasError(
             "the vocabulary has no word", got=f"{corpus.name} with data.min_count: {config.data.min_count}"
         )
-    if wrong := skeletons.of(genotype).wrong_cells(config.cells or 1):
-        raise RaynasError(wrong, got=f"cells: {config.cells}")
+    skeletons.of(genotype).check_depth(config.cells or 1)
     usual = skeletons.of(genotype).usually(genotype)
     seed = int(stream(config.seed, "weights").initial_seed())
     with torch.random.fork_rng(devices=[]):

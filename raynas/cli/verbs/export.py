@@ -35,7 +35,7 @@ def export(
     as_json: AsJson = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Export a trained network, and compare each export with it on 1, 2 and 7 images.
+    """Export a trained network, and compare each export with it on 1, 2 and 7 images, or texts.
 
     Example: raynas export quickstart --to onnx
     """
@@ -43,7 +43,7 @@ def export(
     from raynas.sweep.file.uri import resolve_uri
     from raynas.track.model import MLFLOW, register_model
     from raynas.train.deployed import Deployed
-    from raynas.train.export.formats import FORMATS, check_export, write_export
+    from raynas.train.export.formats import FORMATS, check_export, check_exported, write_export
 
     known = {**FORMATS, MLFLOW.name: MLFLOW}
     for name in to:
@@ -56,11 +56,12 @@ def export(
     folder = found.folder / "export" if out is None else expanded(out)
     forms = [check_export(known[name], folder) for name in dict.fromkeys(to)]
     deployed = Deployed.load(found.folder)
+    for form in forms:
+        check_exported(deployed, form)
     files = {form.name: write_export(deployed, form, folder) for form in forms}
     version = None if register is None else register_model(deployed, register, mlflow)
     if as_json:
-        facts = {"network": found.folder, "files": files, "registered": register, "version": version}
-        print_json(facts)
+        print_json({"network": found.folder, "files": files, "registered": register, "version": version})
         return
     if found.said:
         say(found.said)
@@ -68,4 +69,5 @@ def export(
         say(f"{form.name:<12} {files[form.name]}  {form.title}")
     if register is not None:
         say(f"registered   models:/{register}/{version} in {mlflow}")
-    next_step("predict", trained, "IMAGES", *runs_option(runs))
+    used = ("evaluate", trained) if deployed.card.texts else ("predict", trained, "IMAGES")
+    next_step(*used, *runs_option(runs))

@@ -58,7 +58,9 @@ class Pass:
     skip at stride 1; what stays is scaled up to the same mean. ``drops`` holds a generator per lane for both.
     ``auxiliary`` scales the additional skip of a supernet that was built with it.
     ``carried`` is the hidden state of a text's streams; None starts from zeros and forgets.
-    ``word_drops`` are the chances of a language model's dropouts, drawn from ``drops`` too.
+    ``word_drops`` are the chances of a language model's dropouts, drawn from ``drops`` too. ``slowness`` and
+    ``activation`` weigh the terms of a recurrent cell's outputs that passes which move the weights leave in
+    ``carried``.
     """
 
     statistics: Statistics
@@ -73,6 +75,8 @@ class Pass:
     drops: Sequence[torch.Generator] = ()
     carried: Carried | None = None
     word_drops: WordDrops | None = None
+    slowness: float = 0.0
+    activation: float = 0.0
 
     def convolve(
         self,

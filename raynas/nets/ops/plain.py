@@ -162,15 +162,18 @@ class ResidualBlock(nn.Module):
         return out
 
 
-def _separable(operation: Operation, channels: int, stride: int, affine: bool) -> list[nn.Module]:
+def _separable(
+    operation: Operation, channels: int, stride: int, affine: bool, outputs: int | None = None
+) -> list[nn.Module]:
+    wide = outputs or channels
     padding = operation.dilation * (operation.kernel // 2)
     return [
         nn.ReLU(),
         nn.Conv2d(
             channels, channels, operation.kernel, stride, padding, operation.dilation, channels, bias=False
         ),
-        nn.Conv2d(channels, channels, 1, bias=False),
-        nn.BatchNorm2d(channels, affine=affine),
+        nn.Conv2d(channels, wide, 1, bias=False),
+        nn.BatchNorm2d(wide, affine=affine),
     ]
 
 
@@ -186,7 +189,7 @@ def noise_from(network: nn.Module, generator: torch.Generator | None) -> None:
 
 
 def plain(name: str, channels: int, stride: int, affine: bool, outputs: int | None = None) -> nn.Module:
-    """Build one operation on one edge of images; only inverted bottlenecks may have other ``outputs``."""
+    """Build one operation on one edge of images; separable and inverted ones may have other ``outputs``."""
     operation = OPERATIONS[name]
     match operation.family:
         case "skip":
@@ -196,8 +199,8 @@ def plain(name: str, channels: int, stride: int, affine: bool, outputs: int | No
         case "avg_pool":
             return nn.AvgPool2d(operation.kernel, stride, operation.kernel // 2, count_include_pad=False)
         case "separable":
-            first = _separable(operation, channels, stride, affine)
-            return nn.Sequential(*first, *_separable(operation, channels, 1, affine))
+            first = _separable(operation, channels, stride, affine, outputs)
+            return nn.Sequential(*first, *_separable(operation, outputs or channels, 1, affine))
         case "dilated":
             return nn.Sequential(*_separable(operation, channels, stride, affine))
         case "convolution":

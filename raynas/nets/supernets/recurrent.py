@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from raynas.errors import RaynasError
 from raynas.nets.ops.forms import Forms
-from raynas.nets.ops.lanes import Lanes, Norm, Pass
+from raynas.nets.ops.lanes import Lanes, Norm, Pass, Statistics
 from raynas.nets.supernet import Supernet
 from raynas.spaces import skeletons
 from raynas.spaces.graph import Cell
@@ -128,7 +128,10 @@ class RecurrentSupernet(nn.Module):
         if run.carried is not None:
             # Truncated backpropagation: a gradient ends at its segment's first word.
             run.carried.ahead = state.detach()
-        features = _masked(torch.stack(outputs, 2), output_mask).flatten(1, 2)
+        hidden = torch.stack(outputs, 2)
+        dropped = _masked(hidden, output_mask)
+        _note_terms(hidden, dropped, run)
+        features = dropped.flatten(1, 2)
         logits = torch.baddbmm(self.bias.unsqueeze(1), features, self.embedding.transpose(1, 2))
         return logits.view(lanes, n, steps, -1)
 
@@ -185,6 +188,17 @@ class RecurrentSupernet(nn.Module):
         rows = state.transpose(0, 1).reshape(n, lanes * channels, 1, 1)
         normed: Tensor = self.norms[index](rows, run)
         return normed.view(n, lanes, channels).transpose(0, 1)
+
+
+def _note_terms(outputs: Tensor, dropped: Tensor, run: Pass) -> None:
+    """Leave what the loss of a step of the weights adds for outputs [lanes, N, T, channels], [lanes]."""
+    if run.carried is None or run.statistics is not Statistics.UPDATE:
+        return
+    if run.slowness and outputs.shape[2] > 1:
+        moved = outputs[:, :, 1:] - outputs[:, :, :-1]
+        run.carried.terms.append(run.slowness * moved.pow(2).mean((1, 2, 3)))
+    if run.activation:
+        run.carried.terms.append(run.activation * dropped.pow(2).mean((1, 2, 3)))
 
 
 def _masked(x: Tensor, mask: Tensor | None) -> Tensor:

@@ -19,6 +19,7 @@ from raynas.errors import RaynasError, unknown
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import DEFAULT_SKELETON, Group, known_name
 from raynas.spaces.outside import Registry, misfit
+from raynas.spaces.skeletons.amoeba import Amoeba
 from raynas.spaces.skeletons.base import Skeleton
 from raynas.spaces.skeletons.blocks import Blocks
 from raynas.spaces.skeletons.chain import Chain
@@ -39,6 +40,7 @@ _ALL: tuple[Skeleton, ...] = (
     Residual(),
     Blocks(),
     Pairs(),
+    Amoeba(),
     Macro(),
     Chain(),
     Dense(),

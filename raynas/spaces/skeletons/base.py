@@ -8,7 +8,7 @@ One module here, without torch, is all that the rest of the house knows of a ske
 import json
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import ClassVar, NamedTuple
 
@@ -94,6 +94,10 @@ class Skeleton(ABC):
     def targets(self, nodes: int) -> range:
         """Return the numbers of the states that edges lead to."""
         return range(self.inputs, self.inputs + nodes)
+
+    def outputs(self, nodes: int) -> range:
+        """Return the states that a cell may output where it is ``partial``."""
+        return self.targets(nodes)
 
     def edges(self, ops: tuple[str, ...], nodes: int) -> dict[tuple[int, int], tuple[str, ...]]:
         """Return what ``ops:`` in a file stands for: the candidates on every edge (source, target)."""
@@ -207,12 +211,13 @@ class Skeleton(ABC):
                 got=", ".join(genotype.kinds) or "no cell",
             )
         targets = self.targets(genotype.nodes)
+        possible = self.outputs(genotype.nodes)
         for kind, states in genotype.outputs:
-            if not self.partial or not set(states) <= set(targets):
+            if not self.partial or not set(states) <= set(possible):
                 raise RaynasError(
                     f"the {kind} cell cannot output {', '.join(map(str, states))}",
                     got=f"a cell of the {self.name} skeleton with {genotype.nodes} nodes",
-                    expected=f"some of the nodes {targets[0]} to {targets[-1]}"
+                    expected=f"some of the nodes {possible[0]} to {possible[-1]}"
                     if self.partial
                     else "no outputs: its skeleton says what it outputs",
                 )
@@ -347,8 +352,7 @@ class Skeleton(ABC):
         """
         if not shape:
             raise RaynasError("these cells read images", got="a text", expected="images, as digits")
-        if wrong := self.wrong_cells(cells):
-            raise RaynasError(wrong, got=f"cells: {cells}")
+        self.check_depth(cells)
         side = min(shape[1:])
         if side < 4:
             raise RaynasError(
@@ -357,6 +361,13 @@ class Skeleton(ABC):
                 expected="4×4 or more",
             )
         return self.stack(side, nodes, cells, channels, genotype)
+
+    def check_depth(self, cells: int) -> None:
+        """Raise `RaynasError` when there is no stack of so many cells."""
+        if wrong := self.wrong_cells(cells):
+            nearest = max(min(cells, self.most_cells or cells), self.fewest_cells)
+            next_step = f"set cells={nearest}, or leave it out"
+            raise RaynasError(wrong, got=f"cells: {cells}", next_step=next_step)
 
     def wrong_cells(self, cells: int) -> str | None:
         """Say why there is no stack of so many cells, if there is none."""
@@ -373,21 +384,6 @@ class Skeleton(ABC):
         A skeleton has this or a `plan` of its own.
         """
         raise NotImplementedError
-
-
-def heaviest(weights: Sequence[float], ops: Sequence[str], space: Space) -> tuple[float, str]:
-    """Return the heaviest operation that may be chosen, with its weight; the first of equals."""
-    rated = zip(weights, ops, strict=True)
-    return max((pair for pair in rated if pair[1] not in space.exclude), key=lambda pair: pair[0])
-
-
-def by_row(groups: Iterable[Group], tables: WeightLists) -> dict[str, list[float]]:
-    """Return weights by the names of their rows, of all groups."""
-    return {
-        row.name: values
-        for group in groups
-        for row, values in zip(group.rows, tables[group.name], strict=True)
-    }
 
 
 def impossible(kind: str, choice: Choice, targets: range) -> RaynasError:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from raynas.errors import RaynasError
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Cell, Choice, Decision, Group, Row
-from raynas.spaces.skeletons.base import Skeleton, WeightLists, Written, by_row, heaviest
+from raynas.spaces.skeletons.base import Skeleton, WeightLists, Written
 from raynas.spaces.skeletons.plan import CellPlan, HalfPlan, LayerPlan, Plan, TailKind, Usual, is_reduced
+from raynas.spaces.skeletons.rows import by_row, heaviest
 from raynas.spaces.skeletons.subsets import draw_subset
 from raynas.spaces.space import Space
 from raynas.spaces.texts import nasbench101

@@ -10,8 +10,9 @@ from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Cell, Choice, Decision, Edge, Group, Row
 from raynas.spaces.isomorphism import Arrow, first_text
 from raynas.spaces.operations import OPERATIONS
-from raynas.spaces.skeletons.base import Skeleton, WeightLists, Written, by_row
+from raynas.spaces.skeletons.base import Skeleton, WeightLists, Written
 from raynas.spaces.skeletons.plan import DensePlan, DenseReductionPlan, LayerPlan, Plan, Usual
+from raynas.spaces.skeletons.rows import by_row
 from raynas.spaces.space import Space
 from raynas.spaces.texts.snippet import Snippet, Span, lines_like
 

@@ -5,8 +5,9 @@ from typing import ClassVar
 
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Cell, Choice, Decision, Group, Row
-from raynas.spaces.skeletons.base import Skeleton, WeightLists, heaviest
+from raynas.spaces.skeletons.base import Skeleton, WeightLists
 from raynas.spaces.skeletons.plan import CellPlan, LayerPlan, Plan
+from raynas.spaces.skeletons.rows import heaviest
 from raynas.spaces.skeletons.subsets import count_subsets
 from raynas.spaces.space import Space
 

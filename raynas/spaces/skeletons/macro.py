@@ -11,8 +11,9 @@ from math import comb
 from raynas.errors import RaynasError
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Cell, Choice, Decision, Group, Row
-from raynas.spaces.skeletons.base import Skeleton, WeightLists, Written, by_row, heaviest
+from raynas.spaces.skeletons.base import Skeleton, WeightLists, Written
 from raynas.spaces.skeletons.plan import CellPlan, Plan, Usual
+from raynas.spaces.skeletons.rows import by_row, heaviest
 from raynas.spaces.space import Space
 from raynas.spaces.texts import enas as enas_text
 from raynas.spaces.texts.snippet import Snippet, Span

@@ -12,9 +12,10 @@ from itertools import combinations_with_replacement
 from raynas.errors import RaynasError
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Cell, Choice, Decision, Group, Row
-from raynas.spaces.skeletons.base import Skeleton, WeightLists, Written, heaviest
+from raynas.spaces.skeletons.base import Skeleton, WeightLists, Written
 from raynas.spaces.skeletons.canonical import canonical_edges
 from raynas.spaces.skeletons.plan import Plan, reducing_cells
+from raynas.spaces.skeletons.rows import heaviest
 from raynas.spaces.space import Space
 from raynas.spaces.texts import enas as enas_text
 from raynas.spaces.texts.snippet import Snippet, Span

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from raynas.spaces.trunk import LARGE_INPUT
 
-StemKind = Literal["small", "large", "none"]
+StemKind = Literal["small", "large", "unpadded", "strided", "none"]
 TailKind = Literal["none", "norm", "relu", "projection"]
 
 
@@ -92,7 +92,8 @@ LayerPlan = CellPlan | HalfPlan | ConvolutionPlan | BlockPlan | DensePlan | Dens
 class Plan:
     """The whole stack: stem, layers, what follows the last one, and the features that reach the linear head.
 
-    With the stem ``none`` the first layer reads the images. ``rectified`` says that the stem ends in a ReLU,
+    With the stem ``none`` the first layer reads the images; ``unpadded`` and ``strided`` ones are a 3×3
+    convolution without padding, the latter of stride 2. ``rectified`` says that the stem ends in a ReLU,
     and ``last`` is what the last cell outputs in channels. The tail ``norm`` is a batch norm and a ReLU,
     ``relu`` that alone, ``projection`` a ReLU, a 1×1 convolution and a batch norm.
     """

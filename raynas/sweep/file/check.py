@@ -111,7 +111,7 @@ def _cells(leaves: dict[str, Any]) -> Iterator[Problem]:
     if skeleton.has_trunk and leaves["cells"] != space.nodes:
         yield Problem("cells", f"{space.name} has {space.nodes} {skeleton.counts}; got {leaves['cells']}")
     if wrong := skeleton.wrong_cells(leaves["cells"]):
-        yield Problem("cells", f"{wrong}; got {leaves['cells']}")
+        yield Problem("cells", f"{wrong}; got {leaves['cells']}; leave it out for the usual depth")
 
 
 def _method(leaves: dict[str, Any]) -> Iterator[Problem]:

@@ -1,7 +1,8 @@
 """The formats a trained network is exported to: what each writes, and how it is read back to be compared.
 
 What is exported takes images float32 [N, C, H, W] with values from 0 to 1 and gives logits [N, classes]: the
-normalisation goes with the network. The batch is free in every format.
+normalisation goes with the network. The batch is free in every format. Of language models see
+`raynas.train.export.texts`.
 """
 
 import io
@@ -25,6 +26,7 @@ from raynas.spaces.genotype import Genotype
 from raynas.spaces.operations import OPERATIONS
 from raynas.spaces.reading import genotype_from_json
 from raynas.train.deployed import Deployed, blank
+from raynas.train.export import texts
 from raynas.train.export.source import source_of
 
 LARGEST_DIFFERENCE = 1e-4
@@ -61,7 +63,8 @@ Answer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 class Format:
     """One format: the file or folder it becomes, what writes it and returns how to ask it, what it needs.
 
-    ``needs`` names modules that the extra ``export`` installs.
+    ``write_text`` does that for a language model, and is None where there is no such export. ``needs`` names
+    modules that the extra ``export`` installs.
     """
 
     name: str
@@ -69,28 +72,23 @@ class Format:
     title: str
     write: Callable[[Deployed, Path], Answer]
     needs: tuple[str, ...] = ()
+    write_text: Callable[[Deployed, Path], texts.TextAnswer] | None = None
 
 
 def write_export(deployed: Deployed, to: str | Format, folder: Path) -> Path:
-    """Write a network in one format below ``folder``, and compare it with the network on 1, 2 and 7 images.
+    """Write a network in one format below ``folder``, and compare it with the network.
 
-    It gets its name when it is whole and right: nothing is there otherwise. Raises `RaynasError` as
-    `check_export` does, for a language model, for a cell whose network is random, for a full disk, and for an
+    On 1, 2 and 7 images, or texts of 5 words. It gets its name when it is whole and right: nothing is there
+    otherwise. Raises `RaynasError` as `check_export` and `check_exported` do, for a full disk, and for an
     export that answers otherwise than the network.
     """
     form = check_export(to, folder)
-    if deployed.card.texts:
-        raise RaynasError(
-            "a language model is not exported: its state goes on from word to word",
-            got=f"a network of {deployed.card.data}",
-            expected="a network of images",
-            next_step="read it in Python: raynas.train.deployed.Deployed.load(FOLDER).network(tokens, state)",
-        )
-    check_deterministic(genotype_from_json(deployed.card.genotype))
+    check_exported(deployed, form)
     making = folder / f".{form.file}.{os.getpid()}.making"
     try:
         making.mkdir(parents=True)
-        _compare(deployed, _written(form, deployed, making / form.file))
+        answer = _written(form, deployed, making / form.file)
+        (_compare_texts if deployed.card.texts else _compare)(deployed, answer)
         for made in sorted(making.iterdir()):
             _check_free(folder / made.name)
         for made in sorted(making.iterdir()):
@@ -121,6 +119,18 @@ def check_export(to: str | Format, folder: Path) -> Format:
     return form
 
 
+def check_exported(deployed: Deployed, form: Format) -> None:
+    """Raise `RaynasError` for a network that a format does not take, and for one that is random."""
+    if deployed.card.texts and form.write_text is None:
+        able = [name for name, each in FORMATS.items() if each.write_text is not None]
+        raise RaynasError(
+            f"there is no export of a language model to {form.name}",
+            got=f"a network of {deployed.card.data}, whose state goes on from word to word",
+            expected=", ".join(able),
+        )
+    check_deterministic(genotype_from_json(deployed.card.genotype))
+
+
 def _check_free(path: Path) -> None:
     if os.path.lexists(path):
         raise RaynasError(
@@ -128,10 +138,11 @@ def _check_free(path: Path) -> None:
         )
 
 
-def _written(form: Format, deployed: Deployed, path: Path) -> Answer:
+def _written(form: Format, deployed: Deployed, path: Path) -> Any:
     """Write a network and return how the export answers; whatever an exporter raises is told in one line."""
+    write = form.write_text if deployed.card.texts and form.write_text else form.write
     try:
-        return form.write(deployed, path)
+        return write(deployed, path)
     except (RaynasError, OSError):
         raise
     except Exception as error:
@@ -162,15 +173,30 @@ def _compare(deployed: Deployed, answer: Answer) -> None:
     images = np.random.default_rng(0).random((7, *deployed.card.shape), dtype=np.float32)
     want = network(torch.from_numpy(images)).numpy()
     for count in (1, 2, 7):
-        got = answer(images[:count])
-        off = float(np.abs(got - want[:count]).max() / max(np.abs(want).max(), 1e-12))
-        if got.shape != want[:count].shape or not off < LARGEST_DIFFERENCE:
-            raise RaynasError(
-                "the export does not compute what the network computes",
-                got=f"logits that differ by {off:.2g} of the largest, for {count} images",
-                expected=f"less than {LARGEST_DIFFERENCE:g}",
-                next_step="export to another format, and report this cell",
-            )
+        _check_equal(answer(images[:count]), want[:count], f"logits, for {count} images")
+
+
+def _compare_texts(deployed: Deployed, answer: texts.TextAnswer) -> None:
+    random, card = np.random.default_rng(0), deployed.card
+    tokens = random.integers(len(card.class_names), size=(7, 5))
+    state = random.standard_normal((7, card.channels)).astype(np.float32)
+    want = texts.answer_of(deployed.network)(tokens, state)
+    for count in (1, 2, 7):
+        got = answer(tokens[:count], state[:count])
+        for what, one, other in zip(("log-probabilities", "states"), got, want, strict=True):
+            _check_equal(one, other[:count], f"{what}, for {count} texts")
+
+
+def _check_equal(got: NDArray[np.float32], want: NDArray[np.float32], what: str) -> None:
+    same = got.shape == want.shape
+    off = float(np.abs(got - want).max() / max(np.abs(want).max(), 1e-12)) if same else float("inf")
+    if not off < LARGEST_DIFFERENCE:
+        raise RaynasError(
+            "the export does not compute what the network computes",
+            got=f"a difference of {off:.2g} of the largest in its {what}",
+            expected=f"less than {LARGEST_DIFFERENCE:g}",
+            next_step="export to another format, and report this cell",
+        )
 
 
 def example(deployed: Deployed) -> Tensor:
@@ -254,16 +280,29 @@ def _write_safetensors(deployed: Deployed, path: Path) -> Answer:
 FORMATS = {
     form.name: form
     for form in (
-        Format("torch", "network.pt2", "a program of torch.export, run without raynas", _write_program),
+        Format(
+            "torch",
+            "network.pt2",
+            "a program of torch.export, run without raynas",
+            _write_program,
+            (),
+            texts.write_program,
+        ),
         Format(
             "onnx",
             "network.onnx",
             "ONNX, for onnxruntime and others",
             _write_onnx,
             ("onnx", "onnxscript", "onnxruntime"),
+            texts.write_onnx,
         ),
         Format(
-            "model.py", "model.py", "a Python file that needs torch alone, and its weights", _write_source
+            "model.py",
+            "model.py",
+            "a Python file that needs torch alone, and its weights",
+            _write_source,
+            (),
+            texts.write_source,
         ),
         Format(
             "safetensors",
@@ -271,6 +310,7 @@ FORMATS = {
             "the weights, the card as their metadata",
             _write_safetensors,
             ("safetensors",),
+            texts.write_safetensors,
         ),
     )
 }

@@ -81,11 +81,16 @@ def source_of(deployed: Deployed, weights: str) -> str:
     return f"{_head(card, weights)}{body}{_BUILD}{built}\n{_TAIL}"
 
 
+def harmless(text: str) -> str:
+    """Return a text that may stand in a docstring: a card may say anything, and the file is run."""
+    return re.sub(r"[^\w .,:/+-]", "_", text)
+
+
 def _head(card: Card, weights: str) -> str:
     channels, height, width = card.image_shape()
-    cell = card.genotype.get("space", "")
+    cell, data = card.genotype.get("space", ""), harmless(card.data)
     return _HEAD.format(
-        title=f"A cell of {cell} as a network: {card.cells} deep, {card.channels} channels, {card.data}.",
+        title=f"A cell of {cell} as a network: {card.cells} deep, {card.channels} channels, {data}.",
         channels=channels,
         height=height,
         width=width,
