@@ -191,6 +191,7 @@ def _data(records: Iterable[TrialRecord]) -> list[str]:
             found.append(
                 f"{record.config.data.name}, {counted}; {data['train']} {things} train the weights, "
                 f"{data['valid']} train α"
+                + (f", {data['select']} neither, to choose by" if data.get("select") else "")
             )
     return list(dict.fromkeys(found))
 

@@ -26,6 +26,7 @@ from raynas.sweep.plan import Benchmark
 
 DECIDES = {
     "valid_loss": "the supernet’s validation loss",
+    "select_loss": "the supernet’s loss on the third part of the data",
     "discrete_loss": "the derived cell’s validation loss",
     "eig_max": "the largest eigenvalue of the Hessian in α",
     "table": "the derived cell’s error in the table",

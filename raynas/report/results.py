@@ -197,10 +197,10 @@ class Results:
     def plot(self, name: str = "valid_loss", ax: "Axes | Sequence[Axes] | None" = None) -> "list[Axes]":
         """Draw one of the report's figures with matplotlib and return its axes, one per method.
 
-        ``name`` is ``valid_loss``, ``eig_max``, ``discrete_loss``, ``valid_accuracy``, ``table_regret``,
-        ``skips`` (or of a kind, ``skips_normal``), ``operations`` (shares of weight) or ``alike`` (the cells
-        compared). ``ax`` are axes to draw into. Raises `RaynasError` for what is not one of these, and
-        without matplotlib.
+        ``name`` is ``valid_loss``, ``select_loss``, ``eig_max``, ``discrete_loss``, ``valid_accuracy``,
+        ``table_regret``, ``skips`` (or of a kind, ``skips_normal``), ``operations`` (shares of weight) or
+        ``alike`` (the cells compared). ``ax`` are axes to draw into. Raises `RaynasError` for what is not one
+        of these, and without matplotlib.
         """
         _needs("matplotlib")
         from raynas.report.plots import draw
@@ -247,6 +247,7 @@ def trial_json(record: TrialRecord) -> Row:
         "train_loss": last and last.train_loss,
         "valid_loss": last and last.valid_loss,
         "valid_accuracy": last and last.valid_accuracy,
+        **({"select_loss": last.select_loss} if last and last.select_loss is not None else {}),
         "discrete_loss": last and last.discrete_loss,
         "eig_max": last.curvature.eig_max if last and last.curvature else None,
         "skips": last.skips if last else None,

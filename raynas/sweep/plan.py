@@ -22,7 +22,7 @@ from raynas.train.config import TrainConfig
 
 Strategy = Literal["grid", "random-paired", "optuna"]
 
-Criterion = Literal["valid_loss", "discrete_loss", "eig_max", "table"]
+Criterion = Literal["valid_loss", "select_loss", "discrete_loss", "eig_max", "table"]
 
 Kind = Literal["search", "train"]
 """What a sweep's trials do: search for cells, or train networks of given ones."""
@@ -82,7 +82,8 @@ class Select(Frozen):
     by: Annotated[Criterion, Hint("metric criterion select_by", example="discrete_loss")] = Field(
         "valid_loss",
         description="the supernet's validation loss (of a method's mixture, or the mean over cells that it "
-        "draws), that of its derived cell alone, the largest eigenvalue of the Hessian in α where it was "
+        "draws), the same on the part of the data that `data.select` holds out, the loss of its derived cell "
+        "alone, the largest eigenvalue of the Hessian in α where it was "
         "last measured, or the validation accuracy in the benchmark's table",
     )
     top: Annotated[PositiveInt, Hint("top_k k n_best best", "cells", 3)] = Field(

@@ -21,16 +21,25 @@ from raynas.tables.table import Yardstick
 
 _NAMES = {
     "valid_loss": "validation loss of the supernet",
+    "select_loss": "loss of the supernet on the third part",
     "discrete_loss": "validation loss of the derived cell alone",
     "eig_max": "largest eigenvalue of the Hessian in α",
     "table": "error of its cell in the table",
 }
-_LACKING = {"table": "a cell that the table holds", "eig_max": "measured curvature"}
+_LACKING = {
+    "table": "a cell that the table holds",
+    "eig_max": "measured curvature",
+    "select_loss": "a loss on a third part of the data (data.select)",
+}
+OF_KINDS = ("valid_loss", "select_loss")
+"""Rules whose numbers are of what a method validates, and compare within a kind of that only."""
+
 UNDECIDED = "Only training both cells from scratch, or a table (select: {by: table}), decides between them."
 FEWEST_RANKED = 4
 """Trials below which a rank correlation says nothing."""
 
 UNMEASURED = "eig_max ranks by curvature, which is not measured: set hessian: {every: 1}"
+UNSELECTED = "select_loss is of a part of the data that trains nothing, and there is none: data.select=0.1"
 NO_BENCHMARK = "ranking by the table needs one: the sweep has no `benchmark: {table: ..., data: ...}`"
 
 
@@ -118,10 +127,10 @@ def rank(records: Sequence[TrialRecord], config: Select, judge: Yardstick | None
     ranking.sort(key=lambda ranked: ranked.value)
     lacking = _LACKING.get(config.by, "a finite loss")
     reasons = [*_reasons(ranking, config.by, lacking), *_left_out_reason(records, ranking, lacking)]
-    if config.by == "valid_loss":
+    if config.by in OF_KINDS:
         reasons += [*_validated_reasons(ranking), *_agreement(ranking)]
     if ranking:
-        reasons.append(_caution(judge) if judge else _CAUTIONS.get(config.by, _OPTIMISTIC))
+        reasons.append(_caution(judge) if judge else _CAUTIONS.get(config.by) or _of_part(ranking, config.by))
     return Selection(config.by, tuple(ranking), tuple(ranking[: config.top]), tuple(reasons), tuple(left_out))
 
 
@@ -129,10 +138,20 @@ _OPTIMISTIC = (
     "The validation half also trained α, so this loss is optimistic: only training the cell from "
     "scratch, tested on other images, measures it."
 )
+_FRESH = (
+    "The third part of the data (data.select) trained neither weights nor α, so this choice is not "
+    "optimistic; the loss is still that of shared weights: only training the cell from scratch measures it."
+)
 _CAUTIONS = {
     "eig_max": "A small eigenvalue is a sign of a cell that survives its derivation (Zela et al. 2020), not "
     "a measure of it, and eigenvalues of several methods hardly compare: only training the cell measures it."
 }
+
+
+def _of_part(ranking: Sequence[Ranked], by: Criterion) -> str:
+    """Say whether what the loss was taken on had trained α: in all searches a third part, or in some not."""
+    thirds = [each.trial.deciding and each.trial.deciding.select_loss is not None for each in ranking]
+    return _FRESH if by != "valid_loss" and all(thirds) else _OPTIMISTIC
 
 
 def _caution(judge: Yardstick) -> str:
@@ -153,7 +172,7 @@ def value_of(record: TrialRecord, by: Criterion, judge: Yardstick | None = None)
         return None
     if by == "table":
         return judge.error(record.deciding.genotype) if judge else None
-    value = record.eig_max if by == "eig_max" else float(getattr(record.deciding, by))
+    value = record.eig_max if by == "eig_max" else getattr(record.deciding, by)
     return value if value is not None and math.isfinite(value) else None
 
 
@@ -165,6 +184,8 @@ def _why_left_out(record: TrialRecord, by: Criterion, judge: Yardstick | None) -
             return f"its cell is not in {judge.table.name}" if judge else "the table cannot be read"
         if by == "eig_max":
             return "its curvature was not measured"
+        if by == "select_loss" and record.deciding.select_loss is None:
+            return "its data have no third part (data.select)"
         return f"{by} is {getattr(record.deciding, by)} at epoch {record.deciding.epoch + 1}"
     if record.status == "running":
         done = f"{len(record.reports)} of {record.epochs} epochs" if record.reports else "no epoch yet"
@@ -212,7 +233,7 @@ def _group_reasons(ranking: Sequence[Ranked]) -> list[str]:
 
 def comparable(ranking: Sequence[Ranked], by: str) -> Sequence[Ranked]:
     """Return those whose values compare with the first's: of validation losses, those of its kind."""
-    if by != "valid_loss":
+    if by not in OF_KINDS:
         return ranking
     return [each for each in ranking if each.trial.validated == ranking[0].trial.validated]
 

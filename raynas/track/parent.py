@@ -21,6 +21,8 @@ _FILES = ("report.html", "report.md", "selection.json", "sweep.json", "sweep.yam
 _BEST = {
     "best/valid_loss": "loss/valid",
     "best/valid_acc": "acc/valid",
+    "best/select_loss": "loss/select",
+    "best/select_acc": "acc/select",
     "best/discrete_loss": "loss/discrete",
     "best/discrete_acc": "acc/discrete",
     "best/eig_max": "hessian/eig_max",

@@ -8,7 +8,7 @@ from typing import Any
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Criterion, Sweep
 from raynas.sweep.record import VALIDATED, TrialRecord
-from raynas.sweep.select import Selection
+from raynas.sweep.select import OF_KINDS, Selection
 from raynas.tables.table import Yardstick
 from raynas.trust.agreement import Agreement, agreement
 from raynas.trust.control import RandomCells, inherited, looked_up
@@ -124,7 +124,7 @@ def _rows(
 ) -> list[RuleRow]:
     kinds: dict[str, list[TrialRecord]] = {}
     for record in records:
-        kinds.setdefault(VALIDATED[record.validated] if rule == "valid_loss" else "", []).append(record)
+        kinds.setdefault(VALIDATED[record.validated] if rule in OF_KINDS else "", []).append(record)
     found = []
     for kind, alike in kinds.items():
         values = [scores[record.id] for record in alike]

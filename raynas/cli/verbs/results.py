@@ -84,7 +84,7 @@ def _watch(folder: "AnySweep") -> None:
 def select(
     name: SweepName,
     by: Annotated[
-        Literal["valid_loss", "discrete_loss", "eig_max", "table"] | None,
+        Literal["valid_loss", "select_loss", "discrete_loss", "eig_max", "table"] | None,
         typer.Option("--by", help="Rank by this instead of what the sweep's file says."),
     ] = None,
     curve: Annotated[

@@ -21,7 +21,7 @@ from raynas.sweep.file.trainable import data_problems, network_problems, some_ce
 from raynas.sweep.file.training import SECTIONS, resolve_training
 from raynas.sweep.file.words import SEARCHES, unknown_key
 from raynas.sweep.plan import Retrain, Sweep
-from raynas.sweep.select import NO_BENCHMARK, UNMEASURED
+from raynas.sweep.select import NO_BENCHMARK, UNMEASURED, UNSELECTED
 from raynas.train.recipe import load_recipe
 
 
@@ -50,6 +50,8 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, command: str | None
         problems.append(Problem("select.by", NO_BENCHMARK))
     if config.select.by == "eig_max" and any(not each.leaves["hessian.every"] for each in draft.settings):
         problems.append(Problem("select.by", UNMEASURED))
+    if config.select.by == "select_loss" and any(not s.leaves.get("data.select") for s in draft.settings):
+        problems.append(Problem("select.by", UNSELECTED))
     if not any("space" in place for place in (config.base, config.grid, config.zip)):
         problems.append(Problem("space", "is missing: a search space's name (`raynas ls spaces`) or a file"))
     if problems:
