@@ -142,7 +142,7 @@ def gather(folder: SweepFolder, benchmark: Benchmark | None = None) -> Facts:
     sweep = folder.sweep()
     trials = folder.trials()
     spaces = {trial.space() for trial in trials}
-    records = tuple(trial.record() for trial in trials)
+    records = tuple(folder.records())
     own = folder.lookups
     if own is not None:
         own.look_up_all(report.genotype for record in records for report in record.reports)
@@ -181,7 +181,7 @@ def _yardstick(opened: Callable[[], Yardstick | None]) -> tuple[Yardstick | None
 
 def _judge(sweep: Sweep, own: Lookups | None) -> Yardstick | None:
     """Return what selects, the sweep's own table whatever other one the report looks cells up in."""
-    if own is None or sweep.select.by != "table":
+    if own is None or "table" not in sweep.select.rules:
         return None
     found, _ = _yardstick(lambda: own.open(strict=False))
     return found.judge() if found else None

@@ -4,16 +4,19 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from raynas.disk import expanded, holder
 from raynas.errors import RaynasError, nearest, quoted, unknown
 from raynas.report import facts as f
 from raynas.report.facts import Facts
-from raynas.report.text import format_number
+from raynas.report.text import MISSING, format_number
 from raynas.spaces.genotype import Genotype
 from raynas.sweep.folder import AnySweep, trains
+from raynas.sweep.plan import Criterion
 from raynas.sweep.record import Record, TrainRecord, TrialRecord
+from raynas.sweep.select import Selection
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -230,6 +233,25 @@ class Results:
         rest = f"<p>+ {more} more: .frame()</p>" if more > 0 else ""
         title = f"<p><b>{html.escape(self.name)}</b>: {html.escape(self._outline())}</p>"
         return f"{title}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
+
+
+def choice_rows(
+    selection: Selection, names: Mapping[Criterion, str] = MappingProxyType({})
+) -> list[list[str]]:
+    """Return, for each of several rules, its choice, that one's value, how many it ranks, the winner's place.
+
+    ``names`` are what the rules are called.
+    """
+    return [
+        [
+            names.get(choice.rule, choice.rule),
+            choice.first.trial.id if choice.first else MISSING,
+            format_number(choice.first.value if choice.first else None),
+            str(choice.ranked),
+            str(choice.place or MISSING),
+        ]
+        for choice in selection.choices
+    ]
 
 
 def trial_json(record: TrialRecord) -> Row:

@@ -18,6 +18,7 @@ RULE_NAMES: dict[Criterion, str] = {
     "valid_loss": "validation loss",
     "select_loss": "loss on the third part",
     "discrete_loss": "discrete loss",
+    "short_training": "error after a short training",
     "eig_max": "λmax",
     "table": "validation error in the table",
 }
@@ -26,6 +27,7 @@ COLOURS: dict[Criterion, str] = {
     "valid_loss": "s0",
     "select_loss": "s6",
     "discrete_loss": "s1",
+    "short_training": "s7",
     "eig_max": "s2",
     "table": "s3",
 }

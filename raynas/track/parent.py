@@ -66,7 +66,7 @@ def sweep_params(sweep: Sweep[Any]) -> dict[str, str]:
     return {
         "trials": str(len(sweep.trials)),
         "strategy": sweep.strategy,
-        "select": sweep.select.by,
+        "select": ", ".join(sweep.select.rules),
         "epochs": ", ".join(sorted({str(config.epochs) for config in configs})),
         "seeds": str(len({config.seed for config in configs})),
     }

@@ -21,7 +21,11 @@ class TrainData(DataConfig):
         float, Hint("valid_share valid_portion val val_split validation holdout", "share", 0.1)
     ] = Field(0.0, ge=0, lt=1, description="share of the training images or words held out, to select by")
     select: Annotated[float, Hint("select_share selection_share", "share", 0.1)] = Field(
-        0.0, ge=0, lt=1, description="share that searches hold out to choose by: the same images or words"
+        0.0,
+        ge=0,
+        lt=1,
+        description="share that searches hold out to choose by: the same images or words; the test is then "
+        "not looked at",
     )
     crop: Annotated[Literal["padded", "resized"], Hint("random_crop random_resized_crop")] = Field(
         "padded",

@@ -206,7 +206,7 @@ def _validated(sweep: "Sweep") -> str:
     from raynas.sweep.record import VALIDATED
     from raynas.sweep.select import OF_KINDS, UNDECIDED
 
-    if sweep.select.by not in OF_KINDS:
+    if sweep.select.rule not in OF_KINDS:
         return ""
     kinds: dict[str, list[str]] = {}
     for given in sweep.methods:
@@ -214,17 +214,17 @@ def _validated(sweep: "Sweep") -> str:
         kinds.setdefault(method.validated, []).append(method.name)
     said = [f"{VALIDATED[kind]} ({', '.join(dict.fromkeys(names))})" for kind, names in kinds.items()]
     if len(kinds) < 2:
-        loss = "validation loss" if sweep.select.by == "valid_loss" else "loss on the third part"
+        loss = "validation loss" if sweep.select.rule == "valid_loss" else "loss on the third part"
         return f"; selected by the {loss}, {said[0]}" if said else ""
     return f"; careful: their validation losses do not compare, {' against '.join(said)}. {UNDECIDED}"
 
 
 def _optimistic(sweep: "Sweep") -> str:
     """Say whether what chooses is a loss on images that trained α as well."""
-    if sweep.select.by not in ("valid_loss", "select_loss", "discrete_loss"):
+    if sweep.select.rule not in ("valid_loss", "select_loss", "discrete_loss"):
         return ""
     thirds = all(trial.config.data.select for trial in sweep.trials if trial.config)
-    if thirds and sweep.select.by != "valid_loss":
+    if thirds and sweep.select.rule != "valid_loss":
         return "; not optimistic: chosen on a third part of the data, which trains nothing"
     other = "select: {by: select_loss} is not" if thirds else "data.select=0.1 holds out a third part"
     return f"; optimistic: chosen on the half that trains α ({other})"
