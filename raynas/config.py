@@ -97,6 +97,15 @@ class DataConfig(Frozen):
         lt=1,
         description="share held out to test, where none is: of images always the same, of a text its end",
     )
+    select: Annotated[
+        float, Hint("select_share selection_share choose third_part holdout_select", "share", 0.1)
+    ] = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share that trains neither weights nor α, to choose among searches by; `valid` is of the "
+        "rest",
+    )
     split_seed: Annotated[NonNegativeInt, Hint("data_seed")] = Field(
         0,
         le=MOST_SEED,
@@ -142,9 +151,14 @@ class DataConfig(Frozen):
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Write `test` only where it is given: what was recorded before there was such a key stays so."""
+        """Write `test` and `select` only where given: what was recorded before there were such stays so."""
         written: dict[str, Any] = handler(self)
-        return written if self.test else {key: value for key, value in written.items() if key != "test"}
+        return {key: value for key, value in written.items() if value or key not in ("test", "select")}
+
+    @property
+    def trains_weights(self) -> float:
+        """The share of the images that trains a search's weights."""
+        return (1 - self.select) * (1 - self.valid)
 
     @property
     def kept(self) -> float | None:

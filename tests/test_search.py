@@ -253,7 +253,7 @@ def test_no_look_leaves_a_single_image_over(make_search_config, build, images, b
     search = Search(config, *build(config))
     evaluator = search.pack.evaluator
     evaluator.config = config.model_copy(update={"batch": batch})
-    sizes = [each.labels.shape[1] for each in evaluator.feeds.plain(evaluator._batch())]
+    sizes = [each.labels.shape[1] for each in evaluator.feeds.plain(evaluator._batch(images))]
     assert sum(sizes) == images
     assert 1 not in sizes
     assert max(sizes) <= batch or batch < 4

@@ -55,6 +55,8 @@ class EpochReport:
     schedules' values by name, and how many options are ``alive`` once some are not. ``ended`` says that this
     is the search's last report. ``restart`` counts how often the search has gone back: the report of a later
     one replaces those of its epoch and after.
+    ``select_loss`` is ``valid_loss`` on the third part of the data (`data.select`), None where there is none;
+    where there is, ``discrete_loss`` is of that part too.
     ``seconds`` and ``peak_memory`` (MiB) are measurements and do not take part in equality.
     """
 
@@ -74,13 +76,17 @@ class EpochReport:
     extra: dict[str, _Number] = field(default_factory=dict)
     ended: End | None = None
     restart: _Count = 0
+    select_loss: _Number | None = None
+    select_accuracy: _Number | None = None
     seconds: _Number = field(default=0.0, compare=False)
     peak_memory: _Number = field(default=0.0, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data; floats keep every bit."""
         data: dict[str, Any] = _AS_JSON.dump_python(self, warnings=False)
-        return data
+        # Only where there is such a part: what was recorded before there was one stays as it is.
+        third = ("select_loss", "select_accuracy")
+        return {key: value for key, value in data.items() if value is not None or key not in third}
 
     @classmethod
     def from_json(cls, data: dict[str, Any], genotype: Genotype | None = None) -> "EpochReport":

@@ -85,12 +85,19 @@ def _data_sets(_: typer.Context) -> Iterator[str]:
     yield from titles()
 
 
+def _rules(_: typer.Context) -> Iterator[str]:
+    from raynas.sweep.plan import CRITERIA
+
+    yield from CRITERIA
+
+
 SWEEPS = _completer(_sweeps)
 TRIALS = _completer(_on_shelf("trials"), _files)
 SPACES = _completer(_on_shelf("search_spaces"), _files)
 FILES = _completer(_on_shelf("trials"), _on_shelf("search_spaces"), _files)
 RECIPES = _completer(_on_shelf("recipes"), _files)
 CELLS = _completer(_sweeps, _on_shelf("cells"))
+RULES = _completer(_rules)
 OVERRIDES = _completer(_keys)
 ANYTHING = _completer(
     *(_on_shelf(shelf) for shelf in ("search_spaces", "trials", "cells", "recipes")),

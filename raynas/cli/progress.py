@@ -135,7 +135,7 @@ class SweepProgress:
 
     @cached_property
     def _judge(self) -> Yardstick | None:
-        if self._lookups is None or self.sweep.select.by != "table":
+        if self._lookups is None or "table" not in self.sweep.select.rules:
             return None
         try:
             return self._lookups.open(strict=False).judge()

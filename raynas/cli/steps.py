@@ -34,7 +34,7 @@ def alpha_steps(sweep: Sweep) -> list[str]:
             known[mark] = counted(data)
         if (images := known[mark]) is None:
             continue
-        each = max(int(images * (1 - data.valid)) // config.batch, 1)
+        each = max(int(images * data.trains_weights) // config.batch, 1)
         every = each * max(config.epochs - config.warmup, 0)
         rate = config.arch_learning_rate
         line = f"{plural(each, 'step')} per epoch, {every:,} of α in all, at α rate {rate:g}"

@@ -8,7 +8,7 @@ from raynas.cli.output import say, show_table, table
 from raynas.cli.progress import MARK, RISES, SweepProgress, rising, skips
 from raynas.data.catalogue import is_text
 from raynas.errors import short
-from raynas.report.results import trial_json
+from raynas.report.results import choice_rows, trial_json
 from raynas.report.text import MISSING, format_number, percent, spread
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
@@ -51,7 +51,7 @@ def standing(folder: SweepFolder) -> dict[str, Any]:
         "driver": held_by,
         "searches": progress.planned,
         "counts": counts,
-        "by": progress.sweep.select.by,
+        "by": progress.sweep.select.rule,
         "best": {"id": ranking[0].trial.id, "value": ranking[0].value} if ranking else None,
         "methods": [
             {
@@ -166,11 +166,25 @@ def print_selection(selection: Selection, careful: Sequence[str] = (), worth: Se
     for trial_id, why in selection.left_out:
         say(f"left out: {trial_id}: {why}")
     if selection.winner is None:
-        say("no winner: no trial finished")
+        say(f"no winner: {selection.reasons[0]}" if selection.left_out else "no winner: no trial finished")
+        _print_choices(selection)
         return
     say(f"winner: {selection.winner.trial.id}, {selection.by} {format_number(selection.winner.value)}")
     for sentence in (*selection.reasons, *worth):
         say(f"  {sentence}")
+    _print_choices(selection)
+
+
+def _print_choices(selection: Selection) -> None:
+    """Print what each of several rules chooses; nothing for one."""
+    if not selection.choices:
+        return
+    numbers = ("value", "searches", "has the winner at")
+    shown = table("rule", "chooses", *numbers, right=numbers)
+    for rule, trial, *values in choice_rows(selection):
+        shown.add_row(rule, trial, *values)
+    show_table(shown)
+    say(selection.disagreement)
 
 
 def with_log(reason: str, log: str) -> str:
@@ -191,6 +205,7 @@ def _data(records: Iterable[TrialRecord]) -> list[str]:
             found.append(
                 f"{record.config.data.name}, {counted}; {data['train']} {things} train the weights, "
                 f"{data['valid']} train α"
+                + (f", {data['select']} neither, to choose by" if data.get("select") else "")
             )
     return list(dict.fromkeys(found))
 

@@ -30,7 +30,8 @@ from raynas.errors import RaynasError
 class Corpus:
     """A text as numbers: ``tokens`` int64 [n], of which the first ``train`` train the weights.
 
-    The rest trains α in a search; in a training from scratch it is held out, and may be nothing.
+    The rest trains α in a search, but for the last ``select``, to choose searches by; in a training from
+    scratch all of it is held out, and may be nothing.
 
     ``words`` is the vocabulary by number, `UNKNOWN` first. ``test`` holds the tokens of a test part, if there
     is one. Arrays may be read-only and shared between processes: never write to them.
@@ -41,6 +42,12 @@ class Corpus:
     tokens: NDArray[np.int64]
     train: int
     test: NDArray[np.int64] | None = None
+    select: int = 0
+
+    @property
+    def cuts(self) -> tuple[int, int]:
+        """Where what trains the weights ends, and where what trains α does."""
+        return self.train, len(self.tokens) - self.select
 
     @property
     def classes(self) -> int:
@@ -98,12 +105,13 @@ def load_text(config: DataConfig, words: Sequence[str] = ()) -> Corpus:
     `RaynasError` for files that are missing, empty or no UTF-8 text, and for a split that leaves nothing for
     one of the parts.
     """
-    train, valid, test = _in_parts(config) if has_parts(config) else _in_one_piece(config)
-    shares = ((True, train), (config.valid, valid), (config.test, test))
+    train, valid, select, test = _in_parts(config) if has_parts(config) else _in_one_piece(config)
+    shares = ((True, train), (config.valid, valid), (config.select, select), (config.test, test))
     if any(share and not part for share, part in shares):
-        told = f"data.valid={config.valid}" + (f", data.test={config.test}" if config.test else "")
+        more = {"select": config.select, "test": config.test}
+        told = f"data.valid={config.valid}" + "".join(f", data.{k}={v}" for k, v in more.items() if v)
         raise RaynasError(
-            f"{told} of {len(train) + len(valid) + len(test)} tokens leaves one part empty",
+            f"{told} of {len(train) + len(valid) + len(select) + len(test)} tokens leaves one part empty",
             got=f"{len(train)} for the weights and {len(valid)} for α or to validate on",
             expected="1 or more each",
         )
@@ -112,25 +120,29 @@ def load_text(config: DataConfig, words: Sequence[str] = ()) -> Corpus:
     return Corpus(
         config.name,
         words,
-        _numbered([*train, *valid], number),
+        _numbered([*train, *valid, *select], number),
         len(train),
         _numbered(test, number) if test else None,
+        len(select),
     )
 
 
-_Parts = tuple[list[str], list[str], list[str]]
-"""The words that train the weights, those that train α or validate, and those of the test."""
+_Parts = tuple[list[str], list[str], list[str], list[str]]
+"""The words that train the weights, those that train α or validate, those to choose by, and the test's."""
 
 
 def _in_parts(config: DataConfig) -> _Parts:
     """Read three files; an empty line counts in WikiText, as in what was published of its size."""
     files = part_files(config.name, data_path(config))
     train, valid, test = (line_by_line(file, empty=config.name != "ptb") for file in files)
-    return train[: config.limit], valid[: config.limit], test
+    train, valid = train[: config.limit], valid[: config.limit]
+    # The end of what trains the weights: the file to validate on is all that α and published numbers have.
+    rest = len(train) - round(len(train) * config.select)
+    return train[:rest], valid, train[rest:], test
 
 
 def _in_one_piece(config: DataConfig) -> _Parts:
-    """Read one text, whose end is held out, and what comes after that kept for a test."""
+    """Read one text: what trains the weights, then what trains α, what to choose by, and the test."""
     text = python_docs() if config.name == "python-docs" else read_text(data_path(config))
     found = tokenise(text)
     if not found:
@@ -141,8 +153,10 @@ def _in_one_piece(config: DataConfig) -> _Parts:
         )
     found = _limited(found, config)
     end = len(found) - round(len(found) * config.test)
-    cut = max(end - round(len(found) * config.valid), 0)
-    return found[:cut], found[cut:end], found[end:]
+    third = round(len(found) * config.select)
+    stop = max(end - third, 0)
+    cut = max(stop - round((len(found) - third) * config.valid), 0)
+    return found[:cut], found[cut:stop], found[stop:end], found[end:]
 
 
 def _limited(words: list[str], config: DataConfig) -> list[str]:

@@ -1,4 +1,4 @@
-"""Seeded choices of images: the halves that train weights and α, and smaller sets."""
+"""Seeded choices of images: the halves that train weights and α, a third part to choose by, smaller sets."""
 
 from dataclasses import dataclass
 
@@ -18,13 +18,14 @@ Data = Dataset | Corpus
 class Splits:
     """A data set and the indices int64, ascending and disjoint, of what trains weights and α.
 
-    They count images, or the tokens of a text.
+    They count images, or the tokens of a text. ``select`` are those that train neither, None where all do.
     """
 
     dataset: Data
     train: NDArray[np.int64]
     valid: NDArray[np.int64]
     split_seed: int
+    select: NDArray[np.int64] | None = None
 
     def record(self) -> dict[str, object]:
         """Return what every run's record keeps of its data."""
@@ -35,35 +36,56 @@ class Splits:
             "split_seed": self.split_seed,
             "train": len(self.train),
             "valid": len(self.valid),
+            **({} if self.select is None else {"select": len(self.select)}),
         }
 
 
 def split(dataset: Data, config: DataConfig) -> Splits:
     """Split the training images by ``split_seed``: a share ``valid`` for α, the rest for the weights.
 
-    A text is cut where its corpus says: the vocabulary is that of the part that trains the weights.
-    The test images stay out of a search. Raises `RaynasError` when either half would be empty.
+    A share ``select`` of all trains neither, and ``valid`` is of what that leaves. A text is cut where its
+    corpus says: the vocabulary is that of the part that trains the weights. The test images stay out of a
+    search. Raises `RaynasError` when a part would be empty.
     """
     if isinstance(dataset, Corpus):
-        places = np.arange(len(dataset.tokens))
-        return Splits(dataset, places[: dataset.train], places[dataset.train :], config.split_seed)
+        train, valid, third = np.split(np.arange(len(dataset.tokens)), dataset.cuts)
+        return Splits(dataset, train, valid, config.split_seed, third if len(third) else None)
     count = len(dataset.labels)
-    held_out = round(count * config.valid)
-    if not 0 < held_out < count:
+    third = third_part(count, config)
+    rest = count - len(third)
+    held_out = round(rest * config.valid)
+    if not 0 < held_out < rest:
         raise RaynasError(
-            f"data.valid={config.valid} of {count} training images leaves one half of the split empty",
-            got=f"{count - held_out} for the weights and {held_out} for α",
+            f"data.valid={config.valid} of {rest} training images leaves one half of the split empty",
+            got=f"{rest - held_out} for the weights and {held_out} for α",
             expected="1 or more each",
         )
-    order = permutation(count, config.split_seed)
-    return Splits(dataset, np.sort(order[held_out:]), np.sort(order[:held_out]), config.split_seed)
+    order = permutation(count, config.split_seed)[:rest]
+    halves = np.sort(order[held_out:]), np.sort(order[:held_out])
+    return Splits(dataset, *halves, config.split_seed, third if len(third) else None)
+
+
+def third_part(count: int, config: DataConfig) -> NDArray[np.int64]:
+    """Return which of ``count`` images train neither weights nor α, ascending: a share ``select``.
+
+    The same ones in a search and in a training with equal ``select`` and ``split_seed``. Raises `RaynasError`
+    where a share leaves none of them.
+    """
+    held_out = round(count * config.select)
+    if config.select and not 0 < held_out < count:
+        raise RaynasError(
+            f"data.select={config.select} of {count} training images leaves one part empty",
+            got=f"{held_out} to choose by and {count - held_out} to train on",
+            expected="1 or more each",
+        )
+    return np.sort(permutation(count, config.split_seed)[count - held_out :])
 
 
 def steps_per_epoch(dataset: Data, config: SearchConfig) -> int:
     """Return about how many steps an epoch of a search has, at least 1."""
     if isinstance(dataset, Corpus):
         return max(dataset.train // (config.batch * config.data.bptt), 1)
-    return max(int(len(dataset.labels) * (1 - config.data.valid)) // config.batch, 1)
+    return max(int(len(dataset.labels) * config.data.trains_weights) // config.batch, 1)
 
 
 def stratified(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:

@@ -95,7 +95,7 @@ def data_key(config: DataConfig) -> str:
     colours = {"brightness", "contrast", "saturation", "hue"}
     left_out = {"augment", "cutout", "bptt", *colours, *(("split_seed",) if config.limit is None else ())}
     if not is_text(config.name):
-        left_out.add("valid")
+        left_out |= {"valid", "select"}
     return config.model_dump_json(exclude=left_out)
 
 

@@ -12,10 +12,11 @@ from raynas.report.facts import Facts
 from raynas.report.page import render, write_pictures
 from raynas.report.pictures import Likeness, Multiple, Picture
 from raynas.report.remarks import remarks
+from raynas.report.results import choice_rows
 from raynas.report.stability import STABLE, stability_of
 from raynas.report.stats import derived_counts
 from raynas.report.trained import trained_in
-from raynas.report.trust import TRUST, Worth, worth_of
+from raynas.report.trust import RULE_NAMES, TRUST, Worth, worth_of
 from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.operations import OPERATIONS
@@ -26,6 +27,8 @@ from raynas.sweep.plan import Benchmark
 
 DECIDES = {
     "valid_loss": "the supernet’s validation loss",
+    "select_loss": "the supernet’s loss on the third part of the data",
+    "short_training": "the derived cell’s error after a short training from scratch",
     "discrete_loss": "the derived cell’s validation loss",
     "eig_max": "the largest eigenvalue of the Hessian in α",
     "table": "the derived cell’s error in the table",
@@ -77,6 +80,7 @@ def _content(facts: Facts, genotype_json: str) -> dict[str, Any]:
         "careful": remarks(facts.selection, facts.space),
         "scope": _scope(facts),
         "headline": _headline(facts),
+        "choices": choice_rows(facts.selection, RULE_NAMES),
         "cells": {kind: draw_cell(chosen, kind) for kind in chosen.kinds} if chosen else {},
         "genotype_json": genotype_json.rstrip(),
         "genotype_text": _text(chosen) if chosen else "",

@@ -21,12 +21,13 @@ from raynas.sweep.folder import SweepFolder
 from raynas.sweep.lookups import Lookups
 from raynas.sweep.plan import Benchmark, Sweep
 from raynas.sweep.record import TrialRecord
-from raynas.sweep.select import Selection, rank
+from raynas.sweep.select import OF_KINDS, Selection, rank
 from raynas.sweep.status import BROKEN
 from raynas.tables.table import Yardstick
 
 MEASURES = {
     "valid_loss": "validation loss",
+    "select_loss": "loss on the third part",
     "discrete_loss": "discrete loss",
     "perplexity": "perplexity",
     "valid_accuracy": "validation accuracy",
@@ -94,6 +95,11 @@ class Facts:
         return any("perplexity" in record.newest.extra for record in self.records if record.newest)
 
     @property
+    def thirds(self) -> bool:
+        """Whether any trial held out a third part of its data, to choose by."""
+        return any(each.newest.select_loss is not None for each in self.records if each.newest)
+
+    @property
     def ranked(self) -> tuple[TrialRecord, ...]:
         """The trials that could be compared, best first."""
         return tuple(entry.trial for entry in self.selection.ranking)
@@ -136,7 +142,7 @@ def gather(folder: SweepFolder, benchmark: Benchmark | None = None) -> Facts:
     sweep = folder.sweep()
     trials = folder.trials()
     spaces = {trial.space() for trial in trials}
-    records = tuple(trial.record() for trial in trials)
+    records = tuple(folder.records())
     own = folder.lookups
     if own is not None:
         own.look_up_all(report.genotype for record in records for report in record.reports)
@@ -175,7 +181,7 @@ def _yardstick(opened: Callable[[], Yardstick | None]) -> tuple[Yardstick | None
 
 def _judge(sweep: Sweep, own: Lookups | None) -> Yardstick | None:
     """Return what selects, the sweep's own table whatever other one the report looks cells up in."""
-    if own is None or sweep.select.by != "table":
+    if own is None or "table" not in sweep.select.rules:
         return None
     found, _ = _yardstick(lambda: own.open(strict=False))
     return found.judge() if found else None
@@ -198,7 +204,7 @@ def measured(report: EpochReport | None, name: str, yardstick: Yardstick | None 
         case "table_regret":
             return yardstick.regret(report.genotype) if yardstick else None
         case _:
-            return float(getattr(report, name))
+            return None if (value := getattr(report, name)) is None else float(value)
 
 
 def deciding_measure(record: TrialRecord, name: str, yardstick: Yardstick | None = None) -> float | None:
@@ -273,7 +279,7 @@ def setting_rows(facts: Facts) -> list[SettingRow]:
             for name in facts.measures
         }
         rows.append((setting, len(counted), len(members), values))
-        kind = counted[0].validated if counted and facts.selection.by == "valid_loss" else ""
+        kind = counted[0].validated if counted and facts.selection.by in OF_KINDS else ""
         means.append((kind, fmean(ranked[record.id] for record in counted) if counted else inf))
     smallest = {kind: min(mean for its, mean in means if its == kind) for kind, _ in means}
     return [
@@ -315,7 +321,10 @@ def provenance(facts: Facts) -> dict[str, str]:
     data = [start.get("data") or {} for start in starts]
     things = "tokens" if any(is_text(record.config.data.name) for record in facts.records) else "images"
     halves = (
-        f"{part['train']} train, {part['valid']} validation {things}" for part in data if "train" in part
+        f"{part['train']} train, {part['valid']} validation {things}"
+        + (f", {part['select']} to choose by" if part.get("select") else "")
+        for part in data
+        if "train" in part
     )
     classes = _distinct(str(part.get("classes", "")) for part in data)
     found = {

@@ -4,16 +4,19 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from raynas.disk import expanded, holder
 from raynas.errors import RaynasError, nearest, quoted, unknown
 from raynas.report import facts as f
 from raynas.report.facts import Facts
-from raynas.report.text import format_number
+from raynas.report.text import MISSING, format_number
 from raynas.spaces.genotype import Genotype
 from raynas.sweep.folder import AnySweep, trains
+from raynas.sweep.plan import Criterion
 from raynas.sweep.record import Record, TrainRecord, TrialRecord
+from raynas.sweep.select import Selection
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -197,10 +200,10 @@ class Results:
     def plot(self, name: str = "valid_loss", ax: "Axes | Sequence[Axes] | None" = None) -> "list[Axes]":
         """Draw one of the report's figures with matplotlib and return its axes, one per method.
 
-        ``name`` is ``valid_loss``, ``eig_max``, ``discrete_loss``, ``valid_accuracy``, ``table_regret``,
-        ``skips`` (or of a kind, ``skips_normal``), ``operations`` (shares of weight) or ``alike`` (the cells
-        compared). ``ax`` are axes to draw into. Raises `RaynasError` for what is not one of these, and
-        without matplotlib.
+        ``name`` is ``valid_loss``, ``select_loss``, ``eig_max``, ``discrete_loss``, ``valid_accuracy``,
+        ``table_regret``, ``skips`` (or of a kind, ``skips_normal``), ``operations`` (shares of weight) or
+        ``alike`` (the cells compared). ``ax`` are axes to draw into. Raises `RaynasError` for what is not one
+        of these, and without matplotlib.
         """
         _needs("matplotlib")
         from raynas.report.plots import draw
@@ -232,6 +235,25 @@ class Results:
         return f"{title}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
 
 
+def choice_rows(
+    selection: Selection, names: Mapping[Criterion, str] = MappingProxyType({})
+) -> list[list[str]]:
+    """Return, for each of several rules, its choice, that one's value, how many it ranks, the winner's place.
+
+    ``names`` are what the rules are called.
+    """
+    return [
+        [
+            names.get(choice.rule, choice.rule),
+            choice.first.trial.id if choice.first else MISSING,
+            format_number(choice.first.value if choice.first else None),
+            str(choice.ranked),
+            str(choice.place or MISSING),
+        ]
+        for choice in selection.choices
+    ]
+
+
 def trial_json(record: TrialRecord) -> Row:
     """Return one search's state as plain data, with the numbers of the epoch that counts."""
     last = record.deciding
@@ -247,6 +269,7 @@ def trial_json(record: TrialRecord) -> Row:
         "train_loss": last and last.train_loss,
         "valid_loss": last and last.valid_loss,
         "valid_accuracy": last and last.valid_accuracy,
+        **({"select_loss": last.select_loss} if last and last.select_loss is not None else {}),
         "discrete_loss": last and last.discrete_loss,
         "eig_max": last.curvature.eig_max if last and last.curvature else None,
         "skips": last.skips if last else None,

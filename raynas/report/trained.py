@@ -19,6 +19,7 @@ from raynas.sweep.cells import cell_label
 from raynas.sweep.folder import TRAINED, SweepFolder, TrainSweep
 from raynas.sweep.plan import Sweep
 from raynas.sweep.record import TrainRecord
+from raynas.sweep.shortly import SHORT
 from raynas.sweep.status import BROKEN, STATUSES
 from raynas.train.config import TrainConfig
 from raynas.train.recipe import load_recipe
@@ -28,6 +29,7 @@ ONCE = (
     "was chosen by them."
 )
 UNTESTED = "The data set has no test images, so there is no error on any."
+CHOOSES = "No test image was looked at: what is held out (data.select) is to choose among the cells."
 ONCE_WORDS = (
     "The words of the test were read once, after the last epoch of each training; no epoch, seed or setting "
     "was chosen by them."
@@ -192,6 +194,8 @@ def tested_words(records: Sequence[TrainRecord]) -> str:
     ended = [record.tested for record in records if record.tested]
     if not ended:
         return ""
+    if any(record.config.data.select for record in records):
+        return CHOOSES
     once, untested = (ONCE_WORDS, UNTESTED_WORDS) if of_texts(records) else (ONCE, UNTESTED)
     return once if any(report.test_accuracy is not None for report in ended) else untested
 
@@ -262,8 +266,12 @@ class TrainedSweep:
 
 
 def trained_in(folder: SweepFolder) -> list[TrainedSweep]:
-    """Return the sweeps that train a sweep's winners, by name; one that cannot be read says so."""
-    return [_trained(TrainSweep(folder.path / TRAINED / name)) for name in folder.trained()]
+    """Return the sweeps that train a sweep's winners, by name; one that cannot be read says so.
+
+    Short trainings, which choose the winner and test nothing, are not among them.
+    """
+    names = (name for name in folder.trained() if name != SHORT)
+    return [_trained(TrainSweep(folder.path / TRAINED / name)) for name in names]
 
 
 def _trained(folder: TrainSweep) -> TrainedSweep:

@@ -16,10 +16,22 @@ from raynas.trust.words import worth
 
 RULE_NAMES: dict[Criterion, str] = {
     "valid_loss": "validation loss",
+    "select_loss": "loss on the third part",
     "discrete_loss": "discrete loss",
+    "short_training": "error after a short training",
     "eig_max": "λmax",
     "table": "validation error in the table",
 }
+
+COLOURS: dict[Criterion, str] = {
+    "valid_loss": "s0",
+    "select_loss": "s6",
+    "discrete_loss": "s1",
+    "short_training": "s7",
+    "eig_max": "s2",
+    "table": "s3",
+}
+"""Of each rule's line."""
 
 HEADERS = ("rule", "searches", "τ (95 %)", "sparse τ", "ρ", *(f"P@{k}" for k in TOPS), "regret", "at random")
 
@@ -93,9 +105,8 @@ def _curve(bench: Bench, trust: Trust, place: int) -> Multiple | None:
     """Draw a line for each rule between the best possible and a choice at random; None for one search."""
     if len(bench.best) < 2:
         return None
-    colours = dict(zip(RULE_NAMES, ("s0", "s1", "s2", "s3"), strict=True))
-    drawn = [_line(points, colours[rule]) for rule, points in bench.curves.items()]
-    keys = [Key(RULE_NAMES[rule], f"var(--{colours[rule]})", "line") for rule in bench.curves]
+    drawn = [_line(points, COLOURS[rule]) for rule, points in bench.curves.items()]
+    keys = [Key(RULE_NAMES[rule], f"var(--{COLOURS[rule]})", "line") for rule in bench.curves]
     first, last = bench.best[0].size, bench.best[-1].size
     levels = [("best possible", _line(bench.best, "s5", dashes=1), "dash")]
     levels.append(("a search at random", _level(bench.mean, (first, last), 2), "dot"))

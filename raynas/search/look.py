@@ -47,7 +47,8 @@ class Evaluator:
     """Evaluates a pack's problem on the validation half, which all of its searches share.
 
     ``feeds`` deals out that half; ``draws`` is the fewest cells of a sampler that are validated;
-    ``shift_free`` says whether a common shift of a row's logits changes nothing.
+    ``shift_free`` says whether a common shift of a row's logits changes nothing. ``third`` deals out what
+    has trained neither weights nor α, where there is such a part: cells are then judged there.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class Evaluator:
         feeds: Feeds,
         shift_free: bool,
         clock: Callable[[], float] = time.perf_counter,
+        third: Feeds | None = None,
     ) -> None:
         self.problem, self.configs, self.config, self.feeds = problem, configs, configs[0], feeds
+        self.third = third
         self._clock, self._shift_free = clock, shift_free
         self.draws = LEAST_DRAWS
         self._sketched: Sketched | None = None
@@ -109,30 +112,45 @@ class Evaluator:
         each batch (at least ``draws``, so small halves are passed over several times; a text's hidden
         state goes from one cell to the next, as in training). See `Bilevel.validation` for the statistics.
         """
+        return self._validate(self.feeds, "validate", epoch)
+
+    @torch.no_grad()
+    def select(self, epoch: int) -> Sequence[Pair | None]:
+        """Return the same on the third part, which has trained nothing; None for all where there is none."""
+        return self._validate(self.third, "select", epoch) if self.third else [None for _ in self.configs]
+
+    def _validate(self, feeds: Feeds, purpose: str, epoch: int) -> list[Pair]:
         sampler, statistics = self.problem.validation()
         if sampler is None:
-            return self.look(self.problem.mean(), statistics, "validate", epoch)
+            mean = self.problem.mean()
+            return self._pass(lambda: mean, statistics, purpose, epoch, feeds)
         policy, dice = self.problem.policy, self.problem.policy.dice
         # With the policy's own dice, validating would change which cells training draws next.
-        policy.dice = Dice([stream(config.seed, f"dice/validate/{epoch}") for config in self.configs])
+        policy.dice = Dice([stream(config.seed, f"dice/{purpose}/{epoch}") for config in self.configs])
         try:
             draw = partial(policy.draw, policy.alphas, sampler)
-            return self._pass(draw, statistics, "validate", epoch, self.draws if sampler.random else 1)
+            return self._pass(draw, statistics, purpose, epoch, feeds, self.draws if sampler.random else 1)
         finally:
             policy.dice = dice
 
     def look(self, draw: Draw, statistics: Statistics, purpose: str, epoch: int) -> list[Pair]:
         """Pass over the validation half, not augmented; return each lane's mean loss and accuracy."""
-        return self._pass(lambda: draw, statistics, purpose, epoch)
+        return self._pass(lambda: draw, statistics, purpose, epoch, self.feeds)
+
+    def alone(self, cells: Sequence[Genotype | None], purpose: str, epoch: int) -> list[Pair]:
+        """Return mean loss and accuracy of each lane's cell alone, with the lane's weights.
+
+        Under each batch's own statistics, on the third part where there is one, else the validation half.
+        """
+        draw = self.problem.policy.one_hot(cells)
+        return self._pass(lambda: draw, Statistics.BATCH, purpose, epoch, self.third or self.feeds)
 
     def judge(self, cells: Sequence[Sequence[Genotype | None]], epoch: int) -> list[list[Pair]]:
         """Return, for each lane, its cells' losses and accuracies with the lane's weights.
 
-        ``cells`` are rows of one cell per lane. Each is judged as a derived cell is (`discrete_loss`): alone,
-        under each batch's own statistics.
+        ``cells`` are rows of one cell per lane. Each is judged as a derived cell is (`discrete_loss`).
         """
-        draws = map(self.problem.policy.one_hot, cells)
-        looks = [self.look(draw, Statistics.BATCH, "control", epoch) for draw in draws]
+        looks = [self.alone(row, "control", epoch) for row in cells]
         return [list(lane) for lane in zip(*looks, strict=True)]
 
     @torch.no_grad()
@@ -142,6 +160,7 @@ class Evaluator:
         statistics: Statistics,
         purpose: str,
         epoch: int,
+        feeds: Feeds,
         least: int = 1,
     ) -> list[Pair]:
         """Look with a ``draw`` for each batch, in as many passes as it takes for ``least`` batches."""
@@ -151,7 +170,7 @@ class Evaluator:
         count = drawn = 0
         with self._noise(purpose, epoch):
             while drawn < least:
-                for batch in self.feeds.plain(self._batch()):
+                for batch in feeds.plain(self._batch(feeds.count)):
                     logits = problem.forward(batch, draw(), statistics)
                     both = torch.stack([cross_entropy(logits, batch.labels), accuracy(logits, batch.labels)])
                     # By images, not by batches: the last batch may be smaller.
@@ -160,12 +179,12 @@ class Evaluator:
                     drawn += 1
         return pairs(totals / count)
 
-    def _batch(self) -> int:
-        """Return the nearest size of batches, smaller ones first, that leaves no single image over.
+    def _batch(self, count: int) -> int:
+        """Return the nearest size of batches, smaller ones first, that leaves none of ``count`` images alone.
 
         A single image may have maps of one pixel, whose variance does not exist.
         """
-        count, batch = self.feeds.count, self.config.batch
+        batch = self.config.batch
         sizes = [*range(batch, 1, -1), *range(batch + 1, count + 1)]
         return next((size for size in sizes if count % size != 1), batch)
 

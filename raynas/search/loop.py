@@ -57,11 +57,10 @@ class Pack(Searches):
         train = self.train_epoch(column(rates, self.problem.values))
         mean = self.problem.mean()
         self.tell("validating", 1.0)
-        valid = self.evaluator.validate(self.epoch)
+        valid, chosen = self.evaluator.validate(self.epoch), self.evaluator.select(self.epoch)
         finite = [all(map(math.isfinite, (*a, *b))) for a, b in zip(train, valid, strict=True)]
         genotypes = [cell_at(self.method, self.space, mean, lane) if finite[lane] else None for lane in lanes]
-        derived = self.problem.policy.one_hot(genotypes)
-        discrete = self.evaluator.look(derived, Statistics.BATCH, "discrete", self.epoch)
+        discrete = self.evaluator.alone(genotypes, "discrete", self.epoch)
         due = self.calendar.curvature_due(self.epoch) and any(finite)
         measured = self.measure_curvature() if due else [None for _ in lanes]
         seconds = self.clock() - started
@@ -79,7 +78,7 @@ class Pack(Searches):
                 progress,
                 mean=mean,
                 genotype=genotype,
-                losses=EpochLosses(train[lane], valid[lane], discrete[lane]),
+                losses=EpochLosses(train[lane], valid[lane], discrete[lane], chosen[lane]),
                 rate=rates[lane],
                 measured=measured[lane],
                 restart=self.state.restarts[lane],

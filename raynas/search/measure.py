@@ -253,7 +253,7 @@ def random_pack(
         count = first.batch * first.data.bptt * steps + 1
         words = tuple(map(str, range(classes)))
         dataset = Corpus("random words", words, rng.integers(0, classes, 2 * count), count)
-    data = first.data.model_copy(update={"valid": 0.5, "limit": None})
+    data = first.data.model_copy(update={"valid": 0.5, "select": 0.0, "limit": None})
     update = {"data": data, "warmup": 0}
     pack = Pack([config.model_copy(update=update) for config in configs], space, split(dataset, data), device)
     pack.trainer.take_shape_of(len(pack.stages) - 1)

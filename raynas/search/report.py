@@ -24,11 +24,15 @@ EpochOutcome = EpochReport | Diverged
 
 
 class EpochLosses(NamedTuple):
-    """Mean loss and accuracy of one search: in training, of what it validates, of its derived cell alone."""
+    """Mean loss and accuracy of one search: in training, of what it validates, of its derived cell alone.
+
+    ``select`` is of what it validates on the third part, None without one.
+    """
 
     train: Pair
     valid: Pair
     discrete: Pair
+    select: Pair | None = None
 
 
 def diverged(config: SearchConfig, epoch: int, train: Pair, valid: Pair, rate: float) -> Diverged:
@@ -77,6 +81,8 @@ def report_of(
         curvature=measured,
         extra={**_extra(problem, method, lane, progress, losses), **_notes(method, space, mean, lane)},
         restart=restart,
+        select_loss=losses.select and losses.select[0],
+        select_accuracy=losses.select and losses.select[1],
     )
 
 
@@ -92,6 +98,8 @@ def _extra(
     if skeletons.of(problem.space).texts:
         extra["perplexity"] = perplexity(losses.valid[0])
         extra["discrete_perplexity"] = perplexity(losses.discrete[0])
+        if losses.select is not None:
+            extra["select_perplexity"] = perplexity(losses.select[0])
     if method.stages is not None:
         extra["alive"] = float(sum(int(mask[lane].sum()) for mask in problem.policy.alive.values()))
     return extra

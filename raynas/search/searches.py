@@ -80,10 +80,13 @@ class Searches:
         self.images = content_of(splits.dataset, self.device) if images is None else images
         self.train = self._feeds(splits.train, "train")
         self.valid = self._feeds(splits.valid, "valid")
+        # Read in order only, so it shares the streams of the other part and moves none of them.
+        third = None if splits.select is None else self._feeds(splits.select, "valid")
         self.evaluator = Evaluator(
-            self.problem, self.configs, self.valid, self.method.relaxation.shift_free, clock
+            self.problem, self.configs, self.valid, self.method.relaxation.shift_free, clock, third
         )
-        smallest = min(self.train.smallest, self.valid.smallest, self.config.hessian.batch or 2)
+        parts = [self.train, self.valid, *([third] if third else [])]
+        smallest = min(*(part.smallest for part in parts), self.config.hessian.batch or 2)
         if smallest == 1 and not skeletons.of(space).texts:
             self.evaluator.check_statistics(self.problem.mean())
 

@@ -56,15 +56,16 @@ def winner_of(folder: SweepFolder) -> Genotype:
 def best_of(folder: SweepFolder, top: int) -> list[TrialRecord]:
     """Return the ``top`` best of a sweep's searches, best first; raises `RaynasError` where none finished."""
     sweep = SweepFolder.find(folder.path.parent, folder.name).sweep()
-    ranking = rank(folder.records(), sweep.select, judge_of(sweep.select, folder.lookups)).ranking
-    if not ranking:
-        raise _no_best(folder)
-    return [ranked.trial for ranked in ranking[:top]]
+    selection = rank(folder.records(), sweep.select, judge_of(sweep.select, folder.lookups))
+    if not selection.ranking:
+        finished = any(record.status == "finished" for record in folder.records())
+        raise _no_best(folder, selection.reasons[0] if finished else "no trial finished")
+    return [ranked.trial for ranked in selection.ranking[:top]]
 
 
-def _no_best(folder: SweepFolder) -> RaynasError:
+def _no_best(folder: SweepFolder, why: str = "no trial finished") -> RaynasError:
     return RaynasError(
-        f"the sweep {folder.name!r} has no best cell: no trial finished",
+        f"the sweep {folder.name!r} has no best cell: {why}",
         next_step=f"raynas status {folder.typed}",
     )
 

@@ -21,6 +21,7 @@ from raynas.sweep.lookups import Lookups
 from raynas.sweep.places import NONE, PlacesHere
 from raynas.sweep.plan import SWEEP_VERSION, C, Sweep, Trial
 from raynas.sweep.record import T, TrainRecord
+from raynas.sweep.shortly import SHORT, short_errors, with_short
 from raynas.sweep.trial_folder import Known, TrialFolder, pretty, read_mapping
 from raynas.train.config import TrainConfig
 
@@ -305,8 +306,18 @@ class SweepFolder(Generic[C, T]):
         return found + ([self.lookups.damage] if self.lookups and self.lookups.damage else [])
 
     def records(self) -> list[T]:
-        """Return the record of every trial of `trials`."""
-        return [folder.record() for folder in self.trials()]
+        """Return the record of every trial of `trials`, of searches with what short trainings came to."""
+        return with_short([folder.record() for folder in self.trials()], self.short_errors())
+
+    def short_errors(self) -> dict[str, float]:
+        """Return what short trainings of cells came to, by network; nothing where there are none."""
+        trained = SweepFolder[TrainConfig, TrainRecord](self.trained_path(SHORT))
+        if not trained.exists:
+            return {}
+        try:
+            return short_errors(trained.sweep().cells, trained.records())
+        except RaynasError:
+            return {}  # damaged, which reading that sweep itself tells
 
     def resolved(self) -> "SweepFolder[C, T]":
         """Return this folder at its real path: itself, with what it has read, unless a link leads here."""

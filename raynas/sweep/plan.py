@@ -6,10 +6,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeInt, PositiveInt, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    NonNegativeInt,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 from typing_extensions import TypeVar
 
-from raynas.config import MOST_SEED, Frozen, Hint, SearchConfig
+from raynas.config import MOST_EPOCHS, MOST_SEED, Frozen, Hint, SearchConfig
 from raynas.disk import expanded
 from raynas.errors import quoted
 from raynas.spaces.genotype import Genotype
@@ -22,7 +32,12 @@ from raynas.train.config import TrainConfig
 
 Strategy = Literal["grid", "random-paired", "optuna"]
 
-Criterion = Literal["valid_loss", "discrete_loss", "eig_max", "table"]
+Criterion = Literal["valid_loss", "select_loss", "discrete_loss", "short_training", "eig_max", "table"]
+
+CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
+
+SHORT_EPOCHS = 5
+"""Epochs of a short training where the file says none."""
 
 Kind = Literal["search", "train"]
 """What a sweep's trials do: search for cells, or train networks of given ones."""
@@ -79,15 +94,48 @@ class Resources(Frozen):
 class Select(Frozen):
     """How the winner is chosen."""
 
-    by: Annotated[Criterion, Hint("metric criterion select_by", example="discrete_loss")] = Field(
+    by: Annotated[
+        Criterion | Annotated[tuple[Criterion, ...], Field(min_length=1)],
+        Hint("metric criterion select_by rules", example="discrete_loss"),
+    ] = Field(
         "valid_loss",
         description="the supernet's validation loss (of a method's mixture, or the mean over cells that it "
-        "draws), that of its derived cell alone, the largest eigenvalue of the Hessian in α where it was "
-        "last measured, or the validation accuracy in the benchmark's table",
+        "draws), the same on the part of the data that `data.select` holds out, the loss of its derived cell "
+        "alone, the error after a short training of that cell from scratch, the largest eigenvalue of the "
+        "Hessian in α where it was last measured, or the validation accuracy in the benchmark's table; of "
+        "several in a list the first selects, and what the others would choose is shown",
     )
     top: Annotated[PositiveInt, Hint("top_k k n_best best", "cells", 3)] = Field(
         1, le=MOST_TRIALS, description="how many of the best are named"
     )
+    recipe: Annotated[
+        str | None, Hint("short_recipe", example={"by": "short_training", "recipe": "quick"})
+    ] = Field(None, description="how `short_training` trains (`raynas ls recipes`), or a file; quick")
+    epochs: Annotated[
+        PositiveInt | None, Hint("short_epochs", "epochs", {"by": "short_training", "epochs": 5})
+    ] = Field(None, le=MOST_EPOCHS, description=f"how long `short_training` trains; {SHORT_EPOCHS}")
+
+    @property
+    def rules(self) -> tuple[Criterion, ...]:
+        """All rules that are asked for."""
+        return (self.by,) if isinstance(self.by, str) else self.by
+
+    @property
+    def rule(self) -> Criterion:
+        """The one that selects."""
+        return self.rules[0]
+
+    @field_validator("by")
+    @classmethod
+    def _rules_differ(cls, by: Criterion | tuple[Criterion, ...]) -> Criterion | tuple[Criterion, ...]:
+        if isinstance(by, tuple) and len(set(by)) < len(by):
+            raise ValueError("a rule is listed twice")
+        return by
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write what `short_training` needs only where it is given: recorded sweeps have no such keys."""
+        return {key: value for key, value in handler(self).items() if value is not None}
 
 
 class Retrain(Frozen):

@@ -150,7 +150,7 @@ class Proposer:
         if record.status in ENDED:
             self._ended[record.id] = None
         if record.status in ENDED and isinstance(record, TrialRecord):
-            self._ended[record.id] = value_of(record, self._sweep.select.by, self._judge)
+            self._ended[record.id] = value_of(record, self._sweep.select.rule, self._judge)
 
     def _filled(self, trial: Trial[Any]) -> Trial[Any]:
         """Return a slot's trial with the values suggested for it."""

@@ -130,7 +130,13 @@ class TrainRecord(Record[TrainConfig, TrainReport]):
 
 @dataclass(frozen=True)
 class TrialRecord(Record[SearchConfig, EpochReport]):
-    """One search as its spool tells it."""
+    """One search as its spool tells it.
+
+    ``short`` is what the short training of its cell came to: the error on images held out, in [0, 1]. It is
+    of another sweep's records (see `raynas.sweep.short`), None where there are none.
+    """
+
+    short: float | None = None
 
     @property
     def deciding(self) -> EpochReport | None:

@@ -21,16 +21,27 @@ from raynas.tables.table import Yardstick
 
 _NAMES = {
     "valid_loss": "validation loss of the supernet",
+    "select_loss": "loss of the supernet on the third part",
     "discrete_loss": "validation loss of the derived cell alone",
+    "short_training": "error after a short training of its cell",
     "eig_max": "largest eigenvalue of the Hessian in α",
     "table": "error of its cell in the table",
 }
-_LACKING = {"table": "a cell that the table holds", "eig_max": "measured curvature"}
+_LACKING = {
+    "table": "a cell that the table holds",
+    "eig_max": "measured curvature",
+    "short_training": "a short training of its cell (raynas retrain SWEEP --short)",
+    "select_loss": "a loss on a third part of the data (data.select)",
+}
+OF_KINDS = ("valid_loss", "select_loss")
+"""Rules whose numbers are of what a method validates, and compare within a kind of that only."""
+
 UNDECIDED = "Only training both cells from scratch, or a table (select: {by: table}), decides between them."
 FEWEST_RANKED = 4
 """Trials below which a rank correlation says nothing."""
 
 UNMEASURED = "eig_max ranks by curvature, which is not measured: set hessian: {every: 1}"
+UNSELECTED = "select_loss is of a part of the data that trains nothing, and there is none: data.select=0.1"
 NO_BENCHMARK = "ranking by the table needs one: the sweep has no `benchmark: {table: ..., data: ...}`"
 
 
@@ -43,12 +54,32 @@ class Ranked:
 
 
 @dataclass(frozen=True)
+class RuleChoice:
+    """What one of several rules chooses, of how many that it can rank; None where that is none.
+
+    ``place`` is where it has the trial that was selected, None where it cannot rank that.
+    """
+
+    rule: Criterion
+    first: Ranked | None
+    ranked: int
+    place: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        trial, value = (self.first.trial.id, self.first.value) if self.first else (None, None)
+        told = {"rule": self.rule, "trial": trial, "value": value}
+        return {**told, "ranked": self.ranked, "place_of_selected": self.place}
+
+
+@dataclass(frozen=True)
 class Selection:
     """The ranking of a sweep, best first, and the reasons for its winner.
 
     ``top`` is the first `Select.top` of the ranking, ``left_out`` holds (trial id, why) of those that were
     not ranked, ``margin`` is the value of the best of the others that compare with the winner, minus
-    the winner's (None where none does): validation losses of two kinds do not.
+    the winner's (None where none does): validation losses of two kinds do not. ``choices`` has a line for
+    each rule where several were asked for.
     """
 
     by: str
@@ -56,6 +87,23 @@ class Selection:
     top: tuple[Ranked, ...]
     reasons: tuple[str, ...]
     left_out: tuple[tuple[str, str], ...]
+    choices: tuple[RuleChoice, ...] = ()
+
+    @property
+    def disagreement(self) -> str:
+        """Who of several rules chooses what, in a sentence; empty where there is but one."""
+        chosen: dict[str, list[str]] = {}
+        for choice in self.choices:
+            chosen.setdefault(choice.first.trial.id if choice.first else "", []).append(choice.rule)
+        silent = chosen.pop("", [])
+        said = f" {', '.join(silent)} can rank none." if silent else ""
+        if not chosen:
+            return said.strip()
+        if len(chosen) == 1:
+            [trial] = chosen
+            return f"All rules that can rank choose {trial}.{said}"
+        each = "; ".join(f"{trial} by {', '.join(rules)}" for trial, rules in chosen.items())
+        return f"The rules disagree: {each}.{said}"
 
     @property
     def winner(self) -> Ranked | None:
@@ -79,6 +127,7 @@ class Selection:
             "reasons": list(self.reasons),
             "ranking": [{"trial": ranked.trial.id, "value": ranked.value} for ranked in self.ranking],
             "left_out": [{"trial": trial, "why": why} for trial, why in self.left_out],
+            **({"rules": [choice.to_json() for choice in self.choices]} if self.choices else {}),
         }
 
 
@@ -93,7 +142,7 @@ def judge_of(config: Select, table: Opens | None) -> Yardstick | None:
 
     Raises `RaynasError` when the sweep has none, and as opening does.
     """
-    if config.by != "table":
+    if "table" not in config.rules:
         return None
     if table is None:
         raise RaynasError(NO_BENCHMARK, next_step="choose valid_loss or discrete_loss")
@@ -104,35 +153,65 @@ def rank(records: Sequence[TrialRecord], config: Select, judge: Yardstick | None
     """Rank finished trials by their value at the last epoch, lowest first; ties go to the earlier trial.
 
     Trials that did not finish, or whose value is not a finite number, are left out with the reason; so are,
-    where the table selects, cells that it lacks. It is ``judge`` (see `judge_of`), None when it has gone.
+    where the table selects, cells that it lacks. It is ``judge`` (see `judge_of`), None when it has gone. Of
+    several rules the first ranks; what each would choose is in the selection's ``choices``.
     """
+    by = config.rule
     ranking = []
     left_out = []
     for record in records:
-        value = value_of(record, config.by, judge)
+        value = value_of(record, by, judge)
         if value is None:
-            left_out.append((record.id, _why_left_out(record, config.by, judge)))
+            left_out.append((record.id, _why_left_out(record, by, judge)))
         else:
             ranking.append(Ranked(record, value))
     # Stable, so that of equals the earlier in the plan comes first, whichever finished first.
     ranking.sort(key=lambda ranked: ranked.value)
-    lacking = _LACKING.get(config.by, "a finite loss")
-    reasons = [*_reasons(ranking, config.by, lacking), *_left_out_reason(records, ranking, lacking)]
-    if config.by == "valid_loss":
+    lacking = _LACKING.get(by, "a finite loss")
+    reasons = [*_reasons(ranking, by, lacking), *_left_out_reason(records, ranking, lacking)]
+    if by in OF_KINDS:
         reasons += [*_validated_reasons(ranking), *_agreement(ranking)]
     if ranking:
-        reasons.append(_caution(judge) if judge else _CAUTIONS.get(config.by, _OPTIMISTIC))
-    return Selection(config.by, tuple(ranking), tuple(ranking[: config.top]), tuple(reasons), tuple(left_out))
+        table = judge if by == "table" else None
+        reasons.append(_caution(table) if table else _CAUTIONS.get(by) or _of_part(ranking, by))
+    top = tuple(ranking[: config.top])
+    choices = _choices(records, config, judge, ranking)
+    return Selection(by, tuple(ranking), top, tuple(reasons), tuple(left_out), choices)
+
+
+def _choices(
+    records: Sequence[TrialRecord], config: Select, judge: Yardstick | None, ranking: Sequence[Ranked]
+) -> tuple[RuleChoice, ...]:
+    """Return what each of several rules chooses, the one that selects first; nothing for one."""
+    first = ranking[0].trial.id if ranking else None
+    found = []
+    for rule in config.rules if len(config.rules) > 1 else ():
+        its = rank(records, Select(by=rule), judge)
+        places = {ranked.trial.id: place for place, ranked in enumerate(its.ranking, start=1)}
+        found.append(RuleChoice(rule, its.winner, len(its.ranking), places.get(first or "")))
+    return tuple(found)
 
 
 _OPTIMISTIC = (
     "The validation half also trained α, so this loss is optimistic: only training the cell from "
     "scratch, tested on other images, measures it."
 )
+_FRESH = (
+    "The third part of the data (data.select) trained neither weights nor α, so this choice is not "
+    "optimistic; the loss is still that of shared weights: only training the cell from scratch measures it."
+)
 _CAUTIONS = {
+    "short_training": "The errors are of images held out, after a few epochs from scratch: what ranks first "
+    "then need not do so after a whole training, which is a number of its own.",
     "eig_max": "A small eigenvalue is a sign of a cell that survives its derivation (Zela et al. 2020), not "
-    "a measure of it, and eigenvalues of several methods hardly compare: only training the cell measures it."
+    "a measure of it, and eigenvalues of several methods hardly compare: only training the cell measures it.",
 }
+
+
+def _of_part(ranking: Sequence[Ranked], by: Criterion) -> str:
+    """Say whether what the loss was taken on had trained α: in all searches a third part, or in some not."""
+    thirds = [each.trial.deciding and each.trial.deciding.select_loss is not None for each in ranking]
+    return _FRESH if by != "valid_loss" and all(thirds) else _OPTIMISTIC
 
 
 def _caution(judge: Yardstick) -> str:
@@ -153,7 +232,8 @@ def value_of(record: TrialRecord, by: Criterion, judge: Yardstick | None = None)
         return None
     if by == "table":
         return judge.error(record.deciding.genotype) if judge else None
-    value = record.eig_max if by == "eig_max" else float(getattr(record.deciding, by))
+    own = {"eig_max": record.eig_max, "short_training": record.short}
+    value = own[by] if by in own else getattr(record.deciding, by)
     return value if value is not None and math.isfinite(value) else None
 
 
@@ -165,6 +245,10 @@ def _why_left_out(record: TrialRecord, by: Criterion, judge: Yardstick | None) -
             return f"its cell is not in {judge.table.name}" if judge else "the table cannot be read"
         if by == "eig_max":
             return "its curvature was not measured"
+        if by == "short_training":
+            return "its cell has not been trained shortly, or that failed"
+        if by == "select_loss" and record.deciding.select_loss is None:
+            return "its data have no third part (data.select)"
         return f"{by} is {getattr(record.deciding, by)} at epoch {record.deciding.epoch + 1}"
     if record.status == "running":
         done = f"{len(record.reports)} of {record.epochs} epochs" if record.reports else "no epoch yet"
@@ -212,7 +296,7 @@ def _group_reasons(ranking: Sequence[Ranked]) -> list[str]:
 
 def comparable(ranking: Sequence[Ranked], by: str) -> Sequence[Ranked]:
     """Return those whose values compare with the first's: of validation losses, those of its kind."""
-    if by != "valid_loss":
+    if by not in OF_KINDS:
         return ranking
     return [each for each in ranking if each.trial.validated == ranking[0].trial.validated]
 

@@ -78,6 +78,8 @@ def metrics(report: EpochReport, yardstick: Yardstick | None = None) -> dict[str
         "time/epoch": report.seconds,
         "memory/peak": report.peak_memory,
     }
+    if report.select_loss is not None and report.select_accuracy is not None:
+        values |= {"loss/select": report.select_loss, "acc/select": report.select_accuracy}
     values |= {f"cell/skips_{kind}": float(count) for kind, count in report.skips.items()}
     values |= {f"cell/entropy_{kind}": nats for kind, nats in report.entropy.items()}
     values |= {f"extra/{name}": value for name, value in report.extra.items()}

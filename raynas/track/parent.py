@@ -21,6 +21,8 @@ _FILES = ("report.html", "report.md", "selection.json", "sweep.json", "sweep.yam
 _BEST = {
     "best/valid_loss": "loss/valid",
     "best/valid_acc": "acc/valid",
+    "best/select_loss": "loss/select",
+    "best/select_acc": "acc/select",
     "best/discrete_loss": "loss/discrete",
     "best/discrete_acc": "acc/discrete",
     "best/eig_max": "hessian/eig_max",
@@ -64,7 +66,7 @@ def sweep_params(sweep: Sweep[Any]) -> dict[str, str]:
     return {
         "trials": str(len(sweep.trials)),
         "strategy": sweep.strategy,
-        "select": sweep.select.by,
+        "select": ", ".join(sweep.select.rules),
         "epochs": ", ".join(sorted({str(config.epochs) for config in configs})),
         "seeds": str(len({config.seed for config in configs})),
     }

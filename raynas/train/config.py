@@ -20,6 +20,13 @@ class TrainData(DataConfig):
     valid: Annotated[
         float, Hint("valid_share valid_portion val val_split validation holdout", "share", 0.1)
     ] = Field(0.0, ge=0, lt=1, description="share of the training images or words held out, to select by")
+    select: Annotated[float, Hint("select_share selection_share", "share", 0.1)] = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share that searches hold out to choose by: the same images or words; the test is then "
+        "not looked at",
+    )
     crop: Annotated[Literal["padded", "resized"], Hint("random_crop random_resized_crop")] = Field(
         "padded",
         description="random crop: `padded` as the data set's recipe has it, or `resized`, 8 to 100 % of the "
@@ -43,6 +50,12 @@ class TrainData(DataConfig):
     hue: Annotated[float, Hint(unit="share", example=0.1)] = Field(
         0.0, ge=0, le=0.5, description="most turn of its hue, as a share of the circle"
     )
+
+    @model_validator(mode="after")
+    def _one_part_is_held_out(self) -> "TrainData":
+        if self.valid and self.select:
+            raise ValueError("valid and select both say what is held out, to validate on: give one of them")
+        return self
 
     @model_validator(mode="after")
     def _parts_are_of_files(self) -> "TrainData":

@@ -16,7 +16,7 @@ from raynas.data.dataset import Dataset
 from raynas.data.feed import ImageFeed, Images
 from raynas.data.jitter import Jitter
 from raynas.data.portion import ALONE
-from raynas.data.split import permutation
+from raynas.data.split import permutation, third_part
 from raynas.errors import RaynasError
 from raynas.nets.network import Network
 from raynas.nets.ops.plain import noise_from
@@ -202,6 +202,9 @@ def build(
 
 def divided(count: int, config: TrainConfig) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Return the indices that train and those held out, both ascending; raises where none would train."""
+    if config.data.select:
+        third = third_part(count, config.data)
+        return np.setdiff1d(np.arange(count), third), third
     held_out = round(count * config.data.valid)
     if config.data.valid and not 0 < held_out < count:
         raise RaynasError(

@@ -143,11 +143,12 @@ class Training:
         return lambda doing, share: self.tell(doing, (number + share) / len(self.lanes))
 
     def _looks(self, lane: AnyLane) -> dict[str, float]:
-        """Look at what is held out, and after the last epoch at the test part."""
+        """Look at what is held out, and after the last epoch at the test part, unless this chooses cells."""
         found: dict[str, float] = {}
         if lane.valid is not None:
             found["valid_loss"], found["valid_accuracy"] = lane.evaluate(lane.valid)  # type: ignore[arg-type]
-        if self.epoch == self.epochs - 1 and self.dataset.tests:
+        # What chooses among cells (data.select) must not have seen what the chosen one is tested on.
+        if self.epoch == self.epochs - 1 and self.dataset.tests and not self.config.data.select:
             found["test_loss"], found["test_accuracy"] = lane.look(self._tests)  # type: ignore[arg-type]
         return found
 

@@ -102,7 +102,7 @@ class TextLane:
         )
         bptt = config.data.bptt
         self.feed = TextFeed(tokens[: corpus.train], config.batch, bptt)
-        held_out = tokens[corpus.train :]
+        held_out = tokens[corpus.cuts[1] if corpus.select else corpus.train :]
         self.valid = reading(held_out, VALID_STREAMS, bptt) if len(held_out) else None
 
     def begin(self, reports: Sequence[TrainReport]) -> None:

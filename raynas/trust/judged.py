@@ -8,7 +8,6 @@ their seeds.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import get_args
 
 from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
@@ -17,8 +16,6 @@ from raynas.sweep.plan import Criterion
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import value_of
 from raynas.tables.table import Yardstick
-
-RULES: tuple[Criterion, ...] = get_args(Criterion)
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ from statistics import fmean
 from typing import Any
 
 from raynas.sweep.folder import SweepFolder
-from raynas.sweep.plan import Criterion, Sweep
+from raynas.sweep.plan import CRITERIA, Criterion, Sweep
 from raynas.sweep.record import VALIDATED, TrialRecord
-from raynas.sweep.select import Selection
+from raynas.sweep.select import OF_KINDS, Selection
 from raynas.tables.table import Yardstick
 from raynas.trust.agreement import Agreement, agreement
 from raynas.trust.control import RandomCells, inherited, looked_up
 from raynas.trust.curve import Point, curve
-from raynas.trust.judged import RULES, Truth, scores_of, truths_of
+from raynas.trust.judged import Truth, scores_of, truths_of
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _bench(truth: Truth, records: Sequence[TrialRecord], judge: Yardstick | None
     errors = [truth.errors[record.id] for record in known]
     rows: list[RuleRow] = []
     curves: dict[Criterion, list[Point]] = {}
-    for rule in RULES:
+    for rule in CRITERIA:
         # A table that has no validation accuracies would be held against itself.
         if rule == "table" and (judge is None or judge == truth.yardstick or judge.tests):
             continue
@@ -124,7 +124,7 @@ def _rows(
 ) -> list[RuleRow]:
     kinds: dict[str, list[TrialRecord]] = {}
     for record in records:
-        kinds.setdefault(VALIDATED[record.validated] if rule == "valid_loss" else "", []).append(record)
+        kinds.setdefault(VALIDATED[record.validated] if rule in OF_KINDS else "", []).append(record)
     found = []
     for kind, alike in kinds.items():
         values = [scores[record.id] for record in alike]

@@ -172,7 +172,8 @@ def _check_trial(path: Path, overrides: list[str] | None) -> tuple[str, list[str
         words = f"; parts from the recipe: {'; '.join(parts)}" if parts else ""
         return f"the sweep {sweep.name} with {trainings(sweep)}{words}", data_of(sweep)
     return (
-        f"the sweep {sweep.name} with {searches(sweep)}{_validated(sweep)}{held_out(sweep)}{_unseen(sweep)}",
+        f"the sweep {sweep.name} with {searches(sweep)}{_validated(sweep)}{_optimistic(sweep)}"
+        f"{held_out(sweep)}{_unseen(sweep)}",
         data_of(sweep),
     )
 
@@ -186,7 +187,7 @@ def data_of(sweep: "Sweep[Any]") -> list[str]:
     trained = sweep.kind == "train"
     configs = [trial.config.data for trial in sweep.trials if trial.config is not None]
     configs += [DataConfig.model_validate(each["data"]) for each in sweep.base.values()]
-    asked = {(each.name, each.path, each.limit, each.size, each.test): each for each in configs}
+    asked = {(each.name, each.path, each.limit, each.size, each.test, each.select): each for each in configs}
     said = []
     for each in asked.values():
         said.append(says(each, trained=trained))
@@ -203,9 +204,9 @@ def _validated(sweep: "Sweep") -> str:
     """Say what the loss that selects is of, and where those of the methods do not compare."""
     from raynas.methods import resolve
     from raynas.sweep.record import VALIDATED
-    from raynas.sweep.select import UNDECIDED
+    from raynas.sweep.select import OF_KINDS, UNDECIDED
 
-    if sweep.select.by != "valid_loss":
+    if sweep.select.rule not in OF_KINDS:
         return ""
     kinds: dict[str, list[str]] = {}
     for given in sweep.methods:
@@ -213,8 +214,20 @@ def _validated(sweep: "Sweep") -> str:
         kinds.setdefault(method.validated, []).append(method.name)
     said = [f"{VALIDATED[kind]} ({', '.join(dict.fromkeys(names))})" for kind, names in kinds.items()]
     if len(kinds) < 2:
-        return f"; selected by the validation loss, {said[0]}" if said else ""
+        loss = "validation loss" if sweep.select.rule == "valid_loss" else "loss on the third part"
+        return f"; selected by the {loss}, {said[0]}" if said else ""
     return f"; careful: their validation losses do not compare, {' against '.join(said)}. {UNDECIDED}"
+
+
+def _optimistic(sweep: "Sweep") -> str:
+    """Say whether what chooses is a loss on images that trained α as well."""
+    if sweep.select.rule not in ("valid_loss", "select_loss", "discrete_loss"):
+        return ""
+    thirds = all(trial.config.data.select for trial in sweep.trials if trial.config)
+    if thirds and sweep.select.rule != "valid_loss":
+        return "; not optimistic: chosen on a third part of the data, which trains nothing"
+    other = "select: {by: select_loss} is not" if thirds else "data.select=0.1 holds out a third part"
+    return f"; optimistic: chosen on the half that trains α ({other})"
 
 
 def _unseen(sweep: "Sweep") -> str:

@@ -2,18 +2,20 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from raynas.cli import complete
 from raynas.cli.cell import CellArgument, find_cell
 from raynas.cli.options import DEFAULT_RUNS, AsCsv, AsJson, Runs, SweepName
 from raynas.cli.output import next_step, print_csv, print_json, runs_option, say
 from raynas.cli.verbs.tracking import has_store
-from raynas.errors import RaynasError
+from raynas.errors import RaynasError, unknown
 
 if TYPE_CHECKING:
     from raynas.sweep.folder import AnySweep, TrainSweep
+    from raynas.sweep.plan import Criterion
 
 WATCH_EVERY = 2.0
 """Seconds between two looks of `status --watch`."""
@@ -85,8 +87,13 @@ def _watch(folder: "AnySweep") -> None:
 def select(
     name: SweepName,
     by: Annotated[
-        Literal["valid_loss", "discrete_loss", "eig_max", "table"] | None,
-        typer.Option("--by", help="Rank by this instead of what the sweep's file says."),
+        list[str] | None,
+        typer.Option(
+            "--by",
+            metavar="RULE",
+            help="Rank by this and not by what the sweep's file says; several times, to compare rules.",
+            autocompletion=complete.RULES,
+        ),
     ] = None,
     curve: Annotated[
         bool,
@@ -110,7 +117,7 @@ def select(
 
     folder = SweepFolder.find(runs, name)
     sweep = folder.sweep()
-    rule = sweep.select.model_copy(update={"by": by}) if by else sweep.select
+    rule = sweep.select.model_copy(update={"by": _rules(by)}) if by else sweep.select
     selection = rank(folder.records(), rule, judge_of(rule, folder.lookups))
     facts = gather(folder)
     careful = remarks(selection, facts.space)
@@ -129,6 +136,16 @@ def select(
         print_curves(trust)
     print_damage(folder.damage(), folder.typed)
     next_step("report", name, *runs_option(runs))
+
+
+def _rules(given: list[str]) -> "tuple[Criterion, ...]":
+    """Return the rules of these names, each once; raises `RaynasError` for what is none."""
+    from raynas.sweep.plan import CRITERIA
+
+    for each in given:
+        if each not in CRITERIA:
+            raise unknown("rule", each, CRITERIA, next_step="raynas show select.by")
+    return tuple(rule for each in dict.fromkeys(given) for rule in CRITERIA if rule == each)
 
 
 def report(

@@ -51,6 +51,10 @@ def retrain(
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Of the new sweep and its folder.")
     ] = None,
+    short: Annotated[
+        bool,
+        typer.Option("--short", help="Train every search's cell for a few epochs, to choose among them."),
+    ] = False,
     address: Address = None,
     local: Annotated[
         bool, typer.Option("--local", help="Train in this process, one after another, without Ray.")
@@ -63,6 +67,8 @@ def retrain(
     Example: raynas retrain quickstart --recipe quick
     """
     launcher = chosen_launcher(local=local, address=address, device=device)
+    if short:
+        raise typer.Exit(_shortly(cell, launcher, overrides or [], recipe, runs))
     planned, place, text = _planned(cell, overrides or [], recipe, seeds, name, runs)
     from raynas.sweep.folder import TrainSweep
 
@@ -75,6 +81,16 @@ def retrain(
         folder.forget_unstarted()
         raise
     raise typer.Exit(code)
+
+
+def _shortly(sweep: str, launcher: "Launcher", overrides: list[str], recipe: str | None, runs: Path) -> int:
+    from raynas.sweep.folder import SweepFolder
+
+    folder = SweepFolder.find(runs, sweep)
+    code = train_short(folder, launcher, (), [*overrides, *([f"train={recipe}"] if recipe else [])])
+    if code in (0, 1):
+        next_step("select", folder.name, "--by", "short_training", *runs_option(runs))
+    return code
 
 
 def chosen_launcher(*, local: bool, address: str | None, device: Any) -> "Launcher":
@@ -172,6 +188,48 @@ def train_winners(folder: "SweepFolder", launcher: "Launcher", again: "Sequence[
     return run_training(trained, launcher, again=again)
 
 
+def train_short(
+    folder: "SweepFolder",
+    launcher: "Launcher",
+    again: "Sequence[str]",
+    asked: "Sequence[str] | None" = None,
+) -> int:
+    """Train the cells of all searches shortly, from where that stands, once all of these have ended.
+
+    Only where the sweep's file selects by that, or where it is ``asked`` for with words as `epochs=3`.
+    Returns `sweep`'s exit code.
+    """
+    import yaml
+
+    from raynas.sweep.file.keys import apply_overrides
+    from raynas.sweep.file.training import SECTIONS, resolve_training
+    from raynas.sweep.short import short_content, short_folder
+    from raynas.sweep.status import ENDED
+
+    select, trained = folder.sweep().select, short_folder(folder)
+    statuses = [record.status for record in folder.records()]
+    over = len(statuses) == len(folder.sweep().trials) and all(each in ENDED for each in statuses)
+    wanted = "short_training" in select.rules and over and "finished" in statuses
+    if asked is None and not wanted:
+        return 0
+    if not trained.exists:
+        content = short_content(folder, select, _tracked(folder))
+        data, problems = apply_overrides(content, asked or [], SECTIONS)
+        called = f"short trainings of {folder.name}"
+        planned = resolve_training(data, called, problems, command=folder.sweep().command)
+        trained.create(rooted(planned), yaml.safe_dump(planned.resolved, sort_keys=False, allow_unicode=True))
+    elif asked:
+        raise RaynasError(
+            f"there are short trainings of {folder.name!r} already",
+            got=" ".join(asked),
+            next_step=f"raynas retrain {folder.typed} --short goes on with them; or delete {trained.path}",
+        )
+    if asked is None and all(record.status in ENDED for record in trained.records()):
+        return 0
+    say(f"training the cells of {folder.name} shortly, to choose among them: {trained.path}")
+    return run_training(trained, launcher, again=again, between=True)
+
+
 def _tracked(searches: "SweepFolder") -> dict[str, Any]:
     """Return where searches are recorded, the password of their store included, for what comes of them."""
     return {**searches.sweep().track.wanted, "mlflow": searches.mlflow}
@@ -205,8 +263,12 @@ def run_training(
     *,
     again: "Sequence[str]" = (),
     retry_failed: bool = False,
+    between: bool = False,
 ) -> int:
-    """Run a sweep of trainings under its display, report writer and trackers; return `sweep`'s exit code."""
+    """Run a sweep of trainings under its display, report writer and trackers; return `sweep`'s exit code.
+
+    ``between``: something follows, so that no next step is named.
+    """
     from raynas.cli.stopping import stoppable
     from raynas.cli.training import TrainDisplay, TrainedWriter, print_trained
     from raynas.track import trackers_for
@@ -216,7 +278,8 @@ def run_training(
     # In the order of searches: the trackers find the report written, and the display tells until then.
     trackers = trackers_for(folder)
     observers: list[Observer[Any, Any]] = [writer, *trackers, display]
-    words = ["resume", *folder.words, *again]
+    # What follows is a part of the searches' sweep, and goes on with that.
+    words = ["resume", *((folder.behind if between else None) or folder).words, *again]
     try:
         with stoppable(display, shlex.join(words)) as stop:
             try:
@@ -236,6 +299,8 @@ def run_training(
         say(f"report    {writer.paths[0]}")
     statuses = [record.status for record in folder.records()]
     finished = statuses.count("finished")
+    if between:
+        return 0 if finished == len(statuses) else 1
     if finished == len(statuses):
         tested = any(record.tested.test_accuracy is not None for record in folder.records() if record.tested)
         name, *where = folder.words

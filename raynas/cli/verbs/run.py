@@ -19,7 +19,14 @@ from raynas.cli.options import (
     TrialFile,
 )
 from raynas.cli.output import console, next_step, runs_option, say
-from raynas.cli.verbs.retrain import chosen_launcher, rooted, run_training, say_departures, train_winners
+from raynas.cli.verbs.retrain import (
+    chosen_launcher,
+    rooted,
+    run_training,
+    say_departures,
+    train_short,
+    train_winners,
+)
 from raynas.cli.verbs.tracking import has_store
 from raynas.disk import DiskFull
 from raynas.errors import RaynasError, plural, unknown
@@ -235,9 +242,11 @@ def run(
         raise DiskFull(error.what, got=error.got, next_step=step) from error
     for message in [message for tracker in trackers if (message := getattr(tracker, "message", None))]:
         say(message)
+    if (chosen := train_short(folder, launcher, again)) > 1:
+        return chosen  # interrupted: a resume goes on with it
     code = _conclude(folder, report, runs, again)
     report.raise_failure()
-    return code
+    return code or chosen
 
 
 def _conclude(folder: "SweepFolder", report: "ReportWriter", runs: Path, again: "Sequence[str]") -> int:

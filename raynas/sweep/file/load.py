@@ -20,8 +20,8 @@ from raynas.sweep.file.shell import SweepConfig
 from raynas.sweep.file.trainable import data_problems, network_problems, some_cell, trained_data
 from raynas.sweep.file.training import SECTIONS, resolve_training
 from raynas.sweep.file.words import SEARCHES, unknown_key
-from raynas.sweep.plan import Retrain, Sweep
-from raynas.sweep.select import NO_BENCHMARK, UNMEASURED
+from raynas.sweep.plan import Sweep
+from raynas.sweep.select import NO_BENCHMARK, UNMEASURED, UNSELECTED
 from raynas.train.recipe import load_recipe
 
 
@@ -45,11 +45,8 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, command: str | None
     problems += wrong
     problems += [*check_sections(config, draft), *check_meaning(draft)]
     problems += check_benchmark(config.benchmark, draft) if config.benchmark else []
-    problems += _retrain_problems(config.retrain, draft) if config.retrain else []
-    if config.select.by == "table" and config.benchmark is None and "benchmark" not in data:
-        problems.append(Problem("select.by", NO_BENCHMARK))
-    if config.select.by == "eig_max" and any(not each.leaves["hessian.every"] for each in draft.settings):
-        problems.append(Problem("select.by", UNMEASURED))
+    problems += _training_problems("retrain", config.retrain.recipe, draft) if config.retrain else []
+    problems += _rule_problems(config, draft, benchmark="benchmark" in data)
     if not any("space" in place for place in (config.base, config.grid, config.zip)):
         problems.append(Problem("space", "is missing: a search space's name (`raynas ls spaces`) or a file"))
     if problems:
@@ -67,12 +64,37 @@ def load_any(path: Path, overrides: Sequence[str] = (), *, command: str | None =
     return resolve_training(data, str(path), problems, command=command)
 
 
-def _retrain_problems(retrain: Retrain, draft: Draft) -> list[Problem]:
-    """Find what would keep the winners from being trained, for a cell that each space may come to."""
+def _rule_problems(config: SweepConfig, draft: Draft, *, benchmark: bool) -> list[Problem]:
+    """Find rules of `select.by` with nothing to choose by; ``benchmark``: whether a table is named."""
+    settings = [setting.leaves for setting in draft.settings]
+    lacking = {
+        "table": NO_BENCHMARK if config.benchmark is None and not benchmark else "",
+        "eig_max": UNMEASURED if not all(leaves["hessian.every"] for leaves in settings) else "",
+        "select_loss": UNSELECTED if not all(leaves.get("data.select") for leaves in settings) else "",
+    }
+    found = [Problem("select.by", why) for rule in config.select.rules if (why := lacking.get(rule))]
+    if "short_training" not in config.select.rules:
+        unused = [key for key in ("recipe", "epochs") if getattr(config.select, key) is not None]
+        return found + [
+            Problem(f"select.{key}", "is for by: short_training, which is not asked for") for key in unused
+        ]
+    if config.strategy == "optuna" and config.select.rule == "short_training":
+        found.append(
+            Problem("select.by", "optuna must know a value when a search ends; put short_training second")
+        )
+    if len({same(nest(leaves).get("data", {})) for leaves in settings}) > 1:
+        found.append(
+            Problem("select.by", "short_training compares cells on one data set; these searches have several")
+        )
+    return found + _training_problems("select", config.select.recipe or "quick", draft)
+
+
+def _training_problems(key: str, name: str, draft: Draft) -> list[Problem]:
+    """Find what would keep cells from being trained by a recipe, for a cell that each space may come to."""
     try:
-        recipe = load_recipe(retrain.recipe)
+        recipe = load_recipe(name)
     except RaynasError as error:
-        return [Problem("retrain.recipe", str(error))]
+        return [Problem(f"{key}.recipe", str(error))]
     found: dict[Problem, None] = {}
     wanted = {same(nest(setting.leaves).get("data", {})): setting.leaves for setting in draft.settings}
     spaces = dict.fromkeys(str(s.leaves["space"]) for s in draft.settings if "space" in s.leaves)
@@ -85,12 +107,12 @@ def _retrain_problems(retrain: Retrain, draft: Draft) -> list[Problem]:
             continue  # told by the checks of the data and of the spaces themselves
         for space in loaded:
             if skeletons.of(space).texts:
-                found[Problem("retrain", f"cells of {space.name} read texts; a training needs images")] = None
+                found[Problem(key, f"cells of {space.name} read texts; a training needs images")] = None
             elif check_data(config.data) == [] and (cell := some_cell(space)) is not None:
                 wrong = [*data_problems(config), *network_problems(config, cell, f"a cell of {space.name}")]
                 for each in wrong:
-                    message = f"{each.path} of {retrain.recipe}: {each.message}"
-                    found[Problem("retrain.recipe", message)] = None
+                    message = f"{each.path} of {name}: {each.message}"
+                    found[Problem(f"{key}.recipe", message)] = None
     return list(found)
 
 

@@ -27,10 +27,12 @@ def data_problems(config: TrainConfig) -> Iterator[Problem]:
         )
         return
     images = limit or count.images
-    held_out = round(images * config.data.valid)
-    if config.data.valid and not 0 < held_out < images:
+    for key, share in (("valid", config.data.valid), ("select", config.data.select)):
+        held_out = round(images * share)
+        if not share or 0 < held_out < images:
+            continue
         yield Problem(
-            "data.valid",
+            f"data.{key}",
             f"leaves one part empty: {held_out} of {images} training images held out, "
             f"{images - held_out} to train on",
         )
@@ -74,7 +76,11 @@ def kind_problems(config: TrainConfig, genotype: Genotype, called: str) -> Itera
     if texts != (config.text is not None):
         other = "one for texts, as quick-text or darts-ptb" if texts else "one for images, as quick"
         yield Problem("train", f"{reads}; got the recipe {config.recipe}, expected {other}")
-    elif config.text and config.text.patience and not (has_parts(config.data) or config.data.valid):
+    elif (
+        config.text
+        and config.text.patience
+        and not (has_parts(config.data) or config.data.valid or config.data.select)
+    ):
         yield Problem(
             "data.valid",
             "averaging begins by the words held out, and none are: data.valid=0.1, or text.patience=null",
