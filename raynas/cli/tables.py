@@ -166,7 +166,7 @@ def print_selection(selection: Selection, careful: Sequence[str] = (), worth: Se
     for trial_id, why in selection.left_out:
         say(f"left out: {trial_id}: {why}")
     if selection.winner is None:
-        say("no winner: no trial finished")
+        say(f"no winner: {selection.over_budget or 'no trial finished'}")
         return
     say(f"winner: {selection.winner.trial.id}, {selection.by} {format_number(selection.winner.value)}")
     for sentence in (*selection.reasons, *worth):

@@ -56,13 +56,21 @@ def winner_of(folder: SweepFolder) -> Genotype:
 def best_of(folder: SweepFolder, top: int) -> list[TrialRecord]:
     """Return the ``top`` best of a sweep's searches, best first; raises `RaynasError` where none finished."""
     sweep = SweepFolder.find(folder.path.parent, folder.name).sweep()
-    ranking = rank(folder.records(), sweep.select, judge_of(sweep.select, folder.lookups)).ranking
-    if not ranking:
-        raise _no_best(folder)
-    return [ranked.trial for ranked in ranking[:top]]
+    selection = rank(folder.records(), sweep.select, judge_of(sweep.select, folder.lookups))
+    if not selection.ranking:
+        raise _no_best(folder, selection.over_budget)
+    return [ranked.trial for ranked in selection.ranking[:top]]
 
 
-def _no_best(folder: SweepFolder) -> RaynasError:
+def _no_best(folder: SweepFolder, over_budget: str = "") -> RaynasError:
+    if over_budget:
+        return RaynasError(
+            f"the sweep {folder.name!r} has no best cell within its budget",
+            got=over_budget,
+            expected="networks within `select: {where: …}` of its file",
+            next_step=f"raynas select {folder.typed}; a sweep with a larger budget, or a space of smaller "
+            "operations",
+        )
     return RaynasError(
         f"the sweep {folder.name!r} has no best cell: no trial finished",
         next_step=f"raynas status {folder.typed}",

@@ -6,7 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeInt, PositiveInt, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    NonNegativeInt,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 from typing_extensions import TypeVar
 
 from raynas.config import MOST_SEED, Frozen, Hint, SearchConfig
@@ -16,6 +26,7 @@ from raynas.spaces.genotype import Genotype
 from raynas.spaces.reading import genotype_from_json
 from raynas.spaces.space import Space
 from raynas.spaces.space_file import sound_space
+from raynas.sweep.where import Where
 from raynas.tables.open import open_table
 from raynas.tables.table import Yardstick
 from raynas.train.config import TrainConfig
@@ -88,6 +99,18 @@ class Select(Frozen):
     top: Annotated[PositiveInt, Hint("top_k k n_best best", "cells", 3)] = Field(
         1, le=MOST_TRIALS, description="how many of the best are named"
     )
+    where: Annotated[
+        Where | None,
+        Hint(
+            "constraints constraint budget budgets small largest", example={"parameters": {"most": 3_500_000}}
+        ),
+    ] = Field(None, description="how large the network of a chosen cell may be; any if left out")
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write `where` only where it is given: what was recorded before there was such a key stays so."""
+        written: dict[str, Any] = handler(self)
+        return written if self.where else {key: value for key, value in written.items() if key != "where"}
 
 
 class Retrain(Frozen):

@@ -7,13 +7,14 @@ gives for the cell of the last epoch, its validation accuracies where it has som
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import correlation, fmean, stdev
 from typing import Any, Protocol
 
 from raynas.errors import RaynasError
 from raynas.spaces.space import Space
+from raynas.sweep.budget import Excess, excess, nothing_fits
 from raynas.sweep.file.resolve import short_hash
 from raynas.sweep.plan import Criterion, Select
 from raynas.sweep.record import VALIDATED, TrialRecord
@@ -48,7 +49,8 @@ class Selection:
 
     ``top`` is the first `Select.top` of the ranking, ``left_out`` holds (trial id, why) of those that were
     not ranked, ``margin`` is the value of the best of the others that compare with the winner, minus
-    the winner's (None where none does): validation losses of two kinds do not.
+    the winner's (None where none does): validation losses of two kinds do not. ``over_budget`` says which of
+    them came nearest, where no network is within the budget.
     """
 
     by: str
@@ -56,6 +58,7 @@ class Selection:
     top: tuple[Ranked, ...]
     reasons: tuple[str, ...]
     left_out: tuple[tuple[str, str], ...]
+    over_budget: str = ""
 
     @property
     def winner(self) -> Ranked | None:
@@ -103,26 +106,34 @@ def judge_of(config: Select, table: Opens | None) -> Yardstick | None:
 def rank(records: Sequence[TrialRecord], config: Select, judge: Yardstick | None = None) -> Selection:
     """Rank finished trials by their value at the last epoch, lowest first; ties go to the earlier trial.
 
-    Trials that did not finish, or whose value is not a finite number, are left out with the reason; so are,
-    where the table selects, cells that it lacks. It is ``judge`` (see `judge_of`), None when it has gone.
+    Trials that did not finish, or whose value is not a finite number, are left out with the reason; so are
+    those whose network is beyond the budget, and, where the table selects, cells that it lacks. It is
+    ``judge`` (see `judge_of`), None when it has gone.
     """
     ranking = []
     left_out = []
+    beyond: dict[str, Excess] = {}
     for record in records:
         value = value_of(record, config.by, judge)
         if value is None:
             left_out.append((record.id, _why_left_out(record, config.by, judge)))
+        elif config.where and (over := excess(record, config.where)):
+            beyond[record.id] = over
+            left_out.append((record.id, over.why))
         else:
             ranking.append(Ranked(record, value))
     # Stable, so that of equals the earlier in the plan comes first, whichever finished first.
     ranking.sort(key=lambda ranked: ranked.value)
     lacking = _LACKING.get(config.by, "a finite loss")
-    reasons = [*_reasons(ranking, config.by, lacking), *_left_out_reason(records, ranking, lacking)]
+    none = nothing_fits(list(beyond.values())) if beyond and not ranking else ""
+    reasons = [none] if none else _reasons(ranking, config.by, lacking)
+    reasons += _left_out_reason(records, ranking, lacking, beyond)
     if config.by == "valid_loss":
         reasons += [*_validated_reasons(ranking), *_agreement(ranking)]
     if ranking:
         reasons.append(_caution(judge) if judge else _CAUTIONS.get(config.by, _OPTIMISTIC))
-    return Selection(config.by, tuple(ranking), tuple(ranking[: config.top]), tuple(reasons), tuple(left_out))
+    top = tuple(ranking[: config.top])
+    return Selection(config.by, tuple(ranking), top, tuple(reasons), tuple(left_out), none)
 
 
 _OPTIMISTIC = (
@@ -266,10 +277,13 @@ def _ranks(values: Sequence[float]) -> list[int]:
     return [bisect_left(ordered, value) + bisect_right(ordered, value) for value in values]
 
 
-def _left_out_reason(records: Sequence[TrialRecord], ranking: Sequence[Ranked], lacking: str) -> list[str]:
+def _left_out_reason(
+    records: Sequence[TrialRecord], ranking: Sequence[Ranked], lacking: str, beyond: Collection[str]
+) -> list[str]:
     ranked = {item.trial.id for item in ranking}
+    without = {True: "beyond the budget", False: f"without {lacking}"}
     counts = Counter(
-        f"without {lacking}" if record.status == "finished" else record.status
+        without[record.id in beyond] if record.status == "finished" else record.status
         for record in records
         if record.id not in ranked
     )

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from raynas.sweep.file.training import SECTIONS, resolve_training
 from raynas.sweep.file.words import SEARCHES, unknown_key
 from raynas.sweep.plan import Retrain, Sweep
 from raynas.sweep.select import NO_BENCHMARK, UNMEASURED
+from raynas.sweep.where import Where
 from raynas.train.recipe import load_recipe
 
 
@@ -46,6 +48,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, command: str | None
     problems += [*check_sections(config, draft), *check_meaning(draft)]
     problems += check_benchmark(config.benchmark, draft) if config.benchmark else []
     problems += _retrain_problems(config.retrain, draft) if config.retrain else []
+    problems += _budget_problems(config.select.where, draft) if config.select.where else []
     if config.select.by == "table" and config.benchmark is None and "benchmark" not in data:
         problems.append(Problem("select.by", NO_BENCHMARK))
     if config.select.by == "eig_max" and any(not each.leaves["hessian.every"] for each in draft.settings):
@@ -92,6 +95,22 @@ def _retrain_problems(retrain: Retrain, draft: Draft) -> list[Problem]:
                     message = f"{each.path} of {retrain.recipe}: {each.message}"
                     found[Problem("retrain.recipe", message)] = None
     return list(found)
+
+
+def _budget_problems(where: Where, draft: Draft) -> list[Problem]:
+    """Find what would keep the networks of a budget from being counted."""
+    if where.recipe is None:
+        return []
+    try:
+        load_recipe(where.recipe)
+    except RaynasError as error:
+        return [Problem("select.where.recipe", str(error))]
+    for name in dict.fromkeys(str(s.leaves["space"]) for s in draft.settings if "space" in s.leaves):
+        with suppress(RaynasError):  # told by the check of the space itself
+            if skeletons.of(load_space(name)).texts:
+                message = f"cells of {name} read texts, and recipes are for images: leave it out"
+                return [Problem("select.where.recipe", message)]
+    return []
 
 
 def _of_trainings(raw: Mapping[str, Any]) -> bool:
