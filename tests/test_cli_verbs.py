@@ -23,7 +23,7 @@ Capture = pytest.CaptureFixture[str]
 VERBS = (
     *("ls", "show", "cp", "check", "search", "sweep", "resume"),
     *("status", "select", "report", "draw", "size", "lookup", "tabulate", "track", "ui"),
-    *("export", "predict", "evaluate"),
+    *("export", "predict", "evaluate", "compare"),
 )
 
 

@@ -142,7 +142,8 @@ def test_examples_of_keys_are_values_that_they_take(tmp_path: Path) -> None:
         if word.key.example is None or {name, word.group} & company or isinstance(word.key.example, dict):
             continue
         values = {name: word.key.example} if word.group in ("", "data", "hessian") else {}
-        values = values or {word.group: {word.last: word.key.example}}
+        for part in [] if values else reversed(name.split(".")):
+            values = {part: values or word.key.example}
         file.write_text(yaml.safe_dump({"space": "tiny", **values}), encoding="utf-8")
         try:
             load_sweep(file)

@@ -201,7 +201,7 @@ def test_html_is_one_file_that_reaches_for_nothing(built: tuple[str, str]) -> No
 def test_markdown_links_to_files_that_are_there(folder: SweepFolder, built: tuple[str, str]) -> None:
     _, markdown = built
     links = re.findall(r"\]\(([^)]*)\)", markdown)
-    assert len(links) == 2 + 4 + 4 + 2 + 1  # cells, curves, mixes, skips, likeness
+    assert len(links) == 2 + 2 + 4 + 4 + 2 + 1  # cells, sizes, curves, mixes, skips, likeness
     assert all((folder.path / link).is_file() for link in links)
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from helpers.cli_folders import raynas
 
-from raynas.cli.verbs.size import _usual as usual_size
 from raynas.errors import RaynasError
 from raynas.nets.size import size_of
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Choice
 from raynas.spaces.reading import genotype_from_text, genotype_to_text
+from raynas.sweep.sizes import _usual as usual_size
 
 S3, SKIP, DIL3, MAX, AVG = "sep_conv_3x3", "skip_connect", "dil_conv_3x3", "max_pool_3x3", "avg_pool_3x3"
 

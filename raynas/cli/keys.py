@@ -132,6 +132,8 @@ def _example(word: Word) -> str:
     value = word.key.example if word.key.example is not None else word.defaults.get("default")
     *groups, last = word.name.split(".")
     inner = value if isinstance(value, Mapping) and last in value else {last: value}
+    for group in reversed(groups[1:]):
+        inner = {group: inner}
     return f"{groups[0]}: {_flow(inner)}" if groups else f"{last}: {_flow(value)}"
 
 

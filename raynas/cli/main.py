@@ -13,6 +13,7 @@ import typer
 
 from raynas.cli.options import INTERRUPTED, TERMINATED, Settings
 from raynas.cli.verbs import (
+    compare,
     evaluate,
     export,
     files,
@@ -46,6 +47,7 @@ _VERBS: dict[str, dict[str, Callable[..., None]]] = {
         "status": results.status,
         "select": results.select,
         "report": results.report,
+        "compare": compare.compare,
         "draw": results.draw,
         "size": size.size,
         "lookup": lookup.lookup,

@@ -166,7 +166,8 @@ def print_selection(selection: Selection, careful: Sequence[str] = (), worth: Se
     for trial_id, why in selection.left_out:
         say(f"left out: {trial_id}: {why}")
     if selection.winner is None:
-        say(f"no winner: {selection.reasons[0]}" if selection.left_out else "no winner: no trial finished")
+        why = selection.over_budget or (selection.reasons[0] if selection.left_out else "no trial finished")
+        say(f"no winner: {why}")
         _print_choices(selection)
         return
     say(f"winner: {selection.winner.trial.id}, {selection.by} {format_number(selection.winner.value)}")

@@ -9,6 +9,7 @@ from raynas.report import facts as f
 from raynas.report import figures, pictures, text
 from raynas.report.draw import draw_cell, write_cells
 from raynas.report.facts import Facts
+from raynas.report.front import Front, front_of
 from raynas.report.page import render, write_pictures
 from raynas.report.pictures import Likeness, Multiple, Picture
 from raynas.report.remarks import remarks
@@ -54,6 +55,7 @@ def build_report(folder: SweepFolder, benchmark: Benchmark | None = None) -> tup
     _add_what_follows(content, facts, folder)
     content["trust"] = worth_of(folder, facts)
     content["stability"] = stability_of(facts)
+    content["front"] = front_of(facts)
     if folder.lookups is not None:
         folder.lookups.save()
     write_atomic(folder.path / "selection.json", _json(facts.selection.to_json()))
@@ -264,6 +266,8 @@ def _all_pictures(content: dict[str, Any]) -> list[Picture]:
     likeness: Likeness | None = content["likeness"]
     worth: Worth = content["trust"]
     found += [picture for bench in worth.benches if bench.curve for picture in bench.curve.panels]
+    front: Front = content["front"]
+    found += front.picture.panels if front.picture else ()
     return [*found, likeness.picture] if likeness and likeness.picture else found
 
 

@@ -58,6 +58,7 @@ class Facts:
     ``unplanned`` counts trials whose values are not suggested yet. ``as_of`` is the time of the last event
     in unix seconds. ``space`` is None when trials use several spaces. ``yardstick`` is the column of the
     table that the cells are looked up in, or None; ``no_yardstick`` then says why, if one was named.
+    ``judge`` is the column that selects, where a table does.
     """
 
     sweep: Sweep
@@ -72,6 +73,7 @@ class Facts:
     logs: frozenset[str]
     yardstick: Yardstick | None = None
     no_yardstick: str = ""
+    judge: Yardstick | None = None
 
     @cached_property
     def methods(self) -> tuple[str, ...]:
@@ -168,6 +170,7 @@ def gather(folder: SweepFolder, benchmark: Benchmark | None = None) -> Facts:
         logs=frozenset(trial.id for trial in trials if trial.log.is_file()),
         yardstick=yardstick,
         no_yardstick=no_yardstick,
+        judge=judge,
     )
 
 

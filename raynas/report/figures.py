@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, NullFormatter, ScalarFormatter
 
 from raynas.report.curves import Band, Curve, Frame
 from raynas.report.draw import style_of
@@ -183,6 +183,36 @@ def choice_panel(name: str, curves: Sequence[Curve], band: Band | None, label: s
             axis.xaxis.set_minor_formatter(NullFormatter())
             axis.set_xlabel(title)
         axes.set_ylabel(label)
+        axes.yaxis.set_major_formatter(_plain_numbers())
+        return _svg(figure)
+
+
+def front_panel(
+    name: str,
+    points: Sequence[tuple[float, float, str]],
+    steps: Sequence[tuple[float, float]],
+    chosen: tuple[float, float] | None,
+    labels: tuple[str, str],
+    limit: float | None,
+) -> str:
+    """Draw points (x, y, colour) of which the lowest on both axes are best, joined by ``steps``.
+
+    A ring marks the ``chosen`` one, an upright line the ``limit`` of x.
+    """
+    with _panel(name, WIDTHS[2], 2.6) as (figure, axes):
+        if len(steps) > 1:
+            x, y = zip(*steps, strict=True)
+            axes.plot(x, y, drawstyle="steps-post", color=_colour("ink"), lw=1.1)
+        for x_of, y_of, colour in points:
+            axes.plot(x_of, y_of, "o", ms=5, color=_colour(colour), alpha=0.85)
+        if chosen is not None:
+            axes.plot(*chosen, "o", ms=10, mfc="none", mec=_colour("s0"), mew=1.6, clip_on=False)
+        if limit is not None:
+            axes.axvline(limit, color=_colour("s1"), lw=1.1, ls=_DASHES[1])
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+        axes.xaxis.set_major_formatter(EngFormatter())
         axes.yaxis.set_major_formatter(_plain_numbers())
         return _svg(figure)
 

@@ -59,11 +59,20 @@ def best_of(folder: SweepFolder, top: int) -> list[TrialRecord]:
     selection = rank(folder.records(), sweep.select, judge_of(sweep.select, folder.lookups))
     if not selection.ranking:
         finished = any(record.status == "finished" for record in folder.records())
-        raise _no_best(folder, selection.reasons[0] if finished else "no trial finished")
+        why = selection.reasons[0] if finished else "no trial finished"
+        raise _no_best(folder, why, selection.over_budget)
     return [ranked.trial for ranked in selection.ranking[:top]]
 
 
-def _no_best(folder: SweepFolder, why: str = "no trial finished") -> RaynasError:
+def _no_best(folder: SweepFolder, why: str = "no trial finished", over_budget: str = "") -> RaynasError:
+    if over_budget:
+        return RaynasError(
+            f"the sweep {folder.name!r} has no best cell within its budget",
+            got=over_budget,
+            expected="networks within `select: {where: …}` of its file",
+            next_step=f"raynas select {folder.typed}; a sweep with a larger budget, or a space of smaller "
+            "operations",
+        )
     return RaynasError(
         f"the sweep {folder.name!r} has no best cell: {why}",
         next_step=f"raynas status {folder.typed}",

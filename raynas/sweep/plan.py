@@ -26,6 +26,7 @@ from raynas.spaces.genotype import Genotype
 from raynas.spaces.reading import genotype_from_json
 from raynas.spaces.space import Space
 from raynas.spaces.space_file import sound_space
+from raynas.sweep.where import Where
 from raynas.tables.open import open_table
 from raynas.tables.table import Yardstick
 from raynas.train.config import TrainConfig
@@ -108,6 +109,12 @@ class Select(Frozen):
     top: Annotated[PositiveInt, Hint("top_k k n_best best", "cells", 3)] = Field(
         1, le=MOST_TRIALS, description="how many of the best are named"
     )
+    where: Annotated[
+        Where | None,
+        Hint(
+            "constraints constraint budget budgets small largest", example={"parameters": {"most": 3_500_000}}
+        ),
+    ] = Field(None, description="how large the network of a chosen cell may be; any if left out")
     recipe: Annotated[
         str | None, Hint("short_recipe", example={"by": "short_training", "recipe": "quick"})
     ] = Field(None, description="how `short_training` trains (`raynas ls recipes`), or a file; quick")
@@ -134,7 +141,7 @@ class Select(Frozen):
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Write what `short_training` needs only where it is given: recorded sweeps have no such keys."""
+        """Write newer keys only where they are given: sweeps that were recorded before have none."""
         return {key: value for key, value in handler(self).items() if value is not None}
 
 

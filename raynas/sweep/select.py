@@ -7,13 +7,14 @@ gives for the cell of the last epoch, its validation accuracies where it has som
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import correlation, fmean, stdev
 from typing import Any, Protocol
 
 from raynas.errors import RaynasError
 from raynas.spaces.space import Space
+from raynas.sweep.budget import Excess, excess, nothing_fits
 from raynas.sweep.file.resolve import short_hash
 from raynas.sweep.plan import Criterion, Select
 from raynas.sweep.record import VALIDATED, TrialRecord
@@ -79,7 +80,8 @@ class Selection:
     ``top`` is the first `Select.top` of the ranking, ``left_out`` holds (trial id, why) of those that were
     not ranked, ``margin`` is the value of the best of the others that compare with the winner, minus
     the winner's (None where none does): validation losses of two kinds do not. ``choices`` has a line for
-    each rule where several were asked for.
+    each rule where several were asked for, ``over_budget`` says which network came nearest, where none is
+    within the budget.
     """
 
     by: str
@@ -88,6 +90,7 @@ class Selection:
     reasons: tuple[str, ...]
     left_out: tuple[tuple[str, str], ...]
     choices: tuple[RuleChoice, ...] = ()
+    over_budget: str = ""
 
     @property
     def disagreement(self) -> str:
@@ -152,23 +155,30 @@ def judge_of(config: Select, table: Opens | None) -> Yardstick | None:
 def rank(records: Sequence[TrialRecord], config: Select, judge: Yardstick | None = None) -> Selection:
     """Rank finished trials by their value at the last epoch, lowest first; ties go to the earlier trial.
 
-    Trials that did not finish, or whose value is not a finite number, are left out with the reason; so are,
-    where the table selects, cells that it lacks. It is ``judge`` (see `judge_of`), None when it has gone. Of
-    several rules the first ranks; what each would choose is in the selection's ``choices``.
+    Trials that did not finish, or whose value is not a finite number, are left out with the reason; so are
+    those whose network is beyond the budget, and, where the table selects, cells that it lacks. It is
+    ``judge`` (see `judge_of`), None when it has gone. Of several rules the first ranks; what each would
+    choose is in the selection's ``choices``.
     """
     by = config.rule
     ranking = []
     left_out = []
+    beyond: dict[str, Excess] = {}
     for record in records:
         value = value_of(record, by, judge)
         if value is None:
             left_out.append((record.id, _why_left_out(record, by, judge)))
+        elif config.where and (over := excess(record, config.where)):
+            beyond[record.id] = over
+            left_out.append((record.id, over.why))
         else:
             ranking.append(Ranked(record, value))
     # Stable, so that of equals the earlier in the plan comes first, whichever finished first.
     ranking.sort(key=lambda ranked: ranked.value)
     lacking = _LACKING.get(by, "a finite loss")
-    reasons = [*_reasons(ranking, by, lacking), *_left_out_reason(records, ranking, lacking)]
+    none = nothing_fits(list(beyond.values())) if beyond and not ranking else ""
+    reasons = [none] if none else _reasons(ranking, by, lacking)
+    reasons += _left_out_reason(records, ranking, lacking, beyond)
     if by in OF_KINDS:
         reasons += [*_validated_reasons(ranking), *_agreement(ranking)]
     if ranking:
@@ -176,7 +186,7 @@ def rank(records: Sequence[TrialRecord], config: Select, judge: Yardstick | None
         reasons.append(_caution(table) if table else _CAUTIONS.get(by) or _of_part(ranking, by))
     top = tuple(ranking[: config.top])
     choices = _choices(records, config, judge, ranking)
-    return Selection(by, tuple(ranking), top, tuple(reasons), tuple(left_out), choices)
+    return Selection(by, tuple(ranking), top, tuple(reasons), tuple(left_out), choices, none)
 
 
 def _choices(
@@ -186,7 +196,7 @@ def _choices(
     first = ranking[0].trial.id if ranking else None
     found = []
     for rule in config.rules if len(config.rules) > 1 else ():
-        its = rank(records, Select(by=rule), judge)
+        its = rank(records, Select(by=rule, where=config.where), judge)
         places = {ranked.trial.id: place for place, ranked in enumerate(its.ranking, start=1)}
         found.append(RuleChoice(rule, its.winner, len(its.ranking), places.get(first or "")))
     return tuple(found)
@@ -350,10 +360,13 @@ def _ranks(values: Sequence[float]) -> list[int]:
     return [bisect_left(ordered, value) + bisect_right(ordered, value) for value in values]
 
 
-def _left_out_reason(records: Sequence[TrialRecord], ranking: Sequence[Ranked], lacking: str) -> list[str]:
+def _left_out_reason(
+    records: Sequence[TrialRecord], ranking: Sequence[Ranked], lacking: str, beyond: Collection[str]
+) -> list[str]:
     ranked = {item.trial.id for item in ranking}
+    without = {True: "beyond the budget", False: f"without {lacking}"}
     counts = Counter(
-        f"without {lacking}" if record.status == "finished" else record.status
+        without[record.id in beyond] if record.status == "finished" else record.status
         for record in records
         if record.id not in ranked
     )

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from raynas.sweep.file.training import SECTIONS, resolve_training
 from raynas.sweep.file.words import SEARCHES, unknown_key
 from raynas.sweep.plan import Sweep
 from raynas.sweep.select import NO_BENCHMARK, UNMEASURED, UNSELECTED
+from raynas.sweep.where import Where
 from raynas.train.recipe import load_recipe
 
 
@@ -47,6 +49,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, command: str | None
     problems += check_benchmark(config.benchmark, draft) if config.benchmark else []
     problems += _training_problems("retrain", config.retrain.recipe, draft) if config.retrain else []
     problems += _rule_problems(config, draft, benchmark="benchmark" in data)
+    problems += _budget_problems(config.select.where, draft) if config.select.where else []
     if not any("space" in place for place in (config.base, config.grid, config.zip)):
         problems.append(Problem("space", "is missing: a search space's name (`raynas ls spaces`) or a file"))
     if problems:
@@ -114,6 +117,22 @@ def _training_problems(key: str, name: str, draft: Draft) -> list[Problem]:
                     message = f"{each.path} of {name}: {each.message}"
                     found[Problem(f"{key}.recipe", message)] = None
     return list(found)
+
+
+def _budget_problems(where: Where, draft: Draft) -> list[Problem]:
+    """Find what would keep the networks of a budget from being counted."""
+    if where.recipe is None:
+        return []
+    try:
+        load_recipe(where.recipe)
+    except RaynasError as error:
+        return [Problem("select.where.recipe", str(error))]
+    for name in dict.fromkeys(str(s.leaves["space"]) for s in draft.settings if "space" in s.leaves):
+        with suppress(RaynasError):  # told by the check of the space itself
+            if skeletons.of(load_space(name)).texts:
+                message = f"cells of {name} read texts, and recipes are for images: leave it out"
+                return [Problem("select.where.recipe", message)]
+    return []
 
 
 def _of_trainings(raw: Mapping[str, Any]) -> bool:

@@ -17,11 +17,12 @@ from pathlib import PurePath
 from typing import Any
 
 from raynas.config import SearchConfig
+from raynas.spaces.library import locate, names
 from raynas.sweep.file.axes import Combination, Draft, paired_draws
 from raynas.sweep.file.keys import LEAVES, all_leaves, defaults, nest
 from raynas.sweep.file.shell import SweepConfig
 from raynas.sweep.identity import records_of
-from raynas.sweep.plan import Sweep, Trial
+from raynas.sweep.plan import Retrain, Select, Sweep, Trial
 
 PACKAGES = ("raynas", "torch", "torchvision", "ray", "optuna", "mlflow")
 
@@ -59,7 +60,7 @@ def resolve_sweep(config: SweepConfig, draft: Draft, command: str) -> Sweep:
         samples=config.samples,
         sample=draft.sample,
         resources=config.resources,
-        select=config.select,
+        select=_counted_for(config.select, config.retrain),
         track=config.track,
         resolved=_echo(config, draft),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -72,6 +73,18 @@ def resolve_sweep(config: SweepConfig, draft: Draft, command: str) -> Sweep:
         control=config.control,
         methods=records_of((each.leaves["method"], each.leaves["space"]) for each in settings),
     )
+
+
+def _counted_for(select: Select, retrain: Retrain | None) -> Select:
+    """Return a rule whose budget says by which recipe networks are counted: the one that trains them."""
+    if (where := select.where) is None:
+        return select
+    recipe = where.recipe or (retrain.recipe if retrain else None)
+    if recipe is None:
+        return select
+    if recipe not in names("recipes"):
+        recipe = str(locate("recipes", recipe).absolute())
+    return select.model_copy(update={"where": where.model_copy(update={"recipe": recipe})})
 
 
 def brought_by_methods(found: Sweep) -> dict[str, dict[str, list[str]]]:
@@ -129,7 +142,7 @@ def _echo(config: SweepConfig, draft: Draft) -> dict[str, Any]:
         **{key: value for key, value in fields.items() if value not in ({}, None)},
         "strategy": config.strategy,
         "resources": config.resources.model_dump(mode="json"),
-        "select": config.select.model_dump(mode="json"),
+        "select": _counted_for(config.select, config.retrain).model_dump(mode="json"),
         "track": config.track.model_dump(mode="json"),
         **({"benchmark": config.benchmark.model_dump(mode="json")} if config.benchmark else {}),
         **({"retrain": config.retrain.model_dump(mode="json")} if config.retrain else {}),
