@@ -43,6 +43,8 @@ def quick(name):
     if name in ("r-darts-es", "r-darts-ada"):
         stop = {"use": "eigenvalue-growth", "window": 1, "delta": 1, "after": 0}
         return {"base": name, "stop": {**stop, "then": "regularise" if name == "r-darts-ada" else None}}
+    if name == "rsps":
+        return {"base": name, "stages": {"use": "rank-in-rounds", "samples": 3, "batches": 1, "finalists": 2}}
     if "pt" not in name.split("-"):
         return name
     return {"base": name, "stages": {"use": "perturb-and-project", "interval": 1}}

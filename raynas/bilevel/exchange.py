@@ -110,6 +110,13 @@ class Stage:
     rate: float | None = None
 
 
+class Window(NamedTuple):
+    """Some batches of the validation half in a row: from which, and how many."""
+
+    first: int
+    size: int
+
+
 class Sample(NamedTuple):
     """What untrained networks are measured on: which draw of weights, how many images and crops."""
 

@@ -39,6 +39,7 @@ from raynas.bilevel.exchange import (
     Score,
     Stage,
     Tables,
+    Window,
 )
 from raynas.bilevel.layout import Layout
 from raynas.bilevel.part import ModifierTraits, Part, RelaxationTraits, SamplerTraits, StoreTraits
@@ -252,10 +253,18 @@ class Schedule(Part):
 
 
 class Looks(Protocol):
-    """What a stage controller may look at; none of it changes anything."""
+    """What a stage controller may look at; none of it changes anything.
 
-    def score(self, draw: Draw) -> tuple[Tensor, Tensor]:
-        """Each lane's loss and accuracy on the validation half under given weights, [lanes] each."""
+    ``steps`` is how many batches have trained the weights so far.
+    """
+
+    @property
+    def steps(self) -> int: ...
+    def score(self, draw: Draw, part: Window | None = None) -> tuple[Tensor, Tensor]:
+        """Each lane's loss and accuracy on the validation half under given weights, [lanes] each.
+
+        With ``part`` on these batches of it alone, the same for all.
+        """
 
     def trainability(self, draw: Draw, sample: Sample) -> tuple[Tensor, Tensor]:
         """An untrained network's kernel condition number and linear regions, [lanes] each.

@@ -56,7 +56,7 @@ class EveryEdge(Derivation):
     def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
         """The draws must not have chosen edges already."""
         if method.sampler.keeps_edges:
-            yield "projection has already chosen the edges: derive by strongest"
+            yield f"{method.sampler.use} has already chosen the edges: derive by strongest"
 
 
 def _every(space: Space, cell: Cell, table: _Lists) -> list[Choice]:

@@ -72,8 +72,8 @@ def front_of(facts: Facts) -> Front:
 
 def _label(facts: Facts) -> str:
     """Name what the rule ranks by, with its unit."""
-    by = facts.sweep.select.by
-    return RULE_NAMES[by] + {"table": " / %", "eig_max": ""}.get(by, " / nats")
+    by = facts.sweep.select.rule
+    return RULE_NAMES[by] + {"table": " / %", "eig_max": "", "short_training": ""}.get(by, " / nats")
 
 
 def _mark(facts: Facts, each: _Counted) -> str:
@@ -99,7 +99,7 @@ def _counted(facts: Facts) -> list[_Counted]:
     values = {each.trial.id: each.value for each in facts.selection.ranking}
     found = []
     for record in candidates:
-        value = values.get(record.id, value_of(record, facts.sweep.select.by, facts.judge))
+        value = values.get(record.id, value_of(record, facts.sweep.select.rule, facts.judge))
         try:
             size = size_of_search(record, recipe)
         except RaynasError:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from raynas.bilevel.bilevel import Bilevel, accuracy, cross_entropy
 from raynas.bilevel.dice import Dice
-from raynas.bilevel.exchange import Draw, Sample
+from raynas.bilevel.exchange import Draw, Sample, Window
 from raynas.bilevel.hessian import curvature, diagonal, shift_free_basis
 from raynas.bilevel.records import Curvature
 from raynas.bilevel.sketches import SIDE, Sketches
@@ -133,9 +134,14 @@ class Evaluator:
         finally:
             policy.dice = dice
 
-    def look(self, draw: Draw, statistics: Statistics, purpose: str, epoch: int) -> list[Pair]:
-        """Pass over the validation half, not augmented; return each lane's mean loss and accuracy."""
-        return self._pass(lambda: draw, statistics, purpose, epoch, self.feeds)
+    def look(
+        self, draw: Draw, statistics: Statistics, purpose: str, epoch: int, part: Window | None = None
+    ) -> list[Pair]:
+        """Pass over the validation half, not augmented; return each lane's mean loss and accuracy.
+
+        With ``part`` only over these of its batches, in which all lanes and draws see the same images.
+        """
+        return self._pass(lambda: draw, statistics, purpose, epoch, self.feeds, part=part)
 
     def alone(self, cells: Sequence[Genotype | None], purpose: str, epoch: int) -> list[Pair]:
         """Return mean loss and accuracy of each lane's cell alone, with the lane's weights.
@@ -162,6 +168,7 @@ class Evaluator:
         epoch: int,
         feeds: Feeds,
         least: int = 1,
+        part: Window | None = None,
     ) -> list[Pair]:
         """Look with a ``draw`` for each batch, in as many passes as it takes for ``least`` batches."""
         problem = self.problem
@@ -170,7 +177,7 @@ class Evaluator:
         count = drawn = 0
         with self._noise(purpose, epoch):
             while drawn < least:
-                for batch in feeds.plain(self._batch(feeds.count)):
+                for batch in self._batches(feeds, part):
                     logits = problem.forward(batch, draw(), statistics)
                     both = torch.stack([cross_entropy(logits, batch.labels), accuracy(logits, batch.labels)])
                     # By images, not by batches: the last batch may be smaller.
@@ -178,6 +185,15 @@ class Evaluator:
                     count += batch.labels[0].numel()
                     drawn += 1
         return pairs(totals / count)
+
+    def _batches(self, feeds: Feeds, part: Window | None) -> Iterator[Batch]:
+        """Yield the batches in order: all, or ``part`` of them, moved back to fit."""
+        size = self._batch(feeds.count)
+        batches = feeds.plain(size)
+        if part is None:
+            return batches
+        first = max(min(part.first, -(-feeds.count // size) - part.size), 0)
+        return islice(batches, first, first + part.size)
 
     def _batch(self, count: int) -> int:
         """Return the nearest size of batches, smaller ones first, that leaves none of ``count`` images alone.
@@ -265,10 +281,11 @@ class Looker:
 
     evaluator: Evaluator
     epoch: int
+    steps: int = 0
 
-    def score(self, draw: Draw) -> tuple[Tensor, Tensor]:
-        """Return each lane's loss and accuracy on the validation half, [lanes] each."""
-        found = self.evaluator.look(draw, Statistics.BATCH, "score", self.epoch)
+    def score(self, draw: Draw, part: Window | None = None) -> tuple[Tensor, Tensor]:
+        """Return each lane's loss and accuracy on the validation half or ``part`` of it, [lanes] each."""
+        found = self.evaluator.look(draw, Statistics.BATCH, "score", self.epoch, part)
         losses, right = torch.tensor(found, dtype=torch.float64).T
         return losses, right
 

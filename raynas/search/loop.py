@@ -94,7 +94,7 @@ class Pack(Searches):
         if self.stages[progress.stage].rate is not None and not progress.stage_epoch:
             self.trainer.forget_momentum()
         if self.method.stages is not None:
-            looks = Looker(self.evaluator, self.epoch)
+            looks = Looker(self.evaluator, self.epoch, self.epoch * self.train.steps_per_epoch)
             alive = self.method.stages(self.problem.policy, self.history, looks)
             if alive is not None:
                 self.problem.policy.prune(alive)

@@ -10,7 +10,7 @@ from raynas.data.batch import Batch
 from raynas.nets.ops.lanes import Statistics
 from raynas.search.streams import stream
 
-CELLS = {"gdas", "gdas-st", "snas", "dsnas", "parsec", "data", "proxyless", "asng-nas", "nasp"}
+CELLS = {"gdas", "gdas-st", "snas", "dsnas", "parsec", "data", "proxyless", "asng-nas", "nasp"} | {"rsps"}
 """Methods that train single cells (or nearly single ones): the mean over drawn cells is validated."""
 
 NOISY = {"drnas", "drnas-progressive", "darts-noise", "sdarts-rs", "sdarts-adv"}

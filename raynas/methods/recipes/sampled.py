@@ -8,9 +8,19 @@ from raynas.parts.objectives import Importance, Natural
 from raynas.parts.penalties import SampleDistance
 from raynas.parts.relaxations import DirichletMean, ReluShare, Scales
 from raynas.parts.rules import AdamRule, Adaptive, Clamp, ClipNorm, KeepMass, SgdRule
-from raynas.parts.samplers import Categorical, Dirichlet, Gaussian, Gumbel, Mean, Pair, Projection
+from raynas.parts.samplers import (
+    Categorical,
+    Dirichlet,
+    Gaussian,
+    Gumbel,
+    Mean,
+    Pair,
+    Projection,
+    UniformPaths,
+)
 from raynas.parts.schedules import Linear, TwoPhases
 from raynas.parts.stages.base import FixEarly
+from raynas.parts.stages.sample_and_rank import RankInRounds
 from raynas.parts.stops import Converged
 from raynas.parts.stores import Generator, Table
 
@@ -218,4 +228,19 @@ NASP = DARTS.with_(
     sampler=Projection(),
     weight_sampler=Projection(execute="chosen"),
     updater=AdamRule(after=(Clamp(0, 1),)),
+)
+
+RSPS = DARTS.with_(
+    "rsps",
+    "RSPS: random search with shared weights: uniform paths train them, then random cells are ranked",
+    "Li, Talwalkar 2019, and its code (liamcli/randomNAS_release 6513a0a), which draws `none` too while the "
+    "weights train. Not taken over: its batches roll on from cell to cell, so that part of its ranking is "
+    "that of the batches (here all cells of a round see the same ones); running statistics, which were "
+    "gathered over other cells (here each batch's own); that its ranking knows `none`, which no cell of the "
+    "DARTS space may have. Until the ranking, in the last epoch, the derived cell means nothing",
+    store=Table(spread=0.0),
+    sampler=UniformPaths(),
+    estimator=None,
+    stages=RankInRounds(),
+    defaults={"epochs": 100, "clip": 0.25},
 )
