@@ -10,10 +10,10 @@ from raynas.bilevel.dice import Dice
 from raynas.data.batch import Batch
 from raynas.methods import resolve
 from raynas.nets.supernet import Supernet
+from raynas.parts.cell_samplers import Pair
 from raynas.parts.cost import Cost
 from raynas.parts.relaxations import Scales
 from raynas.parts.rules import AdamRule, ClipEach, KeepMass, Proximal
-from raynas.parts.samplers import Pair
 from raynas.parts.stores import Table
 from raynas.spaces.library import load_space
 

@@ -13,10 +13,10 @@ from raynas.bilevel.exchange import Draw
 from raynas.data.batch import Batch
 from raynas.nets.ops.flat import flatten
 from raynas.nets.ops.lanes import Statistics
+from raynas.parts.cell_samplers import Categorical
 from raynas.parts.objectives import Importance, Natural, OneDraw, Outcome, Reinforce, log_probability
 from raynas.parts.penalties import Anchor, SampleDistance, ZeroOne
 from raynas.parts.relaxations import DirichletMean, Scales, Sigmoid
-from raynas.parts.samplers import Categorical
 from raynas.parts.stores import Table
 
 COSTS = torch.tensor([1.0, 2.0, -0.5], dtype=torch.float64)

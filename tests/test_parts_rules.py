@@ -7,9 +7,9 @@ import pytest
 import torch
 from helpers.policies import make_policy, randomly, small_space
 
+from raynas.parts.cell_samplers import Categorical, Pair
 from raynas.parts.relaxations import Scales
 from raynas.parts.rules import AdamRule, Adaptive, Clamp, ClipNorm, KeepMass, Proximal, SgdRule
-from raynas.parts.samplers import Categorical, Pair
 from raynas.parts.stores import Table
 
 RULES = [AdamRule(), AdamRule((0.0, 0.999), (ClipNorm(),), (Clamp(),)), SgdRule(), Proximal()]

@@ -6,18 +6,11 @@ from helpers.policies import make_policy, randomly, small_space
 from torch.autograd import grad
 
 from raynas.bilevel.exchange import Draw
+from raynas.parts.cell_samplers import Categorical, Pair, Projection
 from raynas.parts.modifiers import EdgeNormalisation
 from raynas.parts.perturbations import Attack, UniformNoise, project
 from raynas.parts.relaxations import DirichletMean, ReluShare, Scales
-from raynas.parts.samplers import (
-    Categorical,
-    Dirichlet,
-    Gaussian,
-    Gumbel,
-    Mean,
-    Pair,
-    Projection,
-)
+from raynas.parts.samplers import Dirichlet, Gaussian, Gumbel, Mean
 from raynas.spaces import skeletons
 from raynas.spaces.library import names
 

@@ -3,6 +3,7 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from raynas.parts.cell_samplers import Categorical
 from raynas.parts.cost import Cost
 from raynas.parts.modifiers import DropPath, PartialChannels, SkipDropout
 from raynas.parts.objectives import Importance, Reinforce
@@ -10,7 +11,7 @@ from raynas.parts.penalties import ZeroOne
 from raynas.parts.perturbations import Attack, UniformNoise
 from raynas.parts.relaxations import Softmax
 from raynas.parts.rules import AdamRule, Adaptive, Clamp, ClipNorm, KeepMass, Proximal
-from raynas.parts.samplers import Categorical, Gaussian, Gumbel, Mean
+from raynas.parts.samplers import Gaussian, Gumbel, Mean
 from raynas.parts.schedules import BoldDriver, Exponential, Linear, PhasedDropout, PowerCosine
 from raynas.parts.stages.base import DropWeak, FixEarly
 from raynas.parts.stages.deepen_widen import Deepen

@@ -12,8 +12,8 @@ from raynas.data.batch import Batch
 from raynas.nets.ops.flat import flatten
 from raynas.nets.ops.lanes import Statistics
 from raynas.nets.supernet import Supernet
+from raynas.parts.cell_samplers import Categorical, Pair
 from raynas.parts.perturbations import Attack, UniformNoise
-from raynas.parts.samplers import Categorical, Pair
 from raynas.parts.stages.base import DropWeak
 from raynas.spaces.library import load_space
 

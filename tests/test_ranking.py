@@ -9,7 +9,7 @@ from raynas.bilevel.exchange import Window
 from raynas.bilevel.progress import Progress
 from raynas.methods import reasons, resolve
 from raynas.nets.ops.lanes import Statistics
-from raynas.parts.samplers import UniformPaths
+from raynas.parts.cell_samplers import UniformPaths
 from raynas.parts.stages.sample_and_rank import RankInRounds, SampleAndRank
 from raynas.search.loop import Pack, Search
 from raynas.spaces import skeletons

@@ -1,6 +1,7 @@
 """Methods that draw what a step computes or weighs: operations, weights of a mixture, or noise on logits."""
 
 from raynas.methods.recipes.mixtures import DARTS
+from raynas.parts.cell_samplers import Categorical, Pair, Projection, UniformPaths
 from raynas.parts.cost import Cost, ResourceCost
 from raynas.parts.derivations import EveryEdge
 from raynas.parts.modifiers import DropPath
@@ -8,16 +9,7 @@ from raynas.parts.objectives import Importance, Natural
 from raynas.parts.penalties import SampleDistance
 from raynas.parts.relaxations import DirichletMean, ReluShare, Scales
 from raynas.parts.rules import AdamRule, Adaptive, Clamp, ClipNorm, KeepMass, SgdRule
-from raynas.parts.samplers import (
-    Categorical,
-    Dirichlet,
-    Gaussian,
-    Gumbel,
-    Mean,
-    Pair,
-    Projection,
-    UniformPaths,
-)
+from raynas.parts.samplers import Dirichlet, Gaussian, Gumbel, Mean
 from raynas.parts.schedules import Linear, TwoPhases
 from raynas.parts.stages.base import FixEarly
 from raynas.parts.stages.sample_and_rank import RankInRounds
