@@ -29,6 +29,7 @@ from torch import Tensor
 
 from raynas.bilevel.exchange import (
     AttackedLoss,
+    BatchSpan,
     Costs,
     Draw,
     Generators,
@@ -39,7 +40,6 @@ from raynas.bilevel.exchange import (
     Score,
     Stage,
     Tables,
-    Window,
 )
 from raynas.bilevel.layout import Layout
 from raynas.bilevel.part import ModifierTraits, Part, RelaxationTraits, SamplerTraits, StoreTraits
@@ -260,7 +260,7 @@ class Looks(Protocol):
 
     @property
     def steps(self) -> int: ...
-    def score(self, draw: Draw, part: Window | None = None) -> tuple[Tensor, Tensor]:
+    def score(self, draw: Draw, part: BatchSpan | None = None) -> tuple[Tensor, Tensor]:
         """Each lane's loss and accuracy on the validation half under given weights, [lanes] each.
 
         With ``part`` on these batches of it alone, the same for all.
