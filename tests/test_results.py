@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import pytest
 from helpers.cli_folders import IDS, make_sweep, play, raynas
 from helpers.simulated_sweep import EPOCHS, LAST, simulate
@@ -22,9 +22,9 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def no_window() -> Iterator[None]:
-    mpl.use("Agg")
+    plt.switch_backend("Agg")
     yield
-    mpl.pyplot.close("all")
+    plt.close("all")
 
 
 @pytest.fixture(scope="module")

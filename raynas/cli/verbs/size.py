@@ -84,7 +84,7 @@ def _searched(cell: str, runs: Path) -> dict[str, int]:
     record = best_of(folder, 1)[0]
     told = ((record.start or {}).get("data") or {}).get("classes")
     found = {"classes": told} if isinstance(told, int) and told > 0 else {}
-    if (shape := image_shape(record.config.data)) is not None:
+    if (shape := image_shape(folder.places.of(record.config.data))) is not None:
         found |= {"colours": shape[0], "image": max(shape[1:])}
     return found
 
