@@ -115,6 +115,8 @@ def test_every_spelling_of_the_splits_is_known(tmp_path, train):
     assert says(config) == (
         "folder: 4 training images in 2 classes, 2 test images that a search does not look at; not used: val/"
     )
+    limited = says(config.model_copy(update={"limit": 2}), trained=True)
+    assert limited.startswith("folder: 2 of 4 training images in 2 classes, 2 test images that are looked at")
     assert load_data(config).classes == 2
 
 

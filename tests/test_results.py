@@ -6,11 +6,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import pytest
 from helpers.cli_folders import IDS, make_sweep, play, raynas
 from helpers.simulated_sweep import EPOCHS, LAST, simulate
-from matplotlib import pyplot
 
 import raynas as front
 from raynas import RaynasError, load
@@ -23,9 +22,9 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def no_window() -> Iterator[None]:
-    mpl.use("Agg")
+    plt.switch_backend("Agg")
     yield
-    pyplot.close("all")
+    plt.close("all")
 
 
 @pytest.fixture(scope="module")
@@ -127,18 +126,16 @@ def test_a_figure_goes_into_given_axes(results: Results) -> None:
 def test_a_figure_that_fails_is_not_left_open(
     name: str, drawn: str, results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from matplotlib import pyplot
-
     from raynas.report import figures
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(figures, drawn, fail)
-    before = pyplot.get_fignums()
+    before = plt.get_fignums()
     with pytest.raises(ZeroDivisionError):
         results.plot(name)
-    assert pyplot.get_fignums() == before
+    assert plt.get_fignums() == before
 
 
 def test_an_unknown_figure_is_told_the_nearest(results: Results) -> None:

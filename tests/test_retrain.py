@@ -351,6 +351,11 @@ def test_a_search_goes_on_to_train_its_best(tmp_path, capsys):
     # The recipe is a file of its own, and is found again: nothing but the images left out departs.
     assert "parts from the recipe brief: data.limit 64 instead of null\n" in done.out
     assert {record.config.data.limit for record in folder.records()} == {64}
+    # The folder has the recipe as it was: a file that is another or gone by now changes nothing.
+    Path("brief.yaml").unlink()
+    assert raynas(capsys, "report", "four/trained/brief").code == 0
+    [row] = {tuple(row["departures"]) for row in json.loads((folder.path / "trained.json").read_text())}
+    assert row == ("data.limit 64 instead of null",)
     refused = raynas(capsys, "check", str(tmp_path / "four.yaml"), "retrain.recipe=quik")
     assert "quick" in refused.err
 

@@ -23,6 +23,7 @@ from raynas.report.facts import Facts, gather, provenance, ranking
 from raynas.spaces.reading import genotype_to_text
 from raynas.sweep import bundle as bundling
 from raynas.sweep.bundle import bundle, unbundle
+from raynas.sweep.cells import searched_data
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.identity import anew
 from raynas.sweep.places import PlacesHere
@@ -289,6 +290,20 @@ def test_data_are_read_from_where_they_are_now(on_images: SweepFolder, tmp_path:
     places.save(on_images.path)
     assert load_recorded(on_images, config.data).class_names == ("cat", "dog")  # type: ignore[union-attr]
     assert SweepFolder(on_images.path).sweep() == planned, "no configuration changes"
+
+
+def test_trainings_read_data_from_where_their_searches_have_them(on_images: SweepFolder) -> None:
+    """Those that are planned after the folder was moved, and those planned before it."""
+    config, record = on_images.sweep().trials[0].config, on_images.records()[0]
+    assert config is not None
+    here = str(Path("here").absolute())
+    on_images.places.with_(["data.path=here"], [config.data.path], table=False).save(on_images.path)
+    assert searched_data(on_images, record)["path"] == here
+    below = SweepFolder(on_images.path / "trained" / "quick")
+    below.path.mkdir(parents=True)
+    assert below.places.of(config.data).path == here
+    PlacesHere(data={str(config.data.path): "/elsewhere"}).save(below.path)
+    assert below.places.of(config.data).path == "/elsewhere"
 
 
 def test_other_data_at_the_place_are_refused(on_images: SweepFolder, tmp_path: Path) -> None:

@@ -210,7 +210,7 @@ def print_train_standing(facts: Mapping[str, Any]) -> None:
 def print_trained(folder: TrainSweep) -> None:
     """Print the table of what was trained, where it parts from the recipe, and what the test images saw."""
     records = folder.records()
-    rows = trained_rows(folder.sweep(), records)
+    rows = trained_rows(folder, records)
     headers = headers_of(records)
     shown = table(*headers, right=headers[1:])
     for row in rows:

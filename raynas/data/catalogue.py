@@ -9,7 +9,7 @@ from types import MappingProxyType
 from raynas.config import DataConfig
 from raynas.data.functions import GROUP, find_function, is_function
 from raynas.data.text import PTB_FILES, WIKITEXT_FILES, text_problems
-from raynas.data.tree import IMAGE_SUFFIXES, Count, class_folders, find_tree, image_files
+from raynas.data.tree import IMAGE_SUFFIXES, UNSEEN, Count, class_folders, find_tree, image_files
 from raynas.disk import expanded
 from raynas.errors import Problem, RaynasError, nearest, plural, quoted, unknown
 from raynas.spaces.outside import offered
@@ -194,11 +194,12 @@ def says(config: DataConfig, *, trained: bool = False) -> str:
     if entry.text:
         return f"{config.name}, a text"
     count = count_of(config)
-    limit = f"; {config.limit:,} of the training images are used" if config.limit else ""
-    if trained and count is not None:
-        without = "" if count.tests else "; no test images, so that no test error will be known"
-        return f"{config.name}: {count.told('that are looked at only once, at the end')}{limit}{without}"
-    return f"{config.name}: {count}{limit}"
+    if count is None:
+        return f"{config.name}: {count}{f', {config.limit:,} of them used' if config.limit else ''}"
+    if not trained:
+        return f"{config.name}: {count.told(UNSEEN, config.limit)}"
+    without = "" if count.tests else "; no test images, so that no test error will be known"
+    return f"{config.name}: {count.told('that are looked at only once, at the end', config.limit)}{without}"
 
 
 def count_of(config: DataConfig) -> Count | None:

@@ -37,6 +37,10 @@ class Tree:
         )
 
 
+UNSEEN = "that a search does not look at"
+"""How a search looks at test images."""
+
+
 @dataclass(frozen=True)
 class Count:
     """How many images train, in how many classes, how many test, and which folders are not used."""
@@ -47,13 +51,14 @@ class Count:
     unused: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return self.told("that a search does not look at")
+        return self.told(UNSEEN)
 
-    def told(self, how: str) -> str:
-        """Say it all, and ``how`` the test images are looked at."""
+    def told(self, how: str, limit: int | None = None) -> str:
+        """Say it all, and ``how`` the test images are looked at; a ``limit`` is on those that train."""
+        of_them = f"{limit:,} of " if limit else ""
         tested = f", {self.tests:,} test images {how}" if self.tests else ""
         unused = f"; not used: {', '.join(f'{name}/' for name in self.unused)}" if self.unused else ""
-        return f"{self.images:,} training images in {self.classes:,} classes{tested}{unused}"
+        return f"{of_them}{self.images:,} training images in {self.classes:,} classes{tested}{unused}"
 
 
 def find_tree(root: Path) -> Tree:

@@ -139,12 +139,13 @@ def headers_of(records: Sequence[TrainRecord]) -> tuple[str, ...]:
     return _HEADERS_OF_TEXTS if of_texts(records) else _HEADERS
 
 
-def trained_rows(sweep: Sweep[TrainConfig], records: Sequence[TrainRecord]) -> list[TrainedRow]:
+def trained_rows(folder: TrainSweep, records: Sequence[TrainRecord]) -> list[TrainedRow]:
     """Fold a sweep's trainings into a row per cell and setting, in plan order; seeds are together."""
     groups: dict[str, list[TrainRecord]] = {}
     for record in records:
         groups.setdefault(record.config.model_dump_json(exclude={"seed"}), []).append(record)
-    return [_row(group, recipe_of(sweep)) for group in groups.values()]
+    recipe = recipe_of(folder.sweep(), folder.recipe)
+    return [_row(group, recipe) for group in groups.values()]
 
 
 def _row(group: Sequence[TrainRecord], recipe: str) -> TrainedRow:
@@ -175,9 +176,9 @@ def _told(accuracy: float | None, perplexity: float | None, texts: bool) -> floa
     return 1 - accuracy
 
 
-def recipe_of(sweep: Sweep[TrainConfig]) -> str:
-    """Return a sweep's recipe: its name, or its file's path."""
-    return str(sweep.resolved.get("train", ""))
+def recipe_of(sweep: Sweep[TrainConfig], kept: Path | None = None) -> str:
+    """Return a sweep's recipe: the path of the one that its folder has ``kept``, or its name or file."""
+    return str(kept) if kept is not None and kept.is_file() else str(sweep.resolved.get("train", ""))
 
 
 def departures(config: TrainConfig, recipe: str) -> tuple[str, ...]:
@@ -207,7 +208,7 @@ def build_trained(folder: TrainSweep) -> tuple[Path, Path]:
     from the folder alone. Raises `RaynasError` when it cannot be read or written.
     """
     sweep, records = folder.sweep(), folder.records()
-    rows, curves = trained_rows(sweep, records), _curves(records)
+    rows, curves = trained_rows(folder, records), _curves(records)
     counts = {status: sum(record.status == status for record in records) for status in STATUSES}
     content = {
         "sweep": sweep,
@@ -276,7 +277,7 @@ def trained_in(folder: SweepFolder) -> list[TrainedSweep]:
 
 def _trained(folder: TrainSweep) -> TrainedSweep:
     try:
-        sweep, records = folder.sweep(), folder.records()
+        records = folder.records()
     except RaynasError as error:
         return TrainedSweep(folder.name, error.what, "", headers_of(()), (), (), ())
     return TrainedSweep(
@@ -284,7 +285,7 @@ def _trained(folder: TrainSweep) -> TrainedSweep:
         _scope(records),
         _says(records),
         headers_of(records),
-        trained_rows(sweep, records),
+        trained_rows(folder, records),
         _curves(records, f"trained-{folder.name}-"),
         next_steps(folder, records),
     )

@@ -79,9 +79,9 @@ def _no_best(folder: SweepFolder, why: str = "no trial finished", over_budget: s
     )
 
 
-def searched_data(record: TrialRecord) -> dict[str, Any]:
-    """Return the data that a search ran on, as a training of its cell takes it, without the split."""
-    return trained_data(record.config.data)
+def searched_data(folder: SweepFolder, record: TrialRecord) -> dict[str, Any]:
+    """Return the data that a search ran on, from where they are here, as a training of its cell takes it."""
+    return trained_data(folder.places.of(record.config.data))
 
 
 def cell_label(given: str) -> str:

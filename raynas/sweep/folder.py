@@ -13,7 +13,7 @@ from typing import Any, Generic, cast
 
 from raynas.disk import disk_error, expanded, holder, read_bounded, write_atomic
 from raynas.errors import RaynasError, nearest, quoted
-from raynas.spaces.library import load_space
+from raynas.spaces.library import load_space, locate
 from raynas.sweep import packs
 from raynas.sweep.file.resolve import filled
 from raynas.sweep.file.uri import without_passwords
@@ -125,6 +125,8 @@ class SweepFolder(Generic[C, T]):
         named = [config.space for config in configs if config is not None and sweep.kind == "search"]
         named += [base["space"] for base in sweep.base.values()]
         spaces = {name: load_space(name) for name in dict.fromkeys(named)}
+        if sweep.kind == "train":
+            write_atomic(self.recipe, locate("recipes", str(sweep.resolved["train"])).read_bytes())
         for trial, config in zip(sweep.trials, configs, strict=True):
             if config is not None:
                 found = spaces[config.space] if sweep.kind == "search" else sweep.cells[config.cell]
@@ -167,8 +169,17 @@ class SweepFolder(Generic[C, T]):
 
     @property
     def places(self) -> PlacesHere:
-        """Where this machine has what lies outside of the folder; raises as `PlacesHere.read`."""
-        return PlacesHere.read(self.path)
+        """Where this machine has what lies outside of the folder; raises as `PlacesHere.read`.
+
+        What is not said of trainings is where their searches have it.
+        """
+        own, above = PlacesHere.read(self.path), self.behind
+        return own if above is None else own.over(above.places)
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe of a sweep of trainings as it was when that began; absent from earlier sweeps."""
+        return self.path / "recipe.yaml"
 
     def moved(self) -> None:
         """Take note of places that have changed."""

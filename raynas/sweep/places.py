@@ -58,6 +58,14 @@ class PlacesHere(BaseModel):
         here = self.data.get(config.path or "")
         return config if here is None else config.model_copy(update={"path": here})
 
+    def over(self, others: "PlacesHere") -> "PlacesHere":
+        """Return these, and of what they leave out the others."""
+        return PlacesHere(
+            data={**others.data, **self.data},
+            table=self.table or others.table,
+            mlflow=self.mlflow or others.mlflow,
+        )
+
     def with_(self, words: Sequence[str], paths: Iterable[str | None], *, table: bool) -> "PlacesHere":
         """Return these with ``words`` as `data.path=DIR`; ``paths`` are those of the sweep's data sets.
 

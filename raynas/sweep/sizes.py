@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from raynas.config import DataConfig
 from raynas.data.catalogue import image_shape
 from raynas.errors import RaynasError
 from raynas.spaces import skeletons
@@ -43,11 +44,14 @@ def network_for(
     return (images.get("colours", 3), chosen.image, chosen.image), chosen
 
 
-def images_of(record: TrialRecord) -> dict[str, int]:
-    """Return side, colours and classes of the images that a search ran on, as far as they are known."""
+def images_of(record: TrialRecord, data: DataConfig | None = None) -> dict[str, int]:
+    """Return side, colours and classes of the images that a search ran on, as far as they are known.
+
+    ``data`` says where they lie now, if that is elsewhere.
+    """
     told = ((record.start or {}).get("data") or {}).get("classes")
     found = {"classes": told} if isinstance(told, int) and told > 0 else {}
-    if (shape := image_shape(record.config.data)) is not None:
+    if (shape := image_shape(data or record.config.data)) is not None:
         found |= {"colours": shape[0], "image": max(shape[1:])}
     return found
 

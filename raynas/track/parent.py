@@ -142,7 +142,7 @@ def trained_lines(folder: TrainSweep) -> list[str]:
     from raynas.report.text import spread_percent
     from raynas.report.trained import trained_rows
 
-    rows = trained_rows(folder.sweep(), folder.records())
+    rows = trained_rows(folder, folder.records())
     return [
         f"{row.label}: test error {spread_percent(row.error)} % ({plural(len(row.errors), 'seed')})"
         for row in rows

@@ -144,7 +144,7 @@ def _planned(
     }
     elsewhere = any(each.split("=")[0].strip() in ("data", "data.name") for each in overrides)
     if behind and not elsewhere:
-        content["data"] = searched_data(best_of(behind, 1)[0])
+        content["data"] = searched_data(behind, best_of(behind, 1)[0])
     if behind:
         content["track"] = _tracked(behind)
     command = ["raynas", "retrain", cell, *overrides, "--recipe", recipe, "--seeds", seeds]
@@ -175,7 +175,7 @@ def train_winners(folder: "SweepFolder", launcher: "Launcher", again: "Sequence[
         content = {
             "name": trained.name,
             "train": sweep.retrain.recipe,
-            "data": searched_data(best[0]),
+            "data": searched_data(folder, best[0]),
             "track": _tracked(folder),
             "grid": {
                 "cell": [str(folder.trial(record.id).path / "genotype.json") for record in best],
@@ -273,7 +273,7 @@ def run_training(
     from raynas.cli.training import TrainDisplay, TrainedWriter, print_trained
     from raynas.track import trackers_for
 
-    say_departures(folder.sweep())
+    say_departures(folder.sweep(), folder.recipe)
     writer, display = TrainedWriter(), TrainDisplay(console())
     # In the order of searches: the trackers find the report written, and the display tells until then.
     trackers = trackers_for(folder)
@@ -314,11 +314,11 @@ def run_training(
     return 1
 
 
-def say_departures(sweep: "Sweep[TrainConfig]") -> None:
+def say_departures(sweep: "Sweep[TrainConfig]", kept: Path | None = None) -> None:
     """Say where the trainings of a sweep part from their recipe, once per key and value."""
     from raynas.report.trained import departures, recipe_of
 
     configs = [trial.config for trial in sweep.trials if trial.config is not None]
-    found = dict.fromkeys(each for config in configs for each in departures(config, recipe_of(sweep)))
+    found = dict.fromkeys(each for config in configs for each in departures(config, recipe_of(sweep, kept)))
     if found:
         say(f"parts from the recipe {configs[0].recipe}: {'; '.join(found)}")

@@ -73,4 +73,7 @@ def _searched(cell: str, runs: Path) -> dict[str, int]:
     from raynas.sweep.sizes import images_of
 
     folder = sweep_behind(cell, runs)
-    return {} if folder is None else images_of(best_of(folder, 1)[0])
+    if folder is None:
+        return {}
+    record = best_of(folder, 1)[0]
+    return images_of(record, folder.places.of(record.config.data))
