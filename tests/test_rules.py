@@ -11,13 +11,18 @@ from helpers.train_folders import play as play_training
 
 from raynas.errors import FileProblems, RaynasError
 from raynas.report.build import build_report
+from raynas.report.facts import gather
+from raynas.report.trained import trained_rows
+from raynas.spaces.draw import draw_cells
+from raynas.spaces.library import load_space
 from raynas.spaces.reading import genotype_from_json
 from raynas.sweep.file.load import load_sweep
 from raynas.sweep.file.training import resolve_training
 from raynas.sweep.folder import SweepFolder, TrainSweep
-from raynas.sweep.plan import Select, Sweep
+from raynas.sweep.plan import Control, Select, Sweep
 from raynas.sweep.select import rank
 from raynas.sweep.short import short_content, short_folder
+from raynas.trust.trust import trust_of
 
 
 @pytest.fixture(autouse=True)
@@ -108,9 +113,9 @@ def test_a_rule_without_its_data_is_told_before_anything_runs(text, path, words)
 OTHER = genotype_from_json(json.loads(json.dumps(TINY["genotype"].to_json()).replace("max_pool", "avg_pool")))
 
 
-def three_cells(select: str = "select.by=short_training") -> SweepFolder:
+def three_cells(*words: str) -> SweepFolder:
     """A sweep of four whose first two searches found one cell, the third another, and the last diverged."""
-    folder = make_sweep(Path("runs"), [select])
+    folder = make_sweep(Path("runs"), words or ["select.by=short_training"])
     for trial, loss in zip(IDS[:2], (0.9, 0.5), strict=True):
         play(folder, trial, [loss])
     spool = folder.trial(IDS[2]).spool
@@ -201,6 +206,7 @@ def test_a_sweep_ends_with_short_trainings_and_a_resume_goes_on_with_them(capsys
     Path("tiny.yaml").write_text(RECIPE)
     words = ["epochs=1", "channels=2", "cells=3", "data.limit=64", "hessian.every=0", "data.select=0.25"]
     words += ["select={by: [short_training, select_loss], recipe: ./tiny.yaml, epochs: 2}", "batch=16"]
+    words += ["control={random: 2, by: training}", "retrain={top: 1, seeds: [0], recipe: ./tiny.yaml}"]
     folder = make_sweep(Path("runs"), words)
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -216,9 +222,59 @@ def test_a_sweep_ends_with_short_trainings_and_a_resume_goes_on_with_them(capsys
         assert (trained.status, trained.newest.test_accuracy, len(trained.reports)) == ("finished", None, 2)
         assert trained.start["data"]["valid"] == 16
     assert "has the lowest error after a short training" in done.out
+    # The random cells are trained in both, shortly and beside the winner, and only there they are tested.
+    [winner, *others] = TrainSweep(folder.path / "trained" / "tiny").records()
+    assert [Path(each.config.cell).parent.name for each in others] == ["random-0", "random-1"]
+    assert all(each.tested.test_accuracy is not None for each in (winner, *others))
+    assert "of 2 random cells are as good or better" in done.out.partition("2 random cells")[2]
     assert "No test image was looked at" in done.out
     assert "short_training" in (folder.path / "selection.json").read_text()
     again = raynas(capsys, "resume", "four", "--local").out
     assert "training the cells" not in again
     refused = raynas(capsys, "retrain", "four", "--short", "epochs=3", "--local")
     assert "there are short trainings of 'four' already" in refused.err
+
+
+def test_random_cells_are_trained_beside_the_others_and_told_as_one_row(capsys):
+    """Five random cells, one of which diverges: place, mean and share are those of plain arithmetic."""
+    words = ["select.by=short_training", "control={random: 5, by: training}"]
+    folder = three_cells(*words)
+    trained = shortly(folder)
+    names = [Path(trial.config.cell).parent.name for trial in trained.sweep().trials]
+    assert names == [IDS[0], IDS[2], *(f"random-{n}" for n in range(5))]
+    drawn = draw_cells(load_space("tiny"), 5, "control/0")
+    assert [trained.sweep().cells[trial.config.cell] for trial in trained.sweep().trials[2:]] == drawn
+    accuracies = [0.8, 0.6, 0.7, 0.9, 0.8, 0.5]
+    for trial, accuracy in zip(trained.sweep().trials, accuracies, strict=False):
+        play_training(trained, trial.id, valid_loss=1.0, valid_accuracy=accuracy)
+    play_training(trained, trained.sweep().trials[-1].id, status="diverged")
+    folder = SweepFolder(folder.path)
+    facts = gather(folder)
+    random = trust_of(folder, facts.sweep, facts.records, facts.selection).random
+    assert random.how == "trained shortly (1 more did not finish)"
+    assert random.values == pytest.approx((0.3, 0.1, 0.2, 0.5))
+    assert (random.chosen, random.place, random.as_good) == (pytest.approx(0.2), 3, 0.5)
+    # (0.8 - 0.725) / 0.725, with sd of .3, .1, .2, .5 by hand: √(.0875 / 3).
+    assert random.improvement == pytest.approx(0.075 / 0.725)
+    assert random.sd == pytest.approx((0.0875 / 3) ** 0.5)
+    rows = trained_rows(trained.sweep(), trained.records())
+    assert [row.label for row in rows] == [IDS[0], IDS[2], "5 random cells"]
+    assert (rows[-1].planned, rows[-1].finished) == (5, 4)
+    assert rows[-1].held_out.mean == pytest.approx(0.275)
+    html, _ = (path.read_text() for path in build_report(folder))
+    assert "50.0 % of 4 random cells are as good or better" in html
+    assert (
+        "A random cell has 27.50 ± 17.08 % error on average, this one 20.00 %: +10.3 % of their accuracy"
+        in html
+    )
+    assert "it is number 3 of all 5" in html
+
+
+def test_a_control_by_training_says_where_nothing_is_trained(capsys):
+    Path("two.yaml").write_text(f"{FILE}control: {{by: training}}\n")
+    assert "control.by=training trains nothing" in " ".join(raynas(capsys, "check", "two.yaml").out.split())
+    output = raynas(capsys, "check", "two.yaml", "retrain={top: 1}").out
+    assert "trains nothing" not in output
+    assert Sweep.from_json(three_cells().sweep().to_json()).control.by == "weights"
+    assert Control().model_dump() == {"random": 20}
+    assert Control.model_validate(Control(by="training").model_dump()).by == "training"

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from raynas.report.pictures import Key, Multiple, Picture
 from raynas.report.stats import Spread
 from raynas.report.text import MISSING, duration, format_number, percent, spread, spread_percent
 from raynas.sweep.cells import cell_label
+from raynas.sweep.control import is_random
 from raynas.sweep.folder import TRAINED, SweepFolder, TrainSweep
 from raynas.sweep.plan import Sweep
 from raynas.sweep.record import TrainRecord
@@ -54,7 +55,8 @@ class TrainedRow:
 
     ``finished`` of the ``planned`` trainings ran to their end; ``errors`` are (seed, error on the test images
     at the last epoch), in [0, 1], of those that finished, or of ``texts`` perplexities; ``departures`` says
-    where the setting parts from its recipe.
+    where the setting parts from its recipe. A row of ``random`` cells, so many, has a mean for each of them
+    in place of the seeds.
     """
 
     label: str
@@ -68,6 +70,7 @@ class TrainedRow:
     seconds: float
     departures: tuple[str, ...]
     texts: bool = False
+    random: int = 0
 
     @property
     def error(self) -> Spread | None:
@@ -80,7 +83,10 @@ class TrainedRow:
         return [
             self.label,
             spread_of(self.error),
-            ", ".join(f"{number(error)} (seed {seed})" for seed, error in self.errors) or MISSING,
+            ", ".join(
+                f"{number(error)}{'' if self.random else f' (seed {seed})'}" for seed, error in self.errors
+            )
+            or MISSING,
             f"{self.finished}/{self.planned}",
             spread_of(self.held_out),
             f"{self.parameters:,}" if self.parameters else MISSING,
@@ -145,7 +151,28 @@ def trained_rows(folder: TrainSweep, records: Sequence[TrainRecord]) -> list[Tra
     for record in records:
         groups.setdefault(record.config.model_dump_json(exclude={"seed"}), []).append(record)
     recipe = recipe_of(folder.sweep(), folder.recipe)
-    return [_row(group, recipe) for group in groups.values()]
+    rows = [_row(group, recipe) for group in groups.values()]
+    drawn = [row for row, group in zip(rows, groups.values(), strict=True) if is_random(group[0].config.cell)]
+    return [*(row for row in rows if row not in drawn), *([_random_row(drawn)] if drawn else [])]
+
+
+def _random_row(rows: Sequence[TrainedRow]) -> TrainedRow:
+    """Fold the rows of random cells into one: each cell's mean over its seeds."""
+    means = [row.error.mean for row in rows if row.error]
+    held_out = Spread.of(row.held_out.mean for row in rows if row.held_out)
+    return replace(
+        rows[0],
+        label=f"{len(rows)} random cells",
+        cell="random",
+        planned=sum(row.planned for row in rows),
+        finished=sum(row.finished for row in rows),
+        errors=tuple(enumerate(means)),
+        held_out=held_out,
+        parameters=None,
+        multiply_adds=None,
+        seconds=sum(row.seconds for row in rows),
+        random=len(rows),
+    )
 
 
 def _row(group: Sequence[TrainRecord], recipe: str) -> TrainedRow:

@@ -172,6 +172,16 @@ class Control(Frozen):
     random: Annotated[NonNegativeInt, Hint("random_cells", "cells", 50)] = Field(
         20, le=10_000, description="cells that each search judges at its end with its weights; 0 for none"
     )
+    by: Annotated[Literal["weights", "training"], Hint("control_by", example="training")] = Field(
+        "weights",
+        description="with `training`, so many random cells are also trained from scratch beside those that "
+        "`retrain` or `short_training` trains, by the same recipe",
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write `by` only where it is not the default: recorded sweeps have no such key."""
+        return {key: value for key, value in handler(self).items() if (key, value) != ("by", "weights")}
 
 
 TRACKERS_GROUP = "raynas.trackers"

@@ -8,6 +8,7 @@ from typing import Any
 
 from raynas.errors import RaynasError
 from raynas.sweep.cells import searched_data
+from raynas.sweep.control import with_random
 from raynas.sweep.folder import SweepFolder, TrainSweep
 from raynas.sweep.plan import SHORT_EPOCHS, Select
 from raynas.sweep.shortly import SHORT, network
@@ -30,7 +31,7 @@ def short_content(folder: SweepFolder, select: Select, track: Any) -> dict[str, 
     Raises `RaynasError` where no search has finished, or where they learned from several data sets.
     """
     finished = [each for each in folder.records() if each.status == "finished" and each.deciding]
-    data = [searched_data(record) for record in finished]
+    data = [searched_data(folder, record) for record in finished]
     if not finished:
         raise RaynasError(
             f"no search of {folder.name!r} has finished, so there is no cell to train",
@@ -51,5 +52,5 @@ def short_content(folder: SweepFolder, select: Select, track: Any) -> dict[str, 
         "data": data[0] | held_out,
         "epochs": select.epochs or SHORT_EPOCHS,
         "track": track,
-        "grid": {"cell": list(cells.values()), "seed": [SEED]},
+        "grid": {"cell": with_random(folder, finished[0], cells), "seed": [SEED]},
     }

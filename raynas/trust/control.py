@@ -5,12 +5,14 @@ random *search*, the best of as many random cells as there were searches, which 
 worth its cost.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from scipy.stats import binomtest
 
+from raynas.spaces import skeletons
 from raynas.spaces.draw import draw_cells
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.space import Space
@@ -48,6 +50,7 @@ class RandomCells:
             "as_good": self.as_good,
             "interval": list(self.interval),
             "mean": self.mean,
+            "sd": self.sd,
             "improvement": self.improvement,
             "random_search": self.search,
             "budget": self.budget,
@@ -73,6 +76,11 @@ class RandomCells:
     def mean(self) -> float:
         """The mean of the random cells."""
         return fmean(self.values)
+
+    @property
+    def sd(self) -> float | None:
+        """Their sample standard deviation; None for one."""
+        return stdev(self.values) if len(self.values) > 1 else None
 
     @property
     def improvement(self) -> float | None:
@@ -105,6 +113,23 @@ def looked_up(
     )
     how = f"looked up in {yardstick.column} of {yardstick.table.name}"
     return RandomCells(how, error, errors, errors=True, search=searched, budget=searches)
+
+
+def trained(
+    cell: Genotype, drawn: Sequence[Genotype], networks: Mapping[str, float], how: str
+) -> RandomCells | None:
+    """Return a cell beside random ones that were trained as it was: ``networks`` has the errors by network.
+
+    None where it was not trained, or none of them. Those that were not trained to their end are counted in
+    ``how``: a random cell that diverges is a bad one.
+    """
+    error = networks.get(skeletons.canonical(cell))
+    values = [networks.get(skeletons.canonical(each)) for each in drawn]
+    errors = tuple(value for value in values if value is not None)
+    if error is None or not errors:
+        return None
+    lost = len(values) - len(errors)
+    return RandomCells(how + (f" ({lost} more did not finish)" if lost else ""), error, errors, errors=True)
 
 
 def inherited(record: TrialRecord) -> RandomCells | None:

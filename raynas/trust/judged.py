@@ -6,7 +6,7 @@ their seeds.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 
 from raynas.spaces import skeletons
@@ -15,6 +15,7 @@ from raynas.sweep.folder import SweepFolder, TrainSweep
 from raynas.sweep.plan import Criterion
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import value_of
+from raynas.sweep.shortly import SHORT
 from raynas.tables.table import Yardstick
 
 
@@ -22,12 +23,14 @@ from raynas.tables.table import Yardstick
 class Truth:
     """What is known of cells: ``errors`` in [0, 1] by trial, and ``source``, where they come from.
 
-    ``yardstick`` is the column of the table, None where the cells were trained here.
+    ``yardstick`` is the column of the table, None where the cells were trained here: ``networks`` then has
+    the error of every network that was, random ones too.
     """
 
     source: str
     errors: Mapping[str, float]
     yardstick: Yardstick | None = None
+    networks: Mapping[str, float] = field(default_factory=dict)
 
 
 def truths_of(
@@ -41,6 +44,8 @@ def truths_of(
         errors = {trial: error for trial, error in looked.items() if error is not None}
         found.append(Truth(f"{yardstick.column} of {yardstick.table.name}", errors, yardstick))
     for name in folder.trained():
+        if name == SHORT:
+            continue  # a rule, and no truth
         found += _trained(TrainSweep(folder.trained_path(name)), finished)
     return [truth for truth in found if truth.errors]
 
@@ -66,7 +71,8 @@ def _trained(folder: TrainSweep, records: Sequence[TrialRecord]) -> Iterator[Tru
         which = f", setting {place}" if len(tested) > 1 else ""
         cells = {each.id: _network(each.deciding.genotype) for each in records if each.deciding}
         errors = {trial: fmean(by_cell[cell]) for trial, cell in cells.items() if cell in by_cell}
-        yield Truth(f"trained by {folder.name}{which}", errors)
+        known = {cell: fmean(values) for cell, values in by_cell.items()}
+        yield Truth(f"trained by {folder.name}{which}", errors, networks=known)
 
 
 def _network(genotype: Genotype) -> str:

@@ -5,13 +5,14 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
+from raynas.sweep.control import drawn_for
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import CRITERIA, Criterion, Sweep
 from raynas.sweep.record import VALIDATED, TrialRecord
 from raynas.sweep.select import OF_KINDS, Selection
 from raynas.tables.table import Yardstick
 from raynas.trust.agreement import Agreement, agreement
-from raynas.trust.control import RandomCells, inherited, looked_up
+from raynas.trust.control import RandomCells, inherited, looked_up, trained
 from raynas.trust.curve import Point, curve
 from raynas.trust.judged import Truth, scores_of, truths_of
 
@@ -47,12 +48,14 @@ class Trust:
     """What a sweep's choice is worth; ``seconds`` is the mean time of a finished search.
 
     ``inherited`` is the chosen cell beside random ones under its own search's weights, which favours it: the
-    supernet was trained towards it. None where its search judged none.
+    supernet was trained towards it. None where its search judged none. ``short`` is the same by the errors of
+    short trainings, where random cells had them too.
     """
 
     benches: tuple[Bench, ...]
     inherited: RandomCells | None
     seconds: float
+    short: RandomCells | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data: errors as fractions, intervals as pairs."""
@@ -73,12 +76,13 @@ class Trust:
                 for bench in self.benches
             ],
             "inherited": self.inherited and self.inherited.to_json(),
+            **({"short": self.short.to_json()} if self.short else {}),
         }
 
     @property
     def random(self) -> RandomCells | None:
-        """The strongest control there is: trained errors before inherited weights."""
-        return next((bench.random for bench in self.benches if bench.random), self.inherited)
+        """The strongest control there is: trained errors before short trainings before inherited weights."""
+        return next((bench.random for bench in self.benches if bench.random), self.short or self.inherited)
 
 
 def trust_of(
@@ -97,7 +101,14 @@ def trust_of(
     if winner is not None and sweep.control.random:
         least = sweep.control.random
         benches = [_with_random(folder, bench, winner, len(finished), least) for bench in benches]
-    return Trust(tuple(benches), inherited(winner) if winner else None, fmean(times) if times else 0.0)
+    seconds = fmean(times) if times else 0.0
+    if winner is None or winner.deciding is None:
+        return Trust(tuple(benches), None, seconds)
+    drawn = drawn_for(folder, winner)
+    short = trained(
+        winner.deciding.genotype, drawn, folder.short_errors() if drawn else {}, "trained shortly"
+    )
+    return Trust(tuple(benches), inherited(winner), seconds, short)
 
 
 def _bench(truth: Truth, records: Sequence[TrialRecord], judge: Yardstick | None) -> Bench:
@@ -135,9 +146,12 @@ def _rows(
 
 
 def _with_random(folder: SweepFolder, bench: Bench, winner: TrialRecord, searches: int, least: int) -> Bench:
-    """Look random cells up where the truth is a table; trained ones would have to be trained."""
-    if bench.truth.yardstick is None or winner.deciding is None:
+    """Look random cells up where the truth is a table; else take those trained beside the others."""
+    if winner.deciding is None:
         return bench
+    if bench.truth.yardstick is None:
+        drawn, known = drawn_for(folder, winner), bench.truth.networks
+        return replace(bench, random=trained(winner.deciding.genotype, drawn, known, bench.truth.source))
     space = folder.trial(winner.id).space()
     found = looked_up(space, winner.deciding.genotype, bench.truth.yardstick, searches, least)
     return replace(bench, random=found)

@@ -25,13 +25,14 @@ def worth(trust: Trust, selection: Selection) -> list[str]:
     unjudged = f"No random cell was judged: {judged.why}." if judged and judged.why else UNJUDGED
     ruled = [_rule(bench, selection) for bench in trust.benches]
     return [
-        _random(trust.random) if trust.random else unjudged,
+        random_words(trust.random) if trust.random else unjudged,
         *(words for words in ruled if words),
         *([] if trust.benches else [UNKNOWN]),
     ]
 
 
-def _random(random: RandomCells) -> str:
+def random_words(random: RandomCells) -> str:
+    """Say how the chosen cell stands among random ones, and what that number favours."""
     low, high = (100 * end for end in random.interval)
     words = (
         f"{100 * random.as_good:.1f} % of {len(random.values):,} random cells are as good or better "
@@ -39,8 +40,12 @@ def _random(random: RandomCells) -> str:
     )
     if not random.errors:
         return f"{words} That favours the chosen cell: its supernet was trained towards it."
-    words += f" A random cell has {100 * random.mean:.2f} % error on average"
-    words += f", this one {100 * random.chosen:.2f} %."
+    spread = "" if random.sd is None else f" ± {100 * random.sd:.2f}"
+    words += f" A random cell has {100 * random.mean:.2f}{spread} % error on average"
+    words += f", this one {100 * random.chosen:.2f} %"
+    if random.improvement is not None:
+        words += f": {100 * random.improvement:+.1f} % of their accuracy (Yang et al. 2020)"
+    words += f"; it is number {random.place} of all {len(random.values) + 1:,}."
     if random.search is not None:
         better = "better" if random.chosen < random.search else "no better"
         words += (

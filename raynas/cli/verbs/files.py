@@ -173,7 +173,7 @@ def _check_trial(path: Path, overrides: list[str] | None) -> tuple[str, list[str
         return f"the sweep {sweep.name} with {trainings(sweep)}{words}", data_of(sweep)
     return (
         f"the sweep {sweep.name} with {searches(sweep)}{_validated(sweep)}{_optimistic(sweep)}"
-        f"{held_out(sweep)}{_unseen(sweep)}",
+        f"{held_out(sweep)}{_untrained(sweep)}{_unseen(sweep)}",
         data_of(sweep),
     )
 
@@ -228,6 +228,13 @@ def _optimistic(sweep: "Sweep") -> str:
         return "; not optimistic: chosen on a third part of the data, which trains nothing"
     other = "select: {by: select_loss} is not" if thirds else "data.select=0.1 holds out a third part"
     return f"; optimistic: chosen on the half that trains α ({other})"
+
+
+def _untrained(sweep: "Sweep") -> str:
+    """Say where random cells were to be trained beside others, and none are trained."""
+    if sweep.control.by != "training" or sweep.retrain or "short_training" in sweep.select.rules:
+        return ""
+    return "; careful: control.by=training trains nothing without `retrain` or `select: {by: short_training}`"
 
 
 def _unseen(sweep: "Sweep") -> str:

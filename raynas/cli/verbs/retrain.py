@@ -162,8 +162,10 @@ def train_winners(folder: "SweepFolder", launcher: "Launcher", again: "Sequence[
     import yaml
 
     from raynas.sweep.cells import best_of, searched_data
+    from raynas.sweep.control import with_random
     from raynas.sweep.file.training import resolve_training
     from raynas.sweep.folder import TRAINED, TrainSweep
+    from raynas.sweep.shortly import network
 
     sweep = folder.sweep()
     if sweep.retrain is None:
@@ -172,20 +174,38 @@ def train_winners(folder: "SweepFolder", launcher: "Launcher", again: "Sequence[
     trained = TrainSweep(place / Path(sweep.retrain.recipe).stem)
     if not trained.exists:
         best = best_of(folder, sweep.retrain.top)
+        cells = [str(folder.trial(record.id).path / "genotype.json") for record in best]
+        known = {network(record): cell for record, cell in zip(best, cells, strict=True)}
+        cells += with_random(folder, best[0], known)[len(known) :]
         content = {
             "name": trained.name,
             "train": sweep.retrain.recipe,
             "data": searched_data(folder, best[0]),
             "track": _tracked(folder),
             "grid": {
-                "cell": [str(folder.trial(record.id).path / "genotype.json") for record in best],
+                "cell": cells,
                 "seed": list(sweep.retrain.seeds),
             },
         }
         planned = resolve_training(content, f"retrain of {folder.name}", command=sweep.command)
         trained.create(rooted(planned), yaml.safe_dump(planned.resolved, sort_keys=False, allow_unicode=True))
     say(f"training the best of {folder.name} from scratch: {trained.path}")
-    return run_training(trained, launcher, again=again)
+    code = run_training(trained, launcher, again=again)
+    if sweep.control.by == "training":
+        _say_control(folder)
+    return code
+
+
+def _say_control(folder: "SweepFolder") -> None:
+    """Say how the winner stands among the random cells that were trained with it."""
+    from raynas.report.facts import gather
+    from raynas.trust.trust import trust_of
+    from raynas.trust.words import random_words
+
+    facts = gather(folder)
+    trust = trust_of(folder, facts.sweep, facts.records, facts.selection, facts.yardstick)
+    if trust.random is not None:
+        say(random_words(trust.random))
 
 
 def train_short(
