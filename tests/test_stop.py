@@ -138,7 +138,8 @@ def test_stop_ends_a_sweep_on_ray(
         out, err = process.communicate(timeout=60)
     assert (stopped.code, stopped.err) == (0, "")
     assert stopped.out.splitlines()[-1] == "next: raynas resume four"
-    assert process.returncode == (143 if ignoring else 130), err
+    # Tune hears Ctrl-C even where it was ignored, so that either may be what was sent.
+    assert process.returncode in ((130, 143) if ignoring else (130,)), err
     check_summary(tmp_path, out, err)
     assert "four: stopped" in raynas(capsys, "status", "four").out
 
