@@ -107,6 +107,16 @@ def test_figures_are_axes_a_method_each(name: str, results: Results) -> None:
     assert not any(str(colour).startswith("#01") for colour in colours), "stand-ins are the report's alone"
 
 
+def test_panels_are_a_page_wide_and_say_an_axis_once_a_row(results: Results) -> None:
+    axes = results.plot("operations")
+    labels = [one.get_ylabel() for one in axes]
+    columns = axes[0].get_subplotspec().get_gridspec().ncols
+    assert columns == len(results.facts.methods)
+    assert [bool(label) for label in labels] == [place % columns == 0 for place in range(len(axes))]
+    assert axes[0].get_figure().legends
+    assert not any(one.get_legend() for one in axes)
+
+
 def test_a_figure_goes_into_given_axes(results: Results) -> None:
     from matplotlib.figure import Figure
 

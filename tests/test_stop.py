@@ -5,8 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -117,7 +117,39 @@ def test_or_resume_starts_and_goes_on(
 @pytest.mark.parametrize("whole_group", [False, True])
 @pytest.mark.parametrize("local", [False, True])
 def test_sigterm_ends_a_sweep_with_its_summary(tmp_path: Path, local: bool, whole_group: bool) -> None:
-    write_file(tmp_path)
+    with running_sweep(tmp_path, local=local) as process:
+        (os.killpg if whole_group else os.kill)(process.pid, signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert "SIGTERM" not in err
+    check_summary(tmp_path, out, err, local=local)
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize("ignoring", [False, True])
+def test_stop_ends_a_sweep_on_ray(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ignoring: bool
+) -> None:
+    """As Ctrl-C in its terminal; and where a script has started it with `&`, which no Ctrl-C reaches."""
+    monkeypatch.chdir(tmp_path)
+    with running_sweep(tmp_path, ignoring=ignoring) as process:
+        assert "is running" in raynas(capsys, "bundle", "four").err
+        stopped = raynas(capsys, "stop", "four")
+        out, err = process.communicate(timeout=60)
+    assert (stopped.code, stopped.err) == (0, "")
+    assert stopped.out.splitlines()[-1] == "next: raynas resume four"
+    # Tune hears Ctrl-C even where it was ignored, so that either may be what was sent.
+    assert process.returncode in ((130, 143) if ignoring else (130,)), err
+    check_summary(tmp_path, out, err)
+    assert "four: stopped" in raynas(capsys, "status", "four").out
+
+
+@contextmanager
+def running_sweep(
+    path: Path, *, local: bool = False, ignoring: bool = False
+) -> "Iterator[subprocess.Popen[str]]":
+    """Start a long sweep, on Ray or a search of it in one process, and wait for a first epoch."""
+    write_file(path)
     small = ["epochs=500", "resources.pack=1", "resources.max_concurrent=1", "channels=4", "data.limit=160"]
     if local:
         small += ["seed=0", "weight_decay=1e-3"]
@@ -125,24 +157,25 @@ def test_sigterm_ends_a_sweep_with_its_summary(tmp_path: Path, local: bool, whol
     mine = {name: value for name, value in os.environ.items() if not name.startswith("RAY")}
     words = mine | environment() | {"OMP_NUM_THREADS": "1", "PATH": os.environ["PATH"]}
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=words, cwd=tmp_path,
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=words, cwd=path,
         start_new_session=True,
+        preexec_fn=(lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if ignoring else None,
     ) as process:  # fmt: skip
         try:
-            wait_for(lambda: any(tmp_path.glob("runs/*/trials/*/events.jsonl")) or process.poll() is not None)
-            (os.killpg if whole_group else os.kill)(process.pid, signal.SIGTERM)
-            out, err = process.communicate(timeout=60)
+            wait_for(lambda: any(path.glob("runs/*/trials/*/events.jsonl")) or process.poll() is not None)
+            yield process
         finally:
             process.kill()
+
+
+def check_summary(path: Path, out: str, err: str, *, local: bool = False) -> None:
     lines = out.splitlines()
-    assert process.returncode == 143, err
     assert "stopping: every epoch that is over is on record" in out
     assert f"interrupted: 0 of {1 if local else 4} search" in out
     assert "is saved up to epoch" in out
     assert lines[-1] == ("next: raynas resume four-darts-s0 --local" if local else "next: raynas resume four")
     assert "Traceback" not in err
-    assert "SIGTERM" not in err
-    [folder] = (SweepFolder(path.parent) for path in tmp_path.glob("runs/*/sweep.json"))
+    [folder] = (SweepFolder(each.parent) for each in path.glob("runs/*/sweep.json"))
     assert not any(record.errors for record in folder.records())
 
 

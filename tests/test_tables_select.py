@@ -75,7 +75,7 @@ def test_a_table_ranks_by_its_validation_accuracies(swept: tuple[SweepFolder, Pa
         row = table.rows[genotype_to_text(entry.trial.deciding.genotype)]
         assert entry.value == pytest.approx(1 - row.accuracies["cifar10_val_200"])
     text = "\n".join(found.reasons)
-    assert "lowest error of its cell in the table: 0.0100" in text
+    assert "lowest error of its cell in the table: 1.00 %" in text
     assert "cifar10_val_200 of table.csv" in text
     assert "test set" not in text
 
@@ -132,7 +132,7 @@ def test_on_the_command_line_and_in_the_report(
     assert "no `benchmark" in raynas(capsys, "select", "robust", "--by", "table", *runs).err
     asked(folder, path)
     winner = max(LAST, key=lambda trial: LAST[trial])
-    assert f"winner: {winner}, table 0.0100" in raynas(capsys, "select", "robust", *runs).out
+    assert f"winner: {winner}, table error 1.00 %" in raynas(capsys, "select", "robust", *runs).out
     assert json.loads(raynas(capsys, "select", "robust", "--by", "valid_loss", "--json", *runs).out)[
         "winner"
     ] == min(LAST, key=lambda trial: LAST[trial])

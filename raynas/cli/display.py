@@ -16,7 +16,14 @@ from raynas.cli.screen import STOPPING, Screen
 from raynas.cli.tables import with_log
 from raynas.errors import printable
 from raynas.launch.observer import Observer
-from raynas.report.text import MISSING, duration, format_number, percent, spread
+from raynas.report.text import (
+    MISSING,
+    duration,
+    format_number,
+    percent,
+    ranked_number,
+    ranked_spread,
+)
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.pulse import Pulse, pulse_of
 from raynas.sweep.record import Record, T, TrialRecord
@@ -162,7 +169,12 @@ class ProgressView:
         if len(running) > room:
             yield Text(f"+ {len(running) - room} more", style="dim")
         for line in methods:
-            yield Text(_method(line), style="green", no_wrap=True, overflow="ellipsis")
+            yield Text(
+                _method(line, self._progress.sweep.select.by),
+                style="green",
+                no_wrap=True,
+                overflow="ellipsis",
+            )
 
 
 def _heads(
@@ -191,8 +203,8 @@ def _heads(
         parts.append(f"about {duration(left)} left")
     if counts["running"]:
         parts.append(f"{progress.shares()} in use")
-    if ranking := progress.ranking():
-        parts.append(f"best {format_number(ranking[0].value)} {ranking[0].trial.id}")
+    if best := progress.best():
+        parts.append(f"best {best}")
     lines = [progress.sweep.name]
     for part in parts:
         joined = f"{lines[-1]} · {part}"
@@ -279,9 +291,9 @@ def _line(record: TrialRecord) -> str:
     )
 
 
-def _method(line: MethodLine) -> str:
-    best = f"best {format_number(line.best.value)} {line.best.trial.id}"
-    return f"{line.method}  {line.values.count} done  mean {spread(line.values)}  {best}"
+def _method(line: MethodLine, by: str) -> str:
+    best = f"best {ranked_number(line.best.value, by)} {line.best.trial.id}"
+    return f"{line.method}  {line.values.count} done  mean {ranked_spread(line.values, by)}  {best}"
 
 
 def _clock_text(seconds: float) -> str:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from raynas.bilevel.records import EpochReport
 from raynas.errors import RaynasError
 from raynas.report.stats import Spread
+from raynas.report.text import ranked_number
 from raynas.sweep.file.resolve import method_label
 from raynas.sweep.lookups import Lookups
 from raynas.sweep.plan import Sweep
@@ -141,6 +142,12 @@ class SweepProgress:
             return self._lookups.open(strict=False).judge()
         except RaynasError:
             return None  # the table has gone: nothing is ranked, all else is shown
+
+    def best(self) -> str:
+        """Name the first of the ranking with its value; "" while none has finished."""
+        if not (ranking := self.ranking()):
+            return ""
+        return f"{ranked_number(ranking[0].value, self.sweep.select.by)} {ranking[0].trial.id}"
 
     def methods(self) -> list[MethodLine]:
         """Fold the finished trials into one line per method, the best method first."""

@@ -9,7 +9,7 @@ from raynas.cli.progress import MARK, RISES, SweepProgress, rising, skips
 from raynas.data.catalogue import is_text
 from raynas.errors import short
 from raynas.report.results import choice_rows, trial_json
-from raynas.report.text import MISSING, format_number, percent, spread
+from raynas.report.text import MISSING, RANKED_BY, format_number, percent, ranked_number, ranked_spread
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.select import Selection
@@ -60,7 +60,7 @@ def standing(folder: SweepFolder) -> dict[str, Any]:
                 "mean": line.values.mean,
                 "sd": line.values.sd,
                 "best": line.best.trial.id,
-                "text": spread(line.values),
+                "text": ranked_spread(line.values, progress.sweep.select.by),
             }
             for line in progress.methods()
         ],
@@ -98,10 +98,8 @@ def print_standing(facts: Mapping[str, Any]) -> None:
         say(f"+ {more} more; --json has them all")
     for line in facts["methods"]:
         spread_words = " (mean ± deviation)" if line["sd"] is not None else ""
-        say(
-            f"{line['method']}: {line['count']} done, {facts['by']} {line['text']}{spread_words}, "
-            f"best {line['best']}"
-        )
+        ranked = f"{RANKED_BY.get(facts['by'], facts['by'])} {line['text']}{spread_words}"
+        say(f"{line['method']}: {line['count']} done, {ranked}, best {line['best']}")
     broken = [trial for trial in facts["trials"] if trial["status"] in BROKEN]
     for trial in broken[:MOST_DAMAGE]:
         say(f"{trial['id']} {trial['status']}: {with_log(trial['reason'], trial['log'])}")
@@ -151,11 +149,14 @@ def print_selection(selection: Selection, careful: Sequence[str] = (), worth: Se
     """
     for remark in careful:
         say(f"careful: {remark}")
-    numbers = ("", selection.by, "acc %", "discrete", "λmax", "skips")
+    numbers = ("", RANKED_BY.get(selection.by, selection.by), "acc %", "discrete", "λmax", "skips")
     shown = table("", "trial", *numbers[1:], right=numbers)
     for place, ranked in enumerate(selection.ranking[:MOST_RANKED], start=1):
         shown.add_row(
-            str(place), ranked.trial.id, format_number(ranked.value), *_deciding_numbers(ranked.trial)
+            str(place),
+            ranked.trial.id,
+            ranked_number(ranked.value, selection.by),
+            *_deciding_numbers(ranked.trial),
         )
     if selection.ranking:
         show_table(shown)
@@ -170,7 +171,8 @@ def print_selection(selection: Selection, careful: Sequence[str] = (), worth: Se
         say(f"no winner: {why}")
         _print_choices(selection)
         return
-    say(f"winner: {selection.winner.trial.id}, {selection.by} {format_number(selection.winner.value)}")
+    value = ranked_number(selection.winner.value, selection.by)
+    say(f"winner: {selection.winner.trial.id}, {RANKED_BY.get(selection.by, selection.by)} {value}")
     for sentence in (*selection.reasons, *worth):
         say(f"  {sentence}")
     _print_choices(selection)

@@ -11,11 +11,18 @@ from raynas.report.stats import mean_shares
 from raynas.spaces import skeletons
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
     from raynas.report.pictures import Key
 
 COUNTED = {"skips": ("Skip connections", "skips in the cell")}
+
+MOST_COLUMNS = 4
+"""Panels of a row; more would not fit a page."""
+
+LEGEND_INCHES = 1.4
+"""Width of a legend's entry."""
 
 OTHERS = ("operations", "alike")
 """What is drawn besides lines over epochs: shares of the operations' weight, and how alike the cells are."""
@@ -43,7 +50,7 @@ def draw(facts: Facts, name: str, ax: "Axes | Sequence[Axes] | None" = None) -> 
             with figures.in_light():
                 figures.draw_lines(one, curves, frame, label, bands)
             one.set_title(method)
-        _add_legend(axes[-1], pictures.strength_legend(facts))
+        _add_legend(axes, _handles(pictures.strength_legend(facts)), own=ax is None)
     return axes
 
 
@@ -66,12 +73,13 @@ def _operations(facts: Facts, ax: "Axes | Sequence[Axes] | None") -> "list[Axes]
                 mixes[f"{method}, {group.title}"] = mix
     if not mixes:
         raise _nothing("operations")
-    with _panels(ax, len(mixes), "Share of each operation's weight") as axes:
+    columns = len({title.partition(", ")[0] for title in mixes})  # a row for each kind of cell
+    with _panels(ax, len(mixes), "Share of each operation's weight", columns) as axes:
         for one, (title, (epochs, shares)) in zip(axes, mixes.items(), strict=True):
             with figures.in_light():
                 figures.draw_shares(one, epochs, shares, last)
             one.set_title(title)
-        axes[-1].legend(fontsize="small")
+        _add_legend(axes, axes[-1].get_legend_handles_labels()[0], own=ax is None)
     return axes
 
 
@@ -89,7 +97,9 @@ def _alike(facts: Facts, ax: "Axes | Sequence[Axes] | None") -> "list[Axes]":
 
 
 @contextmanager
-def _panels(ax: "Axes | Sequence[Axes] | None", count: int, title: str) -> "Iterator[list[Axes]]":
+def _panels(
+    ax: "Axes | Sequence[Axes] | None", count: int, title: str, columns: int = MOST_COLUMNS
+) -> "Iterator[list[Axes]]":
     """Give the axes to draw into, made by pyplot unless given; as many as there are panels.
 
     A figure that could not be drawn does not stay among those that pyplot will show.
@@ -99,12 +109,19 @@ def _panels(ax: "Axes | Sequence[Axes] | None", count: int, title: str) -> "Iter
         return
     from matplotlib import pyplot
 
+    columns = min(columns, MOST_COLUMNS, count)
+    rows = -(-count // columns)
     figure, made = pyplot.subplots(
-        1, count, figsize=(4.2 * count, 3.2), sharey=True, squeeze=False, layout="constrained"
+        rows, columns, figsize=(4.2 * columns, 3.2 * rows), sharey=True, squeeze=False, layout="constrained"
     )
     try:
         figure.suptitle(title)
-        yield list(made[0])
+        for empty in made.flat[count:]:
+            empty.remove()
+        yield list(made.flat[:count])
+        for place, one in enumerate(made.flat[:count]):
+            if place % columns:  # the axis is that of the row's first
+                one.set_ylabel("")
     except BaseException:
         pyplot.close(figure)
         raise
@@ -120,12 +137,22 @@ def _given(ax: "Axes | Sequence[Axes]", count: int) -> "list[Axes]":
     return given
 
 
-def _add_legend(axes: "Axes", keys: "Sequence[Key]") -> None:
+def _handles(keys: "Sequence[Key]") -> "list[Artist]":
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=_on_light(key.colour), label=key.label) for key in keys]
-    if handles:
-        axes.legend(handles=handles, fontsize="small")
+    return [Line2D([], [], color=_on_light(key.colour), label=key.label) for key in keys]
+
+
+def _add_legend(axes: "Sequence[Axes]", handles: "Sequence[Artist]", *, own: bool) -> None:
+    """Say what colours mean: below the panels of a figure of its ``own``, else in the last of those given."""
+    if not handles:
+        return
+    figure = axes[-1].get_figure(root=True)
+    if own and figure is not None:
+        columns = max(int(figure.get_figwidth() / LEGEND_INCHES), 1)
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize="small")
+    else:
+        axes[-1].legend(handles=handles, fontsize="small")
 
 
 def _on_light(css: str) -> str:

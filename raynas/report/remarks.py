@@ -13,7 +13,7 @@ from statistics import fmean, variance
 from raynas.data.catalogue import is_text
 from raynas.errors import plural
 from raynas.report.stats import alike
-from raynas.report.text import format_number
+from raynas.report.text import ranked_number
 from raynas.spaces import skeletons
 from raynas.spaces.space import Space
 from raynas.sweep.record import TrialRecord
@@ -62,6 +62,10 @@ class Evidence:
         if is_text(config.data.name) or "train" not in self.learned_from:
             return None
         return max(self.learned_from["train"] // config.batch, 1) * len(self.winner.reports)
+
+    def told(self, value: float) -> str:
+        """Write a value that ranks, or a difference of two."""
+        return ranked_number(value, self.selection.by)
 
     @cached_property
     def settings(self) -> list[list[Ranked]]:
@@ -125,15 +129,15 @@ def margin_is_noise(evidence: Evidence) -> str:
     seeds = [[ranked.value for ranked in group] for group in evidence.settings if len(group) > 1]
     if not seeds:
         return (
-            f"The margin of {format_number(margin)} stands on one seed of each setting: what another seed "
+            f"The margin of {evidence.told(margin)} stands on one seed of each setting: what another seed "
             "would change is not known. `grid: {seed: [0, 1, 2]}` tells."
         )
     pooled = math.sqrt(fmean(variance(values) for values in seeds))
     if margin >= pooled:
         return ""
     return (
-        f"The margin to the next setting, {format_number(margin)}, is below the spread over seeds of one "
-        f"({format_number(pooled)}): other seeds may have another winner."
+        f"The margin to the next setting, {evidence.told(margin)}, is below the spread over seeds of one "
+        f"({evidence.told(pooled)}): other seeds may have another winner."
     )
 
 

@@ -36,6 +36,20 @@ def percent(fraction: float | None) -> str:
     return f"{100 * fraction:.2f}"
 
 
+RANKED_BY = {"table": "table error"}
+"""What people call a rule's value, where the rule's own word is not enough."""
+
+
+def ranked_number(value: float, by: str) -> str:
+    """Print a value that trials are ranked by: the error in a table in percent, all else as it is."""
+    return f"{percent(value)} %" if by == "table" else format_number(value)
+
+
+def ranked_spread(value: Spread, by: str) -> str:
+    """Print mean ± sd of values that trials are ranked by, as `ranked_number`."""
+    return f"{spread_percent(value)} %" if by == "table" else spread(value)
+
+
 def spread(value: Spread | None) -> str:
     """Print mean ± sd with the mean's decimals, and the mean alone when there is only one value."""
     if value is None:

@@ -271,7 +271,7 @@ def _reasons(ranking: Sequence[Ranked], by: Criterion, lacking: str) -> list[str
         return [f"No trial finished with {lacking}, so there is no winner."]
     winner = ranking[0]
     epoch = winner.trial.deciding.epoch + 1 if winner.trial.deciding else None  # people count from 1
-    reasons = [f"{winner.trial.id} has the lowest {_NAMES[by]}: {winner.value:.4f} at epoch {epoch}."]
+    reasons = [f"{winner.trial.id} has the lowest {_NAMES[by]}: {_told(winner.value, by)} at epoch {epoch}."]
     if len(ranking) == 1:
         reasons.append("It is the only trial that could be ranked.")
         return reasons
@@ -283,21 +283,27 @@ def _reasons(ranking: Sequence[Ranked], by: Criterion, lacking: str) -> list[str
     if second.value == winner.value:
         reasons.append(f"{second.trial.id} has exactly the same; the earlier trial of the plan wins.")
     else:
-        margin = second.value - winner.value
-        reasons.append(f"The second, {second.trial.id}, has {second.value:.4f}: a margin of {margin:.4f}.")
-    return reasons + _group_reasons(ranking)
+        has, margin = _told(second.value, by), _told(second.value - winner.value, by)
+        reasons.append(f"The second, {second.trial.id}, has {has}: a margin of {margin}.")
+    return reasons + _group_reasons(ranking, by)
 
 
-def _group_reasons(ranking: Sequence[Ranked]) -> list[str]:
+def _told(value: float, by: Criterion) -> str:
+    """Write what ranks for people: the error in a table in percent, all else as it is."""
+    return f"{100 * value:.2f} %" if by == "table" else f"{value:.4f}"
+
+
+def _group_reasons(ranking: Sequence[Ranked], by: Criterion) -> list[str]:
     """Compare the winner's setting over its seeds with the best of the other settings."""
     groups: dict[str, list[Ranked]] = {}
     for ranked in ranking:
         groups.setdefault(_setting(ranked.trial.config.model_dump(mode="json")), []).append(ranked)
     own, *others = groups.values()
     if not others:
-        return [f"Over its seeds the setting has {_spread(own)}."] if len(own) > 1 else []
+        return [f"Over its seeds the setting has {_spread(own, by)}."] if len(own) > 1 else []
     best = min(others, key=_mean)
-    comparison = f"{_name(own)} has {_spread(own)}, the best other setting, {_name(best)}, {_spread(best)}"
+    here, there = _spread(own, by), _spread(best, by)
+    comparison = f"{_name(own)} has {here}, the best other setting, {_name(best)}, {there}"
     reasons = [f"Over seeds, {comparison}."]
     if _mean(best) < _mean(own):
         reasons.append(f"On average {_name(best)} is better, so the winner may be one lucky seed.")
@@ -390,8 +396,8 @@ def _mean(group: Sequence[Ranked]) -> float:
     return fmean(ranked.value for ranked in group)
 
 
-def _spread(group: Sequence[Ranked]) -> str:
+def _spread(group: Sequence[Ranked], by: Criterion) -> str:
     values = [ranked.value for ranked in group]
     if len(values) == 1:
-        return f"{values[0]:.4f} (one seed)"
-    return f"{fmean(values):.4f} ± {stdev(values):.4f} ({len(values)} seeds)"
+        return f"{_told(values[0], by)} (one seed)"
+    return f"{_told(fmean(values), by)} ± {_told(stdev(values), by)} ({len(values)} seeds)"

@@ -212,7 +212,6 @@ def _sweep_names(runs: Path) -> list[str]:
 
 def _sweeps(runs: Path) -> list[dict[str, Any]]:
     from raynas.cli.progress import SweepProgress
-    from raynas.report.text import format_number
     from raynas.sweep.folder import AnySweep, SweepFolder, trains
     from raynas.sweep.packs import damage
 
@@ -229,7 +228,6 @@ def _sweeps(runs: Path) -> list[dict[str, Any]]:
         except RaynasError as error:
             rows.append({"name": name, "created": "", "searches": "", "state": error.what, "best": ""})
             continue
-        ranking = progress.ranking()
         counts = _counted(progress.count(), folder)
         rows.append(
             {
@@ -237,7 +235,7 @@ def _sweeps(runs: Path) -> list[dict[str, Any]]:
                 "created": progress.sweep.created[:19].replace("T", " "),
                 "searches": progress.planned,
                 "state": f"{counts}, damaged" if damaged else counts,
-                "best": f"{format_number(ranking[0].value)} {ranking[0].trial.id}" if ranking else "",
+                "best": progress.best(),
             }
         )
     return rows
