@@ -170,7 +170,7 @@ class ProgressView:
             yield Text(f"+ {len(running) - room} more", style="dim")
         for line in methods:
             yield Text(
-                _method(line, self._progress.sweep.select.by),
+                _method(line, self._progress.sweep.select.rule),
                 style="green",
                 no_wrap=True,
                 overflow="ellipsis",

@@ -147,7 +147,7 @@ class SweepProgress:
         """Name the first of the ranking with its value; "" while none has finished."""
         if not (ranking := self.ranking()):
             return ""
-        return f"{ranked_number(ranking[0].value, self.sweep.select.by)} {ranking[0].trial.id}"
+        return f"{ranked_number(ranking[0].value, self.sweep.select.rule)} {ranking[0].trial.id}"
 
     def methods(self) -> list[MethodLine]:
         """Fold the finished trials into one line per method, the best method first."""

@@ -60,7 +60,7 @@ def standing(folder: SweepFolder) -> dict[str, Any]:
                 "mean": line.values.mean,
                 "sd": line.values.sd,
                 "best": line.best.trial.id,
-                "text": ranked_spread(line.values, progress.sweep.select.by),
+                "text": ranked_spread(line.values, progress.sweep.select.rule),
             }
             for line in progress.methods()
         ],
