@@ -257,7 +257,7 @@ def test_random_cells_are_trained_beside_the_others_and_told_as_one_row(capsys):
     # (0.8 - 0.725) / 0.725, with sd of .3, .1, .2, .5 by hand: √(.0875 / 3).
     assert random.improvement == pytest.approx(0.075 / 0.725)
     assert random.sd == pytest.approx((0.0875 / 3) ** 0.5)
-    rows = trained_rows(trained.sweep(), trained.records())
+    rows = trained_rows(trained, trained.records())
     assert [row.label for row in rows] == [IDS[0], IDS[2], "5 random cells"]
     assert (rows[-1].planned, rows[-1].finished) == (5, 4)
     assert rows[-1].held_out.mean == pytest.approx(0.275)
