@@ -13,6 +13,7 @@ from helpers.cli_folders import IDS, make_sweep, play, raynas
 from helpers.simulated_sweep import LAST, simulate
 from PIL import Image
 
+from raynas.cli.verbs.evaluate import _here
 from raynas.config import DataConfig
 from raynas.data.load import load_data
 from raynas.errors import RaynasError
@@ -27,6 +28,7 @@ from raynas.sweep.cells import searched_data
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.identity import anew
 from raynas.sweep.places import PlacesHere
+from raynas.train.config import TrainData
 
 Capture = pytest.CaptureFixture[str]
 
@@ -299,6 +301,8 @@ def test_trainings_read_data_from_where_their_searches_have_them(on_images: Swee
     here = str(Path("here").absolute())
     on_images.places.with_(["data.path=here"], [config.data.path], table=False).save(on_images.path)
     assert searched_data(on_images, record)["path"] == here
+    trained_on = TrainData(name="folder", path=config.data.path)
+    assert _here(on_images.trial(IDS[0]).network, trained_on).path == here
     below = SweepFolder(on_images.path / "trained" / "quick")
     below.path.mkdir(parents=True)
     assert below.places.of(config.data).path == here

@@ -123,7 +123,7 @@ def unreadable(path: Path | str, error: Exception) -> RaynasError:
     return RaynasError(
         f"cannot read the image {path}",
         got=short(f"{type(error).__name__}: {error}", 200),
-        next_step="fix or delete the file",
+        next_step="check the path" if isinstance(error, FileNotFoundError) else "fix or delete the file",
     )
 
 

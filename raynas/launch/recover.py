@@ -67,7 +67,7 @@ def restore_networks(folder: AnySweep) -> list[str]:
         try:
             state = load(trial.checkpoint)
             _check_own(state, trial)
-            loaded[key] = loaded.get(key) or load_data(trial.config().data)
+            loaded[key] = loaded.get(key) or load_data(folder.places.of(trial.config().data))
             deployed_again(trial, state, loaded[key]).save(trial.network)
         except (RaynasError, LookupError, TypeError, ValueError, RuntimeError) as error:
             why = error.what if isinstance(error, RaynasError) else f"{type(error).__name__}: {error}"[:200]

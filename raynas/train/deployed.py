@@ -39,6 +39,8 @@ VERSION = 1
 AnyNetwork = Network | RecurrentNetwork
 """Of images or of texts."""
 
+_AGAIN = "`raynas resume` of its sweep makes it again from its checkpoint; or copy it anew"
+
 Side = Annotated[int, Field(ge=1, le=4096)]
 """Pixels of an image's side, or channels: within what a training takes."""
 
@@ -139,7 +141,7 @@ class Deployed:
                 "the network's weights are missing or corrupt",
                 got=error.got,
                 expected=f"those of {folder / CARD}",
-                next_step="`raynas resume` of its sweep makes it again from its checkpoint; or copy it anew",
+                next_step=_AGAIN,
             ) from None
         # Sizes first, without memory for them: a card may say anything.
         with torch.device("meta"):
@@ -253,10 +255,16 @@ def read_card(folder: Path) -> Card:
     try:
         content = read_json(path)
     except (OSError, ValueError) as error:
-        raise RaynasError(f"cannot read {path}", got=str(error), expected="a network's card") from None
+        raise RaynasError(
+            f"cannot read {path}", got=str(error), expected="a network's card", next_step=_AGAIN
+        ) from None
     named = isinstance(content, dict) and (content.pop("format", None), content.pop("version", None))
     if named != (FORMAT, VERSION):
-        raise RaynasError(f"{path} is not a network's card", expected=f"format {FORMAT}, version {VERSION}")
+        raise RaynasError(
+            f"{path} is not a network's card",
+            expected=f"format {FORMAT}, version {VERSION}",
+            next_step=_AGAIN,
+        )
     try:
         return Card.model_validate(content)
     except ValidationError as error:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -65,6 +65,7 @@ def evaluate(
     found = find_trained(trained, runs)
     deployed = Deployed.load(found.folder, local_device(device))
     config, limit, own = _config(deployed.card, data, settings or [])
+    config = _here(found.folder, config)
     if deployed.card.texts:
         _evaluate_text(found, deployed, config, part, as_json=as_json)
         return
@@ -82,6 +83,14 @@ def evaluate(
     for file in files:
         say(str(file))
     next_step("predict", trained, "IMAGES", *runs_option(runs))
+
+
+def _here(network: Path, config: "TrainData") -> "TrainData":
+    """Return data from where the sweep that a network lies in has them on this machine."""
+    from raynas.sweep.folder import AnySweep
+
+    sweep = AnySweep(network.parent.parent.parent)
+    return cast("TrainData", sweep.places.of(config)) if sweep.exists else config
 
 
 def _evaluate_text(
