@@ -109,6 +109,33 @@ def test_a_part_stands_in_its_own_slot_only(here: Path) -> None:
     assert "a frozen dataclass below raynas.bilevel.slots.Penalty" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("    strength: float = 1.0", "without __call__"),
+        (
+            "    def __call__(self, weights): ...\n    def __post_init__(self): raise OSError('no file')",
+            "OSError: no file",
+        ),
+        ("    strength: 'torch.NoSuch' = 1.0\n    def __call__(self, weights): ...", "NoSuch"),
+    ],
+)
+def test_a_class_that_cannot_be_built_is_told(here: Path, capsys: Capture, body: str, said: str) -> None:
+    head = "import torch\nfrom dataclasses import dataclass\nfrom raynas.bilevel.slots import WeightPenalty\n"
+    (here / "own_penalty.py").write_text(
+        f"{head}@dataclass(frozen=True)\nclass Filters(WeightPenalty):\n{body}\n"
+    )
+    told = raynas(
+        capsys,
+        "check",
+        "mine.yaml",
+        "method={base: darts, weight_penalties: {use: 'own_penalty:Filters'}}",
+        "--import",
+    )
+    assert told.code == 2
+    assert said in told.err
+
+
 def test_its_fingerprint_has_module_class_fields_and_version(here: Path) -> None:
     found = resolve(method("own_penalty:Filters", strength=0.5))
     assert record_of(found)["weight_penalties"] == [

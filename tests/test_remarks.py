@@ -71,6 +71,23 @@ def test_chance_is_two_deviations_of_a_guess(
         assert "too few steps (6 of batch 64)" in found[0]
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "loss", "learned"),
+    [(0.58, 1.0, False), (0.62, 0.93, False), (0.66, 1.0, True), (0.58, 0.8, True), (0.4, 1.1, False)],
+)
+def test_of_uneven_classes_the_commonest_is_the_best_guess(
+    finished: Callable[..., list[TrialRecord]], accuracy: float, loss: float, learned: bool
+) -> None:
+    # 232 of 400 are of one class: √(.58 · .42 / 400) = .0247; the entropy of .58, .30, .12 is .9315.
+    told = {"data": {**TOLD["data"], "valid_counts": [48, 232, 120]}}
+    records = finished([loss, 1.2, 1.9, 2.0], valid_accuracy=accuracy)
+    found = said([replace(each, start={**(each.start or {}), **told}) for each in records])
+    assert (not found) == learned
+    if not learned:
+        assert "always naming the commonest gets, with 58 % of the images" in found[0]
+        assert f"(loss {loss:.3f}; by the shares of the classes alone 0.932)" in found[0]
+
+
 @pytest.mark.parametrize(("most", "moved"), [(0.26, False), (0.274, False), (0.276, True)])
 def test_alpha_is_nearly_uniform_below_a_tenth_more_than_its_share(
     finished: Callable[..., list[TrialRecord]], most: float, moved: bool

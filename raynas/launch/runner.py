@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from raynas.bilevel.records import EpochReport
 from raynas.config import DataConfig
 from raynas.data.dataset import Dataset
-from raynas.data.split import Data, split
+from raynas.data.split import Data, Splits, split
 from raynas.errors import RaynasError, quoted
 from raynas.launch.device import make_deterministic, only_loopback
 from raynas.nets.size import size_of
@@ -82,7 +83,7 @@ def told(runner: Runner) -> dict[str, Any]:
     """Return what a start event says of a runner's kind alone."""
     if isinstance(runner, Pack):
         return {
-            "data": runner.splits.record() | _class_names(runner.splits.dataset),
+            "data": runner.splits.record() | _class_names(runner.splits.dataset) | _counts(runner.splits),
             "method": runner.method.fingerprint,
             "validated": runner.method.validated,
         }
@@ -107,6 +108,14 @@ def told(runner: Runner) -> dict[str, Any]:
 def _class_names(dataset: Data) -> dict[str, list[str]]:
     names = dataset.class_names if isinstance(dataset, Dataset) else ()
     return {"class_names": list(names)} if 0 < len(names) <= MOST_CLASS_NAMES else {}
+
+
+def _counts(splits: Splits) -> dict[str, list[int]]:
+    """Return how many validation images each class has: what always naming the commonest one gets right."""
+    dataset = splits.dataset
+    if not isinstance(dataset, Dataset) or dataset.classes > MOST_CLASS_NAMES:
+        return {}
+    return {"valid_counts": np.bincount(dataset.labels[splits.valid], minlength=dataset.classes).tolist()}
 
 
 def judge_random(runner: Runner, trials: Mapping[int, TrialFolder[Any, Any]]) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from raynas.errors import RaynasError, quoted, unknown
+from raynas.errors import RaynasError, quoted, short, unknown
 from raynas.methods.identity import name_of
 from raynas.methods.kinds import INNER, PARTS, Kinds, parts
 from raynas.methods.recipes import ALL
@@ -155,6 +155,13 @@ def _own_part(name: str, slot: str) -> type[Any]:
             expected=f"a frozen dataclass below {base.__module__}.{base.__name__}",
             next_step="examples/own_penalty.py shows one",
         )
+    if lacking := sorted(getattr(kind, "__abstractmethods__", ())):
+        raise RaynasError(
+            f"{quoted(name)} is no whole part for {slot}",
+            got=f"{kind.__name__} of {file} without {', '.join(lacking)}",
+            expected=f"what {base.__module__}.{base.__name__} says of {lacking[0]}",
+            next_step="examples/own_penalty.py shows one",
+        )
     return kind
 
 
@@ -176,7 +183,16 @@ def _part(where: str, slot: str, value: Any) -> Any:
         if key not in known:
             raise unknown(f"setting of {use}", key, known)
     built = {key: _setting(f"{where}.{use}", key, item) for key, item in settings.items()}
-    return _validated(kind, built, f"{where}.{use}")
+    try:
+        return _validated(kind, built, f"{where}.{use}")
+    except RaynasError:
+        raise
+    except Exception as error:  # the class may be the user's: anything may come out of it
+        raise RaynasError(
+            f"{where}.{use} cannot be built",
+            got=f"{type(error).__name__}: {short(f'{error}', 200)}",
+            next_step="`raynas --debug` before the verb shows where it failed",
+        ) from error
 
 
 def _setting(where: str, key: str, value: Any) -> Any:

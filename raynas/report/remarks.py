@@ -56,6 +56,15 @@ class Evidence:
         return {key: n for key, n in counts.items() if isinstance(n, int) and n > 0} if all(counts) else {}
 
     @property
+    def class_shares(self) -> list[float]:
+        """The shares of the classes in the images that validate, the largest first; alike where unknown."""
+        told = (self.winner.start or {}).get("data") or {}
+        counts, classes = told.get("valid_counts"), self.learned_from["classes"]
+        if isinstance(counts, list) and all(isinstance(n, int) and n >= 0 for n in counts) and sum(counts):
+            return sorted((n / sum(counts) for n in counts), reverse=True)
+        return [1 / classes] * classes
+
+    @property
     def steps(self) -> int | None:
         """Steps of the winner's weights, about; None for a text, and where its records do not say."""
         config = self.winner.config
@@ -76,19 +85,30 @@ class Evidence:
         return list(groups.values())
 
 
+UNEVEN = 1.5
+"""From how many times its equal share on the commonest class is said to be the best guess."""
+
+LEARNED = 0.95
+"""Below this share of the entropy of uneven classes a loss has learned more than their shares."""
+
+
 def nothing_learned(evidence: Evidence) -> str:
     """Say when the winner is right no more often than a guess, and the likely causes.
 
-    Of n images of C classes a guess has 1/C right, with a deviation of √((1/C)(1 - 1/C)/n); of a text it
-    loses ln C nats a word.
+    The best guess names the commonest class always. Of n images, a share p of them of that class, it has p
+    right, with a deviation of √(p(1 - p)/n), and where it knows all shares it loses their entropy; of a text
+    of C words it loses ln C nats a word. Where classes are unlike, a loss that is well below is learning too.
     """
     report, told, config = evidence.winner.deciding, evidence.learned_from, evidence.winner.config
     if report is None or len(told) < 3 or told["classes"] < 2:
         return ""
-    classes, text = told["classes"], is_text(config.data.name)
-    chance = 1 / classes
+    classes, text, shares = told["classes"], is_text(config.data.name), evidence.class_shares
+    uneven, entropy = shares[0] > UNEVEN / classes, -sum(share * math.log(share) for share in shares if share)
+    chance = shares[0] if uneven else 1 / classes
     limit = chance + DEVIATIONS * math.sqrt(chance * (1 - chance) / told["valid"])
     if (report.valid_loss < math.log(classes)) if text else (report.valid_accuracy > limit):
+        return ""
+    if uneven and report.valid_loss < LEARNED * entropy:
         return ""
     causes, steps = [], evidence.steps
     if steps is not None and steps < FEW_STEPS:
@@ -96,10 +116,15 @@ def nothing_learned(evidence: Evidence) -> str:
     causes.append(f"a learning rate that does not fit (learning_rate {config.learning_rate:g})")
     causes.append("a text that repeats nothing" if text else "labels that do not fit the images")
     things = "words" if text else "classes"
+    guess = f"guessing gets (loss {report.valid_loss:.3f}; ln {classes} = {math.log(classes):.3f})"
+    if uneven:
+        guess = (
+            f"always naming the commonest gets, with {100 * chance:.0f} % of the images (loss "
+            f"{report.valid_loss:.3f}; by the shares of the classes alone {entropy:.3f})"
+        )
     return (
         f"Nothing was learned: {100 * report.valid_accuracy:.0f} % right of {classes:,} {things} is what "
-        f"guessing gets (loss {report.valid_loss:.3f}; ln {classes} = {math.log(classes):.3f}). "
-        f"Likely: {'; or '.join(causes)}."
+        f"{guess}. Likely: {'; or '.join(causes)}."
     )
 
 
