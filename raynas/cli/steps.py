@@ -21,7 +21,7 @@ def alpha_steps(sweep: Sweep) -> list[str]:
     """Say how many steps α gets, as far as the images are counted, and what to change where these are few."""
     said, known = [], {}
     for trial in sweep.trials:
-        if (config := trial.config) is None:
+        if (config := trial.config) is None or resolve(config.method).proposals is not None:
             continue
         data = config.data
         if (mark := data.model_dump_json()) not in known:

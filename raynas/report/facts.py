@@ -198,7 +198,8 @@ def measured(report: EpochReport | None, name: str, yardstick: Yardstick | None 
         case "table_regret":
             return yardstick.regret(report.genotype) if yardstick else None
         case _:
-            return float(getattr(report, name))
+            value = getattr(report, name)
+            return None if value is None else float(value)
 
 
 def deciding_measure(record: TrialRecord, name: str, yardstick: Yardstick | None = None) -> float | None:

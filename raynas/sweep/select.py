@@ -25,6 +25,8 @@ _NAMES = {
     "eig_max": "largest eigenvalue of the Hessian in α",
     "table": "error of its cell in the table",
 }
+PROPOSED = "error in the table of the best cell that was proposed"
+"""What ranks the trials of methods that propose cells, where validation losses rank the others."""
 _LACKING = {"table": "a cell that the table holds", "eig_max": "measured curvature"}
 UNDECIDED = "Only training both cells from scratch, or a table (select: {by: table}), decides between them."
 FEWEST_RANKED = 4
@@ -121,13 +123,19 @@ def rank(records: Sequence[TrialRecord], config: Select, judge: Yardstick | None
     if config.by == "valid_loss":
         reasons += [*_validated_reasons(ranking), *_agreement(ranking)]
     if ranking:
-        reasons.append(_caution(judge) if judge else _CAUTIONS.get(config.by, _OPTIMISTIC))
+        proposed = config.by == "valid_loss" and ranking[0].trial.validated == "table"
+        usual = _CHOSEN_IN_TABLE if proposed else _CAUTIONS.get(config.by, _OPTIMISTIC)
+        reasons.append(_caution(judge) if judge else usual)
     return Selection(config.by, tuple(ranking), tuple(ranking[: config.top]), tuple(reasons), tuple(left_out))
 
 
 _OPTIMISTIC = (
     "The validation half also trained α, so this loss is optimistic: only training the cell from "
     "scratch, tested on other images, measures it."
+)
+_CHOSEN_IN_TABLE = (
+    "The table's accuracies that judged the cells also chose among them, so this error is optimistic: the "
+    "table's test accuracies, or training the cell, measure it."
 )
 _CAUTIONS = {
     "eig_max": "A small eigenvalue is a sign of a cell that survives its derivation (Zela et al. 2020), not "
@@ -153,7 +161,9 @@ def value_of(record: TrialRecord, by: Criterion, judge: Yardstick | None = None)
         return None
     if by == "table":
         return judge.error(record.deciding.genotype) if judge else None
-    value = record.eig_max if by == "eig_max" else float(getattr(record.deciding, by))
+    value = record.eig_max if by == "eig_max" else getattr(record.deciding, by)
+    if by == "valid_loss" and record.validated == "table":
+        value = 1 - record.deciding.valid_accuracy
     return value if value is not None and math.isfinite(value) else None
 
 
@@ -165,6 +175,8 @@ def _why_left_out(record: TrialRecord, by: Criterion, judge: Yardstick | None) -
             return f"its cell is not in {judge.table.name}" if judge else "the table cannot be read"
         if by == "eig_max":
             return "its curvature was not measured"
+        if getattr(record.deciding, by) is None:
+            return "its method trains nothing: a table judged its cells (select: {by: table})"
         return f"{by} is {getattr(record.deciding, by)} at epoch {record.deciding.epoch + 1}"
     if record.status == "running":
         done = f"{len(record.reports)} of {record.epochs} epochs" if record.reports else "no epoch yet"
@@ -177,13 +189,14 @@ def _reasons(ranking: Sequence[Ranked], by: Criterion, lacking: str) -> list[str
         return [f"No trial finished with {lacking}, so there is no winner."]
     winner = ranking[0]
     epoch = winner.trial.deciding.epoch + 1 if winner.trial.deciding else None  # people count from 1
-    reasons = [f"{winner.trial.id} has the lowest {_NAMES[by]}: {winner.value:.4f} at epoch {epoch}."]
+    name = PROPOSED if by == "valid_loss" and winner.trial.validated == "table" else _NAMES[by]
+    reasons = [f"{winner.trial.id} has the lowest {name}: {winner.value:.4f} at epoch {epoch}."]
     if len(ranking) == 1:
         reasons.append("It is the only trial that could be ranked.")
         return reasons
     ranking = comparable(ranking, by)
     if len(ranking) == 1:
-        reasons.append("No other trial has a validation loss of its kind.")
+        reasons.append("No other trial has a number of its kind.")
         return reasons
     second = ranking[1]
     if second.value == winner.value:
@@ -229,9 +242,19 @@ def _validated_reasons(ranking: Sequence[Ranked]) -> list[str]:
     """Say what was validated, and, where the trials are of two kinds, that these do not compare."""
     best = best_of_kinds(ranking)
     if len(best) < 2:
-        return [f"Its validation loss is {VALIDATED[kind]}." for kind in best]
-    each = "; ".join(f"{VALIDATED[kind]}: {r.trial.id} with {r.value:.4f}" for kind, r in best.items())
-    return [f"Two kinds of validation loss are ranked that do not compare. Best of each: {each}. {UNDECIDED}"]
+        what = "What is ranked" if "table" in best else "Its validation loss"
+        return [f"{what} is {VALIDATED[kind]}{_judge(each)}." for kind, each in best.items()]
+    each = "; ".join(
+        f"{VALIDATED[kind]}{_judge(r)}: {r.trial.id} with {r.value:.4f}" for kind, r in best.items()
+    )
+    kinds = "Two kinds" if len(best) == 2 else f"{len(best)} kinds"
+    return [f"{kinds} of validation loss are ranked that do not compare. Best of each: {each}. {UNDECIDED}"]
+
+
+def _judge(ranked: Ranked) -> str:
+    """Say in which column of which table a trial's cells were judged, where they were."""
+    told = (ranked.trial.start or {}).get("judge")
+    return f" ({told})" if isinstance(told, str) and ranked.trial.validated == "table" else ""
 
 
 def _agreement(ranking: Sequence[Ranked]) -> list[str]:
@@ -239,9 +262,11 @@ def _agreement(ranking: Sequence[Ranked]) -> list[str]:
     found = []
     for kind in best_of_kinds(ranking):
         pairs = [
-            (each.value, each.trial.deciding.discrete_loss)
+            (each.value, loss)
             for each in ranking
-            if each.trial.validated == kind and each.trial.deciding
+            if each.trial.validated == kind
+            and each.trial.deciding
+            and (loss := each.trial.deciding.discrete_loss) is not None
         ]
         if len(pairs) >= FEWEST_RANKED and (rho := _rank_correlation(pairs)) is not None:
             found.append(

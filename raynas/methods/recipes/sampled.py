@@ -8,21 +8,13 @@ from raynas.parts.objectives import Importance, Natural
 from raynas.parts.penalties import SampleDistance
 from raynas.parts.relaxations import DirichletMean, ReluShare, Scales
 from raynas.parts.rules import AdamRule, Adaptive, Clamp, ClipNorm, KeepMass, SgdRule
-from raynas.parts.samplers import (
-    Categorical,
-    Dirichlet,
-    Gaussian,
-    Gumbel,
-    Mean,
-    Pair,
-    Projection,
-    UniformPaths,
-)
+from raynas.parts.samplers import Categorical, Dirichlet, Gaussian, Gumbel, Mean, Pair, Projection
 from raynas.parts.schedules import Linear, TwoPhases
 from raynas.parts.stages.base import FixEarly
 from raynas.parts.stages.sample_and_rank import RankInRounds
 from raynas.parts.stops import Converged
 from raynas.parts.stores import Generator, Table
+from raynas.parts.uniform_paths import UniformPaths
 
 GDAS_ST = DARTS.with_(
     "gdas-st",
