@@ -12,5 +12,6 @@ data = configs[0].data
 pack = Pack(configs, load_space("tiny"), split(load_data(data), data))
 for outcomes in pack:  # of every epoch a report from each search, or its `Diverged`
     reports = [each for each in outcomes if not isinstance(each, RaynasError)]
-    print(f"mean validation loss {fmean(report.valid_loss for report in reports):.3f}")
+    losses = [report.valid_loss for report in reports if report.valid_loss is not None]
+    print(f"mean validation loss {fmean(losses):.3f}")
     print("cells", *(report.genotype.digest() for report in reports))

@@ -317,6 +317,8 @@ def test_methods_search_or_are_refused_before(skeleton):
     cells = skeletons.of(space).fewest_cells
     settings = {"epochs": 1, "batch": 8, "channels": 2, "cells": cells, "hessian": {"steps": 4}}
     for name in method_names():
+        if resolve(name).proposals is not None:
+            continue  # nothing to run: a table would have to judge
         told = list(reasons(resolve(name), space, {}))
         assert bool(told) == (name in NEED_EDGES), (name, told)
         if told:

@@ -9,8 +9,9 @@ from raynas.nets.ops.flat import column
 from raynas.search.measure import random_pack
 from raynas.spaces.library import load_space
 
-WAITING = sorted(name for name in method_names() if resolve(name).waits)
-FREE = sorted(set(method_names()) - set(WAITING))
+TRAINING = {name for name in method_names() if resolve(name).proposals is None}
+WAITING = sorted(name for name in TRAINING if resolve(name).waits)
+FREE = sorted(TRAINING - set(WAITING))
 OTHER_SPACES = ("nas-bench-201", "nb1shot1-1", "enas-micro", "s4", "dso-nas")
 
 

@@ -2,15 +2,17 @@
 
 import pytest
 import torch
-from helpers.planted import Planted, planted_search
+from helpers.planted import Planted, operations, planted_search
 from helpers.policies import make_policy
 
 from raynas.bilevel.exchange import BatchSpan
 from raynas.bilevel.progress import Progress
 from raynas.methods import reasons, resolve
 from raynas.nets.ops.lanes import Statistics
-from raynas.parts.cell_samplers import UniformPaths
+from raynas.parts.proposals import RegularisedEvolution
+from raynas.parts.stages.rank_proposals import RankProposals
 from raynas.parts.stages.sample_and_rank import RankInRounds, SampleAndRank
+from raynas.parts.uniform_paths import UniformPaths
 from raynas.search.loop import Pack, Search
 from raynas.spaces import skeletons
 from raynas.spaces.library import load_space
@@ -100,6 +102,52 @@ def test_it_finds_what_alpha_has_not(monkeypatch, base, use):
     last = planted_search(monkeypatch, Planted, method, epochs=1)
     assert sum(skeletons.of(last.genotype).count(last.genotype, Planted.winner).values()) >= 6
     assert last.extra["alive"] == 8
+
+
+@pytest.mark.slow
+def test_evolution_with_inherited_weights_finds_what_chance_does_not(monkeypatch):
+    proposals = {"use": "regularised-evolution", "evaluations": 500, "population": 20, "tournament": 5}
+    stages = {"use": "rank-proposals", "proposals": proposals, "criterion": "loss"}
+    last = planted_search(monkeypatch, Planted, {"base": "rsps", "stages": stages}, epochs=1)
+    assert operations(last) == {Planted.winner}  # one cell in 6,561
+    assert last.extra["alive"] == 8
+
+
+def test_proposals_are_judged_lane_by_lane_as_each_alone():
+    part = RankProposals(RegularisedEvolution(40, population=8), batches=3)
+    generator = torch.Generator().manual_seed(1)
+    policies = [make_policy(load_space("tiny"), lanes=2), make_policy(load_space("tiny"), lanes=1, seed=1)]
+    policy = policies[0]
+    worth = {name: torch.rand(mask.shape[1:], generator=generator) for name, mask in policy.alive.items()}
+    kept = []
+    for each in policies:
+        each.begin(AFTER)
+        looks = Rounds(worth, 0)
+        alive = part(each, [[]] * each.lanes, looks)
+        assert looks.parts == [BatchSpan(0, 3)] * 40
+        values = [
+            -float(Rounds(worth, 0).score(_drawn(seen, each.lanes), BatchSpan(0, 3))[0][-1])
+            for seen in looks.seen
+        ]
+        best = looks.seen[values.index(max(values))]
+        assert all(torch.equal(alive[name][-1], rows[-1] > 0) for name, rows in best.items())
+        kept.append({name: rows[-1] for name, rows in alive.items()})
+    assert all(torch.equal(kept[0][name], kept[1][name]) for name in kept[0])
+
+
+@pytest.mark.parametrize(
+    ("space", "proposals", "more", "words"),
+    [
+        ("nb1shot1-1", "policy-gradient", {}, "draws edges"),
+        ("nas-bench-201", {"use": "random-cells", "seconds": 9}, {}, "no training times"),
+        ("nas-bench-201", "random-cells", {"without": ["nor_conv_3x3"]}, "which the method leaves out"),
+        ("nas-bench-201", "policy-gradient", {}, ""),
+    ],
+)
+def test_proposals_that_do_not_fit_are_refused(space, proposals, more, words):
+    stages = {"use": "rank-proposals", "proposals": proposals}
+    told = list(reasons(resolve({"base": "rsps", "stages": stages, **more}), load_space(space), {}))
+    assert (words in " ".join(told)) if words else not told
 
 
 @pytest.mark.slow
@@ -193,8 +241,8 @@ def test_rounds_rank_on_batches_of_their_own_and_finalists_on_all(steps, rounds)
                 assert all(torch.equal(one[name][lane], other[name][lane]) for name in one)
 
 
-def _drawn(seen):
-    policy = make_policy(load_space("tiny"), lanes=2)
+def _drawn(seen, lanes=2):
+    policy = make_policy(load_space("tiny"), lanes=lanes)
     return policy.mean(policy.logits(policy.alphas))._replace(weights=seen)
 
 

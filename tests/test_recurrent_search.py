@@ -30,7 +30,8 @@ from raynas.sweep.folder import SweepFolder
 from raynas.track.content import metrics
 
 SPACE = load_space("darts-rnn")
-FITTING = [name for name in method_names() if not any(reasons(resolve(name), SPACE, {}))]
+TRAINING = [name for name in method_names() if resolve(name).proposals is None]
+FITTING = [name for name in TRAINING if not any(reasons(resolve(name), SPACE, {}))]
 TOGETHER = [name for name in FITTING if not resolve(name).solo and name != "r-darts-es"]
 """Without one that cannot end anything in a single epoch."""
 MADE_FOR_IMAGES = {"snas", "r-darts-dp", "p-darts", "pc-darts", "darts-minus"}

@@ -16,8 +16,10 @@ Tables = dict[str, Tensor]
 AttackedLoss = Callable[[Tables], Tensor]
 """Maps weights to one loss per lane, [lanes], on the batch of the step, with running statistics."""
 
-Validated = Literal["mixture", "cells"]
-"""What a validation loss is of: the mean mixture, or the cells that a sampler draws, on average."""
+Validated = Literal["mixture", "cells", "table"]
+"""What a validation loss is of: the mean mixture, or the cells that a sampler draws, on average.
+
+Of a method that proposes cells there is none; a table's error of its best cell stands in its place."""
 
 Costs = Mapping[str, Tensor]
 """What every option costs, [rows, options] by group of α, in the unit of its penalty."""

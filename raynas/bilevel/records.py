@@ -49,25 +49,27 @@ class EpochReport:
     Losses are mean cross entropies in nats, accuracies fractions in [0, 1]. ``valid_loss`` is that of the
     method's mixture on the validation half or, where its sampler draws single cells, the mean over such cells
     (see `Evaluator.validate`); the two kinds do not compare. ``discrete_loss`` is that of the supernet with
-    only the genotype's edges and operations left on, under each batch's own statistics. ``weights`` maps a
-    cell kind to its [edges, operations] rows; ``entropy`` is the mean entropy of those rows in nats;
-    ``skips`` counts skip connections in the genotype. ``extra`` holds what only this method has: its
-    schedules' values by name, and how many options are ``alive`` once some are not. ``ended`` says that this
-    is the search's last report. ``restart`` counts how often the search has gone back: the report of a later
-    one replaces those of its epoch and after.
+    only the genotype's edges and operations left on, under each batch's own statistics. A method that only
+    proposes cells trains nothing: its losses, the accuracies of training and of the derived cell and the
+    learning rate are None, ``valid_accuracy`` is the best cell's by what judges, and ``genotype`` that cell.
+    ``weights`` maps a cell kind to its [edges, operations] rows; ``entropy`` is the mean entropy of those
+    rows in nats; ``skips`` counts skip connections in the genotype. ``extra`` holds what only this method
+    has: its schedules' values by name, and how many options are ``alive`` once some are not. ``ended`` says
+    that this is the search's last report. ``restart`` counts how often the search has gone back: the report
+    of a later one replaces those of its epoch and after.
     ``select_loss`` is ``valid_loss`` on the third part of the data (`data.select`), None where there is none;
     where there is, ``discrete_loss`` is of that part too.
     ``seconds`` and ``peak_memory`` (MiB) are measurements and do not take part in equality.
     """
 
     epoch: _Count
-    train_loss: _Number
-    train_accuracy: _Number
-    valid_loss: _Number
+    train_loss: _Number | None
+    train_accuracy: _Number | None
+    valid_loss: _Number | None
     valid_accuracy: _Number
-    discrete_loss: _Number
-    discrete_accuracy: _Number
-    learning_rate: _Number
+    discrete_loss: _Number | None
+    discrete_accuracy: _Number | None
+    learning_rate: _Number | None
     genotype: Annotated[InstanceOf[Genotype], PlainSerializer(Genotype.to_json)]
     weights: dict[str, list[list[_Number]]]
     entropy: dict[str, _Number]

@@ -21,10 +21,11 @@ Losses are in nats.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
+from pydantic import Field
 from torch import Tensor
 
 from raynas.bilevel.exchange import (
@@ -42,7 +43,14 @@ from raynas.bilevel.exchange import (
     Tables,
 )
 from raynas.bilevel.layout import Layout
-from raynas.bilevel.part import ModifierTraits, Part, RelaxationTraits, SamplerTraits, StoreTraits
+from raynas.bilevel.part import (
+    Composition,
+    ModifierTraits,
+    Part,
+    RelaxationTraits,
+    SamplerTraits,
+    StoreTraits,
+)
 from raynas.bilevel.progress import Progress
 from raynas.bilevel.records import EpochReport
 from raynas.bilevel.views import PolicyView, ProblemView
@@ -356,3 +364,48 @@ class Derivation(Part):
     @abstractmethod
     def __call__(self, space: Space, weights: Mapping[str, Rows]) -> Genotype:
         """A genotype of the space by weights, a [rows, options] table for each group of α."""
+
+
+class Proposer(Protocol):
+    """Proposals at work in one search; between two cells its `state` is all there is to it."""
+
+    def propose(self) -> Genotype:
+        """The next cell to judge."""
+
+    def tell(self, cell: Genotype, accuracy: float) -> None:
+        """Take in what the last cell came to, in [0, 1]."""
+
+    def weights(self) -> dict[str, list[list[float]]]:
+        """The probabilities of operations by group of α, as reports have them; empty where there are none."""
+
+    def state(self) -> dict[str, Any]:
+        """Plain values."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+
+
+@dataclass(frozen=True)
+class Proposals(Part):
+    """Which cells are judged, one after another, where nothing is trained; the best of them is the result.
+
+    ``evaluations`` is the budget, spread evenly over a search's epochs; ``seconds`` ends it earlier, once the
+    trainings that the table stands for would have taken so long.
+    """
+
+    slots = ("proposals",)
+    evaluations: Annotated[int, Field(ge=1, le=1_000_000)] = 96
+    seconds: Annotated[float, Field(gt=0)] | None = None
+
+    @abstractmethod
+    def start(self, space: Space, seed: str) -> Proposer:
+        """What proposes cells of a space; all chance comes from ``seed``."""
+
+    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+        """Every epoch has something to report."""
+        epochs = values.get("epochs", 1)
+        if self.evaluations < epochs:
+            yield (
+                f"{self.evaluations} evaluations cannot be spread over {epochs} epochs: lower `epochs`, or "
+                "raise `evaluations`"
+            )

@@ -27,7 +27,7 @@ def alpha_steps(sweep: Sweep) -> list[str]:
     said: dict[str, dict[str, None]] = {}
     known = {}
     for trial in sweep.trials:
-        if (config := trial.config) is None:
+        if (config := trial.config) is None or resolve(config.method).proposals is not None:
             continue
         data = config.data
         if (mark := data.model_dump_json()) not in known:

@@ -131,7 +131,7 @@ class Packs:
             return tasks
         for config in configs:
             # Trainings of a pack take turns: it saves memory, no time, so that there is nothing to measure.
-            if isinstance(config, TrainConfig) or _solo(config):
+            if isinstance(config, TrainConfig) or _solo(config) or _proposes(config):
                 continue
             shape = shape_of(config)
             if shape in tasks:
@@ -177,6 +177,14 @@ def _solo(config: SearchConfig | TrainConfig) -> bool:
         return resolve(config.method, load_space(config.space)).solo
     except RaynasError:
         return False  # the trials themselves will say what is wrong
+
+
+def _proposes(config: SearchConfig) -> bool:
+    """Tell whether a search only looks cells up, which takes no time that a pack could save."""
+    try:
+        return resolve(config.method).proposals is not None
+    except RaynasError:
+        return False
 
 
 def choose_packs(groups: Mapping[str, tuple[int, int, Steps]], slots: int) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Runners of trials: a pack of searches or a training, behind one protocol, and what each leaves behind."""
+"""Runners of trials: a pack of searches, proposals or a training, and what each leaves behind."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -11,14 +11,19 @@ from raynas.bilevel.records import EpochReport
 from raynas.config import DataConfig
 from raynas.data.dataset import Dataset
 from raynas.data.split import Data, Splits, split
+from raynas.disk import expanded
 from raynas.errors import RaynasError, quoted
 from raynas.launch.device import make_deterministic, only_loopback
+from raynas.methods import resolve
 from raynas.nets.size import size_of
 from raynas.search.loop import Pack
+from raynas.search.proposing import Proposing, TableJudge
 from raynas.search.searches import Tell
 from raynas.spaces.draw import draw_cells
 from raynas.spaces.genotype import Genotype
-from raynas.sweep.folder import AnySweep, TrialFolder
+from raynas.sweep.folder import AnySweep, SweepFolder, TrialFolder
+from raynas.sweep.lookups import table_hash
+from raynas.tables.table import without_table
 from raynas.train.config import TrainConfig
 from raynas.train.deployed import Deployed
 from raynas.train.loop import Training, check_lane
@@ -76,7 +81,18 @@ def runner_of(
         return Team(configs, trials[0].genotype(), dataset, device, make_deterministic)
     if trials[0].kind == "train":
         return Training(configs, trials[0].genotype(), dataset, device)
-    return Pack(configs, trials[0].space(), split(dataset, configs[0].data), device, forms=forms)
+    space = trials[0].space()
+    if resolve(configs[0].method, space).proposals is not None:
+        return Proposing(configs, space, _judge(trials[0]), device)
+    return Pack(configs, space, split(dataset, configs[0].data), device, forms=forms)
+
+
+def _judge(trial: TrialFolder[Any, Any]) -> TableJudge:
+    """Open the table of a trial's sweep; raises `RaynasError` where it has none or it has gone."""
+    benchmark = SweepFolder[Any, Any](trial.path.parent.parent).benchmark
+    if benchmark is None:
+        raise without_table(trial.config().method)
+    return TableJudge(benchmark.open().judge(), table_hash(expanded(benchmark.table)))
 
 
 def told(runner: Runner) -> dict[str, Any]:
@@ -86,6 +102,12 @@ def told(runner: Runner) -> dict[str, Any]:
             "data": runner.splits.record() | _class_names(runner.splits.dataset) | _counts(runner.splits),
             "method": runner.method.fingerprint,
             "validated": runner.method.validated,
+        }
+    if isinstance(runner, Proposing):
+        return {
+            "method": runner.method.fingerprint,
+            "validated": runner.method.validated,
+            "judge": runner.judge.name,
         }
     if isinstance(runner, Training):
         dataset, lane = runner.dataset, runner.lanes[0]

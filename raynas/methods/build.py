@@ -21,7 +21,7 @@ from raynas.spaces.outside import load_point, misfit, offered
 from raynas.spaces.space import Space
 
 _SEVERAL = ("penalties", "weight_penalties", "modifiers")
-_OPTIONAL = ("weight_sampler", "estimator", "stages", "stop")
+_OPTIONAL = ("weight_sampler", "estimator", "stages", "stop", "proposals")
 _PLAIN: Mapping[str, Any] = {
     "order": Order,
     "every": Annotated[int, Field(ge=1)],

@@ -27,6 +27,11 @@ def reasons(method: Method, space: Space | None, values: Mapping[str, Any]) -> I
 
 
 def _reasons(method: Method, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
+    if method.proposals is not None:
+        # Nothing else of the method is ever asked.
+        yield from _idle(method)
+        yield from method.proposals.misfits(method, space, values)
+        return
     for wrong, reason in _PAIRS:
         if wrong(method):
             yield reason
@@ -42,6 +47,15 @@ def _reasons(method: Method, space: Space | None, values: Mapping[str, Any]) -> 
             lay_out(method, space, values)
         except RaynasError as error:
             yield str(error)
+
+
+def _idle(method: Method) -> Iterator[str]:
+    """Yield which slots were filled in a method that proposes cells, where they mean nothing."""
+    plain = Method(method.name, method.title, method.source)
+    names = [slot for slot in METHOD_SLOTS if slot != "proposals"] + ["order", "every", "nesterov", "without"]
+    for name in names:
+        if getattr(method, name) != getattr(plain, name):
+            yield f"a method with proposals trains nothing, so that `{name}` means nothing: leave it out"
 
 
 def _strangers(method: Method) -> Iterator[str]:

@@ -12,6 +12,7 @@ from raynas.bilevel.slots import (
     Modifier,
     Objective,
     Penalty,
+    Proposals,
     Relaxation,
     Sampler,
     Stages,
@@ -48,9 +49,11 @@ class Method:
     training batch, and only in every ``every``-th step. ``modifiers`` change what an edge computes,
     ``annealing`` the weights' learning rate over epochs, ``stages`` what is alive between epochs; ``stop``
     may end the search; ``derivation`` reads the cell from the mean weights. With ``nesterov`` the weights'
-    momentum looks ahead. ``defaults`` are values of a search's configuration that the method's source uses: a
-    share of the epochs where ``warmup`` is below 1. ``version`` is raised when any of this changes, so that
-    no search goes on as another than it began; a part class has one of its own for what it computes.
+    momentum looks ahead. With ``proposals`` nothing is trained: cells are proposed and a table judges them,
+    and all other slots stay as they are. ``defaults`` are values of a search's configuration that the
+    method's source uses: a share of the epochs where ``warmup`` is below 1. ``version`` is raised
+    when any of this changes, so that no search goes on as another than it began; a part class has one of its
+    own for what it computes.
 
     ``on`` holds what the source does differently elsewhere, by the name of a space or of its skeleton (the
     space's overrides): other parts, and ``defaults`` that are added to the method's own. `suited` puts
@@ -59,7 +62,7 @@ class Method:
 
     prose: ClassVar[frozenset[str]] = frozenset({"name", "title", "source"})
     """What decides no number."""
-    later: ClassVar[frozenset[str]] = frozenset({"weight_penalties"})
+    later: ClassVar[frozenset[str]] = frozenset({"weight_penalties", "proposals"})
     """Slots that are younger than the records of methods: they are in one where they are filled."""
 
     name: str
@@ -84,6 +87,7 @@ class Method:
     stages: Stages | None = None
     stop: StopRule | None = None
     derivation: Derivation = field(default_factory=Strongest)
+    proposals: Proposals | None = None
     defaults: Mapping[str, object] = field(default_factory=dict, hash=False)
     on: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
@@ -122,8 +126,8 @@ class Method:
 
     @property
     def validated(self) -> Validated:
-        """What its validation loss is of."""
-        return self.sampler.validated
+        """What its validation loss is of, or what it has instead of one."""
+        return "table" if self.proposals else self.sampler.validated
 
     @property
     def learns_from(self) -> str:

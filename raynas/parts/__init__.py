@@ -3,7 +3,7 @@
 What is learned: stores. What it means: relaxations. What a step multiplies in: samplers, perturbations.
 What a step minimises: objectives, penalties, cost, weight_penalties. How α's gradient regards the weights:
 estimators. How α moves: rules. What an edge does besides: modifiers. Over epochs: schedules, stages, stops.
-At the end: derivations.
+At the end: derivations. Instead of all that, where nothing is trained: proposals.
 What each of them has to be is told in `raynas.bilevel.slots`.
 """
 
@@ -30,10 +30,11 @@ METHOD_SLOTS = (
     "stages",
     "stop",
     "derivation",
+    "proposals",
 )
 """The slots of a method, in the order in which a search comes to them."""
 
-INNER_SLOTS = ("schedule", "before", "after", "then", "rules")
+INNER_SLOTS = ("schedule", "before", "after", "then", "rules", "proposals")
 """Settings of parts that are parts themselves; a schedule may be given wherever a number is wanted."""
 
 BASES: Mapping[str, type[Part]] = {

@@ -156,45 +156,12 @@ class Projection(Executing):
         tables: Tables = {}
         for name, weights in policy.relax(flat).items():
             hard = one_hot(weights.detach(), policy.masks[name])
-            kept = _best_rows(policy, name, weights.detach().masked_fill(hard == 0, -float("inf")).amax(-1))
+            kept = best_rows(policy, name, weights.detach().masked_fill(hard == 0, -float("inf")).amax(-1))
             tables[name] = straight_through(hard.masked_fill(~kept.unsqueeze(-1), 0.0), weights)
         return Draw(tables, active(tables) if self.execute == "chosen" else None)
 
 
-@dataclass(frozen=True)
-class UniformPaths(Sampler):
-    """RSPS: every operation as likely as any other, on as many random edges of each node as it keeps.
-
-    The rest is 0 and is not computed; α has no say. Operations that no cell may have (`none`) are drawn as
-    well, as the authors' code does for images (Li, Talwalkar 2019; liamcli/randomNAS_release 6513a0a,
-    benchmarks/cnn/darts/darts_wrapper_discrete.py); `without` leaves them out.
-    """
-
-    use: ClassVar[str] = "uniform-paths"
-    keeps_edges: ClassVar[bool] = True
-    random: ClassVar[bool] = True
-    validated: ClassVar[Validated] = "cells"
-    trains_all: ClassVar[bool] = False
-    waits: ClassVar[str] = CHOICE
-
-    def __call__(self, policy: PolicyView, flat: Tensor, loss: AttackedLoss | None = None) -> Draw:
-        """Draw one operation of each row among the alive, and each node's edges, [lanes, rows, options]."""
-        tables: Tables = {}
-        for name, logits in policy.layout.tables(flat).items():
-            mask = policy.masks[name]
-            hard = one_hot(policy.dice.gumbel(logits), mask)
-            ranks = policy.dice.uniform(logits[..., 0])
-            kept = _best_rows(policy, name, ranks.masked_fill(~mask.any(-1), -float("inf")))
-            tables[name] = hard.masked_fill(~kept.unsqueeze(-1), 0.0)
-        return Draw(tables, active(tables))
-
-    def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:
-        """It teaches α nothing."""
-        if method.estimator is not None or method.order == "joint":
-            yield "uniform-paths asks α nothing, so α would learn nothing: `estimator: null`"
-
-
-def _best_rows(policy: PolicyView, name: str, strengths: Tensor) -> Tensor:
+def best_rows(policy: PolicyView, name: str, strengths: Tensor) -> Tensor:
     """Mark, for every node, the rows [lanes, rows] of as many edges as it keeps, strongest first."""
     kept = torch.zeros_like(strengths, dtype=torch.bool)
     nodes = policy.layout.nodes[name]

@@ -142,9 +142,9 @@ class BoldDriver(Annealing):
         """Return the last epoch's rate, times ``grow`` or ``cut``."""
         if len(reports) < 2:
             return high
-        before, last = reports[-2:]
-        factor = self.grow if last.train_loss < before.train_loss else self.cut
-        return max(last.learning_rate * factor, low)
+        before, last = ((each.train_loss or 0.0, each.learning_rate or 0.0) for each in reports[-2:])
+        factor = self.grow if last[0] < before[0] else self.cut
+        return max(last[1] * factor, low)
 
 
 @dataclass(frozen=True)

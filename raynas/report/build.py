@@ -165,9 +165,18 @@ def _scope(facts: Facts) -> str:
     return "; ".join(part for part in (spaces, data, epochs) if part)
 
 
+def _decides(facts: Facts) -> str:
+    """Say what the winner was chosen by."""
+    ranking = facts.selection.ranking
+    proposed = ranking and ranking[0].trial.validated == "table"
+    if facts.selection.by == "valid_loss" and proposed:
+        return "the table’s error of the best cell that was proposed"
+    return DECIDES[facts.selection.by]
+
+
 def _headline(facts: Facts) -> str:
     """Say in a line what chose the winner; empty when there will be none, as the selection's reasons say."""
-    ranked, decides = facts.selection.ranking, DECIDES[facts.selection.by]
+    ranked, decides = facts.selection.ranking, _decides(facts)
     if not ranked:
         return "" if facts.complete else "There is no verdict yet: no trial has finished."
     if len(ranked) == 1:
@@ -184,7 +193,7 @@ def _captions(facts: Facts, likeness: Likeness | None) -> dict[str, str]:
     resume += f"From the start: {again[0].lower()}{again[1:]}:"
     chance = likeness.chance if likeness else None
     return {
-        "ranking": f"By {DECIDES[facts.selection.by]} at the last epoch, smallest first. Losses in nats."
+        "ranking": f"By {_decides(facts)} at the last epoch, smallest first. Losses in nats."
         + _table_words(facts),
         "trust": TRUST,
         "stability": STABLE,

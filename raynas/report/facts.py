@@ -207,7 +207,8 @@ def measured(report: EpochReport | None, name: str, yardstick: Yardstick | None 
         case "table_regret":
             return yardstick.regret(report.genotype) if yardstick else None
         case _:
-            return None if (value := getattr(report, name)) is None else float(value)
+            value = getattr(report, name)
+            return None if value is None else float(value)
 
 
 def deciding_measure(record: TrialRecord, name: str, yardstick: Yardstick | None = None) -> float | None:

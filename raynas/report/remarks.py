@@ -100,7 +100,7 @@ def nothing_learned(evidence: Evidence) -> str:
     of C words it loses ln C nats a word. Where classes are unlike, a loss that is well below is learning too.
     """
     report, told, config = evidence.winner.deciding, evidence.learned_from, evidence.winner.config
-    if report is None or len(told) < 3 or told["classes"] < 2:
+    if report is None or report.valid_loss is None or len(told) < 3 or told["classes"] < 2:
         return ""
     classes, text, shares = told["classes"], is_text(config.data.name), evidence.class_shares
     uneven, entropy = shares[0] > UNEVEN / classes, -sum(share * math.log(share) for share in shares if share)
@@ -131,6 +131,8 @@ def nothing_learned(evidence: Evidence) -> str:
 def alphas_uniform(evidence: Evidence) -> str:
     """Say when the winner's α has hardly moved, so that small differences chose its cell."""
     report, config = evidence.winner.deciding, evidence.winner.config
+    if evidence.winner.validated == "table":
+        return ""  # no α chose the cell: it is the best of all that were looked up
     rows = [row for group in (report.weights.values() if report else ()) for row in group if len(row) > 1]
     # Rows of sigmoids do not sum to 1.
     rows = [row for row in rows if math.isclose(sum(row), 1, abs_tol=1e-3)]

@@ -129,7 +129,10 @@ def order_settled(records: Sequence[TrialRecord]) -> int | None:
 
     Of searches of one kind of validation loss that all have as many epochs; None for fewer than four.
     """
-    losses = [[report.valid_loss for report in record.reports] for record in records]
+    told = [[report.valid_loss for report in record.reports] for record in records]
+    losses = [[loss for loss in each if loss is not None] for each in told]
+    if not all(losses):
+        return None  # proposals have none
     if len(losses) < FEWEST_RANKED or len(set(map(len, losses))) > 1 or not np.isfinite(losses).all():
         return None
     table = np.array(losses)

@@ -64,6 +64,12 @@ class Searches:
         self.forms = forms
         self.tell: Tell = nobody
         self.method = resolve(self.config.method, space)
+        if self.method.proposals is not None:
+            raise RaynasError(
+                f"{self.method.name} trains no supernet: it proposes cells that a table judges",
+                next_step="run it as a sweep with `benchmark: {table: FILE, data: NAME}`, or from Python by "
+                "raynas.search.proposing.Proposing",
+            )
         if self.method.solo and len(configs) > 1:
             raise RaynasError(
                 f"searches with {self.method.name} cannot advance in one pack", got=len(configs)

@@ -19,7 +19,7 @@ from raynas.sweep.file.resolve import filled
 from raynas.sweep.file.uri import without_passwords
 from raynas.sweep.lookups import Lookups
 from raynas.sweep.places import NONE, PlacesHere
-from raynas.sweep.plan import SWEEP_VERSION, C, Sweep, Trial
+from raynas.sweep.plan import SWEEP_VERSION, Benchmark, C, Sweep, Trial
 from raynas.sweep.record import T, TrainRecord
 from raynas.sweep.shortly import SHORT, short_errors, with_short
 from raynas.sweep.trial_folder import Known, TrialFolder, pretty, read_mapping
@@ -188,11 +188,16 @@ class SweepFolder(Generic[C, T]):
     @cached_property
     def lookups(self) -> Lookups | None:
         """The sweep's table as far as cells were looked up in it; None where it has none."""
+        benchmark = self.benchmark
+        return None if benchmark is None else Lookups(self.path / "table.json", benchmark, self.typed)
+
+    @property
+    def benchmark(self) -> Benchmark | None:
+        """The sweep's table by the place where this machine has it; None where it has none."""
         if (benchmark := self.sweep().benchmark) is None:
             return None
         here = self.places.table
-        benchmark = benchmark if here is None else benchmark.model_copy(update={"table": here})
-        return Lookups(self.path / "table.json", benchmark, self.typed)
+        return benchmark if here is None else benchmark.model_copy(update={"table": here})
 
     @property
     def _secret(self) -> Path:

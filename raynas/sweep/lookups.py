@@ -162,7 +162,7 @@ class Lookups:
                     "benchmark.table=PLACE",
                 )
             table = open_table(path)
-            found = _hash(path)
+            found = table_hash(path)
             if self._kept is None:
                 self._kept = _Kept(
                     table=table.name,
@@ -239,7 +239,7 @@ def _key(genotype: Genotype) -> str:
     return hashlib.sha256(json.dumps(genotype.to_json(), sort_keys=True).encode()).hexdigest()[:20]
 
 
-def _hash(path: Path) -> str:
+def table_hash(path: Path) -> str:
     """Return a hash of a table's file; of a surrogate's folder, of the names and sizes in it."""
     digest = hashlib.sha256()
     if path.is_dir():

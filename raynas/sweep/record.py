@@ -25,6 +25,7 @@ FOREIGN = "its records were written by another version of raynas; go on with tha
 VALIDATED = {
     "mixture": "that of the mixture of all operations",
     "cells": "the mean over cells that its method draws",
+    "table": "the table's error of the best cell that its method proposed",
 }
 """What a validation loss is of, by kind; numbers of two kinds do not compare."""
 

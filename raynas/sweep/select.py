@@ -34,6 +34,8 @@ _LACKING = {
     "short_training": "a short training of its cell (raynas retrain SWEEP --short)",
     "select_loss": "a loss on a third part of the data (data.select)",
 }
+PROPOSED = "error in the table of the best cell that was proposed"
+"""What ranks the trials of methods that propose cells, where validation losses rank the others."""
 OF_KINDS = ("valid_loss", "select_loss")
 """Rules whose numbers are of what a method validates, and compare within a kind of that only."""
 
@@ -210,6 +212,10 @@ _FRESH = (
     "The third part of the data (data.select) trained neither weights nor α, so this choice is not "
     "optimistic; the loss is still that of shared weights: only training the cell from scratch measures it."
 )
+_CHOSEN_IN_TABLE = (
+    "The table's accuracies that judged the cells also chose among them, so this error is optimistic: the "
+    "table's test accuracies, or training the cell, measure it."
+)
 _CAUTIONS = {
     "short_training": "The errors are of images held out, after a few epochs from scratch: what ranks first "
     "then need not do so after a whole training, which is a number of its own.",
@@ -220,6 +226,8 @@ _CAUTIONS = {
 
 def _of_part(ranking: Sequence[Ranked], by: Criterion) -> str:
     """Say whether what the loss was taken on had trained α: in all searches a third part, or in some not."""
+    if by == "valid_loss" and ranking[0].trial.validated == "table":
+        return _CHOSEN_IN_TABLE
     thirds = [each.trial.deciding and each.trial.deciding.select_loss is not None for each in ranking]
     return _FRESH if by != "valid_loss" and all(thirds) else _OPTIMISTIC
 
@@ -244,6 +252,8 @@ def value_of(record: TrialRecord, by: Criterion, judge: Yardstick | None = None)
         return judge.error(record.deciding.genotype) if judge else None
     own = {"eig_max": record.eig_max, "short_training": record.short}
     value = own[by] if by in own else getattr(record.deciding, by)
+    if by == "valid_loss" and record.validated == "table":
+        value = 1 - record.deciding.valid_accuracy
     return value if value is not None and math.isfinite(value) else None
 
 
@@ -257,6 +267,8 @@ def _why_left_out(record: TrialRecord, by: Criterion, judge: Yardstick | None) -
             return "its curvature was not measured"
         if by == "short_training":
             return "its cell has not been trained shortly, or that failed"
+        if record.validated == "table" and getattr(record.deciding, by) is None:
+            return "its method trains nothing: a table judged its cells (select: {by: table})"
         if by == "select_loss" and record.deciding.select_loss is None:
             return "its data have no third part (data.select)"
         return f"{by} is {getattr(record.deciding, by)} at epoch {record.deciding.epoch + 1}"
@@ -271,13 +283,14 @@ def _reasons(ranking: Sequence[Ranked], by: Criterion, lacking: str) -> list[str
         return [f"No trial finished with {lacking}, so there is no winner."]
     winner = ranking[0]
     epoch = winner.trial.deciding.epoch + 1 if winner.trial.deciding else None  # people count from 1
-    reasons = [f"{winner.trial.id} has the lowest {_NAMES[by]}: {_told(winner.value, by)} at epoch {epoch}."]
+    name = PROPOSED if by == "valid_loss" and winner.trial.validated == "table" else _NAMES[by]
+    reasons = [f"{winner.trial.id} has the lowest {name}: {_told(winner.value, by)} at epoch {epoch}."]
     if len(ranking) == 1:
         reasons.append("It is the only trial that could be ranked.")
         return reasons
     ranking = comparable(ranking, by)
     if len(ranking) == 1:
-        reasons.append("No other trial has a validation loss of its kind.")
+        reasons.append("No other trial has a number of its kind.")
         return reasons
     second = ranking[1]
     if second.value == winner.value:
@@ -329,9 +342,19 @@ def _validated_reasons(ranking: Sequence[Ranked]) -> list[str]:
     """Say what was validated, and, where the trials are of two kinds, that these do not compare."""
     best = best_of_kinds(ranking)
     if len(best) < 2:
-        return [f"Its validation loss is {VALIDATED[kind]}." for kind in best]
-    each = "; ".join(f"{VALIDATED[kind]}: {r.trial.id} with {r.value:.4f}" for kind, r in best.items())
-    return [f"Two kinds of validation loss are ranked that do not compare. Best of each: {each}. {UNDECIDED}"]
+        what = "What is ranked" if "table" in best else "Its validation loss"
+        return [f"{what} is {VALIDATED[kind]}{_judge(each)}." for kind, each in best.items()]
+    each = "; ".join(
+        f"{VALIDATED[kind]}{_judge(r)}: {r.trial.id} with {r.value:.4f}" for kind, r in best.items()
+    )
+    kinds = "Two kinds" if len(best) == 2 else f"{len(best)} kinds"
+    return [f"{kinds} of validation loss are ranked that do not compare. Best of each: {each}. {UNDECIDED}"]
+
+
+def _judge(ranked: Ranked) -> str:
+    """Say in which column of which table a trial's cells were judged, where they were."""
+    told = (ranked.trial.start or {}).get("judge")
+    return f" ({told})" if isinstance(told, str) and ranked.trial.validated == "table" else ""
 
 
 def _agreement(ranking: Sequence[Ranked]) -> list[str]:
@@ -339,9 +362,11 @@ def _agreement(ranking: Sequence[Ranked]) -> list[str]:
     found = []
     for kind in best_of_kinds(ranking):
         pairs = [
-            (each.value, each.trial.deciding.discrete_loss)
+            (each.value, loss)
             for each in ranking
-            if each.trial.validated == kind and each.trial.deciding
+            if each.trial.validated == kind
+            and each.trial.deciding
+            and (loss := each.trial.deciding.discrete_loss) is not None
         ]
         if len(pairs) >= FEWEST_RANKED and (rho := _rank_correlation(pairs)) is not None:
             found.append(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from raynas.errors import RaynasError, unknown
+from raynas.errors import RaynasError, quoted, unknown
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.space import Space
 
@@ -161,4 +161,24 @@ def missing(path: object) -> RaynasError:
         expected="a .csv or .parquet file of trained accuracies, or the folder of a surrogate of "
         "NAS-Bench-301 (docs/spaces.md, Tables)",
         next_step="put the file there, or name another; raynas downloads none",
+    )
+
+
+def without_table(method: object) -> RaynasError:
+    """Build the error for proposals that nothing judges."""
+    return RaynasError(
+        f"{quoted(method)} proposes cells, and a table has to judge them",
+        got="no benchmark",
+        expected="`benchmark: {table: FILE, data: NAME}` in the trial file",
+        next_step="docs/spaces.md says which tables there are (Tables)",
+    )
+
+
+def without_times(judge: str) -> RaynasError:
+    """Build the error for a budget in seconds where nobody knows how long trainings take."""
+    return RaynasError(
+        "a budget in simulated seconds needs a table that has the times of its trainings",
+        got=f"{judge}, which has none",
+        expected="proposals without `seconds`",
+        next_step="leave `seconds` out, and say the budget as `evaluations`",
     )

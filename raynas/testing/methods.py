@@ -19,7 +19,7 @@ from raynas.nets.supernet import Supernet
 from raynas.parts.updaters import Sgd
 from raynas.spaces.library import load_space
 from raynas.testing.broken import claim
-from raynas.testing.parts import check_derivation
+from raynas.testing.parts import check_derivation, check_proposals
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 SHAPE, CLASSES, IMAGES = (1, 8, 8), 3, 4
@@ -33,7 +33,8 @@ def check_method(method: Method | str, space: str | None = None) -> None:
 
     It can search the space, is told by its parts alone, gives nothing dead a weight, moves α in an α-step
     and nothing else, and derives a cell whatever the weights are. Whole searches, their resumption and packs
-    are left to tests that may take longer. Raises `BrokenContract`.
+    are left to tests that may take longer. One that proposes cells proposes the same ones again. Raises
+    `BrokenContract`.
     """
     method = resolve(method) if isinstance(method, str) else method
     _check_words(method)
@@ -42,6 +43,9 @@ def check_method(method: Method | str, space: str | None = None) -> None:
     suited = method.suited(found)
     against = _against(method, space)
     claim(not against, f"{method.name} cannot search {space}", against)
+    if suited.proposals is not None:
+        check_proposals(suited.proposals, found)
+        return
     problem = _problem(suited, space)
     _check_draws(suited, problem)
     _check_steps(suited, _problem(suited, space))

@@ -18,6 +18,8 @@ from raynas.bilevel.slots import (
     Derivation,
     Hold,
     Limit,
+    Proposals,
+    Proposer,
     Relaxation,
     Sampler,
     Schedule,
@@ -30,6 +32,7 @@ from raynas.parts.relaxations import Softmax
 from raynas.parts.samplers import Mean
 from raynas.parts.stores import Table
 from raynas.spaces import skeletons
+from raynas.spaces.genotype import Genotype
 from raynas.spaces.library import load_space
 from raynas.spaces.space import Space
 from raynas.testing.broken import BrokenContract, claim
@@ -313,6 +316,38 @@ def check_derivation(part: Derivation, space: Space) -> None:
         claim(bool(targets), f"{name}: nothing is chosen")
 
 
+def _check_proposals(part: Proposals) -> None:
+    check_proposals(part, load_space("tiny"))
+
+
+def check_proposals(part: Proposals, space: Space) -> None:
+    """Check that proposals are cells of a space, the same for a seed, and go on from a state to the same."""
+    name, count = type(part).__name__, 30
+
+    def worth(cell: Genotype) -> float:
+        return int(cell.digest(), 16) % 997 / 996
+
+    def seen(proposer: Proposer, count: int) -> list[Genotype]:
+        cells = []
+        for _ in range(count):
+            cells.append(proposer.propose())
+            proposer.tell(cells[-1], worth(cells[-1]))
+        return cells
+
+    first = part.start(space, "0")
+    whole = seen(first, count)
+    for cell in whole:
+        told = "; ".join(skeletons.of(space).unsearchable(space, cell))
+        claim(not told, f"{name} proposes what no search of {space.name} may find", told)
+    claim(len(set(whole)) > 1, f"{name} proposes one cell only")
+    claim(seen(part.start(space, "0"), count) == whole, f"{name} proposes other cells for the same seed")
+    claim(seen(part.start(space, "1"), count) != whole, f"{name} proposes the same cells for every seed")
+    begun, again = part.start(space, "0"), part.start(space, "other")
+    before = seen(begun, count // 2)
+    again.restore(begun.state())
+    claim(before + seen(again, count - count // 2) == whole, f"{name} does not go on from its state")
+
+
 _BY_SLOT: Mapping[type[Part], Callable[[Any], None]] = {
     Relaxation: _check_relaxation,
     Sampler: _check_sampler,
@@ -324,4 +359,5 @@ _BY_SLOT: Mapping[type[Part], Callable[[Any], None]] = {
     Hold: _check_hold,
     WeightPenalty: _check_weight_penalty,
     Derivation: _check_derivation,
+    Proposals: _check_proposals,
 }

@@ -67,7 +67,7 @@ def metrics(report: EpochReport, yardstick: Yardstick | None = None) -> dict[str
     With a table's ``yardstick`` also what its cell reaches there; a cell the table lacks has neither. Of a
     search that has gone back also which epoch this is, as it is no longer the step.
     """
-    values = {
+    trained = {
         "loss/train": report.train_loss,
         "loss/valid": report.valid_loss,
         "loss/discrete": report.discrete_loss,
@@ -75,9 +75,9 @@ def metrics(report: EpochReport, yardstick: Yardstick | None = None) -> dict[str
         "acc/valid": report.valid_accuracy,
         "acc/discrete": report.discrete_accuracy,
         "lr": report.learning_rate,
-        "time/epoch": report.seconds,
-        "memory/peak": report.peak_memory,
     }
+    values: dict[str, float] = {name: value for name, value in trained.items() if value is not None}
+    values |= {"time/epoch": report.seconds, "memory/peak": report.peak_memory}
     if report.select_loss is not None and report.select_accuracy is not None:
         values |= {"loss/select": report.select_loss, "acc/select": report.select_accuracy}
     values |= {f"cell/skips_{kind}": float(count) for kind, count in report.skips.items()}
@@ -147,10 +147,10 @@ def note(record: TrialRecord) -> str:
     last = record.deciding
     if last is None:
         return f"{head}  \nno epoch was finished"
+    loss = "" if last.valid_loss is None else f"valid loss {last.valid_loss:.4g}, "
     return (
         f"{head} after {len(record.reports)} of {record.epochs} epochs  \n"
-        f"valid loss {last.valid_loss:.4g}, valid accuracy {100 * last.valid_accuracy:.2f} %, "
-        f"cell `{last.genotype.digest()}`"
+        f"{loss}valid accuracy {100 * last.valid_accuracy:.2f} %, cell `{last.genotype.digest()}`"
     )
 
 

@@ -100,7 +100,8 @@ def trust_of(
     benches = [_bench(truth, finished, judge) for truth in truths_of(folder, records, yardstick)]
     if winner is not None and sweep.control.random:
         least = sweep.control.random
-        benches = [_with_random(folder, bench, winner, len(finished), least) for bench in benches]
+        budget = sum(_cells_seen(record) for record in finished)
+        benches = [_with_random(folder, bench, winner, budget, least) for bench in benches]
     seconds = fmean(times) if times else 0.0
     if winner is None or winner.deciding is None:
         return Trust(tuple(benches), None, seconds)
@@ -109,6 +110,12 @@ def trust_of(
         winner.deciding.genotype, drawn, folder.short_errors() if drawn else {}, "trained shortly"
     )
     return Trust(tuple(benches), inherited(winner), seconds, short)
+
+
+def _cells_seen(record: TrialRecord) -> int:
+    """Return how many cells a finished search has had judged: its own, or all that it proposed."""
+    proposed = record.validated == "table" and record.deciding is not None
+    return int(record.deciding.extra["evaluations"]) if proposed and record.deciding else 1
 
 
 def _bench(truth: Truth, records: Sequence[TrialRecord], judge: Yardstick | None) -> Bench:

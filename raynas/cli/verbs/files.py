@@ -183,9 +183,12 @@ def data_of(sweep: "Sweep[Any]") -> list[str]:
     from raynas.config import DataConfig
     from raynas.data.catalogue import says
     from raynas.data.survey import survey
+    from raynas.sweep.file.resolve import method_label
 
     trained = sweep.kind == "train"
-    configs = [trial.config.data for trial in sweep.trials if trial.config is not None]
+    judged: dict[str, str] = {} if trained else proposals_of(sweep)
+    known = [trial.config for trial in sweep.trials if trial.config is not None]
+    configs = [config.data for config in known if trained or method_label(config.method) not in judged]
     configs += [DataConfig.model_validate(each["data"]) for each in sweep.base.values()]
     asked = {(each.name, each.path, each.limit, each.size, each.test, each.select): each for each in configs}
     said = []
@@ -197,7 +200,28 @@ def data_of(sweep: "Sweep[Any]") -> list[str]:
         from raynas.cli.steps import alpha_steps
 
         said += alpha_steps(sweep)
+    said += judged.values()
     return list(dict.fromkeys(said))
+
+
+def proposals_of(sweep: "Sweep") -> dict[str, str]:
+    """Say, by the label of each method that proposes cells, how many a table judges; of others nothing."""
+    from raynas.methods import resolve
+    from raynas.sweep.file.resolve import method_label
+
+    found = {}
+    for trial in sweep.trials:
+        if trial.config is None or sweep.benchmark is None:
+            continue
+        proposals = resolve(trial.config.method).proposals
+        if proposals is not None:
+            judge = sweep.benchmark.open().judge()
+            limit = f", or {proposals.seconds:,.0f} simulated seconds" if proposals.seconds else ""
+            found[method_label(trial.config.method)] = (
+                f"{judge.column} of {judge.table.name} judges {proposals.evaluations:,} cells{limit} "
+                f"({method_label(trial.config.method)})"
+            )
+    return found
 
 
 def _validated(sweep: "Sweep") -> str:
@@ -215,7 +239,8 @@ def _validated(sweep: "Sweep") -> str:
     said = [f"{VALIDATED[kind]} ({', '.join(dict.fromkeys(names))})" for kind, names in kinds.items()]
     if len(kinds) < 2:
         loss = "validation loss" if sweep.select.rule == "valid_loss" else "loss on the third part"
-        return f"; selected by the {loss}, {said[0]}" if said else ""
+        what = "" if "table" in kinds else f"the {loss}, "
+        return f"; selected by {what}{said[0]}" if said else ""
     return f"; careful: their validation losses do not compare, {' against '.join(said)}. {UNDECIDED}"
 
 

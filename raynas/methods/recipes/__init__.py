@@ -3,13 +3,13 @@
 What a source leaves open follows DARTS: Adam (0.5, 0.999) on α, architecture rate 3e-4 and decay 1e-3.
 """
 
-from raynas.methods.recipes import mixtures, pruned, sampled
+from raynas.methods.recipes import mixtures, proposed, pruned, sampled
 from raynas.methods.record import Method
 
 ALL: tuple[Method, ...] = tuple(
     {
         method.name: method
-        for family in (mixtures, sampled, pruned)
+        for family in (mixtures, sampled, pruned, proposed)
         for method in vars(family).values()
         if isinstance(method, Method)
     }.values()

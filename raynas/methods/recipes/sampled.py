@@ -1,7 +1,7 @@
 """Methods that draw what a step computes or weighs: operations, weights of a mixture, or noise on logits."""
 
 from raynas.methods.recipes.mixtures import DARTS
-from raynas.parts.cell_samplers import Categorical, Pair, Projection, UniformPaths
+from raynas.parts.cell_samplers import Categorical, Pair, Projection
 from raynas.parts.cost import Cost, ResourceCost
 from raynas.parts.derivations import EveryEdge
 from raynas.parts.modifiers import DropPath
@@ -15,6 +15,7 @@ from raynas.parts.stages.base import FixEarly
 from raynas.parts.stages.sample_and_rank import RankInRounds
 from raynas.parts.stops import Converged
 from raynas.parts.stores import Generator, Table
+from raynas.parts.uniform_paths import UniformPaths
 
 GDAS_ST = DARTS.with_(
     "gdas-st",

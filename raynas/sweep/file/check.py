@@ -9,6 +9,7 @@ from typing import Any
 from raynas.config import LANE_FIELDS, DataConfig
 from raynas.errors import MOST_PROBLEMS, Problem, RaynasError
 from raynas.spaces import skeletons
+from raynas.spaces.draw import draw_cells
 from raynas.spaces.library import load_space
 from raynas.spaces.outside import offered
 from raynas.sweep.file.axes import Combination, Draft, paired_draws, same
@@ -18,7 +19,7 @@ from raynas.sweep.file.uri import resolve_uri, without_passwords
 from raynas.sweep.file.words import unknown_key
 from raynas.sweep.plan import TRACKERS_GROUP, Benchmark, Track
 from raynas.tables.open import open_table
-from raynas.tables.table import column_of
+from raynas.tables.table import column_of, without_table, without_times
 
 Check = Callable[[dict[str, Any]], Iterator[Problem]]
 
@@ -29,6 +30,7 @@ def check_sections(config: SweepConfig, draft: Draft) -> list[Problem]:
         *_strategy_problems(config, draft),
         *track_problems(config.track),
         *_pack_problems(config, draft),
+        *_judge_problems(config, draft),
         *_device_problems(config, draft),
     ]
 
@@ -239,6 +241,38 @@ def _device_problems(config: SweepConfig, draft: Draft) -> list[Problem]:
     kind = "cuda" if config.resources.gpu else "cpu"
     found = ((path, lacks[wish](kind)) for path, wish in wishes)
     return [Problem(path, reason) for path, reason in found if reason]
+
+
+def _judge_problems(config: SweepConfig, draft: Draft) -> list[Problem]:
+    """Find proposals without a table that judges them, or with one that lacks what they need."""
+    problems: dict[Problem, None] = {}
+    for setting in draft.settings:
+        if "method" not in setting.leaves:
+            continue
+        from raynas.methods import resolve  # brings torch
+
+        try:
+            proposals = resolve(setting.leaves["method"]).proposals
+        except RaynasError:
+            continue  # reported, once, by the check of the method itself
+        if proposals is None:
+            continue
+        path = setting.paths.get("method", "method")
+        if config.benchmark is None:
+            problems[Problem(path, str(without_table(setting.leaves["method"])))] = None
+        elif proposals.seconds is not None and (why := _no_times(config.benchmark, setting.leaves)):
+            problems[Problem(path, why)] = None
+    return list(problems)
+
+
+def _no_times(benchmark: Benchmark, leaves: dict[str, Any]) -> str:
+    """Say that a table lacks the times of its trainings, by one of its cells; empty where it has them."""
+    try:
+        judge = benchmark.open().judge()
+        [cell] = draw_cells(load_space(leaves["space"]), 1, "times")
+        return "" if judge.seconds(cell) is not None else str(without_times(judge.table.name))
+    except (RaynasError, KeyError):
+        return ""  # reported, once, by the checks of table and space
 
 
 def track_problems(track: Track) -> list[Problem]:
