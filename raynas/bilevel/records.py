@@ -55,8 +55,8 @@ class EpochReport:
     ``weights`` maps a cell kind to its [edges, operations] rows; ``entropy`` is the mean entropy of those
     rows in nats; ``skips`` counts skip connections in the genotype. ``extra`` holds what only this method
     has: its schedules' values by name, and how many options are ``alive`` once some are not. ``ended`` says
-    that this is the search's last report. ``restart`` counts how often the search has gone back: the report of a later
-    one replaces those of its epoch and after.
+    that this is the search's last report. ``restart`` counts how often the search has gone back: the report
+    of a later one replaces those of its epoch and after.
     ``seconds`` and ``peak_memory`` (MiB) are measurements and do not take part in equality.
     """
 
