@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers.cli_folders import raynas
 from helpers.policies import small_space
 from helpers.sweeping import create, sweep_of
@@ -22,6 +23,7 @@ from raynas.data.load import load_data
 from raynas.data.split import split
 from raynas.errors import FileProblems, RaynasError
 from raynas.launch.local import LocalLauncher
+from raynas.launch.trial import run_trials
 from raynas.methods import method_names, resolve
 from raynas.parts.proposals import Factors, PolicyGradient, RandomCells, RegularisedEvolution
 from raynas.report.build import build_report
@@ -324,6 +326,29 @@ def test_a_sweep_of_them_selects_by_the_tables_error(folder: SweepFolder, table:
     rows = load_results(folder.path).rows()
     assert {row["valid_loss"] for row in rows} == {None}
     assert all(0.5 < row["valid_accuracy"] < 1 for row in rows)
+
+
+def test_a_sweep_that_was_interrupted_goes_on_to_the_same_reports(
+    folder: SweepFolder, table: Path, tmp_path: Path
+) -> None:
+    again = create(tmp_path, file(table))
+    pair = [again.trial("evolution-s0"), again.trial("evolution-s1")]
+
+    def interrupt(epoch: int) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_trials(
+            pair, dataset=load_data(pair[0].config().data), device=torch.device("cpu"), heartbeat=interrupt
+        )
+    assert [len(trial.record().reports) for trial in pair] == [2, 2]
+    LocalLauncher("cpu").run(again)
+    assert {each.id: each.reports for each in again.records()} == {
+        each.id: each.reports for each in folder.records()
+    }
+    starts = [each for each in pair[0].spool.events()[0] if each["kind"] == "start"]
+    assert [start["from_epoch"] for start in starts] == [0, 2]
 
 
 def test_the_verbs_show_what_there_is(

@@ -261,10 +261,7 @@ class Schedule(Part):
 
 
 class Looks(Protocol):
-    """What a stage controller may look at; none of it changes anything.
-
-    ``steps`` is how many batches have trained the weights so far.
-    """
+    """What a stage controller may look at, changing nothing, after the weights' ``steps`` so far."""
 
     @property
     def steps(self) -> int: ...
@@ -367,22 +364,18 @@ class Derivation(Part):
 
 
 class Proposer(Protocol):
-    """Proposals at work in one search; between two cells its `state` is all there is to it."""
+    """Proposals at work in one search.
 
-    def propose(self) -> Genotype:
-        """The next cell to judge."""
+    `propose` gives the next cell, `tell` takes in what it came to, in [0, 1]. `weights` are probabilities of
+    operations by group of α, as reports have them; empty where there are none. Between two cells its `state`,
+    of plain values, is all there is to it.
+    """
 
-    def tell(self, cell: Genotype, accuracy: float) -> None:
-        """Take in what the last cell came to, in [0, 1]."""
-
-    def weights(self) -> dict[str, list[list[float]]]:
-        """The probabilities of operations by group of α, as reports have them; empty where there are none."""
-
-    def state(self) -> dict[str, Any]:
-        """Plain values."""
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state."""
+    def propose(self) -> Genotype: ...
+    def tell(self, cell: Genotype, accuracy: float) -> None: ...
+    def weights(self) -> dict[str, list[list[float]]]: ...
+    def state(self) -> dict[str, Any]: ...
+    def restore(self, state: Mapping[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True)
