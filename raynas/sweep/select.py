@@ -82,7 +82,7 @@ class Selection:
     each rule where several were asked for.
     """
 
-    by: str
+    by: Criterion
     ranking: tuple[Ranked, ...]
     top: tuple[Ranked, ...]
     reasons: tuple[str, ...]
