@@ -157,7 +157,9 @@ def test_terminal_and_report_say_the_same(
     sentences = [
         line.removeprefix("careful: ") for line in outcome.out.splitlines() if line.startswith("careful: ")
     ]
-    assert outcome.out.startswith("careful: α is nearly uniform")
+    assert outcome.out.startswith("verdict: ")
+    assert sentences[0].startswith("α is nearly uniform")
+    assert "Not sure: there are 2 reasons to be careful, below" in outcome.out
     assert len(sentences) == 2
     page = " ".join((folder.path / "report.html").read_text(encoding="utf-8").split())
     markdown = (folder.path / "report.md").read_text(encoding="utf-8")

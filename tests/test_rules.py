@@ -12,6 +12,7 @@ from helpers.train_folders import play as play_training
 from raynas.errors import FileProblems, RaynasError
 from raynas.report.build import build_report
 from raynas.report.facts import gather
+from raynas.report.results import load_results
 from raynas.report.trained import trained_rows
 from raynas.spaces.draw import draw_cells
 from raynas.spaces.library import load_space
@@ -171,6 +172,9 @@ def test_what_short_trainings_came_to_ranks_the_searches(capsys):
     for page in (html, markdown):
         assert "error after a short training from scratch" in page
         assert "Trained from scratch:" not in page
+        assert page.count("50.00") >= 2
+    assert "Error after a short training, which chose: 25.00 %" in markdown
+    assert [row["short_training"] for row in load_results(folder.path).rows()[:3]] == [0.5, 0.5, 0.25]
     told = json.loads(
         raynas(capsys, "select", "four", "--by", "valid_loss", "--by", "short_training", "--json").out
     )

@@ -14,6 +14,7 @@ from helpers.track_folders import OPS, diverged, end, epochs, make_sweep, play, 
 
 from raynas.bilevel.records import End
 from raynas.errors import RaynasError
+from raynas.report.build import build_report
 from raynas.spaces.reading import genotype_from_json, genotype_from_text
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Benchmark
@@ -101,6 +102,42 @@ def test_each_epoch_has_its_accuracy_and_regret_in_a_table(tmp_path: Path, uri: 
     assert parent.data.metrics["best/table_accuracy"] == pytest.approx(0.94)
     table.unlink()  # what was looked up is in the sweep's folder
     assert replay(SweepFolder(folder.path), uri).epochs == 0
+
+
+@pytest.mark.slow
+def test_what_a_choice_is_worth_is_there_once(tmp_path: Path, uri: str) -> None:
+    """Rank table and curve of the report, with the number of searches as step, however often it is sent."""
+    cells = [f"|{op}~0|+|{op}~0|{op}~1|+|{op}~0|{op}~1|{op}~2|" for op in ("skip_connect", "nor_conv_3x3")]
+    table = tmp_path / "table.csv"
+    rows = zip(cells, ("54", "94"), strict=True)
+    table.write_text("arch,cifar10_test_200\n" + "".join(f"{cell},{right}\n" for cell, right in rows))
+    benchmark = Benchmark(table=str(table), data="cifar10")
+    folder = make_sweep(tmp_path / "worth", seeds=4, benchmark=benchmark, space="nas-bench-201")
+    for seed, trial in enumerate(folder.trials()):
+        start(folder, trial.id)
+        found = genotype_from_text(cells[seed % 2])
+        epochs(folder, trial.id, report(0, genotype=found, valid_loss=float(seed)))
+        end(folder, trial.id)
+    build_report(folder)
+    for _ in range(2):
+        replay(SweepFolder(folder.path), uri)
+    (folder.path / "track.json").unlink()
+    replay(SweepFolder(folder.path), uri)
+    seen = Seen(uri, "worth")
+    [parent] = seen.parents
+    history = {
+        key: [(m.step, m.value) for m in seen.client.get_metric_history(parent.info.run_id, key)]
+        for key in ("rank/regret_valid_loss", "curve/valid_loss", "curve/best_possible")
+    }
+    # By validation loss the first is chosen, which skips: 40 points worse than the best of the four. Of two
+    # searches drawn from four the first is in 1/2, then the second (1/3), then the third, as bad, in 1/6.
+    assert history["rank/regret_valid_loss"] == [(0, pytest.approx(0.4))]
+    two = 0.46 * (1 / 2 + 1 / 6) + 0.06 / 3
+    expected = [(1, pytest.approx(0.26)), (2, pytest.approx(two)), (4, pytest.approx(0.46))]
+    assert sorted(history["curve/valid_loss"]) == expected
+    assert sorted(history["curve/best_possible"])[-1] == (4, pytest.approx(0.06))
+    assert seen.files(parent) >= {"trust.json", "report"}
+    assert any("choice-" in name for name in seen.files(parent, "report"))
 
 
 def once(steps: dict[str, list[int]], count: int) -> None:

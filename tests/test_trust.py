@@ -169,3 +169,26 @@ def test_curvature_that_is_not_measured_cannot_rank(tmp_path, capsys):
 
 def flat(text: str) -> str:
     return " ".join(text.split())
+
+
+def test_the_end_of_a_sweep_says_what_its_report_was_made_of(swept, capsys, monkeypatch):
+    """What a choice is worth takes seconds with a table, so it is computed once for both."""
+    calls = []
+    monkeypatch.setattr(
+        "raynas.report.trust.trust_of", lambda *given: calls.append(given) or trust_of(*given)
+    )
+    assert raynas(capsys, "resume", "robust", "--local", "--runs", str(swept.path.parent)).code in (0, 1)
+    assert len(calls) == 1
+    told = json.loads((swept.path / "trust.json").read_text())
+    assert told["truths"][0]["random"]["budget"] == len(told["truths"][0]["errors"])
+
+
+def test_the_verdict_stands_on_top_of_report_and_terminal(swept, capsys):
+    build_report(swept)
+    for name in ("report.html", "report.md"):
+        page = " ".join((swept.path / name).read_text().split())
+        assert page.index("searches that compare.") < page.index("What that is worth")
+    told = json.loads(raynas(capsys, "select", "robust", "--json", "--runs", str(swept.path.parent)).out)
+    shown = raynas(capsys, "select", "robust", "--runs", str(swept.path.parent)).out
+    assert shown.startswith("verdict: ")
+    assert flat(told["verdict"][1]) in flat(shown)

@@ -1,18 +1,22 @@
 """The observer that writes the report while the command line runs a sweep."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from raynas.launch.observer import Observer
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.status import ENDED
 
+if TYPE_CHECKING:
+    from raynas.report.build import WrittenReport
+
 
 class ReportWriter(Observer):
     """Writes the report once the sweep ended or was interrupted, and keeps what its table says meanwhile."""
 
     def __init__(self) -> None:
-        self._paths: tuple[Path, ...] = ()
+        self.written: WrittenReport | None = None
         self._failure: Exception | None = None
         self._folder: SweepFolder | None = None
 
@@ -30,9 +34,9 @@ class ReportWriter(Observer):
 
     def on_end(self, folder: SweepFolder) -> None:
         try:
-            from raynas.report.build import build_report
+            from raynas.report.build import write_report
 
-            self._paths = build_report(folder)
+            self.written = write_report(folder)
         except Exception as error:
             self._failure = error
             raise
@@ -46,4 +50,4 @@ class ReportWriter(Observer):
         """Return what there is to look at now, with labels."""
         best = folder.best / "genotype.json"
         found = [("best cell", best)] if best.is_file() else []
-        return found + [("report", path) for path in self._paths[:1]]
+        return found + ([("report", self.written.paths[0])] if self.written else [])

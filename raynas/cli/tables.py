@@ -142,11 +142,18 @@ def print_damage(damage: Sequence[str], typed: str) -> None:
         say(f"`raynas resume {typed}` repairs what it can; what it cannot read, it renames and runs again")
 
 
-def print_selection(selection: Selection, careful: Sequence[str] = (), worth: Sequence[str] = ()) -> None:
+def print_selection(
+    selection: Selection,
+    careful: Sequence[str] = (),
+    worth: Sequence[str] = (),
+    verdict: Sequence[str] = (),
+) -> None:
     """Print the ranking's top, what was left out and why, the winner with the reasons and their ``worth``.
 
-    ``careful`` is what stands above all of it: see `raynas.report.remarks`.
+    The ``verdict`` stands above all of it, then what to be ``careful`` about: see `raynas.report.remarks`.
     """
+    for place, sentence in enumerate(verdict):
+        say(f"verdict: {sentence}" if place == 0 else f"  {sentence}")
     for remark in careful:
         say(f"careful: {remark}")
     numbers = ("", RANKED_BY.get(selection.by, selection.by), "acc %", "discrete", "λmax", "skips")

@@ -1,6 +1,7 @@
 """The report of a sweep: a pure function of its folder, as one HTML file and the same in Markdown."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,27 @@ DECIDES = {
 def build_report(folder: SweepFolder, benchmark: Benchmark | None = None) -> tuple[Path, Path]:
     """Write ``report.html`` and ``report.md`` of a sweep, whatever its state, and return their paths.
 
-    Also writes ``selection.json``, the plots of the Markdown as ``report/*.svg``, and, once a trial has
-    finished, the winner's genotype and drawings in ``best/``. Reads nothing but the folder, and, for cells
-    that were not looked up before, the table of trained accuracies that it names (or ``benchmark``, instead
-    of that); the same folder gives the same bytes wherever it lies. Raises `RaynasError` when the folder's
-    records are missing or damaged, when it cannot be written, and rather than write less than what stands
-    there.
+    Also writes ``selection.json`` and ``trust.json``, the plots of the Markdown as ``report/*.svg``, and,
+    once a trial has finished, the winner's genotype and drawings in ``best/``. Reads nothing but the folder,
+    and, for cells that were not looked up before, the table of trained accuracies that it names (or
+    ``benchmark``, instead of that); the same folder gives the same bytes wherever it lies. Raises
+    `RaynasError` when the folder's records are missing or damaged, when it cannot be written, and rather than
+    write less than what stands there.
     """
+    return write_report(folder, benchmark).paths
+
+
+@dataclass(frozen=True)
+class WrittenReport:
+    """A report that was just written: its two files, and what it was made of."""
+
+    paths: tuple[Path, Path]
+    facts: Facts
+    worth: Worth
+
+
+def write_report(folder: SweepFolder, benchmark: Benchmark | None = None) -> WrittenReport:
+    """Write the report as `build_report` does, for who wants to say the same of the sweep once more."""
     facts = f.gather(folder, benchmark)
     _check_not_less(folder, facts)
     if facts.chosen:
@@ -53,17 +68,18 @@ def build_report(folder: SweepFolder, benchmark: Benchmark | None = None) -> tup
         facts.chosen.save(folder.best / "genotype.json")
     content = _content(facts, (folder.best / "genotype.json").read_text() if facts.chosen else "")
     _add_what_follows(content, facts, folder)
-    content["trust"] = worth_of(folder, facts)
+    content["trust"] = worth = worth_of(folder, facts)
     content["stability"] = stability_of(facts)
     content["front"] = front_of(facts)
     if folder.lookups is not None:
         folder.lookups.save()
     write_atomic(folder.path / "selection.json", _json(facts.selection.to_json()))
+    write_atomic(folder.path / "trust.json", _json(worth.trust.to_json()))
     write_pictures(_all_pictures(content), folder.path / "report")
     html, markdown = folder.path / "report.html", folder.path / "report.md"
     for path in (html, markdown):
         write_atomic(path, render(path.name, content).encode())
-    return html, markdown
+    return WrittenReport((html, markdown), facts, worth)
 
 
 def _content(facts: Facts, genotype_json: str) -> dict[str, Any]:

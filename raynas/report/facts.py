@@ -102,6 +102,11 @@ class Facts:
         return any(each.newest.select_loss is not None for each in self.records if each.newest)
 
     @property
+    def shorts(self) -> bool:
+        """Whether the cell of any trial had a short training."""
+        return any(each.short is not None for each in self.records)
+
+    @property
     def ranked(self) -> tuple[TrialRecord, ...]:
         """The trials that could be compared, best first."""
         return tuple(entry.trial for entry in self.selection.ranking)
@@ -237,7 +242,8 @@ def ranking(facts: Facts) -> list[RankingRow]:
         RankingRow(
             place=places.get(record.id),
             record=record,
-            values={name: deciding_measure(record, name, facts.yardstick) for name in facts.measures},
+            values={name: deciding_measure(record, name, facts.yardstick) for name in facts.measures}
+            | {"short_training": record.short},
             skips=_skips(facts, record),
             seconds=sum(report.seconds for report in record.reports) if record.reports else None,
             note=_note(record, notes.get(record.id, "")),

@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import fmean, variance
 
 from raynas.data.catalogue import is_text
 from raynas.errors import plural
@@ -17,7 +16,8 @@ from raynas.report.text import ranked_number
 from raynas.spaces import skeletons
 from raynas.spaces.space import Space
 from raynas.sweep.record import TrialRecord
-from raynas.sweep.select import Ranked, Selection, comparable
+from raynas.sweep.select import Ranked, Selection
+from raynas.trust.margin import margin_of, settings_of
 
 DEVIATIONS = 2.0
 """Standard deviations within which a number is told from chance by nothing: 1 in 44 lies above by luck."""
@@ -78,11 +78,8 @@ class Evidence:
 
     @cached_property
     def settings(self) -> list[list[Ranked]]:
-        """The ranked trials that compare with the winner, by setting: they differ in their seed alone."""
-        groups: dict[str, list[Ranked]] = {}
-        for ranked in comparable(self.selection.ranking, self.selection.by):
-            groups.setdefault(ranked.trial.config.model_dump_json(exclude={"seed"}), []).append(ranked)
-        return list(groups.values())
+        """The ranked trials that compare with the winner, by setting."""
+        return settings_of(self.selection)
 
 
 UNEVEN = 1.5
@@ -149,22 +146,18 @@ def alphas_uniform(evidence: Evidence) -> str:
 
 def margin_is_noise(evidence: Evidence) -> str:
     """Say when the winner is ahead of other settings by less than seeds of one setting lie apart."""
-    own, *others = evidence.settings
-    if not others:
+    if (margin := margin_of(evidence.settings)) is None:
         return ""
-    margin = min(ranked.value for group in others for ranked in group) - own[0].value
-    seeds = [[ranked.value for ranked in group] for group in evidence.settings if len(group) > 1]
-    if not seeds:
+    if margin.spread is None:
         return (
-            f"The margin of {evidence.told(margin)} stands on one seed of each setting: what another seed "
-            "would change is not known. `grid: {seed: [0, 1, 2]}` tells."
+            f"The margin of {evidence.told(margin.value)} stands on one seed of each setting: what another "
+            "seed would change is not known. `grid: {seed: [0, 1, 2]}` tells."
         )
-    pooled = math.sqrt(fmean(variance(values) for values in seeds))
-    if margin >= pooled:
+    if not margin.noise:
         return ""
     return (
-        f"The margin to the next setting, {evidence.told(margin)}, is below the spread over seeds of one "
-        f"({evidence.told(pooled)}): other seeds may have another winner."
+        f"The margin to the next setting, {evidence.told(margin.value)}, is below the spread over seeds of "
+        f"one ({evidence.told(margin.spread)}): other seeds may have another winner."
     )
 
 

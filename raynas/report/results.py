@@ -271,6 +271,7 @@ def trial_json(record: TrialRecord) -> Row:
         "valid_accuracy": last and last.valid_accuracy,
         **({"select_loss": last.select_loss} if last and last.select_loss is not None else {}),
         "discrete_loss": last and last.discrete_loss,
+        **({"short_training": record.short} if record.short is not None else {}),
         "eig_max": last.curvature.eig_max if last and last.curvature else None,
         "skips": last.skips if last else None,
         "seconds_per_epoch": last and last.seconds,

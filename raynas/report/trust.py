@@ -6,12 +6,14 @@ from raynas.report import figures
 from raynas.report.curves import Band, Curve
 from raynas.report.facts import Facts
 from raynas.report.pictures import Key, Multiple, Picture
+from raynas.report.remarks import remarks
 from raynas.report.text import MISSING, slug
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Criterion
 from raynas.trust.agreement import TOPS, Agreement
 from raynas.trust.curve import Point
 from raynas.trust.trust import Bench, RuleRow, Trust, trust_of
+from raynas.trust.verdict import Verdict, verdict_of
 from raynas.trust.words import worth
 
 RULE_NAMES: dict[Criterion, str] = {
@@ -61,6 +63,8 @@ class Worth:
 
     remarks: list[str]
     benches: list[BenchSection]
+    trust: Trust
+    verdict: Verdict
     headers: tuple[str, ...] = HEADERS
 
 
@@ -71,7 +75,10 @@ def worth_of(folder: SweepFolder, facts: Facts) -> Worth:
         BenchSection(bench.truth.source, [_row(row) for row in bench.rows], _curve(bench, trust, place))
         for place, bench in enumerate(trust.benches)
     ]
-    return Worth(worth(trust, facts.selection), benches)
+    rule = RULE_NAMES[facts.selection.by]
+    warnings = len(remarks(facts.selection, facts.space))
+    verdict = verdict_of(facts.selection, trust, facts.sweep.name, rule, warnings)
+    return Worth(worth(trust, facts.selection), benches, trust, verdict)
 
 
 def _row(row: RuleRow) -> list[str]:

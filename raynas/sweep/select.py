@@ -86,7 +86,7 @@ class Selection:
     within the budget.
     """
 
-    by: str
+    by: Criterion
     ranking: tuple[Ranked, ...]
     top: tuple[Ranked, ...]
     reasons: tuple[str, ...]

@@ -2,11 +2,13 @@
 
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
 from raynas.config import SearchConfig
+from raynas.errors import RaynasError
 from raynas.sweep.folder import TRAINED, AnySweep, SweepFolder, TrainSweep, TrialFolder, trains
 from raynas.sweep.record import TrainRecord, TrialRecord
 from raynas.tables.table import Yardstick
@@ -187,10 +189,13 @@ class TrainAccount:
             for name in ("report.html", "report.md", "trained.json", "sweep.json", "sweep.yaml"):
                 if (source := self._folder.path / name).is_file():
                     shutil.copy(source, place / name)
-            for name in ("report.html", "report.md") if self._behind else ():
-                if (source := self.owner.path / name).is_file():
-                    shutil.copy(source, Path(scratch) / name)
             store.upload(run, Path(scratch))
+        if self._behind is not None:
+            # What was trained says more of the searches: their report, their rules, perhaps their winner.
+            searches = SearchAccount(self._behind)
+            with suppress(RaynasError):  # a table that has gone costs its numbers
+                searches.open()
+            searches.results(store, run)
         lines = parent.trained_lines(self._folder)
         if self._behind is None:
             outline = parent.sweep_tags(self._folder)["mlflow.note.content"]

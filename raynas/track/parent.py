@@ -8,7 +8,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from raynas import __version__
+from raynas.disk import read_json
 from raynas.errors import plural
+from raynas.sweep.file.resolve import short_hash
 from raynas.sweep.folder import AnySweep, SweepFolder, TrainSweep
 from raynas.sweep.plan import Sweep
 from raynas.sweep.record import TrialRecord
@@ -16,8 +18,9 @@ from raynas.sweep.select import Selection, rank
 from raynas.tables.table import Yardstick
 from raynas.track.content import Status, metrics
 from raynas.track.store import MlflowStore, Run
+from raynas.track.trust_content import trust_rows
 
-_FILES = ("report.html", "report.md", "selection.json", "sweep.json", "sweep.yaml", "best")
+_FILES = ("report.html", "report.md", "selection.json", "trust.json", "sweep.json", "sweep.yaml", "best")
 _BEST = {
     "best/valid_loss": "loss/valid",
     "best/valid_acc": "acc/valid",
@@ -91,11 +94,31 @@ def send_results(
                 shutil.copytree(source, Path(scratch) / name)
             elif source.is_file():
                 shutil.copy(source, Path(scratch) / name)
+        (Path(scratch) / "report").mkdir()
+        for curve in sorted((folder.path / "report").glob("choice-*.svg")):
+            shutil.copy(curve, Path(scratch) / "report")
         store.upload(run, Path(scratch))
+    _send_trust(store, run, folder)
     judge = yardstick.judge() if yardstick else None
     selection = rank(folder.records(), folder.sweep().select, judge)
     if selection.winner is not None:
         _send_winner(store, run, folder, selection, selection.winner.trial, yardstick)
+
+
+def _send_trust(store: MlflowStore, run: Run, folder: SweepFolder) -> None:
+    """Write what the report says of the choice's worth as metrics, once for each state of it.
+
+    It was computed with the report. A later state, as after more trainings, is added at the same steps.
+    """
+    try:
+        told = read_json(folder.path / "trust.json")
+    except (OSError, ValueError):
+        return  # no report yet, or one of before there was such a file
+    mark = short_hash(told)
+    if run.tags.get("raynas.trust") == mark:
+        return
+    rows = [(step, start_time(folder.sweep()), row) for step, row in sorted(trust_rows(told).items())]
+    store.log(run, rows, {"raynas.trust": mark})
 
 
 def _send_winner(

@@ -5,12 +5,14 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
+from raynas.errors import RaynasError
 from raynas.sweep.control import drawn_for
-from raynas.sweep.folder import SweepFolder
+from raynas.sweep.folder import SweepFolder, TrainSweep
 from raynas.sweep.plan import CRITERIA, Criterion, Sweep
 from raynas.sweep.record import VALIDATED, TrialRecord
 from raynas.sweep.select import OF_KINDS, Selection
 from raynas.tables.table import Yardstick
+from raynas.train.recipe import load_recipe
 from raynas.trust.agreement import Agreement, agreement
 from raynas.trust.control import RandomCells, inherited, looked_up, trained
 from raynas.trust.curve import Point, curve
@@ -49,13 +51,15 @@ class Trust:
 
     ``inherited`` is the chosen cell beside random ones under its own search's weights, which favours it: the
     supernet was trained towards it. None where its search judged none. ``short`` is the same by the errors of
-    short trainings, where random cells had them too.
+    short trainings, where random cells had them too. ``training`` is how many seconds one by the recipe
+    `quick` would take at the pace of those on record, 0 where none is.
     """
 
     benches: tuple[Bench, ...]
     inherited: RandomCells | None
     seconds: float
     short: RandomCells | None = None
+    training: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data: errors as fractions, intervals as pairs."""
@@ -103,13 +107,26 @@ def trust_of(
         budget = sum(_cells_seen(record) for record in finished)
         benches = [_with_random(folder, bench, winner, budget, least) for bench in benches]
     seconds = fmean(times) if times else 0.0
+    training = _training(folder)
     if winner is None or winner.deciding is None:
-        return Trust(tuple(benches), None, seconds)
+        return Trust(tuple(benches), None, seconds, training=training)
     drawn = drawn_for(folder, winner)
     short = trained(
         winner.deciding.genotype, drawn, folder.short_errors() if drawn else {}, "trained shortly"
     )
-    return Trust(tuple(benches), inherited(winner), seconds, short)
+    return Trust(tuple(benches), inherited(winner), seconds, short, training)
+
+
+def _training(folder: SweepFolder) -> float:
+    """Return what a training by `quick` takes at the mean pace of an epoch of those that there are."""
+    try:
+        records = [
+            each for name in folder.trained() for each in TrainSweep(folder.trained_path(name)).records()
+        ]
+    except RaynasError:
+        return 0.0  # one is damaged, which its own report tells
+    paces = [report.seconds for record in records for report in record.reports]
+    return fmean(paces) * load_recipe("quick").config("any").epochs if paces else 0.0
 
 
 def _cells_seen(record: TrialRecord) -> int:

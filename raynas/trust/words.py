@@ -24,8 +24,12 @@ def worth(trust: Trust, selection: Selection) -> list[str]:
     judged = selection.winner.trial.control
     unjudged = f"No random cell was judged: {judged.why}." if judged and judged.why else UNJUDGED
     ruled = [_rule(bench, selection) for bench in trust.benches]
+    chose = trust.random is trust.short and selection.by == "short_training"
+    favoured = (
+        " The same number chose the winner, the best of several by it, which favours it." if chose else ""
+    )
     return [
-        random_words(trust.random) if trust.random else unjudged,
+        random_words(trust.random) + favoured if trust.random else unjudged,
         *(words for words in ruled if words),
         *([] if trust.benches else [UNKNOWN]),
     ]

@@ -110,9 +110,11 @@ def select(
     from raynas.cli.trust import print_curves
     from raynas.report.facts import gather
     from raynas.report.remarks import remarks
+    from raynas.report.trust import RULE_NAMES
     from raynas.sweep.folder import SweepFolder
     from raynas.sweep.select import judge_of, rank
     from raynas.trust.trust import trust_of
+    from raynas.trust.verdict import verdict_of
     from raynas.trust.words import worth
 
     folder = SweepFolder.find(runs, name)
@@ -122,16 +124,18 @@ def select(
     facts = gather(folder)
     careful = remarks(selection, facts.space)
     trust = trust_of(folder, sweep, facts.records, selection, facts.yardstick)
+    verdict = verdict_of(selection, trust, sweep.name, RULE_NAMES[selection.by], len(careful)).sentences
     if as_json:
         told = {
             **selection.to_json(),
+            "verdict": verdict,
             "careful": careful,
             "trust": trust.to_json(),
             "damage": folder.damage(),
         }
         print_json(told)
         return
-    print_selection(selection, careful, worth(trust, selection))
+    print_selection(selection, careful, worth(trust, selection), verdict)
     if curve:
         print_curves(trust)
     print_damage(folder.damage(), folder.typed)

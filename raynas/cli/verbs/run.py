@@ -254,15 +254,18 @@ def _conclude(folder: "SweepFolder", report: "ReportWriter", runs: Path, again: 
     from raynas.cli.tables import print_selection
     from raynas.report.facts import gather
     from raynas.report.remarks import remarks
-    from raynas.trust.trust import trust_of
-    from raynas.trust.words import worth
+    from raynas.report.trust import worth_of
 
     planned = folder.sweep()
     progress = SweepProgress(planned, folder.records(), lookups=folder.lookups)
     # From the folder: a display keeps no weights of those that ended.
-    facts = gather(folder)
-    trust = trust_of(folder, planned, facts.records, facts.selection, facts.yardstick)
-    print_selection(facts.selection, remarks(facts.selection, facts.space), worth(trust, facts.selection))
+    # What the report was made of a moment ago, as a table takes seconds; after short trainings all is anew.
+    made = None if "short_training" in planned.select.rules else report.written
+    facts = made.facts if made else gather(folder)
+    found = made.worth if made else worth_of(folder, facts)
+    print_selection(
+        facts.selection, remarks(facts.selection, facts.space), found.remarks, found.verdict.sentences
+    )
     for label, path in report.results(folder):
         say(f"{label:<10}{path}")
     counts = progress.count()
