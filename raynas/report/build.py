@@ -7,6 +7,7 @@ from typing import Any
 from raynas.errors import RaynasError, plural
 from raynas.report import facts as f
 from raynas.report import figures, pictures, text
+from raynas.report.checklist import CHECKLIST, checklist_of
 from raynas.report.draw import draw_cell, write_cells
 from raynas.report.facts import Facts
 from raynas.report.front import Front, front_of
@@ -53,6 +54,7 @@ def build_report(folder: SweepFolder, benchmark: Benchmark | None = None) -> tup
     content["trust"] = worth_of(folder, facts)
     content["stability"] = stability_of(facts)
     content["front"] = front_of(facts)
+    content["checklist"] = checklist_of(folder, facts, content["trust"].trust)
     if folder.lookups is not None:
         folder.lookups.save()
     write_atomic(folder.path / "selection.json", _json(facts.selection.to_json()))
@@ -184,6 +186,7 @@ def _captions(facts: Facts, likeness: Likeness | None) -> dict[str, str]:
         + _table_words(facts),
         "trust": TRUST,
         "stability": STABLE,
+        "checklist": CHECKLIST,
         "settings": "Mean ± sample standard deviation over seeds of the ranked trials, at their last epoch.",
         "curves": "A line is a trial. A ring marks the chosen one, a cross where a trial failed or diverged. "
         "Where lines are too many, one is their median (of counts the mean), in the middle 80 % of them. "

@@ -49,6 +49,7 @@ class Worth:
 
     remarks: list[str]
     benches: list[BenchSection]
+    trust: Trust
     headers: tuple[str, ...] = HEADERS
 
 
@@ -59,7 +60,7 @@ def worth_of(folder: SweepFolder, facts: Facts) -> Worth:
         BenchSection(bench.truth.source, [_row(row) for row in bench.rows], _curve(bench, trust, place))
         for place, bench in enumerate(trust.benches)
     ]
-    return Worth(worth(trust, facts.selection), benches)
+    return Worth(worth(trust, facts.selection), benches, trust)
 
 
 def _row(row: RuleRow) -> list[str]:
