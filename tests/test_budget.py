@@ -164,4 +164,6 @@ def test_the_report_shows_the_front_with_what_is_beyond_the_budget(swept, recipe
     }
     assert f"| {best} |" in section
     assert '<section id="front">' in html
+    assert "of 14 answered</summary>" in html
+    assert "## Checklist" in markdown
     assert len(list((folder.path / "report").glob("front-*.svg"))) == 2

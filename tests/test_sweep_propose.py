@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.sweeping import create, run
+from helpers.sweeping import create, run, sweep_of
 
+from raynas.errors import FileProblems
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Distribution
 from raynas.sweep.propose import Proposer, Suggestion, suggest
@@ -204,7 +205,7 @@ SAMPLE = {"x": Distribution("uniform", (0.0, 1.0)), "kind": Distribution("choice
 def history(values: list[float | None]) -> list[Suggestion]:
     """Return ended samples at even places with these values."""
     return [
-        Suggestion({"x": (i + 0.5) / len(values), "kind": [1, 2]}, True, value)
+        Suggestion({"x": (i + 0.5) / len(values), "kind": [1, 2]}, True, None if value is None else (value,))
         for i, value in enumerate(values)
     ]
 
@@ -221,7 +222,7 @@ def test_failed_and_running_samples_are_told_as_what_they_are() -> None:
     """TPE learns nothing from a failed sample, so with failures only it still draws at random."""
     failed = history([None] * 30)
     assert suggest(SAMPLE, failed, 7) == suggest(SAMPLE, [], 7)
-    running = [Suggestion(sample.point, False, 0.0) for sample in history([0.0] * 30)]
+    running = [Suggestion(sample.point, False, (0.0,)) for sample in history([0.0] * 30)]
     assert suggest(SAMPLE, [*history([1.0] * 20), *running], 50) != suggest(SAMPLE, history([1.0] * 20), 50)
 
 
@@ -229,3 +230,70 @@ def test_failed_and_running_samples_are_told_as_what_they_are() -> None:
 def test_the_same_past_gives_the_same_suggestion(index: int) -> None:
     past = history([0.1 * i for i in range(index)])
     assert suggest(SAMPLE, past, index) == suggest(SAMPLE, past, index)
+
+
+SEVERAL = OPTUNA.replace(
+    "momentum: {choice: [0.5, 0.9, 0]}", "objectives: [valid_loss, discrete_loss]"
+).replace("method: [darts, darts-2nd], ", "")
+
+
+def test_several_objectives_give_the_same_suggestions_after_any_kill(tmp_path: Path) -> None:
+    sequences = []
+    for every in (1000, 1):
+        (tmp_path / str(every)).mkdir()
+        folder = create(tmp_path / str(every), SEVERAL)
+        assert folder.sweep().objectives == ("valid_loss", "discrete_loss")
+        assert SweepFolder(folder.path).sweep().to_json() == folder.sweep().to_json()
+        sequences.append(drive(folder, lambda folder=folder: Proposer(folder), every=every))
+    assert sequences[0] == sequences[1]
+    (tmp_path / "one").mkdir()
+    one = create(tmp_path / "one", SEVERAL.replace(", objectives: [valid_loss, discrete_loss]", ""))
+    alone = drive(one, lambda: Proposer(one), every=1000)
+    assert alone[:20] == sequences[0][:20], "the first ten points are drawn before anything is learnt"
+    assert alone != sequences[0]
+
+
+def test_several_objectives_are_all_lowered() -> None:
+    """Of two parabolas with minima at .3 and .5, all between is on the front; drawn blindly, a fifth is."""
+    past = [
+        Suggestion({"x": x, "kind": "a"}, True, ((x - 0.3) ** 2, (x - 0.5) ** 2))
+        for x in [(place + 0.5) / 40 for place in range(40)]
+    ]
+    points = [suggest(SAMPLE, past, index, 2)["x"] for index in range(40, 60)]
+    assert sum(0.28 <= x <= 0.52 for x in points) > 12
+
+
+def test_a_sample_counts_where_every_objective_is_known(tmp_path: Path) -> None:
+    text = SEVERAL.replace("discrete_loss]", "eig_max]")
+    folder = create(tmp_path, text)
+    run(folder, Proposer(folder).next()[0].id)  # whose curvature was not measured
+    proposer = Proposer(folder)
+    assert proposer._ended == {"darts-try0-s0": None}
+
+
+@pytest.mark.parametrize(
+    ("objectives", "told"),
+    [
+        ("[valid_loss, paramaters]", "nearest: parameters"),
+        ("[valid_loss]", "two or more"),
+        ("valid_loss", "two or more"),
+        ("[valid_loss, valid_loss]", "listed twice"),
+        ("[valid_loss, table]", "no `benchmark"),
+        ("[valid_loss, eig_max]\nhessian: {every: 0}", "hessian: {every: 1}"),
+        ("[valid_loss, 3]", "unknown objective 3"),
+    ],
+)
+def test_objectives_that_cannot_be_meant_are_refused(tmp_path: Path, objectives: str, told: str) -> None:
+    listed, _, more = objectives.partition("\n")
+    text = SEVERAL.replace("[valid_loss, discrete_loss]", listed) + more
+    with pytest.raises(FileProblems) as caught:
+        sweep_of(tmp_path, text)
+    assert any(p.path.startswith("sample.objectives") and told in p.message for p in caught.value.problems)
+
+
+@pytest.mark.parametrize("strategy", ["nsga2", "NSGA-II"])
+def test_nsga_is_refused_with_the_reason(tmp_path: Path, strategy: str) -> None:
+    with pytest.raises(FileProblems, match="then draws at random"):
+        sweep_of(tmp_path, SEVERAL.replace("strategy: optuna", f"strategy: {strategy}"))
+    with pytest.raises(FileProblems, match="only strategy optuna lowers objectives"):
+        sweep_of(tmp_path, SEVERAL.replace("strategy: optuna", "strategy: random-paired"))

@@ -8,6 +8,7 @@ from typing import Any
 from raynas.errors import RaynasError, plural
 from raynas.report import facts as f
 from raynas.report import figures, pictures, text
+from raynas.report.checklist import CHECKLIST, checklist_of
 from raynas.report.draw import draw_cell, write_cells
 from raynas.report.facts import Facts
 from raynas.report.front import Front, front_of
@@ -71,6 +72,7 @@ def write_report(folder: SweepFolder, benchmark: Benchmark | None = None) -> Wri
     content["trust"] = worth = worth_of(folder, facts)
     content["stability"] = stability_of(facts)
     content["front"] = front_of(facts)
+    content["checklist"] = checklist_of(folder, facts, content["trust"].trust)
     if folder.lookups is not None:
         folder.lookups.save()
     write_atomic(folder.path / "selection.json", _json(facts.selection.to_json()))
@@ -213,6 +215,7 @@ def _captions(facts: Facts, likeness: Likeness | None) -> dict[str, str]:
         + _table_words(facts),
         "trust": TRUST,
         "stability": STABLE,
+        "checklist": CHECKLIST,
         "settings": "Mean ± sample standard deviation over seeds of the ranked trials, at their last epoch.",
         "curves": "A line is a trial. A ring marks the chosen one, a cross where a trial failed or diverged. "
         "Where lines are too many, one is their median (of counts the mean), in the middle 80 % of them. "

@@ -4,12 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raynas.errors import RaynasError
+from raynas.sweep.plan import Sweep
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.sizes import size_of_search
-from raynas.sweep.where import Where
+from raynas.sweep.where import COSTS, Where
 
-OBJECTIVES = {"parameters": "parameters", "multiply_adds": "multiply-adds"}
-"""What a network costs, by the names of `Size` and `Where`, in words."""
+
+def counting_recipe(sweep: Sweep) -> str | None:
+    """Return the recipe whose networks are counted: that of the budget, else the one that trains them."""
+    where, retrain = sweep.select.where, sweep.retrain
+    return (where.recipe if where else None) or (retrain.recipe if retrain else None)
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ def excess(record: TrialRecord, where: Where) -> Excess | None:
     if size is None:
         return None
     found, ratio = [], 0.0
-    for name, words in OBJECTIVES.items():
+    for name, words in COSTS.items():
         limit, count = getattr(where, name), getattr(size, name)
         if limit is not None and count > limit.most:
             beyond = count / limit.most

@@ -311,7 +311,8 @@ class Sweep(Generic[C]):
     commit of the folder it was started in and whether it was dirty. ``methods`` are the records of its
     methods as they were then (see `raynas.sweep.identity`), ``spaces`` its spaces by what configurations call
     them; sweeps of raynas 0.1.0 have none. A sweep of the kind ``train`` has instead ``cells``, by what its
-    configurations call them.
+    configurations call them. ``objectives`` are
+    what optuna lowers, where that is more than what selects.
     """
 
     name: str
@@ -335,6 +336,7 @@ class Sweep(Generic[C]):
     cells: dict[str, Genotype] = field(default_factory=dict)
     retrain: Retrain | None = None
     control: Control = field(default_factory=Control)
+    objectives: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data; `from_json` gives back an equal sweep."""
@@ -350,6 +352,7 @@ class Sweep(Generic[C]):
             "strategy": self.strategy,
             "samples": self.samples,
             "sample": {key: {d.kind: list(d.values)} for key, d in self.sample.items()},
+            **({"objectives": list(self.objectives)} if self.objectives else {}),
             "resources": self.resources.model_dump(mode="json"),
             "select": self.select.model_dump(mode="json"),
             "track": self.track.model_dump(mode="json"),
@@ -390,6 +393,7 @@ class Sweep(Generic[C]):
             kind=kind,
             retrain=Retrain.model_validate(data["retrain"]) if data.get("retrain") else None,
             control=Control.model_validate(data.get("control", {})),
+            objectives=tuple(map(str, data.get("objectives", ()))),
             cells={name: genotype_from_json(cell) for name, cell in data.get("cells", {}).items()},
         )
 

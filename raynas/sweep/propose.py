@@ -3,16 +3,21 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from raynas.config import shape_of
+from raynas.errors import RaynasError
+from raynas.sweep.budget import counting_recipe
 from raynas.sweep.file.resolve import filled
 from raynas.sweep.folder import AnySweep, Slot
 from raynas.sweep.identity import check_unchanged
-from raynas.sweep.plan import Distribution, Sweep, Trial
+from raynas.sweep.plan import Criterion, Distribution, Select, Sweep, Trial
 from raynas.sweep.record import Record, TrialRecord
 from raynas.sweep.select import judge_of, value_of
+from raynas.sweep.sizes import size_of_search
 from raynas.sweep.status import ENDED
+from raynas.sweep.where import COSTS
+from raynas.tables.table import Yardstick
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -22,12 +27,13 @@ if TYPE_CHECKING:
 class Suggestion:
     """One point that was suggested in a stratum, and what it came to.
 
-    ``value`` is the mean over its finished seeds, None when none finished; it counts once ``ended``.
+    ``values`` has for each objective the mean over its finished seeds, None when none finished; they count
+    once ``ended``.
     """
 
     point: dict[str, Any]
     ended: bool
-    value: float | None
+    values: tuple[float, ...] | None
 
 
 class Proposer:
@@ -48,12 +54,14 @@ class Proposer:
     def __init__(self, folder: AnySweep, *, retry_failed: bool = False) -> None:
         self._folder = folder
         self._sweep: Sweep[Any] = folder.sweep()
-        self._judge = judge_of(self._sweep.select, folder.lookups)
+        self._objectives = self._sweep.objectives or (self._sweep.select.rule,)
+        rule = Select(by="table") if "table" in self._objectives else self._sweep.select
+        self._judge = judge_of(rule, folder.lookups)
         self._slots: dict[Slot, list[Trial[Any]]] = {}
         for trial in self._sweep.trials:
             if trial.slot is not None:
                 self._slots.setdefault(trial.slot, []).append(trial)
-        self._ended: dict[str, float | None] = {}
+        self._ended: dict[str, tuple[float, ...] | None] = {}
         self._points: dict[Slot, dict[str, Any]] = {}
         self._companies: dict[str, list[str]] = {}
         self._shapes: dict[str, str] = {}
@@ -150,7 +158,13 @@ class Proposer:
         if record.status in ENDED:
             self._ended[record.id] = None
         if record.status in ENDED and isinstance(record, TrialRecord):
-            self._ended[record.id] = value_of(record, self._sweep.select.rule, self._judge)
+            self._ended[record.id] = self._values(record)
+
+    def _values(self, record: TrialRecord) -> tuple[float, ...] | None:
+        """Return what a search came to in each objective; None where one of them is not known."""
+        found = [objective_of(record, name, self._sweep, self._judge) for name in self._objectives]
+        known = [value for value in found if value is not None]
+        return tuple(known) if len(known) == len(found) else None
 
     def _filled(self, trial: Trial[Any]) -> Trial[Any]:
         """Return a slot's trial with the values suggested for it."""
@@ -159,13 +173,14 @@ class Proposer:
     def _suggest(self, slot: Slot) -> dict[str, Any]:
         stratum, index = slot
         history = [self._sample(earlier) for earlier in sorted(self._points) if earlier[0] == stratum]
-        return suggest(self._sweep.sample, history, index)
+        return suggest(self._sweep.sample, history, index, len(self._objectives))
 
     def _sample(self, slot: Slot) -> Suggestion:
         ids = [trial.id for trial in self._slots[slot]]
         values = [value for trial_id in ids if (value := self._ended.get(trial_id)) is not None]
         ended = all(trial_id in self._ended for trial_id in ids)
-        return Suggestion(self._points[slot], ended, fmean(values) if values else None)
+        means = tuple(map(fmean, zip(*values, strict=True)))
+        return Suggestion(self._points[slot], ended, means or None)
 
 
 def dealt(count: int, most: int) -> list[int]:
@@ -180,8 +195,30 @@ def dealt(count: int, most: int) -> list[int]:
     return sizes
 
 
-def suggest(sample: Mapping[str, Distribution], history: Sequence[Suggestion], index: int) -> dict[str, Any]:
+def objective_of(
+    record: TrialRecord, name: str, sweep: Sweep[Any], judge: Yardstick | None = None
+) -> float | None:
+    """Return one objective of a search, lowest best: a rule's number, or the size of its cell's network.
+
+    None where it did not finish, or has no such number.
+    """
+    if name not in COSTS:
+        return value_of(record, cast("Criterion", name), judge)
+    if record.status != "finished":
+        return None
+    try:
+        size = size_of_search(record, counting_recipe(sweep))
+    except RaynasError:
+        return None  # of a recipe that has gone, or a network that none can be
+    return None if size is None else float(getattr(size, name))
+
+
+def suggest(
+    sample: Mapping[str, Distribution], history: Sequence[Suggestion], index: int, objectives: int = 1
+) -> dict[str, Any]:
     """Ask Optuna's TPE sampler for the point number ``index``, given the samples before it.
+
+    With several ``objectives`` it is the multi-objective TPE, which lowers all of them.
 
     The same arguments give the same point. The seed is the index alone, so the first points, drawn before
     TPE has learnt anything, are the same in every stratum. Samples that still run keep TPE away from their
@@ -194,14 +231,17 @@ def suggest(sample: Mapping[str, Distribution], history: Sequence[Suggestion], i
     distributions = {key: _distribution(distribution) for key, distribution in sample.items()}
     # A study in memory, told everything anew: 100 samples take 11 ms, and a resume, which has nothing but the
     # folder, asks the very same question as the process that was killed.
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=index, constant_liar=True))
+    study = optuna.create_study(
+        sampler=optuna.samplers.TPESampler(seed=index, constant_liar=True),
+        directions=["minimize"] * objectives,
+    )
     for earlier in history:
         state = TrialState.RUNNING
         if earlier.ended:
-            state = TrialState.FAIL if earlier.value is None else TrialState.COMPLETE
-        value = earlier.value if state == TrialState.COMPLETE else None
+            state = TrialState.FAIL if earlier.values is None else TrialState.COMPLETE
+        values = earlier.values if state == TrialState.COMPLETE else None
         params = {key: _encode(sample[key], earlier.point[key]) for key in sample}
-        study.add_trial(create_trial(state=state, value=value, params=params, distributions=distributions))
+        study.add_trial(create_trial(state=state, values=values, params=params, distributions=distributions))
     params = study.ask(fixed_distributions=distributions).params
     return {key: _decode(sample[key], params[key]) for key in sample}
 

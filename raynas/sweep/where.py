@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from raynas.config import Frozen, Hint
 
+COSTS = {"parameters": "parameters", "multiply_adds": "multiply-adds"}
+"""What a network costs, by the names of `raynas.nets.size.Size`, in words."""
+
 
 class AtMost(Frozen):
     """A bound on one number of a network."""

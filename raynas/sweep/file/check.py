@@ -4,20 +4,22 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from raynas.config import LANE_FIELDS, DataConfig
-from raynas.errors import MOST_PROBLEMS, Problem, RaynasError
+from raynas.errors import MOST_PROBLEMS, Problem, RaynasError, nearest, quoted
 from raynas.spaces import skeletons
 from raynas.spaces.draw import draw_cells
 from raynas.spaces.library import load_space
 from raynas.spaces.outside import offered
 from raynas.sweep.file.axes import Combination, Draft, paired_draws, same
 from raynas.sweep.file.keys import nest
-from raynas.sweep.file.shell import SweepConfig
+from raynas.sweep.file.shell import OBJECTIVES_KEY, SweepConfig
 from raynas.sweep.file.uri import resolve_uri, without_passwords
 from raynas.sweep.file.words import unknown_key
-from raynas.sweep.plan import TRACKERS_GROUP, Benchmark, Track
+from raynas.sweep.plan import TRACKERS_GROUP, Benchmark, Criterion, Track
+from raynas.sweep.select import NO_BENCHMARK, UNMEASURED
+from raynas.sweep.where import COSTS
 from raynas.tables.open import open_table
 from raynas.tables.table import column_of, without_table, without_times
 
@@ -185,9 +187,10 @@ _CHECKS: dict[Check, tuple[str, ...]] = {
 def _strategy_problems(config: SweepConfig, draft: Draft) -> list[Problem]:
     if config.strategy == "grid":
         message = "only strategy random-paired or optuna draws samples"
-        return [Problem(key, message) for key in ("sample", "samples") if getattr(config, key)]
+        given = {"sample": config.ranges, "samples": config.samples}
+        return [Problem(key, message) for key, value in given.items() if value]
     problems = []
-    if not config.sample:
+    if not config.ranges:
         problems.append(
             Problem("sample", f"strategy {config.strategy} needs `sample`, the ranges to draw from")
         )
@@ -198,6 +201,32 @@ def _strategy_problems(config: SweepConfig, draft: Draft) -> list[Problem]:
         if count < config.samples:
             message = f"only {count} different points were found in `sample`; got {config.samples}"
             problems.append(Problem("samples", message))
+    return problems
+
+
+def objective_problems(config: SweepConfig, draft: Draft) -> list[Problem]:
+    """Find what is wrong with `sample.objectives`: names, how many, and what they need."""
+    path = f"sample.{OBJECTIVES_KEY}"
+    if OBJECTIVES_KEY not in config.sample:
+        return []
+    if config.strategy != "optuna":
+        return [Problem(path, "only strategy optuna lowers objectives")]
+    wanted, known = config.sample[OBJECTIVES_KEY], (*get_args(Criterion), *COSTS)
+    if not isinstance(wanted, list) or len(wanted) < 2:
+        message = f"expected a list of two or more of {', '.join(known)}; got {quoted(wanted)}"
+        return [Problem(path, f"{message}; one alone is `select: {{by: …}}`")]
+    problems = []
+    for place, name in enumerate(wanted):
+        if name not in known:
+            near = nearest(name, known)
+            what = f"nearest: {near}" if near else f"known: {', '.join(known)}"
+            problems.append(Problem(f"{path}[{place}]", f"unknown objective {quoted(name)}; {what}"))
+        elif name in wanted[:place]:
+            problems.append(Problem(f"{path}[{place}]", f"{name} is listed twice"))
+    if "table" in wanted and config.benchmark is None:
+        problems.append(Problem(path, NO_BENCHMARK))
+    if "eig_max" in wanted and any(not each.leaves["hessian.every"] for each in draft.settings):
+        problems.append(Problem(path, UNMEASURED))
     return problems
 
 

@@ -14,7 +14,7 @@ from raynas.errors import MOST_PROBLEMS, FileProblems, Problem, RaynasError, sho
 from raynas.spaces import skeletons
 from raynas.spaces.library import explain, load_space, read_yaml
 from raynas.sweep.file.axes import Draft, read_draft, same, too_many
-from raynas.sweep.file.check import check_benchmark, check_meaning, check_sections
+from raynas.sweep.file.check import check_benchmark, check_meaning, check_sections, objective_problems
 from raynas.sweep.file.keys import SEARCH_KEYS, SWEEP_KEYS, apply_overrides, nest
 from raynas.sweep.file.resolve import resolve_sweep
 from raynas.sweep.file.shell import SweepConfig
@@ -43,12 +43,13 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), *, command: str | None
     problems += wrong
     if wrong := too_many(config.grid, config.zip, config.samples):
         raise FileProblems(str(path), [*problems, *wrong])
-    draft, wrong = read_draft(config.base, config.grid, config.zip, config.sample)
+    draft, wrong = read_draft(config.base, config.grid, config.zip, config.ranges)
     problems += wrong
     problems += [*check_sections(config, draft), *check_meaning(draft)]
     problems += check_benchmark(config.benchmark, draft) if config.benchmark else []
     problems += _training_problems("retrain", config.retrain.recipe, draft) if config.retrain else []
     problems += _rule_problems(config, draft, benchmark="benchmark" in data)
+    problems += objective_problems(config, draft)
     problems += _budget_problems(config.select.where, draft) if config.select.where else []
     if not any("space" in place for place in (config.base, config.grid, config.zip)):
         problems.append(Problem("space", "is missing: a search space's name (`raynas ls spaces`) or a file"))

@@ -20,7 +20,7 @@ from raynas.config import SearchConfig
 from raynas.spaces.library import locate, names
 from raynas.sweep.file.axes import Combination, Draft, paired_draws
 from raynas.sweep.file.keys import LEAVES, all_leaves, defaults, nest
-from raynas.sweep.file.shell import SweepConfig
+from raynas.sweep.file.shell import OBJECTIVES_KEY, SweepConfig
 from raynas.sweep.identity import records_of
 from raynas.sweep.plan import Retrain, Select, Sweep, Trial
 
@@ -71,6 +71,7 @@ def resolve_sweep(config: SweepConfig, draft: Draft, command: str) -> Sweep:
         benchmark=config.benchmark,
         retrain=config.retrain,
         control=config.control,
+        objectives=tuple(config.sample.get(OBJECTIVES_KEY, ())),
         methods=records_of((each.leaves["method"], each.leaves["space"]) for each in settings),
     )
 
@@ -134,7 +135,10 @@ def _echo(config: SweepConfig, draft: Draft) -> dict[str, Any]:
         **nest({leaf: fixed[leaf] for leaf in LEAVES if leaf in fixed and leaf not in varied}),
         "grid": {axis.key: [entry.value for entry in axis.entries] for axis in draft.grid},
         "zip": {axis.key: [entry.value for entry in axis.entries] for axis in draft.zip},
-        "sample": {key: {d.kind: list(d.values)} for key, d in draft.sample.items()},
+        "sample": {
+            **{key: {d.kind: list(d.values)} for key, d in draft.sample.items()},
+            **{key: config.sample[key] for key in (OBJECTIVES_KEY,) if key in config.sample},
+        },
         "samples": config.samples,
     }
     return {

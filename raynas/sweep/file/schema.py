@@ -5,7 +5,7 @@ spaces, methods, parts, data sets and recipes to choose from; others are texts t
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic.json_schema import models_json_schema
 
@@ -13,9 +13,11 @@ from raynas.config import Frozen, SearchConfig
 from raynas.spaces.library import names
 from raynas.sweep.file.axes import DISTRIBUTIONS, may_be_sampled
 from raynas.sweep.file.keys import SEARCH_KEYS
-from raynas.sweep.file.shell import SweepConfig
+from raynas.sweep.file.shell import OBJECTIVES_KEY, SweepConfig
 from raynas.sweep.file.training import TRAIN_KEYS, TrainFile
 from raynas.sweep.file.words import SEARCHES, TRAININGS, Vocabulary
+from raynas.sweep.plan import Criterion
+from raynas.sweep.where import COSTS
 from raynas.train.config import TrainConfig
 
 _MODELS: tuple[type[Frozen], ...] = (SearchConfig, SweepConfig, TrainConfig, TrainFile)
@@ -34,6 +36,11 @@ def schema() -> dict[str, Any]:
     searches["grid"] = _axes(searches["grid"], vary)
     searches["zip"] = _axes(searches["zip"], vary)
     drawn = {key: _distribution(vary[key]) for key in vary if may_be_sampled(key)}
+    drawn[OBJECTIVES_KEY] = {
+        "type": "array",
+        "items": {"enum": [*get_args(Criterion), *COSTS]},
+        "minItems": 2,
+    }
     searches["sample"] = {**searches["sample"], **_mapping(drawn, ["object", "null"])}
     vary = {key: trainings[key] for key in TRAIN_KEYS}
     trainings |= _trial(models, TrainFile, TRAININGS)

@@ -8,9 +8,18 @@ from raynas.config import Frozen, Hint, folder_name
 from raynas.errors import nearest, quoted
 from raynas.sweep.plan import MOST_TRIALS, Benchmark, Control, Resources, Retrain, Select, Strategy, Track
 
+OBJECTIVES_KEY = "objectives"
+"""The key in `sample` that is no range: what the suggestions are to lower."""
+
 _REFUSED = {
     "asha": "it stops trials by early accuracy, which hides the late collapse that a search is watched for",
     "pbt": "it copies α between trials, so seed, method and genotype lose their identity",
+    **dict.fromkeys(
+        ("nsga", "nsga2", "nsga-2", "nsga-ii", "nsgaii"),
+        "a study is built anew for each suggestion, so that a resume asks the very same question, and "
+        "NSGA-II, whose generations would have to live in one study, then draws at random; TPE takes several "
+        "objectives: strategy: optuna, sample: {objectives: [valid_loss, parameters]}",
+    ),
 }
 
 
@@ -32,7 +41,11 @@ class SweepConfig(Frozen):
     sample: Annotated[
         dict[str, Any],
         Hint("param_space distributions ranges random", example={"weight_decay": {"log": [1e-4, 1e-2]}}),
-    ] = Field(default_factory=dict, description="ranges that values are drawn from")
+    ] = Field(
+        default_factory=dict,
+        description="ranges that values are drawn from; `objectives` in it lists what optuna is to lower, "
+        "where that is more than `select.by`: [valid_loss, parameters]",
+    )
     samples: Annotated[PositiveInt | None, Hint("n_trials num_trials draws points", "draws", 20)] = Field(
         None, le=MOST_TRIALS, description="how many points are drawn"
     )
@@ -57,6 +70,11 @@ class SweepConfig(Frozen):
     control: Annotated[Control, Hint("random_control baseline random_cells", example={"random": 50})] = Field(
         default_factory=Control, description="random cells that are judged beside those found"
     )
+
+    @property
+    def ranges(self) -> dict[str, Any]:
+        """What is drawn from, by key."""
+        return {key: value for key, value in self.sample.items() if key != OBJECTIVES_KEY}
 
     @field_validator("name")
     @classmethod
