@@ -113,14 +113,14 @@ def nothing_learned(evidence: Evidence) -> str:
     causes.append(f"a learning rate that does not fit (learning_rate {config.learning_rate:g})")
     causes.append("a text that repeats nothing" if text else "labels that do not fit the images")
     things = "words" if text else "classes"
-    guess = f"guessing gets (loss {report.valid_loss:.3f}; ln {classes} = {math.log(classes):.3f})"
+    guess = f"is what guessing gets (loss {report.valid_loss:.3f}; ln {classes} = {math.log(classes):.3f})"
     if uneven:
         guess = (
-            f"always naming the commonest gets, with {100 * chance:.0f} % of the images (loss "
+            f"is no more than always naming the commonest gets, {100 * chance:.0f} % of the images (loss "
             f"{report.valid_loss:.3f}; by the shares of the classes alone {entropy:.3f})"
         )
     return (
-        f"Nothing was learned: {100 * report.valid_accuracy:.0f} % right of {classes:,} {things} is what "
+        f"Nothing was learned: {100 * report.valid_accuracy:.0f} % right of {classes:,} {things} "
         f"{guess}. Likely: {'; or '.join(causes)}."
     )
 
