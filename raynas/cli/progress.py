@@ -14,8 +14,9 @@ from raynas.report.text import ranked_number
 from raynas.sweep.file.resolve import method_label
 from raynas.sweep.lookups import Lookups
 from raynas.sweep.plan import Sweep
+from raynas.sweep.ranking import Ranked
 from raynas.sweep.record import TrialRecord
-from raynas.sweep.select import Ranked, rank
+from raynas.sweep.select import rank
 from raynas.sweep.status import ENDED, STATUSES
 from raynas.tables.table import Yardstick
 

@@ -11,8 +11,8 @@ from raynas.errors import short
 from raynas.report.results import choice_rows, trial_json
 from raynas.report.text import MISSING, RANKED_BY, format_number, percent, ranked_number, ranked_spread
 from raynas.sweep.folder import SweepFolder
+from raynas.sweep.ranking import Selection
 from raynas.sweep.record import TrialRecord
-from raynas.sweep.select import Selection
 from raynas.sweep.status import BROKEN
 
 MOST_ROWS = 40

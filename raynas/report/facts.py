@@ -20,8 +20,9 @@ from raynas.spaces.space import Space
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.lookups import Lookups
 from raynas.sweep.plan import Benchmark, Sweep
+from raynas.sweep.ranking import OF_KINDS, Selection
 from raynas.sweep.record import TrialRecord
-from raynas.sweep.select import OF_KINDS, Selection, rank
+from raynas.sweep.select import rank
 from raynas.sweep.status import BROKEN
 from raynas.tables.table import Yardstick
 

@@ -11,8 +11,8 @@ from raynas.report.trust import RULE_NAMES
 from raynas.sweep.budget import counting_recipe
 from raynas.sweep.plan import Sweep
 from raynas.sweep.propose import objective_of
+from raynas.sweep.ranking import comparable
 from raynas.sweep.record import TrialRecord
-from raynas.sweep.select import comparable
 from raynas.sweep.where import COSTS
 from raynas.trust.front import front
 

@@ -15,8 +15,8 @@ from raynas.report.stats import alike
 from raynas.report.text import ranked_number
 from raynas.spaces import skeletons
 from raynas.spaces.space import Space
+from raynas.sweep.ranking import Ranked, Selection
 from raynas.sweep.record import TrialRecord
-from raynas.sweep.select import Ranked, Selection
 from raynas.trust.margin import margin_of, settings_of
 
 DEVIATIONS = 2.0

@@ -14,8 +14,9 @@ from raynas.report.facts import Facts, MethodSetting
 from raynas.report.stats import Spread, common_share
 from raynas.report.text import spread_count, spread_percent
 from raynas.spaces.genotype import Genotype
+from raynas.sweep.ranking import comparable
+from raynas.sweep.reasons import FEWEST_RANKED
 from raynas.sweep.record import VALIDATED, TrialRecord
-from raynas.sweep.select import FEWEST_RANKED, comparable
 
 HEADERS = (
     "setting",

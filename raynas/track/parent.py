@@ -13,8 +13,9 @@ from raynas.errors import plural
 from raynas.sweep.file.resolve import short_hash
 from raynas.sweep.folder import AnySweep, SweepFolder, TrainSweep
 from raynas.sweep.plan import Sweep
+from raynas.sweep.ranking import Selection
 from raynas.sweep.record import TrialRecord
-from raynas.sweep.select import Selection, rank
+from raynas.sweep.select import rank
 from raynas.tables.table import Yardstick
 from raynas.track.content import Status, metrics
 from raynas.track.store import MlflowStore, Run

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import bootstrap, kendalltau, spearmanr
 
-from raynas.sweep.select import FEWEST_RANKED
+from raynas.sweep.reasons import FEWEST_RANKED
 
 Interval = tuple[float, float]
 

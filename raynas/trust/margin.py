@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
 
-from raynas.sweep.select import Ranked, Selection, comparable
+from raynas.sweep.ranking import Ranked, Selection, comparable
 
 
 @dataclass(frozen=True)

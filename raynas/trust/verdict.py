@@ -7,7 +7,8 @@ grade.
 from dataclasses import dataclass
 
 from raynas.errors import plural
-from raynas.sweep.select import FEWEST_RANKED, Selection, comparable
+from raynas.sweep.ranking import Selection, comparable
+from raynas.sweep.reasons import FEWEST_RANKED
 from raynas.trust.agreement import Agreement
 from raynas.trust.margin import margin_of, settings_of
 from raynas.trust.trust import Trust

@@ -1,6 +1,7 @@
 """What a sweep's choice is worth, in sentences: for the report's verdict and the terminal."""
 
-from raynas.sweep.select import FEWEST_RANKED, Selection
+from raynas.sweep.ranking import Selection
+from raynas.sweep.reasons import FEWEST_RANKED
 from raynas.trust.control import RandomCells
 from raynas.trust.trust import Bench, Trust
 

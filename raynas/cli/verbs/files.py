@@ -227,8 +227,9 @@ def proposals_of(sweep: "Sweep") -> dict[str, str]:
 def _validated(sweep: "Sweep") -> str:
     """Say what the loss that selects is of, and where those of the methods do not compare."""
     from raynas.methods import resolve
+    from raynas.sweep.ranking import OF_KINDS
+    from raynas.sweep.reasons import UNDECIDED
     from raynas.sweep.record import VALIDATED
-    from raynas.sweep.select import OF_KINDS, UNDECIDED
 
     if sweep.select.rule not in OF_KINDS:
         return ""
