@@ -32,7 +32,8 @@ from raynas.spaces.graph import Choice
 from raynas.spaces.space import Space
 from raynas.sweep.folder import SweepFolder, TrialFolder
 from raynas.sweep.identity import records_of
-from raynas.sweep.plan import Resources, Select, Sweep, Track, Trial
+from raynas.sweep.plan import Sweep, Trial
+from raynas.sweep.sections import Resources, Select, Track
 
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = ("darts", "drnas")

@@ -14,7 +14,8 @@ from helpers.sweeping import sweep_of
 from raynas.errors import FileProblems
 from raynas.report.build import build_report
 from raynas.sweep.folder import SweepFolder
-from raynas.sweep.plan import Select, Sweep
+from raynas.sweep.plan import Sweep
+from raynas.sweep.sections import Select
 from raynas.sweep.select import rank
 from raynas.trust.front import front
 

@@ -199,7 +199,7 @@ def test_a_sweep_whose_tracker_is_gone_can_be_read_and_says_what_it_needs(
 
 
 def test_the_plan_of_a_sweep_without_other_trackers_is_written_as_ever() -> None:
-    from raynas.sweep.plan import Track
+    from raynas.sweep.sections import Track
 
     assert Track().model_dump(mode="json") == {"mlflow": "sqlite:///mlflow.db"}
 

@@ -15,8 +15,8 @@ from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Choice
 from raynas.spaces.library import load_space
 from raynas.sweep.folder import SweepFolder
-from raynas.sweep.plan import Select
 from raynas.sweep.record import TrialRecord
+from raynas.sweep.sections import Select
 from raynas.sweep.select import rank
 
 TOLD = {"data": {"train": 400, "valid": 400, "classes": 3}}

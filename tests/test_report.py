@@ -23,7 +23,8 @@ from raynas.report.facts import gather, resolved_yaml, setting_rows
 from raynas.spaces.library import load_space
 from raynas.spaces.reading import genotype_to_text, load_genotype
 from raynas.sweep.folder import SweepFolder
-from raynas.sweep.plan import Select, Trial
+from raynas.sweep.plan import Trial
+from raynas.sweep.sections import Select
 from raynas.sweep.select import rank
 
 

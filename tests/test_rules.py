@@ -20,7 +20,8 @@ from raynas.spaces.reading import genotype_from_json
 from raynas.sweep.file.load import load_sweep
 from raynas.sweep.file.training import resolve_training
 from raynas.sweep.folder import SweepFolder, TrainSweep
-from raynas.sweep.plan import Control, Select, Sweep
+from raynas.sweep.plan import Sweep
+from raynas.sweep.sections import Control, Select
 from raynas.sweep.select import rank
 from raynas.sweep.short import short_content, short_folder
 from raynas.trust.trust import trust_of

@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 import pytest
 from helpers.sweeping import record
 
-from raynas.sweep.plan import Select
+from raynas.sweep.sections import Select
 from raynas.sweep.select import _rank_correlation, rank
 
 

@@ -24,7 +24,8 @@ from raynas.spaces.graph import Choice
 from raynas.spaces.library import load_space
 from raynas.spaces.reading import genotype_from_text, genotype_to_text
 from raynas.sweep.folder import SweepFolder
-from raynas.sweep.plan import Benchmark, Sweep
+from raynas.sweep.plan import Sweep
+from raynas.sweep.sections import Benchmark
 from raynas.tables.file import FileTable, open_file
 from raynas.tables.official import write_table
 from raynas.tables.table import Yardstick, column_of

@@ -17,7 +17,7 @@ from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Choice
 from raynas.spaces.library import load_space
 from raynas.spaces.reading import genotype_from_text
-from raynas.sweep.plan import Benchmark
+from raynas.sweep.sections import Benchmark
 from raynas.tables.open import open_table
 from raynas.tables.table import Yardstick
 from raynas.track.content import metrics

@@ -17,7 +17,7 @@ from raynas.spaces.derive import derive
 from raynas.spaces.library import load_space
 from raynas.spaces.reading import genotype_to_text
 from raynas.sweep.folder import SweepFolder
-from raynas.sweep.plan import Benchmark, Select
+from raynas.sweep.sections import Benchmark, Select
 from raynas.sweep.select import judge_of, rank
 from raynas.tables.file import open_file
 from raynas.tables.table import Yardstick, validation_of

@@ -19,7 +19,8 @@ from raynas.search.loop import Pack, Search
 from raynas.spaces.library import load_space
 from raynas.sweep.file.load import load_any
 from raynas.sweep.folder import TrialFolder
-from raynas.sweep.plan import Select, Trial
+from raynas.sweep.plan import Trial
+from raynas.sweep.sections import Select
 from raynas.sweep.select import rank
 from raynas.track.content import metrics
 from raynas.train.config import TrainConfig

@@ -17,7 +17,7 @@ from raynas.errors import RaynasError
 from raynas.report.build import build_report
 from raynas.spaces.reading import genotype_from_json, genotype_from_text
 from raynas.sweep.folder import SweepFolder
-from raynas.sweep.plan import Benchmark
+from raynas.sweep.sections import Benchmark
 from raynas.track.mlflow import MlflowTracker, Patience, replay
 
 QUICK = Patience(start=30, first=0.2, longest=0.5, flush=120, stuck=60)

@@ -12,7 +12,7 @@ from raynas.spaces.library import explain, load_space
 from raynas.spaces.literature import load_cell
 from raynas.sweep.file.load import load_any
 from raynas.sweep.file.trainable import network_problems, some_cell
-from raynas.sweep.plan import Resources
+from raynas.sweep.sections import Resources
 from raynas.train.config import TrainConfig
 from raynas.train.loop import Training
 

@@ -7,8 +7,8 @@ from statistics import stdev
 import pytest
 from helpers.sweeping import record, report
 
-from raynas.sweep.plan import Select
 from raynas.sweep.record import TrialRecord
+from raynas.sweep.sections import Select
 from raynas.sweep.select import rank
 from raynas.trust.agreement import agreement
 from raynas.trust.control import RandomCells

@@ -86,7 +86,7 @@ def _data_sets(_: typer.Context) -> Iterator[str]:
 
 
 def _rules(_: typer.Context) -> Iterator[str]:
-    from raynas.sweep.plan import CRITERIA
+    from raynas.sweep.sections import CRITERIA
 
     yield from CRITERIA
 

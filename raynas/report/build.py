@@ -26,7 +26,7 @@ from raynas.spaces.operations import OPERATIONS
 from raynas.spaces.reading import genotype_to_text
 from raynas.sweep.folder import SweepFolder, write_atomic
 from raynas.sweep.identity import anew
-from raynas.sweep.plan import Benchmark
+from raynas.sweep.sections import Benchmark
 
 DECIDES = {
     "valid_loss": "the supernet’s validation loss",

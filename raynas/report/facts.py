@@ -19,9 +19,10 @@ from raynas.spaces.genotype import Genotype
 from raynas.spaces.space import Space
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.lookups import Lookups
-from raynas.sweep.plan import Benchmark, Sweep
+from raynas.sweep.plan import Sweep
 from raynas.sweep.ranking import OF_KINDS, Selection
 from raynas.sweep.record import TrialRecord
+from raynas.sweep.sections import Benchmark
 from raynas.sweep.select import rank
 from raynas.sweep.status import BROKEN
 from raynas.tables.table import Yardstick

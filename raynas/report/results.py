@@ -14,9 +14,9 @@ from raynas.report.facts import Facts
 from raynas.report.text import MISSING, format_number
 from raynas.spaces.genotype import Genotype
 from raynas.sweep.folder import AnySweep, trains
-from raynas.sweep.plan import Criterion
 from raynas.sweep.ranking import Selection
 from raynas.sweep.record import Record, TrainRecord, TrialRecord
+from raynas.sweep.sections import Criterion
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

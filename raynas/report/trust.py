@@ -9,7 +9,7 @@ from raynas.report.pictures import Key, Multiple, Picture
 from raynas.report.remarks import remarks
 from raynas.report.text import MISSING, slug
 from raynas.sweep.folder import SweepFolder
-from raynas.sweep.plan import Criterion
+from raynas.sweep.sections import Criterion
 from raynas.trust.agreement import TOPS, Agreement
 from raynas.trust.curve import Point
 from raynas.trust.trust import Bench, RuleRow, Trust, trust_of

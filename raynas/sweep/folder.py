@@ -19,8 +19,9 @@ from raynas.sweep.file.resolve import filled
 from raynas.sweep.file.uri import without_passwords
 from raynas.sweep.lookups import Lookups
 from raynas.sweep.places import NONE, PlacesHere
-from raynas.sweep.plan import SWEEP_VERSION, Benchmark, C, Sweep, Trial
+from raynas.sweep.plan import SWEEP_VERSION, C, Sweep, Trial
 from raynas.sweep.record import T, TrainRecord
+from raynas.sweep.sections import Benchmark
 from raynas.sweep.shortly import SHORT, short_errors, with_short
 from raynas.sweep.trial_folder import Known, TrialFolder, pretty, read_mapping
 from raynas.train.config import TrainConfig

@@ -17,7 +17,7 @@ from raynas.disk import expanded, read_json, set_aside, write_atomic
 from raynas.errors import RaynasError, plural
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.space import Space
-from raynas.sweep.plan import Benchmark
+from raynas.sweep.sections import Benchmark
 from raynas.tables.open import open_table
 from raynas.tables.table import AccuracyTable, TableEntry, Yardstick
 

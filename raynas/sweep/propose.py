@@ -11,8 +11,9 @@ from raynas.sweep.budget import counting_recipe
 from raynas.sweep.file.resolve import filled
 from raynas.sweep.folder import AnySweep, Slot
 from raynas.sweep.identity import check_unchanged
-from raynas.sweep.plan import Criterion, Distribution, Select, Sweep, Trial
+from raynas.sweep.plan import Distribution, Sweep, Trial
 from raynas.sweep.record import Record, TrialRecord
+from raynas.sweep.sections import Criterion, Select
 from raynas.sweep.select import judge_of, value_of
 from raynas.sweep.sizes import size_of_search
 from raynas.sweep.status import ENDED

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raynas.sweep.plan import Criterion
 from raynas.sweep.record import TrialRecord
+from raynas.sweep.sections import Criterion
 
 OF_KINDS = ("valid_loss", "select_loss")
 """Rules whose numbers are of what a method validates, and compare within a kind of that only."""

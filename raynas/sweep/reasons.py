@@ -8,9 +8,9 @@ from statistics import correlation, fmean, stdev
 from typing import Any
 
 from raynas.sweep.file.resolve import short_hash
-from raynas.sweep.plan import Criterion
 from raynas.sweep.ranking import Ranked, best_of_kinds, comparable
 from raynas.sweep.record import VALIDATED, TrialRecord
+from raynas.sweep.sections import Criterion
 from raynas.tables.table import Yardstick
 
 _NAMES = {

@@ -11,7 +11,6 @@ from typing import Protocol
 from raynas.errors import RaynasError
 from raynas.spaces.space import Space
 from raynas.sweep.budget import Excess, excess, nothing_fits
-from raynas.sweep.plan import Criterion, Select
 from raynas.sweep.ranking import OF_KINDS, Ranked, RuleChoice, Selection
 from raynas.sweep.reasons import (
     agreement_reasons,
@@ -22,6 +21,7 @@ from raynas.sweep.reasons import (
     winner_reasons,
 )
 from raynas.sweep.record import TrialRecord
+from raynas.sweep.sections import Criterion, Select
 from raynas.tables.table import Yardstick
 
 UNMEASURED = "eig_max ranks by curvature, which is not measured: set hessian: {every: 1}"

@@ -10,7 +10,7 @@ from raynas.errors import RaynasError
 from raynas.sweep.cells import searched_data
 from raynas.sweep.control import with_random
 from raynas.sweep.folder import SweepFolder, TrainSweep
-from raynas.sweep.plan import SHORT_EPOCHS, Select
+from raynas.sweep.sections import SHORT_EPOCHS, Select
 from raynas.sweep.shortly import SHORT, network
 
 SEED = 0

@@ -13,7 +13,7 @@ from raynas.launch.observer import Observer
 from raynas.spaces.outside import Registry, misfit
 from raynas.sweep.file.uri import homeless
 from raynas.sweep.folder import AnySweep
-from raynas.sweep.plan import TRACKERS_GROUP
+from raynas.sweep.sections import TRACKERS_GROUP
 from raynas.track.base import Tracker
 
 __all__ = ["TRACKERS", "Tracker", "trackers_for"]

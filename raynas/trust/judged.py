@@ -12,8 +12,8 @@ from statistics import fmean
 from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.sweep.folder import SweepFolder, TrainSweep
-from raynas.sweep.plan import Criterion
 from raynas.sweep.record import TrialRecord
+from raynas.sweep.sections import Criterion
 from raynas.sweep.select import value_of
 from raynas.sweep.shortly import SHORT
 from raynas.tables.table import Yardstick

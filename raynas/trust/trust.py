@@ -8,9 +8,10 @@ from typing import Any
 from raynas.errors import RaynasError
 from raynas.sweep.control import drawn_for
 from raynas.sweep.folder import SweepFolder, TrainSweep
-from raynas.sweep.plan import CRITERIA, Criterion, Sweep
+from raynas.sweep.plan import Sweep
 from raynas.sweep.ranking import OF_KINDS, Selection
 from raynas.sweep.record import VALIDATED, TrialRecord
+from raynas.sweep.sections import CRITERIA, Criterion
 from raynas.tables.table import Yardstick
 from raynas.train.recipe import load_recipe
 from raynas.trust.agreement import Agreement, agreement

@@ -23,8 +23,9 @@ from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Choice
 from raynas.sweep.folder import SweepFolder, TrialFolder
 from raynas.sweep.identity import records_of
-from raynas.sweep.plan import Distribution, Resources, Select, Strategy, Sweep, Track, Trial
+from raynas.sweep.plan import Distribution, Strategy, Sweep, Trial
 from raynas.sweep.record import TrialRecord
+from raynas.sweep.sections import Resources, Select, Track
 
 CELL = (Choice("skip_connect", 0, 2), Choice("sep_conv_3x3", 1, 2))
 GENOTYPE = Genotype.of("darts", 1, {"normal": CELL, "reduce": CELL})

@@ -16,7 +16,8 @@ from raynas.spaces.graph import Choice
 from raynas.spaces.library import load_space
 from raynas.spaces.space import Space
 from raynas.sweep.folder import SweepFolder
-from raynas.sweep.plan import Resources, Select, Sweep, Track, Trial
+from raynas.sweep.plan import Sweep, Trial
+from raynas.sweep.sections import Resources, Select, Track
 
 METHODS = ("darts", "drnas")
 STRENGTHS = (3e-4, 2.7e-3)

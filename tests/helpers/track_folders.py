@@ -9,7 +9,8 @@ from raynas.config import SearchConfig
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Choice
 from raynas.sweep.folder import SweepFolder
-from raynas.sweep.plan import Benchmark, Resources, Select, Sweep, Track, Trial
+from raynas.sweep.plan import Sweep, Trial
+from raynas.sweep.sections import Benchmark, Resources, Select, Track
 
 OPS = ("skip_connect", "sep_conv_3x3", "max_pool_3x3")
 

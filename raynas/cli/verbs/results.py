@@ -15,7 +15,7 @@ from raynas.errors import RaynasError, unknown
 
 if TYPE_CHECKING:
     from raynas.sweep.folder import AnySweep, TrainSweep
-    from raynas.sweep.plan import Criterion
+    from raynas.sweep.sections import Criterion
 
 WATCH_EVERY = 2.0
 """Seconds between two looks of `status --watch`."""
@@ -144,7 +144,7 @@ def select(
 
 def _rules(given: list[str]) -> "tuple[Criterion, ...]":
     """Return the rules of these names, each once; raises `RaynasError` for what is none."""
-    from raynas.sweep.plan import CRITERIA
+    from raynas.sweep.sections import CRITERIA
 
     for each in given:
         if each not in CRITERIA:
@@ -174,7 +174,7 @@ def report(
     from raynas.cli.tables import print_damage
     from raynas.report.build import build_report
     from raynas.sweep.folder import SweepFolder, find_sweep, trains
-    from raynas.sweep.plan import Benchmark
+    from raynas.sweep.sections import Benchmark
 
     if (table is None) != (data is None):
         raise RaynasError(

@@ -12,7 +12,8 @@ from typing import Any
 from raynas.errors import MOST_PROBLEMS, Problem, RaynasError, nearest, quoted, short
 from raynas.sweep.file.keys import LEAVES, SEARCH_KEYS, KeyValue, check_value, defaults
 from raynas.sweep.file.words import unknown_key
-from raynas.sweep.plan import MOST_TRIALS, Distribution
+from raynas.sweep.plan import Distribution
+from raynas.sweep.sections import MOST_TRIALS
 
 DISTRIBUTIONS = ("log", "uniform", "int", "choice")
 

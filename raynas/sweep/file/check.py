@@ -17,7 +17,7 @@ from raynas.sweep.file.keys import nest
 from raynas.sweep.file.shell import OBJECTIVES_KEY, SweepConfig
 from raynas.sweep.file.uri import resolve_uri, without_passwords
 from raynas.sweep.file.words import unknown_key
-from raynas.sweep.plan import TRACKERS_GROUP, Benchmark, Criterion, Track
+from raynas.sweep.sections import TRACKERS_GROUP, Benchmark, Criterion, Track
 from raynas.sweep.select import NO_BENCHMARK, UNMEASURED
 from raynas.sweep.where import COSTS
 from raynas.tables.open import open_table

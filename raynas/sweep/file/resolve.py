@@ -22,7 +22,8 @@ from raynas.sweep.file.axes import Combination, Draft, paired_draws
 from raynas.sweep.file.keys import LEAVES, all_leaves, defaults, nest
 from raynas.sweep.file.shell import OBJECTIVES_KEY, SweepConfig
 from raynas.sweep.identity import records_of
-from raynas.sweep.plan import Retrain, Select, Sweep, Trial
+from raynas.sweep.plan import Sweep, Trial
+from raynas.sweep.sections import Retrain, Select
 
 PACKAGES = ("raynas", "torch", "torchvision", "ray", "optuna", "mlflow")
 

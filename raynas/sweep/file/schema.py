@@ -16,7 +16,7 @@ from raynas.sweep.file.keys import SEARCH_KEYS
 from raynas.sweep.file.shell import OBJECTIVES_KEY, SweepConfig
 from raynas.sweep.file.training import TRAIN_KEYS, TrainFile
 from raynas.sweep.file.words import SEARCHES, TRAININGS, Vocabulary
-from raynas.sweep.plan import Criterion
+from raynas.sweep.sections import Criterion
 from raynas.sweep.where import COSTS
 from raynas.train.config import TrainConfig
 

@@ -6,7 +6,8 @@ from pydantic import Field, PositiveInt, field_validator
 
 from raynas.config import Frozen, Hint, folder_name
 from raynas.errors import nearest, quoted
-from raynas.sweep.plan import MOST_TRIALS, Benchmark, Control, Resources, Retrain, Select, Strategy, Track
+from raynas.sweep.plan import Strategy
+from raynas.sweep.sections import MOST_TRIALS, Benchmark, Control, Resources, Retrain, Select, Track
 
 OBJECTIVES_KEY = "objectives"
 """The key in `sample` that is no range: what the suggestions are to lower."""

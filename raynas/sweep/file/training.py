@@ -22,7 +22,8 @@ from raynas.sweep.file.keys import implausible, is_plain, leaves_of, nest
 from raynas.sweep.file.resolve import axis_label, git_state, short_hash, trial_id, versions
 from raynas.sweep.file.trainable import data_problems, device_problems, kind_problems, network_problems
 from raynas.sweep.file.words import TRAININGS, unknown_key
-from raynas.sweep.plan import Resources, Select, Sweep, Track, Trial
+from raynas.sweep.plan import Sweep, Trial
+from raynas.sweep.sections import Resources, Select, Track
 from raynas.train.config import TextTraining, TrainConfig, TrainData
 from raynas.train.recipe import Recipe, load_recipe
 
