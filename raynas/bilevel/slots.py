@@ -30,14 +30,12 @@ from torch import Tensor
 
 from raynas.bilevel.exchange import (
     AttackedLoss,
-    BatchSpan,
     Costs,
     Draw,
     Generators,
     Histories,
     Outcome,
     PassFields,
-    Sample,
     Score,
     Stage,
     Tables,
@@ -53,7 +51,7 @@ from raynas.bilevel.part import (
 )
 from raynas.bilevel.progress import Progress
 from raynas.bilevel.records import EpochReport
-from raynas.bilevel.views import PolicyView, ProblemView
+from raynas.bilevel.views import Looks, PolicyView, ProblemView
 from raynas.data.batch import Batch
 from raynas.nets.supernets.recurrent import AnySupernet
 from raynas.spaces.derive import Rows
@@ -258,27 +256,6 @@ class Schedule(Part):
     @abstractmethod
     def __call__(self, progress: Progress) -> float:
         """Its value in this epoch."""
-
-
-class Looks(Protocol):
-    """What a stage controller may look at, changing nothing, after the weights' ``steps`` so far."""
-
-    @property
-    def steps(self) -> int: ...
-    def score(self, draw: Draw, part: BatchSpan | None = None) -> tuple[Tensor, Tensor]:
-        """Each lane's loss and accuracy on the validation half under given weights, [lanes] each.
-
-        With ``part`` on these batches of it alone, the same for all.
-        """
-
-    def trainability(self, draw: Draw, sample: Sample) -> tuple[Tensor, Tensor]:
-        """An untrained network's kernel condition number and linear regions, [lanes] each.
-
-        What it is measured on is the same for all draws of an epoch and a sample.
-        """
-
-    def bends(self) -> Tensor:
-        """The diagonal of the validation loss's Hessian in the logits, [lanes, numbers]."""
 
 
 class Stages(Part):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from raynas.bilevel.dice import Dice
-from raynas.bilevel.exchange import Draw, Tables
+from raynas.bilevel.exchange import BatchSpan, Draw, Sample, Tables
 from raynas.bilevel.layout import Layout
 from raynas.bilevel.progress import Progress
 from raynas.data.batch import Batch
@@ -90,3 +90,24 @@ class ProblemView(Protocol):
 
     def generators(self) -> Sequence[torch.Generator]:
         """Everything that one evaluation of a loss draws from."""
+
+
+class Looks(Protocol):
+    """What a stage controller may look at, changing nothing, after the weights' ``steps`` so far."""
+
+    @property
+    def steps(self) -> int: ...
+    def score(self, draw: Draw, part: BatchSpan | None = None) -> tuple[Tensor, Tensor]:
+        """Each lane's loss and accuracy on the validation half under given weights, [lanes] each.
+
+        With ``part`` on these batches of it alone, the same for all.
+        """
+
+    def trainability(self, draw: Draw, sample: Sample) -> tuple[Tensor, Tensor]:
+        """An untrained network's kernel condition number and linear regions, [lanes] each.
+
+        What it is measured on is the same for all draws of an epoch and a sample.
+        """
+
+    def bends(self) -> Tensor:
+        """The diagonal of the validation loss's Hessian in the logits, [lanes, numbers]."""

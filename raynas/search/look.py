@@ -277,7 +277,7 @@ class Evaluator:
 
 @dataclass(frozen=True)
 class Looker:
-    """What stage controllers look at in one epoch, see `raynas.parts.stages.base.Looks`."""
+    """What stage controllers look at in one epoch, see `raynas.bilevel.views.Looks`."""
 
     evaluator: Evaluator
     epoch: int

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from raynas.bilevel.exchange import Histories, Tables
 from raynas.bilevel.part import Composition
-from raynas.bilevel.slots import Looks, Stages
-from raynas.bilevel.views import PolicyView
+from raynas.bilevel.slots import Stages
+from raynas.bilevel.views import Looks, PolicyView
 from raynas.spaces import skeletons
 from raynas.spaces.space import Space
 

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from raynas.bilevel.exchange import Histories, Stage, SupernetBuild, Tables
 from raynas.bilevel.part import Composition
-from raynas.bilevel.slots import Looks, Stages
-from raynas.bilevel.views import PolicyView
+from raynas.bilevel.slots import Stages
+from raynas.bilevel.views import Looks, PolicyView
 from raynas.errors import RaynasError
 from raynas.parts.modifiers import unbuilt
 from raynas.parts.stages.base import no_edges, present, strongest, without_excluded

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from raynas.bilevel.exchange import Histories, Tables
 from raynas.bilevel.part import Composition
-from raynas.bilevel.slots import Looks, Stages
-from raynas.bilevel.views import PolicyView
+from raynas.bilevel.slots import Stages
+from raynas.bilevel.views import Looks, PolicyView
 from raynas.parts.relaxations import masked_softmax
 from raynas.parts.stages.base import strongest, without_excluded
 from raynas.spaces import skeletons

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from raynas.bilevel.exchange import Draw, Histories, Stage, Tables
 from raynas.bilevel.part import Composition
-from raynas.bilevel.slots import Looks, Stages
-from raynas.bilevel.views import PolicyView
+from raynas.bilevel.slots import Stages
+from raynas.bilevel.views import Looks, PolicyView
 from raynas.parts.stages.base import crowded, incoming, side_by_side, without_excluded
 from raynas.spaces import skeletons
 from raynas.spaces.space import Space

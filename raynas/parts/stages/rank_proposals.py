@@ -9,8 +9,8 @@ from pydantic import Field, InstanceOf
 
 from raynas.bilevel.exchange import BatchSpan, Histories, Stage, Tables
 from raynas.bilevel.part import Composition
-from raynas.bilevel.slots import Looks, Proposals, Stages
-from raynas.bilevel.views import PolicyView
+from raynas.bilevel.slots import Proposals, Stages
+from raynas.bilevel.views import Looks, PolicyView
 from raynas.parts.proposals import RegularisedEvolution
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.space import Space

@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 
 from raynas.bilevel.exchange import BatchSpan, Histories, Stage, Tables
-from raynas.bilevel.slots import Looks, Stages
-from raynas.bilevel.views import PolicyView
+from raynas.bilevel.slots import Stages
+from raynas.bilevel.views import Looks, PolicyView
 from raynas.parts.samplers import safe_log
 from raynas.parts.stages.base import present, side_by_side
 from raynas.spaces.derive import derive

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from raynas.bilevel.exchange import Costs, Draw, Histories, Tables
 from raynas.bilevel.part import Composition
-from raynas.bilevel.slots import Looks, Penalty, Stages
-from raynas.bilevel.views import PolicyView
+from raynas.bilevel.slots import Penalty, Stages
+from raynas.bilevel.views import Looks, PolicyView
 from raynas.parts.stages.base import strongest
 from raynas.spaces.space import Space
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from raynas.bilevel.exchange import Draw, Histories, Sample, Stage, Tables
 from raynas.bilevel.part import Composition
-from raynas.bilevel.slots import Looks, Stages
-from raynas.bilevel.views import PolicyView
+from raynas.bilevel.slots import Stages
+from raynas.bilevel.views import Looks, PolicyView
 from raynas.errors import RaynasError
 from raynas.parts.stages.base import crowded, incoming, no_edges, side_by_side, without_excluded
 from raynas.spaces import skeletons
