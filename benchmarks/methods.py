@@ -25,8 +25,9 @@ from raynas.parts.rules import Proximal
 from raynas.parts.samplers import Mean
 from raynas.parts.stages.perturb_and_project import PerturbAndProject
 from raynas.parts.stores import Table
-from raynas.report.facts import Facts, gather, measured, provenance
+from raynas.report.facts import Facts, gather, measured
 from raynas.report.pictures import strength_label
+from raynas.report.provenance import provenance
 from raynas.report.stats import Spread
 from raynas.report.text import MISSING, markdown, spread, spread_count
 from raynas.spaces import library

@@ -19,7 +19,8 @@ from raynas.config import SearchConfig
 from raynas.errors import RaynasError
 from raynas.report import pictures, text
 from raynas.report.build import build_report
-from raynas.report.facts import gather, resolved_yaml, setting_rows
+from raynas.report.facts import gather, setting_rows
+from raynas.report.provenance import resolved_yaml
 from raynas.spaces.library import load_space
 from raynas.spaces.reading import genotype_to_text, load_genotype
 from raynas.sweep.folder import SweepFolder

@@ -20,7 +20,8 @@ from raynas.errors import RaynasError
 from raynas.launch.driver import load_recorded
 from raynas.launch.runner import _class_names
 from raynas.report.build import build_report
-from raynas.report.facts import Facts, gather, provenance, ranking
+from raynas.report.facts import Facts, gather, ranking
+from raynas.report.provenance import provenance
 from raynas.spaces.reading import genotype_to_text
 from raynas.sweep import bundle as bundling
 from raynas.sweep.bundle import bundle, unbundle

@@ -14,6 +14,7 @@ from raynas.report.facts import Facts
 from raynas.report.front import Front, front_of
 from raynas.report.page import render, write_pictures
 from raynas.report.pictures import Likeness, Multiple, Picture
+from raynas.report.provenance import provenance, resolved_yaml
 from raynas.report.remarks import remarks
 from raynas.report.results import choice_rows
 from raynas.report.stability import STABLE, stability_of
@@ -114,9 +115,9 @@ def _content(facts: Facts, genotype_json: str) -> dict[str, Any]:
         "likeness": likeness,
         "likeness_rows": _likeness_rows(likeness) if likeness else [],
         "failures": failures,
-        "provenance": f.provenance(facts),
+        "provenance": provenance(facts),
         "again": anew(facts.sweep, "sweep.yaml"),
-        "yaml": f.resolved_yaml(facts.sweep).rstrip(),
+        "yaml": resolved_yaml(facts.sweep).rstrip(),
         "captions": _captions(facts, likeness),
     }
     candidates = {

@@ -10,9 +10,9 @@ from raynas.disk import write_atomic
 from raynas.errors import RaynasError, plural
 from raynas.report import figures
 from raynas.report.curves import Curve, Frame
-from raynas.report.facts import resolved_yaml
 from raynas.report.page import render, write_pictures
 from raynas.report.pictures import Key, Multiple, Picture
+from raynas.report.provenance import resolved_yaml
 from raynas.report.stats import Spread
 from raynas.report.text import MISSING, duration, format_number, percent, spread, spread_percent
 from raynas.sweep.cells import cell_label
