@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.cli_folders import raynas
+from helpers.cli_folders import IDS, TINY, make_sweep, play, raynas
+from helpers.track_folders import end, epochs, start
+from helpers.track_folders import report as track_report
 
 from raynas.bilevel.records import EpochReport
 from raynas.config import DataConfig, SearchConfig
@@ -15,6 +17,8 @@ from raynas.data.load import load_data
 from raynas.data.split import Splits, permutation, split
 from raynas.errors import RaynasError
 from raynas.launch.trial import run_trials
+from raynas.report.build import build_report
+from raynas.report.results import load_results
 from raynas.search.loop import Pack, Search
 from raynas.spaces.library import load_space
 from raynas.sweep.file.load import load_any
@@ -158,6 +162,32 @@ def test_random_cells_are_judged_on_it_and_select_chooses_by_it(tmp_path, capsys
     mixed = rank([plain, records[1]], Select(by="select_loss"))
     assert mixed.left_out == (("s0", "its data have no third part (data.select)"),)
     assert "is optimistic" in rank([plain, records[1]], Select(by="discrete_loss")).reasons[-1]
+
+
+def test_report_status_and_rows_have_it_where_there_is_one(tmp_path, capsys):
+    folder = make_sweep(tmp_path / "runs", ["data.select=0.25", "select.by=select_loss"])
+    for number, trial in enumerate(folder.trials()):
+        start(folder, trial.id)
+        third = {"select_loss": 1.2345 - number / 10, "select_accuracy": 0.5, "curvature": None}
+        epochs(folder, trial.id, track_report(0, **TINY, **third))
+        end(folder, trial.id)
+    pages = [path.read_text(encoding="utf-8") for path in build_report(folder)]
+    for page in pages:
+        assert "Chosen by the supernet’s loss on the third part of the data" in page
+        assert "1.2345" in page
+        assert "0.9345" in page
+    # Of one row all cells: a column too many or too few shifts what follows.
+    wanted = ("| place", "|---:|:---|:---|", "| 1 |")
+    [head, rule, first] = [line for line in pages[1].splitlines() if line.startswith(wanted)]
+    assert first.count("|") == head.count("|") == rule.count("|")
+    runs = ["--runs", str(tmp_path / "runs")]
+    assert "select_loss" in raynas(capsys, "status", "four", "--csv", *runs).out.splitlines()[0]
+    assert load_results(folder.path).frame()["select_loss"].min() == pytest.approx(0.9345)
+    assert list(load_results(folder.path).history()["select_accuracy"]) == [0.5] * 4
+    plain = make_sweep(tmp_path / "runs", ["name=plain"])
+    play(plain, IDS[0], [0.5])
+    assert "third part" not in build_report(plain)[0].read_text(encoding="utf-8")
+    assert "select_loss" not in raynas(capsys, "status", "plain", "--csv", *runs).out
 
 
 FILE = "space: tiny\ndata: {name: digits, limit: 64}\ngrid: {seed: [0, 1]}\n"

@@ -68,7 +68,7 @@ def verdict_of(selection: Selection, trust: Trust, sweep: str, rule: str, warnin
             winner, f"{count} searches are too few to say how sure that is.", _more(selection, trust, sweep)
         )
     if doubts:
-        sure = f"Not sure: {'; '.join(doubts)}."
+        sure = f"Not sure: {'; '.join([*doubts, *unknown])}."
     elif unknown:
         sure = f"How sure that is cannot be said: {'; '.join(unknown)}."
     else:
@@ -93,7 +93,7 @@ def _grounds(selection: Selection, trust: Trust) -> tuple[list[str], list[str], 
     else:
         low, high = trust.random.interval
         share = f"{100 * trust.random.as_good:.0f} % of {len(trust.random.values):,} random cells are as good"
-        share += "" if trust.random.errors else " with its own weights, which favours it"
+        share += "" if trust.random.errors else ", judged with its own weights, which favours it"
         if high >= EVEN:
             interval = f"95 %: {100 * low:.0f} to {100 * high:.0f} %"
             doubts.append(f"nothing tells it from a random cell ({share}; {interval})")
