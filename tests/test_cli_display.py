@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 from helpers.cli_folders import IDS, make_sweep, play
 from helpers.track_folders import end, epochs, report, start
+from helpers.train_folders import make_trainings
+from helpers.train_folders import play as play_training
 from rich.console import Console
 
 from raynas.bilevel.records import Curvature
 from raynas.cli.display import LINE_EVERY, LiveDisplay, ProgressView
 from raynas.cli.progress import MARK, SweepProgress, rising
 from raynas.cli.stopping import ANSWER
+from raynas.cli.training import TrainDisplay
 from raynas.launch.observer import WRITING
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.pulse import Heart, pulse_of
@@ -296,6 +299,28 @@ def test_what_ran_before_a_resume_waits_until_it_is_started(
     display.close()
     assert isinstance(view, ProgressView)
     assert "1 running · 3 waiting" in lines_of(view, 120)[0]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_trainings_tell_their_phase_and_leave_the_terminal_as_it_was(
+    tmp_path: Path, clock: Clock, terminal: bool
+) -> None:
+    folder = make_trainings(tmp_path / "two")
+    console = screen(200, terminal=terminal)
+    display = TrainDisplay(console, clock)
+    display.on_phase("loading the data")
+    display.on_start(folder)
+    for trial in folder.trials():
+        play_training(folder, trial.id)
+        display.on_trial(trial.record())
+    display.on_phase(WRITING)
+    display.on_end(folder)
+    lines = printed(console).splitlines()
+    if terminal:
+        assert printed(console).count("\x1b[?25l") == printed(console).count("\x1b[?25h") == 1
+    else:
+        assert lines[:2] == ["loading the data", "two: 0 of 2 trained, loading the data, 0.0 s"]
+        assert lines[-2:] == [WRITING, "two: 2 of 2 trained, 0.0 s"]
 
 
 def test_what_comes_after_being_asked_to_end_still_says_so(folder: SweepFolder, clock: Clock) -> None:

@@ -80,6 +80,7 @@ class TrainDisplay(Observer[TrainConfig, TrainRecord]):
             self._print(f"{record.id}  " + "  ".join(f"{name} {value}" for name, value in values))
 
     def on_end(self, folder: TrainSweep) -> None:
+        self._screen.phase = ""
         if self._screen.renews:
             self.close()
         else:
@@ -88,7 +89,8 @@ class TrainDisplay(Observer[TrainConfig, TrainRecord]):
     def _head(self) -> str:
         ended = sum(record.status == "finished" for record in self._records.values())
         running = any(record.status == "running" for record in self._records.values())
-        phase = "" if running and not self._screen.stopping else f"{self._screen.phase}, "
+        phase = "" if running and not self._screen.stopping else self._screen.phase
+        phase += ", " if phase else ""
         if not self._name:
             return f"{phase}{duration(self._clock() - self._began)}"
         elapsed = duration(self._clock() - self._began)

@@ -64,7 +64,7 @@ def size(
         )
     say(f"parameters     {found.parameters:,}")
     say(f"multiply-adds  {found.multiply_adds:,}")
-    next_step("lookup", named(cell), "--table", "FILE")
+    next_step("retrain", named(cell))
 
 
 def _searched(cell: str, runs: Path) -> dict[str, int]:
