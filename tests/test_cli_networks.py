@@ -258,6 +258,22 @@ def test_fit_scales_as_the_folder_loader_does(capsys, here):
     want = network(shape=(3, 8, 8), names=("a", "b")).predict(data.images)
     got = parsed(capsys, "predict", "colour", "photos", "--fit")["images"]
     assert [row["probability"] for row in got] == [each.probability for each in want]
+    assert parsed(capsys, "predict", "colour", "photos", code=1)["images"] == []
+    # Where its own images were scaled and cropped, others are without being asked for.
+    card = json.loads((here / "colour" / CARD).read_text())
+    card["trained"]["config"] = {"data": {"name": "folder", "path": "x", "size": 8}}
+    (here / "colour" / CARD).write_text(json.dumps(card))
+    assert parsed(capsys, "predict", "colour", "photos")["images"] == got
+
+
+def test_of_many_bad_files_some_are_told(capsys, here):
+    (here / "photos").mkdir()
+    for place in range(20):
+        Image.new("L", (12, 10)).save(f"photos/{place:02}.png")
+    told = raynas(capsys, "predict", "net", "photos")
+    assert told.code == 1
+    assert told.err.count("does not fit the network") == 12
+    assert told.err.endswith("and 8 others; --json has them all\n")
 
 
 def test_a_table_has_the_likeliest_classes(capsys, here, pictures):

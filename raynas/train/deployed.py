@@ -73,9 +73,19 @@ class Card(Frozen):
     @property
     def kept(self) -> float | None:
         """The share of an image's shorter side that it was tested on; None where that is all of it."""
+        data = self._data()
+        return data.kept if data else None
+
+    @property
+    def fitted(self) -> bool:
+        """Whether its own images were scaled and cropped at the centre, so that others may be too."""
+        data = self._data()
+        return data is not None and data.name == "folder" and data.size is not None
+
+    def _data(self) -> TrainData | None:
         config = self.trained.get("config")
         try:
-            return TrainData.model_validate(config.get("data") if isinstance(config, dict) else {}).kept
+            return TrainData.model_validate(config.get("data") if isinstance(config, dict) else {})
         except ValidationError:
             return None  # of another version: what it says of its data is not ours to judge
 

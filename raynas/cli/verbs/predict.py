@@ -21,6 +21,10 @@ OnDevice = Annotated[Device, typer.Option("--device", help="Where the network co
 Batch = Annotated[int, typer.Option("--batch", min=1, max=65536, help="Images at once.")]
 
 
+MOST_TOLD = 12
+"""Files that cannot be read which are told one by one."""
+
+
 def predict(
     trained: TrainedArgument,
     images: Annotated[
@@ -32,7 +36,11 @@ def predict(
     top: Annotated[int, typer.Option("--top", min=1, help="How many classes to print per image.")] = 1,
     fit: Annotated[
         bool,
-        typer.Option("--fit", help="Scale images of another size, and crop them at the centre."),
+        typer.Option(
+            "--fit",
+            help="Scale images of another size, and crop them at the centre; done anyway where those of the "
+            "training were.",
+        ),
     ] = False,
     batch: Batch = 256,
     device: OnDevice = "auto",
@@ -58,13 +66,16 @@ def predict(
     names = deployed.card.class_names
     rows: list[dict[str, Any]] = []
     problems: list[dict[str, str]] = []
+    fit = fit or deployed.card.fitted
     for told in predict_files(deployed, map(expanded, images), fit=fit, batch=batch):
         if told.problem is not None:
             problems.append({"file": str(told.path), "problem": str(told.problem)})
-            if not as_json:
+            if not as_json and len(problems) <= MOST_TOLD:
                 print(printable(str(told.problem)), file=sys.stderr)
         elif told.prediction is not None:
             rows += _ranked(told.path, told.prediction, names, top)
+    if not as_json and (more := len(problems) - MOST_TOLD) > 0:
+        print(f"and {plural(more, 'other')}; --json has them all", file=sys.stderr)
     if csv_file is not None:
         write_atomic(expanded(csv_file), _as_csv(rows))
     if as_json:
