@@ -5,7 +5,7 @@ import torch
 from helpers.planted import Planted, operations, planted_search
 from helpers.policies import make_policy
 
-from raynas.bilevel.exchange import Window
+from raynas.bilevel.exchange import BatchSpan
 from raynas.bilevel.progress import Progress
 from raynas.methods import reasons, resolve
 from raynas.nets.ops.lanes import Statistics
@@ -124,9 +124,9 @@ def test_proposals_are_judged_lane_by_lane_as_each_alone():
         each.begin(AFTER)
         looks = Rounds(worth, 0)
         alive = part(each, [[]] * each.lanes, looks)
-        assert looks.parts == [Window(0, 3)] * 40
+        assert looks.parts == [BatchSpan(0, 3)] * 40
         values = [
-            -float(Rounds(worth, 0).score(_drawn(seen, each.lanes), Window(0, 3))[0][-1])
+            -float(Rounds(worth, 0).score(_drawn(seen, each.lanes), BatchSpan(0, 3))[0][-1])
             for seen in looks.seen
         ]
         best = looks.seen[values.index(max(values))]
@@ -219,7 +219,7 @@ def test_rounds_rank_on_batches_of_their_own_and_finalists_on_all(steps, rounds)
     looks = Rounds(worth, steps)
     part = RankInRounds(samples=30, batches=4, finalists=5)
     alive = part(policy, [[], []], looks)
-    assert looks.parts == [each for n in range(rounds) for each in [Window(4 * n, 4)] * 30 + [None] * 5]
+    assert looks.parts == [each for n in range(rounds) for each in [BatchSpan(4 * n, 4)] * 30 + [None] * 5]
     for lane in range(2):
         finals = [seen for seen, place in zip(looks.seen, looks.parts, strict=True) if place is None]
         totals = [
@@ -233,7 +233,7 @@ def test_rounds_rank_on_batches_of_their_own_and_finalists_on_all(steps, rounds)
             start = 35 * number
             scored = []
             for seen in looks.seen[start : start + 30]:
-                _, right = Rounds(worth, 0).score(_drawn(seen), Window(4 * number, 4))
+                _, right = Rounds(worth, 0).score(_drawn(seen), BatchSpan(4 * number, 4))
                 scored.append((-float(right[lane]), seen))
             wanted = [seen for _, seen in sorted(scored, key=lambda pair: pair[0])[:5]]
             found = looks.seen[start + 30 : start + 35]
@@ -252,7 +252,7 @@ def test_a_part_of_the_validation_half_is_just_its_batches(make_search_config, b
     pack = Search(config, *build(config)).pack
     draw = pack.problem.mean()
     batches = list(pack.valid.plain(16))  # 50 images: 16, 16, 16 and 2
-    found = pack.evaluator.look(draw, Statistics.BATCH, "score", 0, Window(first, 2))
+    found = pack.evaluator.look(draw, Statistics.BATCH, "score", 0, BatchSpan(first, 2))
     expected = torch.zeros(2, dtype=torch.float64)
     with torch.no_grad():
         for batch in batches[min(first, 2) :][:2]:

@@ -110,7 +110,7 @@ class Stage:
     rate: float | None = None
 
 
-class Window(NamedTuple):
+class BatchSpan(NamedTuple):
     """Some batches of the validation half in a row: from which, and how many."""
 
     first: int

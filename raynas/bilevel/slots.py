@@ -30,6 +30,7 @@ from torch import Tensor
 
 from raynas.bilevel.exchange import (
     AttackedLoss,
+    BatchSpan,
     Costs,
     Draw,
     Generators,
@@ -40,7 +41,6 @@ from raynas.bilevel.exchange import (
     Score,
     Stage,
     Tables,
-    Window,
 )
 from raynas.bilevel.layout import Layout
 from raynas.bilevel.part import (
@@ -261,7 +261,7 @@ class Looks(Protocol):
 
     @property
     def steps(self) -> int: ...
-    def score(self, draw: Draw, part: Window | None = None) -> tuple[Tensor, Tensor]:
+    def score(self, draw: Draw, part: BatchSpan | None = None) -> tuple[Tensor, Tensor]:
         """Each lane's loss and accuracy on the validation half under given weights, [lanes] each.
 
         With ``part`` on these batches of it alone, the same for all.
@@ -359,7 +359,7 @@ class Derivation(Part):
         """A genotype of the space by weights, a [rows, options] table for each group of α."""
 
 
-class Proposer(Protocol):
+class CellProposer(Protocol):
     """Proposals at work in one search.
 
     `propose` gives the next cell, `tell` takes in what it came to, in [0, 1]. `weights` are probabilities of
@@ -387,7 +387,7 @@ class Proposals(Part):
     seconds: Annotated[float, Field(gt=0)] | None = None
 
     @abstractmethod
-    def start(self, space: Space, seed: str) -> Proposer:
+    def start(self, space: Space, seed: str) -> CellProposer:
         """What proposes cells of a space; all chance comes from ``seed``."""
 
     def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:

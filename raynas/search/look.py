@@ -16,7 +16,7 @@ from torch import Tensor
 
 from raynas.bilevel.bilevel import Bilevel, accuracy, cross_entropy
 from raynas.bilevel.dice import Dice
-from raynas.bilevel.exchange import Draw, Sample, Window
+from raynas.bilevel.exchange import BatchSpan, Draw, Sample
 from raynas.bilevel.hessian import curvature, diagonal, shift_free_basis
 from raynas.bilevel.records import Curvature
 from raynas.bilevel.sketches import SIDE, Sketches
@@ -123,7 +123,7 @@ class Evaluator:
             policy.dice = dice
 
     def look(
-        self, draw: Draw, statistics: Statistics, purpose: str, epoch: int, part: Window | None = None
+        self, draw: Draw, statistics: Statistics, purpose: str, epoch: int, part: BatchSpan | None = None
     ) -> list[Pair]:
         """Pass over the validation half, not augmented; return each lane's mean loss and accuracy.
 
@@ -149,7 +149,7 @@ class Evaluator:
         purpose: str,
         epoch: int,
         least: int = 1,
-        part: Window | None = None,
+        part: BatchSpan | None = None,
     ) -> list[Pair]:
         """Look with a ``draw`` for each batch, in as many passes as it takes for ``least`` batches."""
         problem = self.problem
@@ -167,7 +167,7 @@ class Evaluator:
                     drawn += 1
         return pairs(totals / count)
 
-    def _batches(self, part: Window | None) -> Iterator[Batch]:
+    def _batches(self, part: BatchSpan | None) -> Iterator[Batch]:
         """Yield the validation half's batches in order: all, or ``part`` of them, moved back to fit."""
         size = self._batch()
         batches = self.feeds.plain(size)
@@ -264,7 +264,7 @@ class Looker:
     epoch: int
     steps: int = 0
 
-    def score(self, draw: Draw, part: Window | None = None) -> tuple[Tensor, Tensor]:
+    def score(self, draw: Draw, part: BatchSpan | None = None) -> tuple[Tensor, Tensor]:
         """Return each lane's loss and accuracy on the validation half or ``part`` of it, [lanes] each."""
         found = self.evaluator.look(draw, Statistics.BATCH, "score", self.epoch, part)
         losses, right = torch.tensor(found, dtype=torch.float64).T

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from pydantic import Field, InstanceOf
 
-from raynas.bilevel.exchange import Histories, Stage, Tables, Window
+from raynas.bilevel.exchange import BatchSpan, Histories, Stage, Tables
 from raynas.bilevel.part import Composition
 from raynas.bilevel.slots import Looks, Proposals, Stages
 from raynas.bilevel.views import PolicyView
@@ -40,7 +40,7 @@ class RankProposals(Stages):
         """Leave each lane's best cell alone alive; of equals the one proposed first."""
         if not policy.progress.fine_tuning:
             return None
-        part = None if self.batches is None else Window(0, self.batches)
+        part = None if self.batches is None else BatchSpan(0, self.batches)
         seeds = policy.dice.each(lambda generator: torch.randint(2**62, (1,), generator=generator))
         proposers = [self.proposals.start(policy.space, str(int(seed))) for seed in seeds]
         best: list[tuple[float, Genotype]] = []

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from pydantic import Field
 
-from raynas.bilevel.exchange import Histories, Stage, Tables, Window
+from raynas.bilevel.exchange import BatchSpan, Histories, Stage, Tables
 from raynas.bilevel.slots import Looks, Stages
 from raynas.bilevel.views import PolicyView
 from raynas.parts.samplers import safe_log
@@ -94,7 +94,7 @@ class RankInRounds(Stages):
         for number in range(self.rounds(looks.steps)):
             drawn = [_candidates(policy, weights, noisy=True) for _ in range(self.samples)]
             cells = {lane: [each[lane] for each in drawn] for lane in range(policy.lanes)}
-            window = Window(number * self.batches, self.batches)
+            window = BatchSpan(number * self.batches, self.batches)
             ranked = self._ranked(policy, looks, cells, window)
             finalists = {lane: [cell for _, cell in each[: self.finalists]] for lane, each in ranked.items()}
             for lane, judged in self._ranked(policy, looks, finalists, None).items():
@@ -107,7 +107,7 @@ class RankInRounds(Stages):
         policy: PolicyView,
         looks: Looks,
         cells: Mapping[int, Sequence[Genotype]],
-        part: Window | None,
+        part: BatchSpan | None,
     ) -> dict[int, list[tuple[float, Genotype]]]:
         """Return every lane's cells with their errors, best first; of equal ones the earlier."""
         with torch.no_grad():
