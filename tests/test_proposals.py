@@ -25,7 +25,7 @@ from raynas.errors import FileProblems, RaynasError
 from raynas.launch.local import LocalLauncher
 from raynas.launch.trial import run_trials
 from raynas.methods import method_names, resolve
-from raynas.parts.proposals import Factors, PolicyGradient, RandomCells, RegularisedEvolution
+from raynas.parts.proposals import Factors, PolicyGradient, RegularisedEvolution, UniformCells
 from raynas.report.build import build_report
 from raynas.search.checkpoint import dump, load
 from raynas.search.loop import Search
@@ -439,7 +439,7 @@ def test_500_searches_reach_what_is_published() -> None:
     for name, mean, sd in (("random", 93.70, 0.36), ("reinforce", 93.85, 0.37)):
         values = []
         for seed in range(500):
-            hunt = Hunt(resolve(name).proposals or RandomCells(), space, seed)
+            hunt = Hunt(resolve(name).proposals or UniformCells(), space, seed)
             while not hunt.over:
                 hunt.step(judge)
             assert hunt.best is not None

@@ -8,8 +8,8 @@ from statistics import fmean, stdev
 import pytest
 from helpers.sweeping import record
 
+from raynas.sweep.reasons import _rank_correlation, rank
 from raynas.sweep.sections import Select
-from raynas.sweep.select import _rank_correlation, rank
 
 
 def test_the_lowest_last_loss_wins() -> None:

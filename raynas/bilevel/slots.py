@@ -340,7 +340,7 @@ class Derivation(Part):
         """A genotype of the space by weights, a [rows, options] table for each group of α."""
 
 
-class Proposer(Protocol):
+class CellProposer(Protocol):
     """Proposals at work in one search.
 
     `propose` gives the next cell, `tell` takes in what it came to, in [0, 1]. `weights` are probabilities of
@@ -368,7 +368,7 @@ class Proposals(Part):
     seconds: Annotated[float, Field(gt=0)] | None = None
 
     @abstractmethod
-    def start(self, space: Space, seed: str) -> Proposer:
+    def start(self, space: Space, seed: str) -> CellProposer:
         """What proposes cells of a space; all chance comes from ``seed``."""
 
     def misfits(self, method: Composition, space: Space | None, values: Mapping[str, Any]) -> Iterator[str]:

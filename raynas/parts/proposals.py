@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from raynas.bilevel.part import Composition
-from raynas.bilevel.slots import Proposals, Proposer
+from raynas.bilevel.slots import CellProposer, Proposals
 from raynas.spaces import skeletons
 from raynas.spaces.derive import genotype_in
-from raynas.spaces.draw import draw_cell, mutated
+from raynas.spaces.draw import mutated, uniform_cell
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.graph import Choice
 from raynas.spaces.reading import genotype_from_json
@@ -51,14 +51,14 @@ class _Drawing:
 
 class _AtRandom(_Drawing):
     def propose(self) -> Genotype:
-        return draw_cell(self.space, self.source)
+        return uniform_cell(self.space, self.source)
 
     def tell(self, cell: Genotype, accuracy: float) -> None:
         return None
 
 
 @dataclass(frozen=True)
-class RandomCells(Proposals):
+class UniformCells(Proposals):
     """Random search: uniformly drawn cells, of which the best is kept; the control of all others.
 
     Cells may come again, as in D-X-Y/AutoDL-Projects f46486e, exps/NAS-Bench-201-algos/R_EA.py and its like.
@@ -66,7 +66,7 @@ class RandomCells(Proposals):
 
     use: ClassVar[str] = "random-cells"
 
-    def start(self, space: Space, seed: str) -> Proposer:
+    def start(self, space: Space, seed: str) -> CellProposer:
         """Return a proposer that remembers nothing."""
         return _AtRandom(space, seed)
 
@@ -79,7 +79,7 @@ class _Evolving(_Drawing):
 
     def propose(self) -> Genotype:
         if len(self.population) < self.rule.population:
-            return draw_cell(self.space, self.source)
+            return uniform_cell(self.space, self.source)
         parent, _ = max(self._tournament(), key=lambda each: each[1])
         return mutated(self.space, parent, self.source)
 
@@ -116,7 +116,7 @@ class RegularisedEvolution(Proposals):
     tournament: Annotated[int, Field(ge=1, le=100_000)] = 3
     replacement: bool = True
 
-    def start(self, space: Space, seed: str) -> Proposer:
+    def start(self, space: Space, seed: str) -> CellProposer:
         """Return a proposer without a population."""
         return _Evolving(space, seed, self)
 
@@ -281,7 +281,7 @@ class PolicyGradient(Proposals):
     memory: Annotated[float, Field(ge=0, lt=1)] = 0.9
     spread: Annotated[float, Field(ge=0)] = 1e-3
 
-    def start(self, space: Space, seed: str) -> Proposer:
+    def start(self, space: Space, seed: str) -> CellProposer:
         """Return a proposer with a nearly uniform policy."""
         return _Learning(space, seed, self)
 

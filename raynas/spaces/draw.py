@@ -19,10 +19,10 @@ def draw_cells(space: Space, count: int, seed: int | str) -> list[Genotype]:
     average over them.
     """
     source = random.Random(seed)  # noqa: S311  (chance that repeats; no secret)
-    return [draw_cell(space, source) for _ in range(count)]
+    return [uniform_cell(space, source) for _ in range(count)]
 
 
-def draw_cell(space: Space, source: random.Random) -> Genotype:
+def uniform_cell(space: Space, source: random.Random) -> Genotype:
     """Return one such cell."""
     return genotype_in(space, skeletons.of(space).draw(space, source))
 
@@ -68,7 +68,7 @@ def _others(space: Space, kind: str, choices: tuple[Choice, ...], choice: Choice
 
 def _another_node(space: Space, genotype: Genotype, source: random.Random) -> Genotype:
     for _ in range(MOST_TRIES):
-        drawn = draw_cell(space, source)
+        drawn = uniform_cell(space, source)
         kind, target = source.choice(genotype.kinds), source.choice(space.targets)
         cells = {each: list(choices) for each, choices in genotype.cells}
         cells[kind] = [choice for choice in cells[kind] if choice.target != target]

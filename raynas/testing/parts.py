@@ -15,11 +15,11 @@ from raynas.bilevel.progress import Progress
 from raynas.bilevel.settings import now
 from raynas.bilevel.slots import (
     Annealing,
+    CellProposer,
     Derivation,
     Hold,
     Limit,
     Proposals,
-    Proposer,
     Relaxation,
     Sampler,
     Schedule,
@@ -327,7 +327,7 @@ def check_proposals(part: Proposals, space: Space) -> None:
     def worth(cell: Genotype) -> float:
         return int(cell.digest(), 16) % 997 / 996
 
-    def seen(proposer: Proposer, count: int) -> list[Genotype]:
+    def seen(proposer: CellProposer, count: int) -> list[Genotype]:
         cells = []
         for _ in range(count):
             cells.append(proposer.propose())

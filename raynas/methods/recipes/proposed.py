@@ -1,7 +1,7 @@
 """Methods that train nothing: they propose cells, and a table of trained accuracies judges them."""
 
 from raynas.methods.record import Method
-from raynas.parts.proposals import PolicyGradient, RandomCells, RegularisedEvolution
+from raynas.parts.proposals import PolicyGradient, RegularisedEvolution, UniformCells
 
 _BUDGET = {"epochs": 32, "hessian.every": 0}
 """Three of 96 evaluations an epoch: what 12,000 seconds buy on NAS-Bench-201, about."""
@@ -11,7 +11,7 @@ RANDOM = Method(
     "Random search: the best of many uniformly drawn cells, by a table",
     "the control; as in Dong, Yang 2020 (NAS-Bench-201), whose 12,000 simulated seconds are 96 cells, about. "
     "Its epochs are shares of the budget",
-    proposals=RandomCells(),
+    proposals=UniformCells(),
     defaults=_BUDGET,
 )
 
