@@ -172,7 +172,8 @@ def _check_trial(path: Path, overrides: list[str] | None) -> tuple[str, list[str
         words = f"; parts from the recipe: {'; '.join(parts)}" if parts else ""
         return f"the sweep {sweep.name} with {trainings(sweep)}{words}", data_of(sweep)
     return (
-        f"the sweep {sweep.name} with {searches(sweep)}{_validated(sweep)}{held_out(sweep)}{_unseen(sweep)}",
+        f"the sweep {sweep.name} with {searches(sweep)}{_budget(sweep)}{_validated(sweep)}{held_out(sweep)}"
+        f"{_unseen(sweep)}",
         data_of(sweep),
     )
 
@@ -197,6 +198,13 @@ def data_of(sweep: "Sweep[Any]") -> list[str]:
 
         said += alpha_steps(sweep)
     return list(dict.fromkeys(said))
+
+
+def _budget(sweep: "Sweep") -> str:
+    """Say how large the network of a chosen cell may be."""
+    from raynas.sweep.budget import in_words
+
+    return f"; budget: {in_words(sweep.select.where)}" if sweep.select.where else ""
 
 
 def _validated(sweep: "Sweep") -> str:
