@@ -13,6 +13,7 @@ from helpers.sweeping import sweep_of
 
 from raynas.errors import FileProblems
 from raynas.report.build import build_report
+from raynas.sweep.budget import in_words
 from raynas.sweep.folder import SweepFolder
 from raynas.sweep.plan import Sweep
 from raynas.sweep.sections import Select
@@ -136,6 +137,8 @@ def test_the_recipe_that_trains_is_the_one_that_counts(tmp_path):
     trained = sweep_of(tmp_path, SWEEP + where + "retrain: {recipe: quick}\n")
     assert (alone.select.where.recipe, trained.select.where.recipe) == (None, "quick")
     assert Sweep.from_json(json.loads(json.dumps(trained.to_json()))).select == trained.select
+    words = "at most 3,500,000 parameters, of the network that the recipe quick trains"
+    assert in_words(trained.select.where) == words
     assert "where" not in Select().model_dump(mode="json")  # as it was written before there were budgets
 
 

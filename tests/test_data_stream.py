@@ -235,6 +235,21 @@ def test_plain_is_every_image_in_order(dataset):
     assert [len(y) for _, y in feed.plain()] == [8, 8, 8, 8, 3]
 
 
+def test_batches_to_look_at_hold_mixed_classes_though_the_images_are_sorted(dataset):
+    """As image folders are: with one class per batch, its statistics take away what tells the class."""
+    order = np.argsort(dataset.labels, kind="stable")
+    by_class = from_arrays("sorted", dataset.images[order], dataset.labels[order])
+    feed = make_feed(by_class)
+    found = list(feed.mixed(8))
+    assert min(len(set(y.tolist())) for _, y in found) > 2
+    labels = torch.cat([y for _, y in found])
+    assert sorted(labels.tolist()) == sorted(by_class.labels[10:45].tolist())
+    assert same(found, list(make_feed(by_class, seeded(1)).mixed(8))), "the same to every search"
+    assert same(list(make_feed(dataset).mixed(8)), list(make_feed(dataset).plain(8))), (
+        "mixed images stay in order"
+    )
+
+
 def test_the_probe_depends_on_its_own_generator_only(dataset):
     generator = seeded()
     feed = make_feed(dataset, generator, augment=ALL)
@@ -352,7 +367,7 @@ def test_a_file_that_vanishes_is_named(tmp_path, workers):
     (tmp_path / "b" / "0.png").unlink()
     with pytest.raises(RaynasError, match=r"cannot read the image .*b/0\.png") as caught:
         list(feed.epoch())
-    assert caught.value.next_step == "fix or delete the file"
+    assert caught.value.next_step == "check the path"
 
 
 def test_crops_are_squares_of_one_channel_of_the_images():

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from helpers.sweeping import create, run, sweep_of
 
 from raynas.errors import FileProblems
@@ -245,6 +246,8 @@ def test_several_objectives_give_the_same_suggestions_after_any_kill(tmp_path: P
         assert folder.sweep().objectives == ("valid_loss", "discrete_loss")
         assert SweepFolder(folder.path).sweep().to_json() == folder.sweep().to_json()
         sequences.append(drive(folder, lambda folder=folder: Proposer(folder), every=every))
+    echo = sweep_of(tmp_path, yaml.safe_dump(folder.sweep().resolved), name="echo.yaml")
+    assert (echo.objectives, echo.resolved) == (folder.sweep().objectives, folder.sweep().resolved)
     assert sequences[0] == sequences[1]
     (tmp_path / "one").mkdir()
     one = create(tmp_path / "one", SEVERAL.replace(", objectives: [valid_loss, discrete_loss]", ""))

@@ -5,6 +5,7 @@ two of them the state of that generator is the state of the whole pipeline.
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -59,6 +60,10 @@ class Images:
 
     def __len__(self) -> int:
         return len(self._labels)
+
+    def labels_of(self, order: Tensor) -> Tensor:
+        """Return the labels int64 [n], on the CPU, of the images ``order`` int64 [n] (CPU)."""
+        return self._labels[order.to(self.device)].cpu()
 
     def read(
         self, order: Tensor, batch: int | list[int], parts: Tensor | None = None
@@ -150,6 +155,25 @@ class ImageFeed:
     def plain(self, batch: int | None = None) -> Iterator[ImageBatch]:
         """Yield every image once, in the order of the indices, not augmented; the last batch is the rest."""
         return self._plain(self._indices, batch or self.batch)
+
+    def mixed(self, batch: int | None = None) -> Iterator[ImageBatch]:
+        """Yield what `plain` does, with the classes mixed where the images are sorted by class.
+
+        Batches of an image folder in order would hold one class each, and the statistics of such a batch
+        take away what tells its class: a cell that is right for 40 % of images was right for 10 % of 10
+        classes. Images that come mixed keep their order.
+        """
+        return self._plain(self._mixed, batch or self.batch)
+
+    @cached_property
+    def _mixed(self) -> Tensor:
+        labels = self._images.labels_of(self._indices)
+        alike = (labels[1:] == labels[:-1]).double().mean() if len(labels) > 1 else torch.tensor(0.0)
+        chance = ((labels.bincount() / len(labels)) ** 2).sum()  # that two images are of one class
+        if alike <= (1 + chance) / 2:
+            return self._indices
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+        return self._indices[order]
 
     def probe(self, count: int, batch: int, generator: torch.Generator) -> list[ImageBatch]:
         """Return ``count`` random batches, not augmented, that depend on ``generator`` alone.

@@ -106,9 +106,13 @@ class Feeds:
                 carried.reset()
 
     def plain(self, batch: int) -> Iterator[Batch]:
-        """Yield everything once and in order, the same to every search, not augmented."""
-        carried = self._carried()
-        for inputs, labels in self.each[0].plain(batch):
+        """Yield everything once, the same to every search, not augmented; a text in order.
+
+        Batches of images hold mixed classes, see `ImageFeed.mixed`: their statistics are looked at.
+        """
+        carried, feed = self._carried(), self.each[0]
+        batches = feed.mixed(batch) if isinstance(feed, ImageFeed) else feed.plain(batch)
+        for inputs, labels in batches:
             yield self._everyone(inputs, labels, carried)
             if carried is not None:
                 carried.advance()

@@ -118,9 +118,7 @@ def code(known: OnRecord) -> Item:
     version, git = sweep.versions.get("raynas"), sweep.git
     if not version:
         return Item(question, False, "The records do not say which raynas ran.")
-    words = (
-        f"raynas {version}; spaces and methods’ records are in the sweep’s folder, parts of one’s own not."
-    )
+    words = f"raynas {version}; spaces and methods’ records are in the sweep’s folder; own parts are not."
     if git and git.get("dirty"):
         return Item(
             question, False, f"{words} It was begun in a folder with uncommitted changes.", "git commit"

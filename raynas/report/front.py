@@ -8,7 +8,7 @@ from raynas.report.facts import Facts
 from raynas.report.pictures import Key, Multiple, Picture
 from raynas.report.text import format_number, percent
 from raynas.report.trust import RULE_NAMES
-from raynas.sweep.budget import counting_recipe
+from raynas.sweep.budget import counting_recipe, network_in_words
 from raynas.sweep.plan import Sweep
 from raynas.sweep.propose import objective_of
 from raynas.sweep.ranking import comparable
@@ -30,6 +30,7 @@ class Front:
     rows: tuple[tuple[str, ...], ...] = ()
     picture: Multiple | None = None
     caption: str = ""
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,16 +67,16 @@ def front_of(facts: Facts) -> Front:
         for each in best
     )
     headers = ("trial", *map(_label, names), "")
-    return Front(headers, rows, _picture(facts, names, found), f"{FRONT}{_network(facts.sweep, names)}")
+    title = "What small costs" if set(names) & set(COSTS) else "The front of the objectives"
+    caption = f"{FRONT}{_network(facts.sweep, names)}"
+    return Front(headers, rows, _picture(facts, names, found), caption, title)
 
 
 def _network(sweep: Sweep, names: Sequence[str]) -> str:
     """Say which network is counted."""
     if not set(names) & set(COSTS):
         return ""
-    recipe = counting_recipe(sweep)
-    network = f"the recipe {recipe} trains" if recipe else "is usual for such cells"
-    return f" Sizes are those of the network that {network}."
+    return f" Sizes are those of the network that {network_in_words(counting_recipe(sweep))}."
 
 
 def _label(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from raynas.errors import RaynasError
 from raynas.sweep.plan import Sweep
@@ -26,6 +27,18 @@ class Excess:
     trial: str
     why: str
     ratio: float
+
+
+def in_words(where: Where) -> str:
+    """Say what a budget allows, and which network it means."""
+    limits = ((getattr(where, name), words) for name, words in COSTS.items())
+    allowed = " and ".join(f"{limit.most:,.0f} {words}" for limit, words in limits if limit is not None)
+    return f"at most {allowed}, of the network that {network_in_words(where.recipe)}"
+
+
+def network_in_words(recipe: str | None) -> str:
+    """Say which network is counted, to go on after "the network that"; a recipe's file by its name."""
+    return f"the recipe {Path(recipe).stem} trains" if recipe else "is usual for such cells"
 
 
 def excess(record: TrialRecord, where: Where) -> Excess | None:

@@ -172,8 +172,8 @@ def _check_trial(path: Path, overrides: list[str] | None) -> tuple[str, list[str
         words = f"; parts from the recipe: {'; '.join(parts)}" if parts else ""
         return f"the sweep {sweep.name} with {trainings(sweep)}{words}", data_of(sweep)
     return (
-        f"the sweep {sweep.name} with {searches(sweep)}{_validated(sweep)}{_optimistic(sweep)}"
-        f"{held_out(sweep)}{_untrained(sweep)}{_unseen(sweep)}",
+        f"the sweep {sweep.name} with {searches(sweep)}{_budget(sweep)}{_validated(sweep)}"
+        f"{_optimistic(sweep)}{held_out(sweep)}{_untrained(sweep)}{_unseen(sweep)}",
         data_of(sweep),
     )
 
@@ -222,6 +222,13 @@ def proposals_of(sweep: "Sweep") -> dict[str, str]:
                 f"({method_label(trial.config.method)})"
             )
     return found
+
+
+def _budget(sweep: "Sweep") -> str:
+    """Say how large the network of a chosen cell may be."""
+    from raynas.sweep.budget import in_words
+
+    return f"; budget: {in_words(sweep.select.where)}" if sweep.select.where else ""
 
 
 def _validated(sweep: "Sweep") -> str:
