@@ -1,6 +1,6 @@
 """Cells drawn side by side: as a page that stands alone, or as one PNG."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,24 @@ GAP, HEAD = 24, 40
 """Pixels between the cells of a PNG, and above them for their names."""
 
 
-def write_side_by_side(comparison: Comparison, contenders: Sequence[Contender], to: Path) -> None:
-    """Write cells beside one another to ``to``, which ends in .html or .png.
-
-    Raises `RaynasError` for another ending, and when the file cannot be written.
-    """
-    writers: dict[str, Callable[[Comparison, Sequence[Contender]], bytes]] = {".html": _page, ".png": _png}
-    if to.suffix.lower() not in writers:
+def check_drawable(to: Path) -> None:
+    """Raise `RaynasError` for a file that cells are not drawn into: one that is neither .html nor .png."""
+    if to.suffix.lower() not in (".html", ".png"):
         raise RaynasError(
             "cells are drawn side by side as .html or .png",
             got=to.name,
             expected="--draw cells.html, or --draw cells.png",
         )
-    write_atomic(to, writers[to.suffix.lower()](comparison, contenders))
+
+
+def write_side_by_side(comparison: Comparison, contenders: Sequence[Contender], to: Path) -> None:
+    """Write cells beside one another to ``to``.
+
+    Raises `RaynasError` as `check_drawable`, and when the file cannot be written.
+    """
+    check_drawable(to)
+    writer = _page if to.suffix.lower() == ".html" else _png
+    write_atomic(to, writer(comparison, contenders))
 
 
 def _page(comparison: Comparison, contenders: Sequence[Contender]) -> bytes:

@@ -55,8 +55,10 @@ def compare(
     Example: raynas compare darts-v1 darts-v2
     """
     from raynas.report.compare import compare_cells
-    from raynas.report.side import write_side_by_side
+    from raynas.report.side import check_drawable, write_side_by_side
 
+    if draw is not None:
+        check_drawable(draw)  # before anything takes time
     contenders = _contenders(cells, runs)
     found = compare_cells(contenders, recipe)
     if latency:
