@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +12,8 @@ from helpers.cli_folders import FILE, IDS, make_sweep, play, raynas, write_file
 
 from raynas.errors import RaynasError
 from raynas.launch.observer import Observer, Observers
+from raynas.report.facts import gather
+from raynas.report.trust import worth_of
 from raynas.sweep.file.resolve import versions
 from raynas.sweep.folder import SweepFolder
 
@@ -49,13 +51,14 @@ class Stage:
 
         return Launcher
 
-    def build_report(self, folder: SweepFolder) -> tuple[Path, Path]:
+    def write_report(self, folder: SweepFolder) -> SimpleNamespace:
         if self.report_fails:
             raise RaynasError("disk full")
         paths = folder.path / "report.html", folder.path / "report.md"
         for path in paths:
             path.write_text("a report")
-        return paths
+        facts = gather(folder)
+        return SimpleNamespace(paths=paths, facts=facts, worth=worth_of(folder, facts))
 
 
 def all_finish(folder: SweepFolder) -> None:
@@ -83,7 +86,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     replaced = {
         "raynas.launch.local": {"LocalLauncher": stage.launcher("local")},
         "raynas.launch.tune.launcher": {"RayLauncher": stage.launcher("ray")},
-        "raynas.report.build": {"build_report": stage.build_report},
+        "raynas.report.build": {"write_report": stage.write_report},
     }
     for name, content in replaced.items():
         module = ModuleType(name)
