@@ -30,9 +30,9 @@ def test_the_passes_of_decisions_are_those_that_happen(
     looked = []
     look = pack.evaluator.look
 
-    def counted(draw: Any, statistics: Any, purpose: str, epoch: int) -> Any:
+    def counted(draw: Any, statistics: Any, purpose: str, epoch: int, part: Any) -> Any:
         looked.append(purpose)
-        return look(draw, statistics, purpose, epoch)
+        return look(draw, statistics, purpose, epoch, part)
 
     monkeypatch.setattr(pack.evaluator, "look", counted)
     for _ in pack:
