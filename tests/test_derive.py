@@ -48,7 +48,7 @@ def enumerated(space: Space, weights: Table) -> Genotype:
     """The heaviest cell of all that the space allows; of equals, the one with the lowest indices."""
     if space.skeleton == "blocks":
         return enumerated_blocks(space, weights)
-    if space.skeleton in ("pairs", "macro"):
+    if space.skeleton in ("pairs", "amoeba", "macro"):
         return row_by_row(space, weights)
     cells: dict[str, list[Choice]] = {}
     for cell in space.cells:
@@ -117,7 +117,7 @@ def row_by_row(space: Space, weights: Table) -> Genotype:
                 source = states[i].index(max(states[i][:target]))
                 ops = weights[group.name][i][: len(row.options)]
                 cells[kind].append(Choice(row.options[ops.index(max(ops))], source, target))
-    return Genotype.of(space.name, space.nodes, cells, "pairs")
+    return Genotype.of(space.name, space.nodes, cells, space.skeleton)
 
 
 @pytest.mark.parametrize("name", SPACES)
