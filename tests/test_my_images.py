@@ -118,7 +118,7 @@ def test_a_training_tests_on_what_the_search_held_out(tmp_path: Path) -> None:
     folder = make_sweep(tmp_path / "runs")
     record = folder.trial(IDS[0]).record()
     data = DataConfig(name="folder", path="x", size=8, test=0.2, valid=0.3)
-    kept = searched_data(replace(record, config=record.config.model_copy(update={"data": data})))
+    kept = searched_data(folder, replace(record, config=record.config.model_copy(update={"data": data})))
     assert kept == {"name": "folder", "path": "x", "size": 8, "test": 0.2}
 
 
