@@ -366,9 +366,12 @@ def _measure_each(configs: "list[SearchConfig]") -> list[dict[str, Any]]:
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
 
+    from raynas.methods import resolve
+
     # What decides the size and the speed of a step; seeds and strengths do not.
     keys = ("space", "method", "batch", "channels", "cells", "data", "threads")
-    different = {repr([getattr(config, key) for key in keys]): config for config in configs}
+    trained = [each for each in configs if resolve(each.method).proposals is None]  # others cost nothing
+    different = {repr([getattr(config, key) for key in keys]): config for config in trained}
     measured = []
     for config in different.values():
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:

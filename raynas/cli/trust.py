@@ -27,9 +27,9 @@ def _print(bench: Bench, seconds: float) -> None:
     names = [RULE_NAMES[rule] for rule in bench.curves]
     numbers = ("searches", "time", *names, "best possible")
     shown = table(*numbers, right=numbers)
-    for place, best in enumerate(bench.best):
-        # A rule that cannot rank every search has a shorter curve.
-        found = [points[place].error if place < len(points) else None for points in bench.curves.values()]
+    for best in bench.best:
+        # A rule that cannot rank every search has other sizes at its end.
+        found = [{p.size: p.error for p in points}.get(best.size) for points in bench.curves.values()]
         row = [percent(error) for error in (*found, best.error)]
         shown.add_row(str(best.size), duration(best.size * seconds), *row)
     show_table(shown)

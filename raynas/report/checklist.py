@@ -151,7 +151,7 @@ def one_setup(known: OnRecord) -> Item:
     records = known.facts.records
     data = {record.config.data.model_dump_json() for record in records}
     spaces = {record.config.space for record in records}
-    hashes = {str((start.get("data") or {}).get("hash")) for start in known.starts}
+    hashes = {str(found) for start in known.starts if (found := (start.get("data") or {}).get("hash"))}
     if len(data) == len(spaces) == 1 and len(hashes) <= 1:
         [space] = spaces
         return Item(question, True, f"Space {space}, data {records[0].config.data.name}, one split for all.")
@@ -281,9 +281,8 @@ def tuning(known: OnRecord) -> Item:
     how = "drawn" if facts.sweep.strategy == "random-paired" else facts.sweep.strategy
     spent = _hours(device_hours(facts.sweep, facts.records))
     varied = f"{', '.join(sorted(axes))} ({how})" if axes else "Nothing"
-    words = (
-        f"{varied} varied over {plural(facts.total, 'trial')}, {spent} in all, by {facts.sweep.select.by}."
-    )
+    rules = ", ".join(facts.sweep.select.rules)
+    words = f"{varied} varied over {plural(facts.total, 'trial')}, {spent} in all, by {rules}."
     return Item(question, True, f"{words} What was tried before this sweep is not on its record.")
 
 
@@ -308,7 +307,9 @@ def setup(known: OnRecord) -> Item:
     question = "Are all details of the set-up reported?"
     if not known.starts:
         return Item(question, False, "No search has started.", f"raynas resume {known.name}")
-    lacking = [key for key in ("device", "host", "threads", "versions", "data") if not known.told(key)]
+    trains = any(record.validated != "table" for record in known.facts.records)
+    keys = ("device", "host", "threads", "versions", *(["data"] if trains else []))
+    lacking = [key for key in keys if not known.told(key)]
     if lacking:
         return Item(question, False, f"The records lack {', '.join(lacking)}.")
     return Item(question, True, "Device, host, threads, versions, hash and split of the data: at the end.")

@@ -11,7 +11,7 @@ from raynas.report.trust import RULE_NAMES
 from raynas.sweep.budget import counting_recipe, network_in_words
 from raynas.sweep.plan import Sweep
 from raynas.sweep.propose import objective_of
-from raynas.sweep.ranking import comparable
+from raynas.sweep.ranking import OF_KINDS, comparable
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.where import COSTS
 from raynas.trust.front import front
@@ -102,7 +102,8 @@ def _mark(facts: Facts, each: _Placed) -> str:
 
 def _placed(facts: Facts, names: Sequence[str]) -> list[_Placed]:
     """Return the finished trials with all of these numbers; of validation losses those of one kind."""
-    ranked = [each.trial for each in comparable(facts.selection.ranking, facts.sweep.select.rule)]
+    by = next((name for name in names if name in OF_KINDS), facts.sweep.select.rule)
+    ranked = [each.trial for each in comparable(facts.selection.ranking, by)]
     fitting, kinds = {record.id for record in ranked}, {record.validated for record in ranked}
     where = facts.sweep.select.where
     left = {trial for trial, _ in facts.selection.left_out} if where else set()

@@ -11,7 +11,7 @@ from raynas.disk import expanded, holder
 from raynas.errors import RaynasError, nearest, quoted, unknown
 from raynas.report import facts as f
 from raynas.report.facts import Facts
-from raynas.report.text import MISSING, format_number
+from raynas.report.text import MISSING, format_number, ranked_number
 from raynas.spaces.genotype import Genotype
 from raynas.sweep.folder import AnySweep, trains
 from raynas.sweep.ranking import Selection
@@ -246,7 +246,7 @@ def choice_rows(
         [
             names.get(choice.rule, choice.rule),
             choice.first.trial.id if choice.first else MISSING,
-            format_number(choice.first.value if choice.first else None),
+            ranked_number(choice.first.value, choice.rule) if choice.first else MISSING,
             str(choice.ranked),
             str(choice.place or MISSING),
         ]

@@ -63,6 +63,9 @@ def excess(record: TrialRecord, where: Where) -> Excess | None:
 def nothing_fits(left_out: Sequence[Excess]) -> str:
     """Say that no network is within the budget, and which is nearest to it; of equals the earlier one."""
     nearest = min(left_out, key=lambda each: each.ratio)
+    if nearest.ratio == float("inf"):
+        none = "No network could be counted, so none is known to be within the budget"
+        return f"{none}: {nearest.trial}, {nearest.why}."
     return f"No network is within the budget; the nearest, of {nearest.trial}, has {nearest.why}."
 
 

@@ -43,4 +43,5 @@ def with_random(folder: SweepFolder, record: TrialRecord, cells: Mapping[str, st
 def is_random(cell: str) -> bool:
     """Tell whether a cell that a training names is one of these files."""
     path = Path(cell)
-    return path.name == "genotype.json" and path.parent.parent.name == CONTROL
+    own = path.parent.parent.name == CONTROL and path.parent.name.startswith("random-")
+    return own and path.name == "genotype.json"

@@ -43,7 +43,7 @@ def short_content(folder: SweepFolder, select: Select, track: Any) -> dict[str, 
     for record in finished:
         cells.setdefault(network(record), str(folder.trial(record.id).path / "genotype.json"))
     searched = finished[0].config.data
-    held_out: dict[str, Any] = {"select": searched.select or HELD_OUT}
+    held_out: dict[str, Any] = {"valid": 0.0, "select": searched.select or HELD_OUT}
     # Which images are held out, and which are there at all where data.limit is set, follows from the seed.
     held_out |= {"split_seed": searched.split_seed} if searched.split_seed else {}
     return {

@@ -7,6 +7,7 @@ worth its cost.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from statistics import fmean, stdev
 from typing import Any
 
@@ -100,7 +101,8 @@ def looked_up(
     Random search chooses, as a search may, by the table's validation accuracies of ``searches`` cells.
     """
     error = yardstick.error(cell)
-    count = least if yardstick.table.predicts else max(least, LOOKED_UP)
+    wanted = max(LOOKED_UP, min(searches, 10 * LOOKED_UP))
+    count = least if yardstick.table.predicts else max(least, wanted)
     drawn = draw_cells(space, count, "control/table") if error is not None else []
     judge = yardstick.judge()
     known = [(judge.error(each), yardstick.error(each)) for each in drawn]
@@ -108,9 +110,9 @@ def looked_up(
     if error is None or not pairs:
         return None
     scores, errors = zip(*pairs, strict=True)
-    searched = (
-        None if judge.column == yardstick.column else expected(scores, errors, min(searches, len(pairs)))
-    )
+    # Fewer cells than the searches judged say nothing of the random search that may judge as many.
+    fair = judge.column != yardstick.column and searches <= len(pairs)
+    searched = expected(scores, errors, searches) if fair else None
     how = f"looked up in {yardstick.column} of {yardstick.table.name}"
     return RandomCells(how, error, errors, errors=True, search=searched, budget=searches)
 
@@ -135,6 +137,6 @@ def trained(
 def inherited(record: TrialRecord) -> RandomCells | None:
     """Return a search's own cell beside random ones under its weights; None where it judged none."""
     judged = record.control
-    if judged is None or judged.own is None or not judged.losses:
+    if judged is None or judged.own is None or not isfinite(judged.own[0]) or not judged.losses:
         return None
     return RandomCells(f"with the weights of {record.id}", judged.own[0], judged.losses, errors=False)

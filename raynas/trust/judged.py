@@ -6,9 +6,11 @@ their seeds.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import fmean
 
+from raynas.errors import RaynasError
 from raynas.spaces import skeletons
 from raynas.spaces.genotype import Genotype
 from raynas.sweep.folder import SweepFolder, TrainSweep
@@ -46,7 +48,8 @@ def truths_of(
     for name in folder.trained():
         if name == SHORT:
             continue  # a rule, and no truth
-        found += _trained(TrainSweep(folder.trained_path(name)), finished)
+        with suppress(RaynasError):  # its own section of the report says what is wrong with it
+            found += _trained(TrainSweep(folder.trained_path(name)), finished)
     return [truth for truth in found if truth.errors]
 
 

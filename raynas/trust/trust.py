@@ -6,6 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from raynas.errors import RaynasError
+from raynas.sweep.budget import excess
 from raynas.sweep.control import drawn_for
 from raynas.sweep.folder import SweepFolder, TrainSweep
 from raynas.sweep.plan import Sweep
@@ -100,8 +101,15 @@ def trust_of(
     """Hold a sweep's rules against every truth about its cells; ``yardstick`` is the table's column."""
     finished = [record for record in records if record.status == "finished"]
     winner = selection.winner.trial if selection.winner else None
-    times = [sum(report.seconds for report in record.reports) for record in finished]
+    # Members of a pack share its time, which each of them has in its reports.
+    times = [
+        sum(report.seconds for report in record.reports) / max(len((record.start or {}).get("pack") or ()), 1)
+        for record in finished
+    ]
     judge = yardstick.judge() if yardstick else None
+    where = sweep.select.where
+    if where is not None:  # what may not be chosen is nothing that a rule misses
+        finished = [record for record in finished if excess(record, where) is None]
     benches = [_bench(truth, finished, judge) for truth in truths_of(folder, records, yardstick)]
     if winner is not None and sweep.control.random:
         least = sweep.control.random
@@ -133,7 +141,7 @@ def _training(folder: SweepFolder) -> float:
 def _cells_seen(record: TrialRecord) -> int:
     """Return how many cells a finished search has had judged: its own, or all that it proposed."""
     proposed = record.validated == "table" and record.deciding is not None
-    return int(record.deciding.extra["evaluations"]) if proposed and record.deciding else 1
+    return int(record.deciding.extra.get("evaluations", 1)) if proposed and record.deciding else 1
 
 
 def _bench(truth: Truth, records: Sequence[TrialRecord], judge: Yardstick | None) -> Bench:
@@ -142,16 +150,21 @@ def _bench(truth: Truth, records: Sequence[TrialRecord], judge: Yardstick | None
     rows: list[RuleRow] = []
     curves: dict[Criterion, list[Point]] = {}
     for rule in CRITERIA:
-        # A table that has no validation accuracies would be held against itself.
-        if rule == "table" and (judge is None or judge == truth.yardstick or judge.tests):
+        # What judges must not be the truth as well: it would agree with itself.
+        itself = judge is not None and truth.yardstick is not None and judge.column == truth.yardstick.column
+        if rule == "table" and (judge is None or itself or judge.tests):
             continue
         scores = scores_of(known, rule, judge)
+        if rule == "valid_loss" and itself:  # cells that were proposed are ranked by that very column
+            scores = {r.id: scores[r.id] for r in known if r.id in scores and r.validated != "table"}
         scored = [record for record in known if record.id in scores]
         if not scored:
             continue
         rows += _rows(rule, scored, scores, truth)
-        own = [truth.errors[record.id] for record in scored]
-        curves[rule] = curve([scores[record.id] for record in scored], own)
+        # Losses of two kinds do not compare, so nothing can be chosen among both.
+        if rule not in OF_KINDS or len({record.validated for record in scored}) == 1:
+            own = [truth.errors[record.id] for record in scored]
+            curves[rule] = curve([scores[record.id] for record in scored], own)
     return Bench(truth, tuple(rows), curves, curve(errors, errors), fmean(errors), None)
 
 

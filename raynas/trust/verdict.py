@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from raynas.errors import plural
 from raynas.sweep.ranking import Selection, comparable
-from raynas.sweep.reasons import FEWEST_RANKED
+from raynas.sweep.reasons import FEWEST_RANKED, PROPOSED
+from raynas.sweep.record import VALIDATED
 from raynas.trust.agreement import Agreement
 from raynas.trust.margin import margin_of, settings_of
 from raynas.trust.trust import Trust
@@ -47,6 +48,8 @@ def verdict_of(selection: Selection, trust: Trust, sweep: str, rule: str, warnin
     if selection.winner is None:
         why = selection.reasons[0] if selection.left_out else "no trial has ended."
         return Verdict(f"No winner: {why}", "", f"“raynas status {sweep}” says what became of each.")
+    if selection.by == "valid_loss" and selection.winner.trial.validated == "table":
+        rule = PROPOSED
     alike = comparable(selection.ranking, selection.by)
     count, best = len(alike), selection.winner
     winner = f"{best.trial.id} is chosen by {rule}, of {plural(count, 'search', 'searches')} that compare."
@@ -94,12 +97,20 @@ def _grounds(selection: Selection, trust: Trust) -> tuple[list[str], list[str], 
         low, high = trust.random.interval
         share = f"{100 * trust.random.as_good:.0f} % of {len(trust.random.values):,} random cells are as good"
         share += "" if trust.random.errors else ", judged with its own weights, which favours it"
+        if trust.random is trust.short and selection.by == "short_training":
+            share += ", by the number that chose it, which favours it"
         if high >= EVEN:
             interval = f"95 %: {100 * low:.0f} to {100 * high:.0f} %"
             doubts.append(f"nothing tells it from a random cell ({share}; {interval})")
         else:
             (support if trust.random.as_good <= FEW else doubts).append(share)
-    judged = [row.agreement for bench in trust.benches for row in bench.rows if row.rule == selection.by]
+    kind = VALIDATED[selection.ranking[0].trial.validated]
+    judged = [
+        row.agreement
+        for bench in trust.benches
+        for row in bench.rows
+        if row.rule == selection.by and row.kind in ("", kind)
+    ]
     known = max(judged, key=lambda each: each.count, default=None)
     if known is None and trust.benches:
         unknown.append("no true error is known that this rule could be held against")

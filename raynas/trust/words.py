@@ -2,6 +2,7 @@
 
 from raynas.sweep.ranking import Selection
 from raynas.sweep.reasons import FEWEST_RANKED
+from raynas.sweep.record import VALIDATED
 from raynas.trust.control import RandomCells
 from raynas.trust.trust import Bench, Trust
 
@@ -62,7 +63,8 @@ def random_words(random: RandomCells) -> str:
 
 def _rule(bench: Bench, selection: Selection) -> str:
     """Say how well the rule that selects follows one truth, and what choosing by it costs."""
-    rows = [row for row in bench.rows if row.rule == selection.by]
+    kind = VALIDATED[selection.ranking[0].trial.validated]
+    rows = [row for row in bench.rows if row.rule == selection.by and row.kind in ("", kind)]
     if not rows:
         return ""
     row = max(rows, key=lambda each: each.agreement.count)

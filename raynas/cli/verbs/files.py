@@ -254,8 +254,12 @@ def _validated(sweep: "Sweep") -> str:
 
 def _optimistic(sweep: "Sweep") -> str:
     """Say whether what chooses is a loss on images that trained α as well."""
+    from raynas.methods import resolve
+
     if sweep.select.rule not in ("valid_loss", "select_loss", "discrete_loss"):
         return ""
+    if all(resolve(given["method"]).proposals is not None for given in sweep.methods):
+        return ""  # nothing trains α
     thirds = all(trial.config.data.select for trial in sweep.trials if trial.config)
     if thirds and sweep.select.rule != "valid_loss":
         return "; not optimistic: chosen on a third part of the data, which trains nothing"

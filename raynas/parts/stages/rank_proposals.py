@@ -48,7 +48,7 @@ class RankProposals(Stages):
             cells = [proposer.propose() for proposer in proposers]
             with torch.no_grad():
                 losses, right = looks.score(policy.one_hot(cells), part)
-            values = ((-losses).exp() if self.criterion == "loss" else right).tolist()
+            values = ((-losses).exp() if self.criterion == "loss" else right).nan_to_num(nan=0.0).tolist()
             told = list(zip(values, cells, strict=True))
             for proposer, (value, cell) in zip(proposers, told, strict=True):
                 proposer.tell(cell, value)

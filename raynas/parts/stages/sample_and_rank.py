@@ -1,5 +1,6 @@
 """Sample and rank: draw whole architectures by what was learned, keep the one that validates best."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
@@ -15,6 +16,13 @@ from raynas.parts.stages.base import present, side_by_side
 from raynas.spaces.derive import derive
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.space import Space
+
+
+def _error(criterion: str, loss: float, accuracy: float) -> float:
+    """Return what ranks a cell, the lowest first; a loss that is not a number ranks last."""
+    if criterion == "loss":
+        return math.inf if math.isnan(loss) else loss
+    return -accuracy
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ class SampleAndRank(Stages):
             scores = side_by_side(candidates, lambda chosen: looks.score(policy.one_hot([*chosen.values()])))
         best = []
         for lane, found in scores.items():
-            errors = [loss if self.criterion == "loss" else -accuracy for loss, accuracy in found]
+            errors = [_error(self.criterion, *pair) for pair in found]
             best.append(candidates[lane][errors.index(min(errors))])
         return {name: rows > 0 for name, rows in policy.one_hot(best).weights.items()}
 
@@ -114,7 +122,7 @@ class RankInRounds(Stages):
             scores = side_by_side(cells, lambda chosen: looks.score(policy.one_hot([*chosen.values()]), part))
         ranked = {}
         for lane, each in scores.items():
-            errors = [loss if self.criterion == "loss" else -accuracy for loss, accuracy in each]
+            errors = [_error(self.criterion, *pair) for pair in each]
             ranked[lane] = sorted(zip(errors, cells[lane], strict=True), key=lambda pair: pair[0])
         return ranked
 

@@ -18,7 +18,7 @@ from raynas.sweep.file.shell import OBJECTIVES_KEY, SweepConfig
 from raynas.sweep.file.uri import resolve_uri, without_passwords
 from raynas.sweep.file.words import unknown_key
 from raynas.sweep.sections import TRACKERS_GROUP, Benchmark, Criterion, Track
-from raynas.sweep.select import NO_BENCHMARK, UNMEASURED
+from raynas.sweep.select import NO_BENCHMARK, UNMEASURED, UNSELECTED
 from raynas.sweep.where import COSTS
 from raynas.tables.open import open_table
 from raynas.tables.table import column_of, without_table, without_times
@@ -227,6 +227,11 @@ def objective_problems(config: SweepConfig, draft: Draft) -> list[Problem]:
         problems.append(Problem(path, NO_BENCHMARK))
     if "eig_max" in wanted and any(not each.leaves["hessian.every"] for each in draft.settings):
         problems.append(Problem(path, UNMEASURED))
+    if "short_training" in wanted:
+        message = "optuna must know a value when a search ends; short trainings come later"
+        problems.append(Problem(path, message))
+    if "select_loss" in wanted and not all(each.leaves.get("data.select") for each in draft.settings):
+        problems.append(Problem(path, UNSELECTED))
     return problems
 
 
