@@ -8,7 +8,8 @@ from statistics import fmean, stdev
 import pytest
 from helpers.sweeping import record
 
-from raynas.sweep.reasons import _rank_correlation, rank
+from raynas.sweep.reasons import _rank_correlation
+from raynas.sweep.select import rank
 from raynas.sweep.sections import Select
 
 

@@ -119,7 +119,7 @@ def test_a_data_set_stands_for_its_test_accuracies_trained_longest(data: str, co
 def test_an_unknown_data_set_gets_the_nearest() -> None:
     with pytest.raises(RaynasError) as caught:
         column_of(("cifar10_test_200", "cifar100_test_200"), "cifar-100")
-    assert caught.value.near == "cifar100"
+    assert caught.value.near == "cifar100, cifar100_test_200"
 
 
 @pytest.mark.parametrize(

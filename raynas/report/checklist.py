@@ -40,16 +40,15 @@ class Item:
 
 @dataclass(frozen=True)
 class OnRecord:
-    """What the questions are answered from: a sweep's facts, what its choice is worth, its trainings."""
+    """What the questions are answered from: a sweep's facts, what its choice is worth, its trainings.
 
+    ``name`` is the sweep's as commands take it.
+    """
+
+    name: str
     facts: Facts
     trust: Trust
     trained: Sequence[tuple[TrainSweep, Sequence[TrainRecord], Sequence[Tested]]]
-
-    @property
-    def name(self) -> str:
-        """The sweep's name, as commands take it."""
-        return self.facts.sweep.name
 
     @cached_property
     def tested(self) -> list[Tested]:
@@ -80,7 +79,7 @@ def checklist_of(folder: SweepFolder, facts: Facts, trust: Trust) -> list[Item]:
             trained.append((sweep, sweep.records(), [tested for _, tested in trainings_of(sweep)]))
         except RaynasError:
             continue  # its own section of the report says so
-    known = OnRecord(facts, trust, trained)
+    known = OnRecord(folder.typed, facts, trust, trained)
     return [question(known) for question in QUESTIONS] if facts.records else []
 
 

@@ -4,6 +4,7 @@ It shares the fused supernet's parameters (so gradients can be compared paramete
 else: every formula is spelled out again in the simplest form.
 """
 
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -38,10 +39,14 @@ class Extras:
         return paths, entries
 
 
-def norm(x, epsilon=1e-5):
+EPSILON = ContextVar("EPSILON", default=1e-5)
+"""What the batch norms of the space in hand add to the variance."""
+
+
+def norm(x, epsilon=None):
     mean = x.mean((0, 2, 3), keepdim=True)
     variance = ((x - mean) ** 2).mean((0, 2, 3), keepdim=True)
-    return (x - mean) / torch.sqrt(variance + epsilon)
+    return (x - mean) / torch.sqrt(variance + (epsilon or EPSILON.get()))
 
 
 def conv(x, weight, stride=1):
@@ -71,6 +76,12 @@ def apply(name, module, x, lane, edge, stride):
         far = int(name[-3]) // 2
         x = F.conv2d(F.relu(x), module.across[lane, edge], None, (1, stride), (0, far))
         return norm(F.conv2d(x, module.down[lane, edge], None, (stride, 1), (far, 0)))
+    if name == "bottleneck_1x7_7x1":
+        for weight in (each[lane, edge] for each in module.weights):
+            high, wide = weight.shape[2:]
+            steps = (stride if high > 1 else 1, stride if wide > 1 else 1)
+            x = norm(F.conv2d(F.relu(x), weight, None, steps, (high // 2, wide // 2)))
+        return x
     if name.endswith("-bn-relu"):
         return F.relu(norm(conv(x, module.weight[lane, edge], stride)))
     if name == "skip_connect":
@@ -103,12 +114,14 @@ def plain_forward(net, images, weights, lane=0, extras=None):
         "residual": residual_stack,
         "blocks": blocks_stack,
         "pairs": pairs_stack,
+        "amoeba": pairs_stack,
         "macro": macro_stack,
         "chain": chain_stack,
         "dense": dense_stack,
     }
     stacks |= {f"darts{variant}": darts_stack for variant in ("", "-reducing", "-skipping")}
     stacks["darts-reducing-skipping"] = darts_stack
+    EPSILON.set(skeletons.of(net.space).epsilon)
     stack = stacks[net.space.skeleton]
     more = [] if extras is None else [extras]
     return stack(net, images, weights, lane, *more).mean((2, 3)) @ net.head[lane].T + net.bias[lane]
