@@ -9,8 +9,8 @@ import pytest
 from helpers.sweeping import record
 
 from raynas.sweep.reasons import _rank_correlation
-from raynas.sweep.select import rank
 from raynas.sweep.sections import Select
+from raynas.sweep.select import rank
 
 
 def test_the_lowest_last_loss_wins() -> None:
