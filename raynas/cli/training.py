@@ -71,7 +71,7 @@ class TrainDisplay(Observer[TrainConfig, TrainRecord]):
             self._told.add(told)
             self._print(told)
         if record.status in BROKEN and (before is None or before.status not in ENDED):
-            self._print(f"{record.id}  {record.status}: {record.reason.splitlines()[0]}")
+            self._print(f"{record.id}  {record.status}: {(record.reason.splitlines() or [''])[0]}")
         elif self._screen.renews or before is None or len(record.reports) == len(before.reports):
             return
         elif record.status in ENDED or self._clock() - self._line_at >= LINE_EVERY:

@@ -196,6 +196,7 @@ def _deployed(trial: TrialFolder[Any, Any], runner: Training, lane: int) -> Depl
         report=runner.history[lane][-1].to_json(),
         sweep=trial.path.parent.parent.name,
         trial=trial.id,
+        data_hash=runner.dataset.fingerprint(),  # what is compared must have learned from the same images
     )
 
 

@@ -1,6 +1,7 @@
 """The proposer: the one place that decides what runs next, whatever launches the trials."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, cast
@@ -80,8 +81,24 @@ class Proposer:
             if trial.id not in self._ended
         }
         self._check_unchanged()
-        if self._judge is not None and folder.lookups is not None and self._queue:
+        judged = self._judge is not None or self._proposes()
+        if judged and folder.lookups is not None and self._queue:
             folder.lookups.check()  # it judges what is still to come
+
+    def _proposes(self) -> bool:
+        """Tell whether the table judges the cells of a search that is still to run."""
+        if self._sweep.kind == "train":
+            return False
+        from raynas.methods import resolve  # brings torch
+
+        waiting = self._queue.values()
+        given = [each.config.method for each in waiting if each.config is not None]
+        given += [self._sweep.base[each.slot[0]]["method"] for each in waiting if each.slot is not None]
+        found = False
+        for method in given:
+            with suppress(RaynasError):  # told where the search starts
+                found = found or resolve(method).proposals is not None
+        return found
 
     def _check_unchanged(self) -> None:
         if self._sweep.kind == "train":

@@ -109,7 +109,8 @@ def training_of(card: Card) -> Tested | None:
         report = TrainReport.from_json(card.trained["report"])
     except (LookupError, TypeError, ValueError):
         return None
-    return _training(config, report, {"classes": len(card.class_names)})
+    told = {"classes": len(card.class_names), "hash": card.trained.get("data_hash")}
+    return _training(config, report, told)
 
 
 def _of_record(record: TrainRecord) -> Tested | None:

@@ -173,10 +173,12 @@ def train_winners(folder: "SweepFolder", launcher: "Launcher", again: "Sequence[
     place = folder.path / TRAINED
     trained = TrainSweep(place / Path(sweep.retrain.recipe).stem)
     if not trained.exists:
-        best = best_of(folder, sweep.retrain.top)
-        cells = [str(folder.trial(record.id).path / "genotype.json") for record in best]
-        known = {network(record): cell for record, cell in zip(best, cells, strict=True)}
-        cells += with_random(folder, best[0], known)[len(known) :]
+        best = best_of(folder, len(sweep.trials))
+        known: dict[str, str] = {}
+        for record in best:  # several searches may have found one network: it is trained once
+            if len(known) < sweep.retrain.top:
+                known.setdefault(network(record), str(folder.trial(record.id).path / "genotype.json"))
+        cells = with_random(folder, best[0], known)
         content = {
             "name": trained.name,
             "train": sweep.retrain.recipe,

@@ -280,6 +280,7 @@ def _device_problems(config: SweepConfig, draft: Draft) -> list[Problem]:
 def _judge_problems(config: SweepConfig, draft: Draft) -> list[Problem]:
     """Find proposals without a table that judges them, or with one that lacks what they need."""
     problems: dict[Problem, None] = {}
+    trains = False
     for setting in draft.settings:
         if "method" not in setting.leaves:
             continue
@@ -288,14 +289,21 @@ def _judge_problems(config: SweepConfig, draft: Draft) -> list[Problem]:
         try:
             proposals = resolve(setting.leaves["method"]).proposals
         except RaynasError:
+            trains = True  # as far as is known
             continue  # reported, once, by the check of the method itself
         if proposals is None:
+            trains = True
             continue
         path = setting.paths.get("method", "method")
         if config.benchmark is None:
             problems[Problem(path, str(without_table(setting.leaves["method"])))] = None
         elif proposals.seconds is not None and (why := _no_times(config.benchmark, setting.leaves)):
             problems[Problem(path, why)] = None
+    for rule in ("discrete_loss", "select_loss", "eig_max"):
+        if problems or trains or rule not in config.select.rules or not draft.settings:
+            continue
+        why = f"{rule} ranks no method here, for they train nothing: valid_loss (the table's error) or table"
+        problems[Problem("select.by", why)] = None
     return list(problems)
 
 
