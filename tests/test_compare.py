@@ -78,7 +78,7 @@ def test_more_is_fine_tuning_and_decisions_in_epochs_of_the_other() -> None:
     assert (found.time, found.memory, found.more) == (1.5, 1.5, (10 * 3 + 8) / 2)
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 def test_memory_is_that_of_a_process_of_its_own() -> None:
     threads = torch.get_num_threads()
     few, many = (

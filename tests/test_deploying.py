@@ -13,7 +13,7 @@ from helpers.pages import blocks
 from PIL import Image
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 def test_every_export_runs_as_the_page_says(capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for needed in ("onnx", "onnxscript", "onnxruntime", "safetensors"):
         pytest.importorskip(needed)

@@ -132,7 +132,7 @@ def test_a_damaged_record_of_packs_is_made_again_from_how_trials_have_started(
     assert restore_packs(folder) == []
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 def test_a_local_sweep_in_packs_measured_here(tmp_path: Path) -> None:
     folder = make_sweep(
         tmp_path / "s", ["darts"], seeds=2, epochs=80, pack="auto", hessian={"every": 0}, **SMALL

@@ -60,6 +60,7 @@ def by_local(folder: SweepFolder) -> SweepFolder:
     return folder
 
 
+@pytest.mark.drill
 def test_every_kind_of_end(cluster: None, tmp_path: Path) -> None:
     class Broken(Observer):
         def on_trial(self, record: Any) -> None:
@@ -156,6 +157,7 @@ def device_there(share: float, cases: list[tuple[bool, bool]]) -> list[tuple[str
     return found
 
 
+@pytest.mark.drill
 def test_device_follows_what_ray_gave(cluster: None) -> None:
     def there(share: float, *cases: tuple[bool, bool]) -> Any:
         return ray.remote(num_gpus=share)(device_there).remote(share, list(cases))

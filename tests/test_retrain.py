@@ -451,7 +451,7 @@ def test_evaluating_searches_points_to_what_was_trained(tmp_path, capsys):
     assert "give four/trained/quick instead" in refused.err
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 def test_a_killed_training_goes_on_to_the_same_bits():
     text = FILE.replace("epochs: 2", "epochs: 8").replace("[darts-v2, pc-darts-cifar]", "[darts-v2]")
     whole = planned(text)

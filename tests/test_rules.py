@@ -205,7 +205,7 @@ def test_short_trainings_need_a_cell_and_one_data_set():
 RECIPE = "title: as short as can be\nsource: here\nepochs: 3\nchannels: 2\nbatch: 32\n"
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 def test_a_sweep_ends_with_short_trainings_and_a_resume_goes_on_with_them(capsys, monkeypatch):
     """Killed within the first training, the sweep is resumed, and tests nothing on the way."""
     Path("tiny.yaml").write_text(RECIPE)

@@ -10,6 +10,9 @@ from raynas.spaces.library import load_space
 
 SPACES = ["nas-bench-201", "nb1shot1-1", "nb1shot1-2", "nb1shot1-3", "enas-micro", "enas-macro"]
 SPACES += ["suite-wide-all-skip", "suite-single-cell-no-skip", "suite-single-cell-all-skip"]
+QUICK = ["nas-bench-201", "nb1shot1-1", "nb1shot1-2"]
+"""Of which a pack takes seconds; the others, up to 10 s each, are drills."""
+
 SECOND_ORDER = [(name, "darts-2nd") for name in ("nas-bench-201", "nb1shot1-1", "enas-micro", "enas-macro")]
 """Each skeleton whose rows are not edges of cells; the suite's differ from DARTS' in their wiring alone."""
 
@@ -41,7 +44,9 @@ def test_a_resumed_search_is_bit_identical(make_search_config, build, tmp_path, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.drill) for name in SPACES]
+)
 def test_a_search_in_a_pack_gives_the_numbers_it_gives_alone(make_search_config, build, name):
     changes = [{"seed": 0}, {"seed": 3, "weight_decay": 1e-2, "clip": 0.5}]
     configs = [make_search_config(**small(name), **change) for change in changes]

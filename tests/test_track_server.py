@@ -78,6 +78,7 @@ def epochs_in_track_json(folder: SweepFolder) -> int:
     return sum(trial["epochs"] for trials in stores.values() for trial in trials.values())
 
 
+@pytest.mark.drill
 def test_a_store_away_the_whole_time_is_filled_afterwards(tmp_path: Path, server: Server) -> None:
     folder = make_sweep(tmp_path / "late")
     began = time.monotonic()

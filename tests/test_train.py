@@ -264,7 +264,7 @@ def test_what_a_machine_cannot_do_is_said_before_the_training(digits, monkeypatc
         Training([config(compile=True)], DARTS_V2, digits)
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 def test_a_compiled_network_is_one_graph_and_computes_the_same(digits, monkeypatch):
     """Dynamo's graph, run operation by operation: what a compiler makes of it is not raynas' to test."""
     compiled = torch.compile

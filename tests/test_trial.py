@@ -320,7 +320,7 @@ def epochs_done(spool: Path) -> int:
     return sum(json.loads(line)["kind"] == "epoch" for line in lines)
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 def test_a_search_killed_hard_and_resumed_is_bit_identical(tmp_path, monkeypatch, capsys):
     (tmp_path / "small.yaml").write_text(SEARCH)
     monkeypatch.chdir(tmp_path)
