@@ -41,6 +41,7 @@ from raynas.sweep.folder import SweepFolder
 from raynas.tables.file import open_file
 from raynas.tables.table import Yardstick
 from raynas.track.content import metrics, note
+from raynas.trust.control import looked_up
 
 PUBLISHED = Path(__file__).parents[2] / "shared/data/nasbench201/accuracy.csv"
 PROPOSING = [name for name in method_names() if resolve(name).proposals is not None]
@@ -401,6 +402,38 @@ def test_what_makes_no_sense_is_said_before_anything_runs(
         sweep_of(tmp_path, text)
     for word in words:
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize("rule", ["eig_max", "discrete_loss", "select_loss"])
+def test_a_rule_that_can_rank_none_of_them_is_told_before_anything_runs(
+    tmp_path: Path, table: Path, rule: str
+) -> None:
+    asked = file(table, select={"by": ["valid_loss", rule]}, hessian={"every": 1}, data={"select": 0.1})
+    with pytest.raises(FileProblems, match=f"{rule} ranks no method here, for they train nothing"):
+        sweep_of(tmp_path, asked)
+
+
+def test_random_search_is_as_large_as_it_is_said(table: Path) -> None:
+    """Of fewer cells than the searches judged, nothing is said of a search that may judge as many."""
+    space, yardstick = load_space("nas-bench-201"), Yardstick.of(open_file(table), "cifar10_test_200")
+    cell = draw_cells(space, 1, "a cell")[0]
+    found = looked_up(space, cell, yardstick, 1_500, 20)
+    assert found is not None
+    assert (len(found.values), found.budget) == (1_500, 1_500)
+    assert found.search is not None
+    beyond = looked_up(space, cell, yardstick, 20_000, 20)
+    assert beyond is not None
+    assert (len(beyond.values), beyond.search) == (10_000, None)
+
+
+def test_a_table_that_has_gone_is_told_before_a_search_is_lost(table: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved.csv"
+    moved.write_bytes(table.read_bytes())
+    folder = create(tmp_path, file(moved))
+    moved.unlink()
+    with pytest.raises(RaynasError, match="no such table"):
+        LocalLauncher("cpu").run(folder)
+    assert {record.status for record in folder.records()} == {"waiting"}
 
 
 def test_a_policy_of_edges_is_refused_where_alpha_decides_other_things(tmp_path: Path) -> None:

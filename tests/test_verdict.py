@@ -7,14 +7,16 @@ from statistics import stdev
 import pytest
 from helpers.sweeping import record, report
 
-from raynas.sweep.record import TrialRecord
+from raynas.cli.trust import print_curves
+from raynas.sweep.record import VALIDATED, TrialRecord
 from raynas.sweep.sections import Select
 from raynas.sweep.select import rank
 from raynas.trust.agreement import agreement
 from raynas.trust.control import RandomCells
+from raynas.trust.curve import curve
 from raynas.trust.judged import Truth
 from raynas.trust.margin import margin_of, settings_of
-from raynas.trust.trust import Bench, RuleRow, Trust
+from raynas.trust.trust import Bench, RuleRow, Trust, _bench
 from raynas.trust.verdict import verdict_of
 
 
@@ -143,3 +145,37 @@ def test_times_are_those_on_record():
     known = verdict(CLEAR, trust(random=GOOD, training=2400.0)).settle
     assert known.endswith("; about 2 hours, at the pace of the trainings on record.")
     assert verdict(CLEAR, trust(random=GOOD)).settle.endswith("; how long that takes is not on record.")
+
+
+def of_kind(kind: str, record):
+    return replace(record, start={"validated": kind})
+
+
+def test_a_winner_of_one_kind_is_not_vouched_for_by_searches_of_another():
+    """More mixtures than single cells are known, and their losses follow the truth."""
+    rows = [(VALIDATED["mixture"], FOLLOWS), (VALIDATED["cells"], BLIND)]
+    both = replace(BLIND, rows=tuple(replace(each.rows[0], kind=kind) for kind, each in rows))
+    found = verdict([of_kind("cells", each) for each in CLEAR], trust(both, random=GOOD))
+    assert "nothing tells the rule from chance here" in found.sure
+    assert "over 6 searches" in found.sure
+
+
+def test_there_is_no_curve_of_losses_of_two_kinds():
+    kinds = ["mixture", "mixture", "cells", "cells"]
+    records = [
+        replace(of_kind(kind, each), status="finished") for kind, each in zip(kinds, CLEAR, strict=True)
+    ]
+    truth = Truth("a table", {each.id: n / 10 for n, each in enumerate(records)})
+    found = _bench(truth, records, None)
+    assert {row.kind for row in found.rows if row.rule == "valid_loss"} == {VALIDATED[kind] for kind in kinds}
+    assert "valid_loss" not in found.curves
+    assert [point.size for point in found.curves["discrete_loss"]] == [1, 2, 4]
+
+
+def test_a_rule_that_ranks_fewer_stands_in_the_rows_of_its_own_sizes(capsys):
+    six, eight = ([n / 100 for n in range(count)] for count in (6, 8))
+    curves = {"discrete_loss": curve(six, six)}
+    print_curves(trust(replace(FOLLOWS, curves=curves, best=curve(eight, eight))))
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    [last] = [row for row in rows if row[:1] == ["8"]]
+    assert last[-2:] == ["–", "0.00"]
