@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from helpers.cli_folders import IDS, TINY, make_sweep, play, raynas
@@ -23,7 +24,7 @@ from raynas.sweep.folder import SweepFolder, TrainSweep
 from raynas.sweep.plan import Sweep
 from raynas.sweep.sections import Control, Select
 from raynas.sweep.select import rank
-from raynas.sweep.short import short_content, short_folder
+from raynas.sweep.short import short_content, short_folder, untrained
 from raynas.trust.trust import trust_of
 
 
@@ -151,6 +152,15 @@ def test_equal_cells_are_trained_once_on_what_the_searches_left_alone():
     play(folder, IDS[0], [0.9])
     content = short_content(folder, folder.sweep().select, {})
     assert (content["data"]["select"], content["data"]["split_seed"], content["epochs"]) == (0.25, 3, 2)
+
+
+def test_cells_that_short_trainings_lack_are_named():
+    """Of a search that ended after they were planned: it had failed, and was run again."""
+    whole = three_cells()
+    trained = shortly(whole)
+    assert untrained(whole, trained) == []
+    fewer = replace(trained.sweep(), cells=dict([*trained.sweep().cells.items()][:1]))
+    assert untrained(whole, SimpleNamespace(sweep=lambda: fewer)) == [IDS[2]]
 
 
 def test_what_short_trainings_came_to_ranks_the_searches(capsys):

@@ -7,6 +7,7 @@ searches left alone (`data.select`), or, where there is none, as much of the ima
 from typing import Any
 
 from raynas.errors import RaynasError
+from raynas.spaces import skeletons
 from raynas.sweep.cells import searched_data
 from raynas.sweep.control import with_random
 from raynas.sweep.folder import SweepFolder, TrainSweep
@@ -23,6 +24,13 @@ HELD_OUT = 0.1
 def short_folder(folder: SweepFolder) -> TrainSweep:
     """Return the folder of a sweep's short trainings, which need not exist."""
     return TrainSweep(folder.trained_path(SHORT))
+
+
+def untrained(folder: SweepFolder, trained: TrainSweep) -> list[str]:
+    """Return the finished searches whose cells the short trainings lack, because they ended later."""
+    known = {skeletons.canonical(cell) for cell in trained.sweep().cells.values()}
+    finished = [each for each in folder.records() if each.status == "finished" and each.deciding]
+    return [each.id for each in finished if network(each) not in known]
 
 
 def short_content(folder: SweepFolder, select: Select, track: Any) -> dict[str, Any]:

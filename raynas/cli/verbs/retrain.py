@@ -225,7 +225,7 @@ def train_short(
 
     from raynas.sweep.file.keys import apply_overrides
     from raynas.sweep.file.training import SECTIONS, resolve_training
-    from raynas.sweep.short import short_content, short_folder
+    from raynas.sweep.short import short_content, short_folder, untrained
     from raynas.sweep.status import ENDED
 
     select, trained = folder.sweep().select, short_folder(folder)
@@ -245,6 +245,11 @@ def train_short(
             f"there are short trainings of {folder.name!r} already",
             got=" ".join(asked),
             next_step=f"raynas retrain {folder.typed} --short goes on with them; or delete {trained.path}",
+        )
+    if late := untrained(folder, trained):
+        say(
+            f"careful: the short trainings lack the cells of {', '.join(late)}, which finished later: delete "
+            f"{trained.path}, then raynas retrain {folder.typed} --short"
         )
     if asked is None and all(record.status in ENDED for record in trained.records()):
         return 0
