@@ -297,11 +297,8 @@ def print_trial_file(facts: Mapping[str, Any]) -> None:
         print_fields({"supernet": f"{measured['parameters']:,} parameters", **_measured_text(measured)})
     say()
     say("# the file, all defaults written out")
-    say(
-        yaml.safe_dump(
-            json.loads(json.dumps(facts["resolved"])), sort_keys=False, allow_unicode=True
-        ).rstrip()
-    )
+    plain = json.loads(json.dumps(facts["resolved"]))
+    say(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).rstrip())
     for key, values in facts["brought"].items():
         said = "; ".join(f"{value} ({', '.join(whose)})" for value, whose in values.items())
         say(f"# {key}, of the methods: {said}")
@@ -350,8 +347,7 @@ def _measure(config: "SearchConfig", space: "Space", shape: tuple[int, ...], cla
     from raynas.launch.device import local_device
     from raynas.search.measure import measure
 
-    device = local_device("auto")
-    measured = measure(config, space, shape, classes, device)
+    measured = measure(config, space, shape, classes, device := local_device("auto"))
     return {
         "of": f"{config.method} on {space.name}, batch {config.batch}, on {device}",
         "parameters": measured.parameters,
@@ -389,8 +385,8 @@ def _measure_alone(config: "SearchConfig") -> dict[str, Any]:
     from raynas.data.load import load_data
     from raynas.spaces import library
 
-    data = load_data(config.data)
-    return _measure(config, library.load_space(config.space), data.shape, data.classes)
+    data, space = load_data(config.data), library.load_space(config.space)
+    return _measure(config, space, data.shape, data.classes)
 
 
 def _measured_text(measured: Mapping[str, Any] | None) -> dict[str, str]:
