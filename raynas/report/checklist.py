@@ -79,7 +79,7 @@ def checklist_of(folder: SweepFolder, facts: Facts, trust: Trust) -> list[Item]:
             trained.append((sweep, sweep.records(), [tested for _, tested in trainings_of(sweep)]))
         except RaynasError:
             continue  # its own section of the report says so
-    known = OnRecord(folder.typed, facts, trust, trained)
+    known = OnRecord(facts.sweep.name, facts, trust, trained)
     return [question(known) for question in QUESTIONS] if facts.records else []
 
 

@@ -77,7 +77,7 @@ def worth_of(folder: SweepFolder, facts: Facts) -> Worth:
     ]
     rule = RULE_NAMES[facts.selection.by]
     warnings = len(remarks(facts.selection, facts.space))
-    verdict = verdict_of(facts.selection, trust, folder.typed, rule, warnings)
+    verdict = verdict_of(facts.selection, trust, facts.sweep.name, rule, warnings)
     return Worth(worth(trust, facts.selection), benches, trust, verdict)
 
 

@@ -124,7 +124,7 @@ def select(
     facts = gather(folder)
     careful = remarks(selection, facts.space)
     trust = trust_of(folder, sweep, facts.records, selection, facts.yardstick)
-    verdict = verdict_of(selection, trust, folder.typed, RULE_NAMES[selection.by], len(careful)).sentences
+    verdict = verdict_of(selection, trust, sweep.name, RULE_NAMES[selection.by], len(careful)).sentences
     if as_json:
         told = {
             **selection.to_json(),
