@@ -1,6 +1,7 @@
 """What a sweep's choice is worth: random cells that searches judge, tables, and how it is said."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from raynas.spaces.library import load_space
 from raynas.spaces.reading import genotype_to_text
 from raynas.sweep.folder import SweepFolder, TrialFolder
 from raynas.sweep.plan import Trial
+from raynas.sweep.sections import Select
+from raynas.sweep.select import rank
 from raynas.trust.control import RandomCells, inherited, looked_up
 from raynas.trust.trust import trust_of
 
@@ -128,6 +131,15 @@ def test_the_report_holds_every_rule_against_the_table_and_random_cells(swept):
         assert "1,000 random cells are as good or better" in page
         assert "Random search, the best of" in page
     assert len(list((swept.path / "report").glob("choice-*.svg"))) == 1
+
+
+def test_rules_are_held_against_what_may_be_chosen(swept):
+    """Without a network within the budget there is nothing to choose, and so nothing to say of rules."""
+    facts = f.gather(swept)
+    small = replace(facts.sweep, select=Select.model_validate({"where": {"parameters": {"most": 1}}}))
+    selection = rank(facts.records, small.select)
+    assert selection.winner is None
+    assert trust_of(swept, small, facts.records, selection, facts.yardstick).benches == ()
 
 
 def test_a_cell_that_the_table_lacks_is_not_placed(swept):

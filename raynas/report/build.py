@@ -187,7 +187,7 @@ def _scope(facts: Facts) -> str:
 def _decides(facts: Facts) -> str:
     """Say what the winner was chosen by."""
     ranking = facts.selection.ranking
-    proposed = ranking and ranking[0].trial.validated == "table"
+    proposed = ranking and ranking[0].trial.proposed
     if facts.selection.by == "valid_loss" and proposed:
         return "the table’s error of the best cell that was proposed"
     return DECIDES[facts.selection.by]

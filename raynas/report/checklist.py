@@ -306,7 +306,7 @@ def setup(known: OnRecord) -> Item:
     question = "Are all details of the set-up reported?"
     if not known.starts:
         return Item(question, False, "No search has started.", f"raynas resume {known.name}")
-    trains = any(record.validated != "table" for record in known.facts.records)
+    trains = any(not record.proposed for record in known.facts.records)
     keys = ("device", "host", "threads", "versions", *(["data"] if trains else []))
     lacking = [key for key in keys if not known.told(key)]
     if lacking:

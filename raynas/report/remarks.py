@@ -128,7 +128,7 @@ def nothing_learned(evidence: Evidence) -> str:
 def alphas_uniform(evidence: Evidence) -> str:
     """Say when the winner's α has hardly moved, so that small differences chose its cell."""
     report, config = evidence.winner.deciding, evidence.winner.config
-    if evidence.winner.validated == "table":
+    if evidence.winner.proposed:
         return ""  # no α chose the cell: it is the best of all that were looked up
     rows = [row for group in (report.weights.values() if report else ()) for row in group if len(row) > 1]
     # Rows of sigmoids do not sum to 1.

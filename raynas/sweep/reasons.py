@@ -50,7 +50,7 @@ def why_left_out(record: TrialRecord, by: Criterion, judge: Yardstick | None) ->
             return "its curvature was not measured"
         if by == "short_training":
             return "its cell has not been trained shortly, or that failed"
-        if record.validated == "table" and getattr(record.deciding, by) is None:
+        if record.proposed and getattr(record.deciding, by) is None:
             return "its method trains nothing: a table judged its cells (select: {by: table})"
         if by == "select_loss" and record.deciding.select_loss is None:
             return "its data have no third part (data.select)"
@@ -67,7 +67,7 @@ def winner_reasons(ranking: Sequence[Ranked], by: Criterion) -> list[str]:
         return [f"No trial finished with {lacking(by)}, so there is no winner."]
     winner = ranking[0]
     epoch = winner.trial.deciding.epoch + 1 if winner.trial.deciding else None  # people count from 1
-    name = PROPOSED if by == "valid_loss" and winner.trial.validated == "table" else _NAMES[by]
+    name = PROPOSED if by == "valid_loss" and winner.trial.proposed else _NAMES[by]
     reasons = [f"{winner.trial.id} has the lowest {name}: {_told(winner.value, by)} at epoch {epoch}."]
     if len(ranking) == 1:
         reasons.append("It is the only trial that could be ranked.")
@@ -123,7 +123,7 @@ def validated_reasons(ranking: Sequence[Ranked]) -> list[str]:
 def _judge(ranked: Ranked) -> str:
     """Say in which column of which table a trial's cells were judged, where they were."""
     told = (ranked.trial.start or {}).get("judge")
-    return f" ({told})" if isinstance(told, str) and ranked.trial.validated == "table" else ""
+    return f" ({told})" if isinstance(told, str) and ranked.trial.proposed else ""
 
 
 def agreement_reasons(ranking: Sequence[Ranked]) -> list[str]:
@@ -227,7 +227,7 @@ def caution(ranking: Sequence[Ranked], by: Criterion, judge: Yardstick | None) -
 
 def _of_part(ranking: Sequence[Ranked], by: Criterion) -> str:
     """Say whether what the loss was taken on had trained α: in all searches a third part, or in some not."""
-    if by == "valid_loss" and ranking[0].trial.validated == "table":
+    if by == "valid_loss" and ranking[0].trial.proposed:
         return _CHOSEN_IN_TABLE
     thirds = [each.trial.deciding and each.trial.deciding.select_loss is not None for each in ranking]
     return _FRESH if by != "valid_loss" and all(thirds) else _OPTIMISTIC

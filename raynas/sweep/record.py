@@ -161,6 +161,11 @@ class TrialRecord(Record[SearchConfig, EpochReport]):
         return told if isinstance(told, str) and told in VALIDATED else "mixture"
 
     @property
+    def proposed(self) -> bool:
+        """Whether its method trains nothing: it proposes cells, and a table's accuracies judge them."""
+        return self.validated == "table"
+
+    @property
     def method_name(self) -> str:
         """The method's name; for a method given as a mapping its base and name (or a short hash)."""
         return method_label(self.config.method)

@@ -103,6 +103,6 @@ def value_of(record: TrialRecord, by: Criterion, judge: Yardstick | None = None)
         return judge.error(record.deciding.genotype) if judge else None
     own = {"eig_max": record.eig_max, "short_training": record.short}
     value = own[by] if by in own else getattr(record.deciding, by)
-    if by == "valid_loss" and record.validated == "table":
+    if by == "valid_loss" and record.proposed:
         value = 1 - record.deciding.valid_accuracy
     return value if value is not None and math.isfinite(value) else None

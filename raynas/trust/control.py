@@ -97,8 +97,9 @@ def looked_up(
 ) -> RandomCells | None:
     """Return a cell beside random ones of its space in a table; None where the table lacks it.
 
-    `LOOKED_UP` cells where the table measured them, ``least`` where it predicts them, which takes time.
-    Random search chooses, as a search may, by the table's validation accuracies of ``searches`` cells.
+    Of cells that the table measured as many as ``searches``, but `LOOKED_UP` at least and ten times that at
+    most; ``least`` where it predicts them, which takes time. Random search chooses, as a search may, by the
+    table's validation accuracies of ``searches`` cells; nothing is said of it where they are fewer.
     """
     error = yardstick.error(cell)
     wanted = max(LOOKED_UP, min(searches, 10 * LOOKED_UP))

@@ -63,6 +63,16 @@ class Trust:
     short: RandomCells | None = None
     training: float = 0.0
 
+    def of_choice(self, selection: Selection) -> list[tuple[Truth, Agreement]]:
+        """Return what each truth says of the rule that selects, over searches of the winner's kind."""
+        kind = VALIDATED[selection.ranking[0].trial.validated]
+        return [
+            (bench.truth, row.agreement)
+            for bench in self.benches
+            for row in bench.rows
+            if row.rule == selection.by and row.kind in ("", kind)
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data: errors as fractions, intervals as pairs."""
         return {
@@ -110,7 +120,7 @@ def trust_of(
     where = sweep.select.where
     if where is not None:  # what may not be chosen is nothing that a rule misses
         finished = [record for record in finished if excess(record, where) is None]
-    benches = [_bench(truth, finished, judge) for truth in truths_of(folder, records, yardstick)]
+    benches = [_bench(truth, finished, judge) for truth in truths_of(folder, finished, yardstick)]
     if winner is not None and sweep.control.random:
         least = sweep.control.random
         budget = sum(_cells_seen(record) for record in finished)
@@ -140,8 +150,7 @@ def _training(folder: SweepFolder) -> float:
 
 def _cells_seen(record: TrialRecord) -> int:
     """Return how many cells a finished search has had judged: its own, or all that it proposed."""
-    proposed = record.validated == "table" and record.deciding is not None
-    return int(record.deciding.extra.get("evaluations", 1)) if proposed and record.deciding else 1
+    return int(record.deciding.extra.get("evaluations", 1)) if record.proposed and record.deciding else 1
 
 
 def _bench(truth: Truth, records: Sequence[TrialRecord], judge: Yardstick | None) -> Bench:
@@ -156,7 +165,7 @@ def _bench(truth: Truth, records: Sequence[TrialRecord], judge: Yardstick | None
             continue
         scores = scores_of(known, rule, judge)
         if rule == "valid_loss" and itself:  # cells that were proposed are ranked by that very column
-            scores = {r.id: scores[r.id] for r in known if r.id in scores and r.validated != "table"}
+            scores = {r.id: scores[r.id] for r in known if r.id in scores and not r.proposed}
         scored = [record for record in known if record.id in scores]
         if not scored:
             continue

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from raynas.errors import plural
 from raynas.sweep.ranking import Selection, comparable
 from raynas.sweep.reasons import FEWEST_RANKED, PROPOSED
-from raynas.sweep.record import VALIDATED
 from raynas.trust.agreement import Agreement
 from raynas.trust.margin import margin_of, settings_of
 from raynas.trust.trust import Trust
@@ -48,7 +47,7 @@ def verdict_of(selection: Selection, trust: Trust, sweep: str, rule: str, warnin
     if selection.winner is None:
         why = selection.reasons[0] if selection.left_out else "no trial has ended."
         return Verdict(f"No winner: {why}", "", f"“raynas status {sweep}” says what became of each.")
-    if selection.by == "valid_loss" and selection.winner.trial.validated == "table":
+    if selection.by == "valid_loss" and selection.winner.trial.proposed:
         rule = PROPOSED
     alike = comparable(selection.ranking, selection.by)
     count, best = len(alike), selection.winner
@@ -104,13 +103,7 @@ def _grounds(selection: Selection, trust: Trust) -> tuple[list[str], list[str], 
             doubts.append(f"nothing tells it from a random cell ({share}; {interval})")
         else:
             (support if trust.random.as_good <= FEW else doubts).append(share)
-    kind = VALIDATED[selection.ranking[0].trial.validated]
-    judged = [
-        row.agreement
-        for bench in trust.benches
-        for row in bench.rows
-        if row.rule == selection.by and row.kind in ("", kind)
-    ]
+    judged = [found for _, found in trust.of_choice(selection)]
     known = max(judged, key=lambda each: each.count, default=None)
     if known is None and trust.benches:
         unknown.append("no true error is known that this rule could be held against")

@@ -2,9 +2,10 @@
 
 from raynas.sweep.ranking import Selection
 from raynas.sweep.reasons import FEWEST_RANKED
-from raynas.sweep.record import VALIDATED
+from raynas.trust.agreement import Agreement
 from raynas.trust.control import RandomCells
-from raynas.trust.trust import Bench, Trust
+from raynas.trust.judged import Truth
+from raynas.trust.trust import Trust
 
 UNKNOWN = (
     "No cell of this sweep has been trained and no table knows it, so nothing says how good this rule is "
@@ -25,14 +26,14 @@ def worth(trust: Trust, selection: Selection) -> list[str]:
         return []
     judged = selection.winner.trial.control
     unjudged = f"No random cell was judged: {judged.why}." if judged and judged.why else UNJUDGED
-    ruled = [_rule(bench, selection) for bench in trust.benches]
+    ruled = [_rule(truth, found) for truth, found in trust.of_choice(selection)]
     chose = trust.random is trust.short and selection.by == "short_training"
     favoured = (
         " The same number chose the winner, the best of several by it, which favours it." if chose else ""
     )
     return [
         random_words(trust.random) + favoured if trust.random else unjudged,
-        *(words for words in ruled if words),
+        *ruled,
         *([] if trust.benches else [UNKNOWN]),
     ]
 
@@ -61,20 +62,14 @@ def random_words(random: RandomCells) -> str:
     return words
 
 
-def _rule(bench: Bench, selection: Selection) -> str:
+def _rule(truth: Truth, found: Agreement) -> str:
     """Say how well the rule that selects follows one truth, and what choosing by it costs."""
-    kind = VALIDATED[selection.ranking[0].trial.validated]
-    rows = [row for row in bench.rows if row.rule == selection.by and row.kind in ("", kind)]
-    if not rows:
-        return ""
-    row = max(rows, key=lambda each: each.agreement.count)
-    found, truth = row.agreement, bench.truth.source
     if found.count < FEWEST_RANKED:
         known = f"Only {found.count} of the searches’ cells {'is' if found.count == 1 else 'are'} known"
-        return f"{known} ({truth}): too few to say how good this rule is here."
+        return f"{known} ({truth.source}): too few to say how good this rule is here."
     words = (
-        f"By {truth}, choosing by this rule among {found.count} searches costs {100 * found.regret:.2f} "
-        f"points of error against the best of them, choosing at random {100 * found.blind:.2f}"
+        f"By {truth.source}, choosing by this rule among {found.count} searches costs "
+        f"{100 * found.regret:.2f} points of error against the best of them, choosing at random {100 * found.blind:.2f}"
     )
     if found.tau is not None and found.tau_interval is not None:
         low, high = found.tau_interval
