@@ -4,7 +4,7 @@ from typing import Any
 
 from raynas.data.catalogue import counted
 from raynas.errors import plural
-from raynas.methods import resolve
+from raynas.methods import proposes, resolve
 from raynas.sweep.file.resolve import method_label
 from raynas.sweep.plan import Sweep
 
@@ -27,7 +27,7 @@ def alpha_steps(sweep: Sweep) -> list[str]:
     said: dict[str, dict[str, None]] = {}
     known = {}
     for trial in sweep.trials:
-        if (config := trial.config) is None or resolve(config.method).proposals is not None:
+        if (config := trial.config) is None or proposes(config.method):
             continue
         data = config.data
         if (mark := data.model_dump_json()) not in known:

@@ -9,7 +9,7 @@ from raynas.config import DataConfig, SearchConfig, shape_of
 from raynas.data.split import Data, steps_per_epoch
 from raynas.errors import RaynasError
 from raynas.launch.device import memory_share
-from raynas.methods import resolve
+from raynas.methods import proposes, resolve
 from raynas.search.measure import FORMS_STEPS, LONGEST, measure_faster_forms, measure_packs
 from raynas.spaces.library import load_space
 from raynas.spaces.space import Space
@@ -131,7 +131,8 @@ class Packs:
             return tasks
         for config in configs:
             # Trainings of a pack take turns: it saves memory, no time, so that there is nothing to measure.
-            if isinstance(config, TrainConfig) or _solo(config) or _proposes(config):
+            # Nor does looking cells up take time that one could save.
+            if isinstance(config, TrainConfig) or _solo(config) or proposes(config.method):
                 continue
             shape = shape_of(config)
             if shape in tasks:
@@ -177,14 +178,6 @@ def _solo(config: SearchConfig | TrainConfig) -> bool:
         return resolve(config.method, load_space(config.space)).solo
     except RaynasError:
         return False  # the trials themselves will say what is wrong
-
-
-def _proposes(config: SearchConfig) -> bool:
-    """Tell whether a search only looks cells up, which takes no time that a pack could save."""
-    try:
-        return resolve(config.method).proposals is not None
-    except RaynasError:
-        return False
 
 
 def choose_packs(groups: Mapping[str, tuple[int, int, Steps]], slots: int) -> dict[str, int]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from raynas.config import SearchConfig
 from raynas.errors import RaynasError
-from raynas.methods.build import as_written, methods, register_method, resolve
+from raynas.methods.build import as_written, methods, proposes, register_method, resolve
 from raynas.methods.compatibility import reasons
 from raynas.methods.kinds import PARTS, parts
 from raynas.methods.layout import lay_out
@@ -28,6 +28,7 @@ __all__ = [
     "lay_out",
     "method_names",
     "parts",
+    "proposes",
     "reasons",
     "register_method",
     "resolve",

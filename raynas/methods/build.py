@@ -31,6 +31,14 @@ _PLAIN: Mapping[str, Any] = {
 _NEXT = "raynas show darts"
 
 
+def proposes(method: str | Mapping[str, Any]) -> bool:
+    """Tell whether a method only proposes cells and trains nothing; one that cannot be resolved does not."""
+    try:
+        return resolve(method).proposals is not None
+    except RaynasError:
+        return False  # told where the method is checked, and where its search starts
+
+
 def resolve(method: str | Mapping[str, Any], space: Space | None = None) -> Method:
     """Return the method a trial file asks for, suited to a space where one is given.
 

@@ -31,7 +31,7 @@ def records_of(searches: Iterable[Searched]) -> tuple[dict[str, Any], ...]:
     from raynas.methods.identity import fingerprint_of, record_of
 
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for method, name in _different(searches):
+    for method, name in different(searches):
         record = record_of(resolve(method).suited(load_space(name)))
         fingerprint = fingerprint_of(record)
         new: dict[str, Any] = {"method": method, "spaces": [], "fingerprint": fingerprint, "record": record}
@@ -52,7 +52,7 @@ def check_unchanged(sweep: "Sweep", typed: str, source: str, searches: Iterable[
     for each in sweep.methods:
         begun.setdefault(_key(each["method"]), []).append(each)
     found = []
-    for given, name in _different(searches):
+    for given, name in different(searches):
         try:
             method = resolve(given)
         except RaynasError:
@@ -130,8 +130,9 @@ def _space(sweep: "Sweep", name: str) -> Space | None:
     return None
 
 
-def _different(searches: Iterable[Searched]) -> Iterable[Searched]:
-    return {(_key(method), name): (method, name) for method, name in searches}.values()
+def different(searches: Iterable[Searched]) -> list[Searched]:
+    """Return each pair of a method and a space once, in the order of the first."""
+    return list({(_key(method), name): (method, name) for method, name in searches}.values())
 
 
 def _key(method: Given) -> str:

@@ -1,7 +1,6 @@
 """The proposer: the one place that decides what runs next, whatever launches the trials."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, cast
@@ -11,7 +10,7 @@ from raynas.errors import RaynasError
 from raynas.sweep.budget import counting_recipe
 from raynas.sweep.file.resolve import filled
 from raynas.sweep.folder import AnySweep, Slot
-from raynas.sweep.identity import check_unchanged
+from raynas.sweep.identity import check_unchanged, different
 from raynas.sweep.plan import Distribution, Sweep, Trial
 from raynas.sweep.record import Record, TrialRecord
 from raynas.sweep.sections import Criterion, Select
@@ -80,34 +79,22 @@ class Proposer:
             for trial in self._sweep.trials
             if trial.id not in self._ended
         }
-        self._check_unchanged()
-        judged = self._judge is not None or self._proposes()
-        if judged and folder.lookups is not None and self._queue:
-            folder.lookups.check()  # it judges what is still to come
+        if self._sweep.kind == "search":  # a training names no method
+            self._check_searches()
 
-    def _proposes(self) -> bool:
-        """Tell whether the table judges the cells of a search that is still to run."""
-        if self._sweep.kind == "train":
-            return False
-        from raynas.methods import resolve  # brings torch
+    def _check_searches(self) -> None:
+        """Check that what is still to run is what the sweep was begun with: its methods, what judges them."""
+        from raynas.methods import proposes  # brings torch
 
-        waiting = self._queue.values()
-        given = [each.config.method for each in waiting if each.config is not None]
-        given += [self._sweep.base[each.slot[0]]["method"] for each in waiting if each.slot is not None]
-        found = False
-        for method in given:
-            with suppress(RaynasError):  # told where the search starts
-                found = found or resolve(method).proposals is not None
-        return found
-
-    def _check_unchanged(self) -> None:
-        if self._sweep.kind == "train":
-            return  # a training names no method
         queue = self._queue.values()
-        searches = [(each.config.method, each.config.space) for each in queue if each.config is not None]
+        given = [(each.config.method, each.config.space) for each in queue if each.config is not None]
         bases = [self._sweep.base[each.slot[0]] for each in queue if each.slot is not None]
-        searches += [(base["method"], base["space"]) for base in bases]
+        searches = different([*given, *((base["method"], base["space"]) for base in bases)])
         check_unchanged(self._sweep, self._folder.typed, str(self._folder.path / "sweep.yaml"), searches)
+        if not searches or self._folder.lookups is None:
+            return
+        if self._judge is not None or any(proposes(method) for method, _ in searches):
+            self._folder.lookups.check()
 
     def pending(self) -> int:
         """Return how many trials have not ended, handed out or not."""

@@ -69,7 +69,8 @@ def _rule(truth: Truth, found: Agreement) -> str:
         return f"{known} ({truth.source}): too few to say how good this rule is here."
     words = (
         f"By {truth.source}, choosing by this rule among {found.count} searches costs "
-        f"{100 * found.regret:.2f} points of error against the best of them, choosing at random {100 * found.blind:.2f}"
+        f"{100 * found.regret:.2f} points of error against the best of them, "
+        f"choosing at random {100 * found.blind:.2f}"
     )
     if found.tau is not None and found.tau_interval is not None:
         low, high = found.tau_interval

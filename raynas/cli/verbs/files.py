@@ -209,18 +209,17 @@ def proposals_of(sweep: "Sweep") -> dict[str, str]:
     from raynas.methods import resolve
     from raynas.sweep.file.resolve import method_label
 
+    if sweep.benchmark is None:
+        return {}
     found = {}
-    for trial in sweep.trials:
-        if trial.config is None or sweep.benchmark is None:
-            continue
-        proposals = resolve(trial.config.method).proposals
+    methods = {method_label(each.config.method): each.config.method for each in sweep.trials if each.config}
+    for label, method in methods.items():
+        proposals = resolve(method).proposals
         if proposals is not None:
             judge = sweep.benchmark.open().judge()
             limit = f", or {proposals.seconds:,.0f} simulated seconds" if proposals.seconds else ""
-            found[method_label(trial.config.method)] = (
-                f"{judge.column} of {judge.table.name} judges {proposals.evaluations:,} cells{limit} "
-                f"({method_label(trial.config.method)})"
-            )
+            words = f"{judge.column} of {judge.table.name} judges {proposals.evaluations:,} cells{limit}"
+            found[label] = f"{words} ({label})"
     return found
 
 
@@ -254,11 +253,11 @@ def _validated(sweep: "Sweep") -> str:
 
 def _optimistic(sweep: "Sweep") -> str:
     """Say whether what chooses is a loss on images that trained α as well."""
-    from raynas.methods import resolve
+    from raynas.methods import proposes
 
     if sweep.select.rule not in ("valid_loss", "select_loss", "discrete_loss"):
         return ""
-    if all(resolve(given["method"]).proposals is not None for given in sweep.methods):
+    if all(proposes(given["method"]) for given in sweep.methods):
         return ""  # nothing trains α
     thirds = all(trial.config.data.select for trial in sweep.trials if trial.config)
     if thirds and sweep.select.rule != "valid_loss":
