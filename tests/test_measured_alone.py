@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from raynas.cli import describe
+from raynas.cli import measured as measuring
 from raynas.config import SearchConfig
 from raynas.errors import RaynasError
 
@@ -21,14 +21,14 @@ def _dies(config: SearchConfig) -> None:
 
 @pytest.mark.slow
 def test_each_search_is_measured_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(describe, "_measure_alone", _whose)
-    measured = describe._measure_each([*CONFIGS, CONFIGS[0]])
+    monkeypatch.setattr(measuring, "_measure_alone", _whose)
+    measured = measuring.measured_each([*CONFIGS, CONFIGS[0]])
     assert [each["batch"] for each in measured] == [16, 17]  # what does not differ in size is measured once
     assert len({os.getpid(), *(each["process"] for each in measured)}) == 3
 
 
 @pytest.mark.slow
 def test_a_process_that_was_ended_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(describe, "_measure_alone", _dies)
+    monkeypatch.setattr(measuring, "_measure_alone", _dies)
     with pytest.raises(RaynasError, match="measured darts on tiny was ended"):
-        describe._measure_each(CONFIGS[:1])
+        measuring.measured_each(CONFIGS[:1])

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raynas.cli.measured import measured_each, measured_step, measured_text
 from raynas.cli.output import say, show_table, table
 from raynas.errors import RaynasError
 
 if TYPE_CHECKING:
-    from raynas.config import SearchConfig
     from raynas.spaces.space import Space
 
 _IMAGES: tuple[tuple[int, ...], int, str] = (3, 32, 32), 10, "32×32 colour images, 10 classes"
@@ -70,7 +70,7 @@ def space(name: str, measure: bool = False) -> dict[str, Any]:
         "parameters": sum(each.numel() for each in supernet.parameters()),
         "sized_on": sized_on,
         "defaults": dict(found.defaults),
-        "measured": _measure(config, found, shape, classes) if measure else None,
+        "measured": measured_step(config, found, shape, classes) if measure else None,
         "yaml": path.read_text(encoding="utf-8"),
     }
 
@@ -85,7 +85,7 @@ def print_space(facts: Mapping[str, Any]) -> None:
         "supernet": f"{facts['default_cells']} {facts['cells_are']}, {facts['default_channels']} channels: "
         f"{facts['parameters']:,} parameters on {facts['sized_on']}",
         "defaults": ", ".join(f"{key}={value}" for key, value in facts["defaults"].items()),
-        **_measured_text(facts["measured"]),
+        **measured_text(facts["measured"]),
     }
     print_fields({"name": f"{facts['name']}: {facts['title']}", **shown})
     for kind, every in facts["cells"].items():
@@ -279,7 +279,7 @@ def trial_file(name: str, measure: bool = False, overrides: Sequence[str] = ()) 
         "searches": len(found.trials),
         "strategy": found.strategy,
         "trials": [{"id": trial.id, "axes": trial.axes} for trial in found.trials],
-        "measured": _measure_each(configs) if measure else None,
+        "measured": measured_each(configs) if measure else None,
         "resolved": found.resolved,
         "brought": brought_by_methods(found) if found.kind == "search" else {},
     }
@@ -292,9 +292,9 @@ def print_trial_file(facts: Mapping[str, Any]) -> None:
     print_fields({"name": facts["name"], "file": facts["file"], "searches": facts["says"]})
     say()
     print_trials(facts["trials"])
-    for measured in facts["measured"] or ():
+    for each in facts["measured"] or ():
         say()
-        print_fields({"supernet": f"{measured['parameters']:,} parameters", **_measured_text(measured)})
+        print_fields({"supernet": f"{each['parameters']:,} parameters", **measured_text(each)})
     say()
     say("# the file, all defaults written out")
     plain = json.loads(json.dumps(facts["resolved"]))
@@ -341,58 +341,3 @@ def print_fields(facts: Mapping[str, Any]) -> None:
     for key, value in shown.items():
         text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         say(f"{key.replace('_', ' '):<{width}}{text}")
-
-
-def _measure(config: "SearchConfig", space: "Space", shape: tuple[int, ...], classes: int) -> dict[str, Any]:
-    from raynas.launch.device import local_device
-    from raynas.search.measure import measure
-
-    measured = measure(config, space, shape, classes, device := local_device("auto"))
-    return {
-        "of": f"{config.method} on {space.name}, batch {config.batch}, on {device}",
-        "parameters": measured.parameters,
-        "seconds_per_step": measured.seconds_per_step,
-        "peak_memory_mib": measured.peak_memory_mib,
-    }
-
-
-def _measure_each(configs: "list[SearchConfig]") -> list[dict[str, Any]]:
-    """Measure each differently sized search in a process of its own: what memory one leaves, none finds."""
-    from concurrent.futures import ProcessPoolExecutor
-    from concurrent.futures.process import BrokenProcessPool
-    from multiprocessing import get_context
-
-    from raynas.methods import resolve
-
-    # What decides the size and the speed of a step; seeds and strengths do not.
-    keys = ("space", "method", "batch", "channels", "cells", "data", "threads")
-    trained = [each for each in configs if resolve(each.method).proposals is None]  # others cost nothing
-    different = {repr([getattr(config, key) for key in keys]): config for config in trained}
-    measured = []
-    for config in different.values():
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
-            try:
-                measured.append(alone.submit(_measure_alone, config).result())
-            except BrokenProcessPool:
-                raise RaynasError(
-                    f"the process that measured {config.method} on {config.space} was ended from outside",
-                    next_step="mostly there was not enough memory: a smaller batch, channels or cells",
-                ) from None
-    return measured
-
-
-def _measure_alone(config: "SearchConfig") -> dict[str, Any]:
-    from raynas.data.load import load_data
-    from raynas.spaces import library
-
-    data, space = load_data(config.data), library.load_space(config.space)
-    return _measure(config, space, data.shape, data.classes)
-
-
-def _measured_text(measured: Mapping[str, Any] | None) -> dict[str, str]:
-    if measured is None:
-        return {}
-    return {
-        "one step": f"{1000 * measured['seconds_per_step']:.1f} ms ({measured['of']})",
-        "peak memory": f"{measured['peak_memory_mib']:.0f} MiB",
-    }

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from raynas.bilevel.exchange import Histories, Tables
+from raynas.bilevel.exchange import Histories, Stage, Tables
 from raynas.bilevel.part import Composition
 from raynas.bilevel.slots import Stages
 from raynas.bilevel.views import Looks, PolicyView
@@ -87,6 +87,14 @@ def no_edges(space: Space | None) -> Iterator[str]:
     """Yield why a stage that prunes edges has nothing to prune in a space, if it has not."""
     if space is not None and not skeletons.of(space).edgewise:
         yield (f"this stage takes operations of edges away, but here rows of α are not edges ({space.name})")
+
+
+class Afterwards(Stages):
+    """A stage that chooses the cell in one more epoch, after the search, in which nothing trains."""
+
+    def plan(self, epochs: int, space: Space, cells: int) -> tuple[Stage, ...]:
+        """Add the epoch in which it chooses."""
+        return Stage(epochs), Stage(1, rate=0.0)
 
 
 @dataclass(frozen=True)

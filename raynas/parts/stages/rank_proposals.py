@@ -7,17 +7,18 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from pydantic import Field, InstanceOf
 
-from raynas.bilevel.exchange import BatchSpan, Histories, Stage, Tables
+from raynas.bilevel.exchange import BatchSpan, Histories, Tables
 from raynas.bilevel.part import Composition
-from raynas.bilevel.slots import Proposals, Stages
+from raynas.bilevel.slots import Proposals
 from raynas.bilevel.views import Looks, PolicyView
 from raynas.parts.proposals import RegularisedEvolution
+from raynas.parts.stages.base import Afterwards
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.space import Space
 
 
 @dataclass(frozen=True)
-class RankProposals(Stages):
+class RankProposals(Afterwards):
     """Keep the best of the cells that ``proposals`` propose, judged with this search's own weights.
 
     It happens in one epoch after the search, in which nothing trains. A cell is scored alone, under its
@@ -31,10 +32,6 @@ class RankProposals(Stages):
     proposals: InstanceOf[Proposals] = RegularisedEvolution(1000, population=50, tournament=10)  # noqa: RUF009
     batches: Annotated[int, Field(ge=1)] | None = None
     criterion: Literal["accuracy", "loss"] = "accuracy"
-
-    def plan(self, epochs: int, space: Space, cells: int) -> tuple[Stage, ...]:
-        """Add an epoch, in which nothing trains, for the proposals."""
-        return Stage(epochs), Stage(1, rate=0.0)
 
     def __call__(self, policy: PolicyView, histories: Histories, looks: Looks) -> Tables | None:
         """Leave each lane's best cell alone alive; of equals the one proposed first."""

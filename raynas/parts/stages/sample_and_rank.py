@@ -8,11 +8,10 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from pydantic import Field
 
-from raynas.bilevel.exchange import BatchSpan, Histories, Stage, Tables
-from raynas.bilevel.slots import Stages
+from raynas.bilevel.exchange import BatchSpan, Histories, Tables
 from raynas.bilevel.views import Looks, PolicyView
 from raynas.parts.samplers import safe_log
-from raynas.parts.stages.base import present, side_by_side
+from raynas.parts.stages.base import Afterwards, present, side_by_side
 from raynas.spaces.derive import derive
 from raynas.spaces.genotype import Genotype
 from raynas.spaces.space import Space
@@ -26,7 +25,7 @@ def _error(criterion: str, loss: float, accuracy: float) -> float:
 
 
 @dataclass(frozen=True)
-class SampleAndRank(Stages):
+class SampleAndRank(Afterwards):
     """Keep the best of ``samples`` architectures on the validation half, in one epoch after the search.
 
     Every row's option is drawn by its weight among the alive: Gumbel noise is added to the weights'
@@ -39,10 +38,6 @@ class SampleAndRank(Stages):
     use: ClassVar[str] = "sample-and-rank"
     samples: Annotated[int, Field(ge=1)] = 100
     criterion: Literal["accuracy", "loss"] = "accuracy"
-
-    def plan(self, epochs: int, space: Space, cells: int) -> tuple[Stage, ...]:
-        """Add an epoch, in which nothing trains, for the ranking."""
-        return Stage(epochs), Stage(1, rate=0.0)
 
     def __call__(self, policy: PolicyView, histories: Histories, looks: Looks) -> Tables | None:
         """Leave each lane's best candidate alone alive."""
@@ -66,7 +61,7 @@ class SampleAndRank(Stages):
 
 
 @dataclass(frozen=True)
-class RankInRounds(Stages):
+class RankInRounds(Afterwards):
     """RSPS: in each round rank ``samples`` cells on a few batches, and the best of these on all of them.
 
     All cells of a round are scored on the same ``batches`` of the validation half, the ``finalists`` on the
@@ -84,10 +79,6 @@ class RankInRounds(Stages):
     finalists: Annotated[int, Field(ge=1)] = 10
     every: Annotated[int, Field(ge=1)] = 10_000
     criterion: Literal["accuracy", "loss"] = "accuracy"
-
-    def plan(self, epochs: int, space: Space, cells: int) -> tuple[Stage, ...]:
-        """Add an epoch, in which nothing trains, for the ranking."""
-        return Stage(epochs), Stage(1, rate=0.0)
 
     def rounds(self, steps: int) -> int:
         """Return how many rounds there are after so many batches have trained the weights."""

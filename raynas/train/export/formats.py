@@ -27,7 +27,7 @@ from raynas.spaces.operations import OPERATIONS
 from raynas.spaces.reading import genotype_from_json
 from raynas.train.deployed import Deployed, blank
 from raynas.train.export import texts
-from raynas.train.export.source import source_of
+from raynas.train.export.source import source_of, written_and_run
 
 LARGEST_DIFFERENCE = 1e-4
 """Between an export's logits and the network's, relative to the largest: 7.8e-7 is the most that was seen
@@ -248,19 +248,7 @@ def _write_onnx(deployed: Deployed, path: Path) -> Answer:
 
 
 def _write_source(deployed: Deployed, path: Path) -> Answer:
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    from raynas.search.checkpoint import dump
-
-    weights = path.with_name("weights.pt")
-    write_atomic(weights, dump({k: v.detach().cpu() for k, v in deployed.network.state_dict().items()}))
-    write_atomic(path, source_of(deployed, weights.name).encode())
-    spec = spec_from_file_location("raynas_exported_model", path)
-    if spec is None or spec.loader is None:
-        raise RaynasError(f"cannot run {path}")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    network = module.load(str(weights))
+    network = written_and_run(deployed, path, source_of)
     return lambda images: network(torch.from_numpy(images)).detach().numpy()
 
 

@@ -5,14 +5,19 @@ file computes what the network computes, whatever its skeleton, and takes the sa
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib.util import module_from_spec, spec_from_file_location
 from inspect import Parameter, signature
+from pathlib import Path
 from textwrap import indent
 from typing import Any
 
 import torch
 from torch import fx, nn
 
+from raynas.disk import write_atomic
+from raynas.errors import RaynasError
+from raynas.search.checkpoint import dump
 from raynas.train.deployed import Card, Deployed
 
 _HEAD = '''"""{title}
@@ -197,3 +202,19 @@ def _item(module: nn.Module, found: "re.Match[str]") -> str:
     container: Any = module.get_submodule(found[1])
     key = repr(found[2]) if isinstance(container, Mapping | nn.ModuleDict) else found[2]
     return f"self.{found[1]}[{key}]"
+
+
+def written_and_run(deployed: Deployed, path: Path, source: Callable[[Deployed, str], str]) -> Any:
+    """Write a file of Python and its weights beside it; return the network that the file loads.
+
+    ``source`` gives the text, with the name of the file of weights.
+    """
+    weights = path.with_name("weights.pt")
+    write_atomic(weights, dump({k: v.detach().cpu() for k, v in deployed.network.state_dict().items()}))
+    write_atomic(path, source(deployed, weights.name).encode())
+    spec = spec_from_file_location("raynas_exported_model", path)
+    if spec is None or spec.loader is None:
+        raise RaynasError(f"cannot run {path}")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.load(str(weights))

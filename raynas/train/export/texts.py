@@ -25,7 +25,7 @@ from raynas.errors import RaynasError
 from raynas.nets.networks.recurrent import RecurrentNetwork
 from raynas.spaces.graph import Choice
 from raynas.train.deployed import Deployed, blank
-from raynas.train.export.source import harmless
+from raynas.train.export.source import harmless, written_and_run
 
 Numbers = NDArray[np.float32]
 TextAnswer = Callable[[NDArray[np.int64], Numbers], tuple[Numbers, Numbers]]
@@ -245,19 +245,7 @@ def _name(choice: Choice, count: int) -> str:
 
 def write_source(deployed: Deployed, path: Path) -> TextAnswer:
     """Write a readable file of Python, and its weights beside it."""
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    from raynas.search.checkpoint import dump
-
-    weights = path.with_name("weights.pt")
-    write_atomic(weights, dump({k: v.detach().cpu() for k, v in deployed.network.state_dict().items()}))
-    write_atomic(path, text_source_of(deployed, weights.name).encode())
-    spec = spec_from_file_location("raynas_exported_model", path)
-    if spec is None or spec.loader is None:
-        raise RaynasError(f"cannot run {path}")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    network = module.load(str(weights))
+    network = written_and_run(deployed, path, text_source_of)
 
     def answer(tokens: NDArray[np.int64], state: Numbers) -> tuple[Numbers, Numbers]:
         with torch.no_grad():
