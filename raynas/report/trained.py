@@ -20,7 +20,7 @@ from raynas.sweep.control import is_random
 from raynas.sweep.folder import TRAINED, SweepFolder, TrainSweep
 from raynas.sweep.plan import Sweep
 from raynas.sweep.record import TrainRecord
-from raynas.sweep.shortly import SHORT
+from raynas.sweep.short_results import SHORT
 from raynas.sweep.status import BROKEN, STATUSES
 from raynas.train.config import TrainConfig
 from raynas.train.recipe import load_recipe

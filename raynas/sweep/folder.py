@@ -22,7 +22,7 @@ from raynas.sweep.places import NONE, PlacesHere
 from raynas.sweep.plan import SWEEP_VERSION, C, Sweep, Trial
 from raynas.sweep.record import T, TrainRecord
 from raynas.sweep.sections import Benchmark
-from raynas.sweep.shortly import SHORT, short_errors, with_short
+from raynas.sweep.short_results import SHORT, short_errors, with_short
 from raynas.sweep.trial_folder import Known, TrialFolder, pretty, read_mapping
 from raynas.train.config import TrainConfig
 

@@ -12,7 +12,7 @@ from raynas.sweep.cells import searched_data
 from raynas.sweep.control import with_random
 from raynas.sweep.folder import SweepFolder, TrainSweep
 from raynas.sweep.sections import SHORT_EPOCHS, Select
-from raynas.sweep.shortly import SHORT, network
+from raynas.sweep.short_results import SHORT, network
 
 SEED = 0
 """Of every short training: all cells begin from like draws, and see the images in one order."""

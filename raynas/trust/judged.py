@@ -17,7 +17,7 @@ from raynas.sweep.folder import SweepFolder, TrainSweep
 from raynas.sweep.record import TrialRecord
 from raynas.sweep.sections import Criterion
 from raynas.sweep.select import value_of
-from raynas.sweep.shortly import SHORT
+from raynas.sweep.short_results import SHORT
 from raynas.tables.table import Yardstick
 
 

@@ -165,7 +165,7 @@ def train_winners(folder: "SweepFolder", launcher: "Launcher", again: "Sequence[
     from raynas.sweep.control import with_random
     from raynas.sweep.file.training import resolve_training
     from raynas.sweep.folder import TRAINED, TrainSweep
-    from raynas.sweep.shortly import network
+    from raynas.sweep.short_results import network
 
     sweep = folder.sweep()
     if sweep.retrain is None:
